@@ -1,0 +1,58 @@
+# The only entry for people and CI. `make demo` and `make test` do their own set-up.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+APT := DEBIAN_FRONTEND=noninteractive apt-get
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-real check lint format types layers spelling clean
+
+help: ## Say what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make the virtual environment with the tested versions of everything
+
+# A failed set-up leaves no .ready behind, so the next call finishes it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "error: $(PYTHON) is older than 3.11; name a newer one with make PYTHON=python3.12"; exit 2; }
+	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	    || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; } \
+	    || { rm -rf $(VENV); echo "python3-venv is missing; installing it from Debian"; \
+	         $(APT) update -qq && $(APT) install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## Train loss variants on sample photographs, compare them, promote the best (5 minutes)
+	$(BIN)/r2d2 demo
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest -m "not real_size"
+
+test-real: setup ## Run the slow tests with networks and images of full size
+	$(BIN)/python -m pytest -m real_size
+
+check: lint types layers spelling ## Run all checks
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+spelling: setup
+	$(BIN)/codespell
+
+clean: ## Remove the virtual environment and caches; .r2d2 with your runs stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

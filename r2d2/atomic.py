@@ -1,0 +1,80 @@
+"""Writing so that a reader finds the whole thing or nothing, whenever the writer is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to; it takes the name `path` when the block ends well, and vanishes when it does not.
+
+    Folders above it are made. An existing file is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(path, "tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; it takes the name `path` when the block ends well, and vanishes when it does not.
+
+    Folders above it are made. An existing folder is replaced, which the caller must want; as no system call
+    swaps two full folders portably, `path` then names nothing for the instant between two renames.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _sibling(path, "tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for inner in [p for p in temporary.rglob("*") if p.is_file()]:
+            _sync(inner)
+        for inner in [temporary, *(p for p in temporary.rglob("*") if p.is_dir())]:
+            _sync(inner)
+        _rename_folder(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(path.parent)
+
+
+def _rename_folder(temporary: Path, path: Path) -> None:
+    if not path.is_dir() or not any(path.iterdir()):
+        temporary.replace(path)
+        return
+    former = _sibling(path, "old")
+    path.replace(former)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        former.replace(path)
+        raise
+    shutil.rmtree(former)
+
+
+def _sibling(path: Path, suffix: str) -> Path:
+    return path.parent / f".{path.name}.{uuid.uuid4().hex}.{suffix}"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

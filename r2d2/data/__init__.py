@@ -1,0 +1,1 @@
+"""Training data: photographs, pairs, batches."""

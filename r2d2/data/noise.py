@@ -1,0 +1,80 @@
+"""Noise of single pixels, as a resized window of a resized image shows it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from r2d2.data.windows import Window
+
+# For integrals by the midpoint rule.
+_STEPS = 32
+_MIDPOINTS: npt.NDArray[np.float64] = np.arange(_STEPS, dtype=np.float64) + 0.5
+
+
+def noise_field(
+    rng: np.random.Generator,
+    before: tuple[int, int],
+    after: tuple[int, int],
+    window: Window,
+    crop_size: int,
+    width: float,
+) -> Tensor:
+    """Uniform noise of single pixels of an image, as a window of that image shows it after two resizings.
+
+    The recipe adds noise to the whole tilted image, resizes that image, cuts the window and resizes it to the
+    crop. Here the noise of the window alone is made and resized once, at the strength that the two resizings
+    would leave. Where it shrinks k times or more (k a whole number), k x k pixels share one draw of 1/k the
+    width, which has the standard deviation of their mean.
+
+    Args:
+        rng: draws the noise.
+        before: (width, height) of the image that gets the noise, pixels.
+        after: (width, height) of the resized image, pixels.
+        window: what is cropped from the resized image.
+        crop_size: side of the result, pixels.
+        width: of the uniform distribution, grey levels.
+
+    Returns:
+        (3, crop_size, crop_size), grey levels, mean 0.
+    """
+    through = (window.width, window.height)
+    sides = [t * b / a for t, b, a in zip(through, before, after, strict=True)]
+    k = max(1, int(min(sides) / crop_size))
+    columns, rows = (max(1, round(side / k)) for side in sides)
+    count = rows * columns * 3
+    # Eight bytes at a time is the quickest way to draw them.
+    field = rng.integers(0, 2**64 - 1, -(-count // 8), dtype=np.uint64, endpoint=True).view(np.uint8)
+    planes = torch.from_numpy(field[:count]).view(1, rows, columns, 3).permute(0, 3, 1, 2)
+    resized = F.interpolate(planes, (crop_size, crop_size), mode="bilinear", antialias=True)
+    damping = _damping(math.prod(sides) ** 0.5, math.prod(through) ** 0.5, crop_size)
+    return resized[0].to(torch.float32).sub_(127.5).mul_(damping * width / (k * 256))
+
+
+def _damping(side: float, through: float, crop_size: int) -> float:
+    """How much weaker noise is when `side` pixels are resized to `crop_size` by way of `through` pixels.
+
+    Compared with resizing in one step, in x and y together. Resizing by q input pixels per output pixel
+    weights with a triangle of half-width max(1, q). Of the variance of white noise a filter leaves the
+    integral of its square; for two triangles in turn that is the integral of the product of their
+    autocorrelations, cubic B-splines.
+    """
+    if through == crop_size:
+        return 1.0
+    once = 2 / (3 * max(1.0, side / crop_size))
+    first = max(1.0, side / through)
+    second = side / through * max(1.0, through / crop_size)
+    step = 2 * min(first, second) / _STEPS
+    x = _MIDPOINTS * step
+    twice = 2 * step / (first * second) * float(np.dot(_cubic_spline(x / first), _cubic_spline(x / second)))
+    return twice / once
+
+
+def _cubic_spline(u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The autocorrelation of a triangle of half-width 1, for u in [0, 2]."""
+    return np.where(u < 1, 2 / 3 - u**2 + u**3 / 2, (2 - u) ** 3 / 6)

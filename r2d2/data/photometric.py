@@ -1,0 +1,105 @@
+"""Random changes of brightness, contrast, saturation and hue, on float planes (3, N) of RGB in [0, 255]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from r2d2.config import DataConfig
+
+WHITE = 255.0
+
+# Weights of ITU-R 601-2, as in Pillow's conversion to grey.
+_GREY = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """A random change of brightness, contrast, saturation and hue.
+
+    Attributes:
+        factors: of "brightness", "contrast", "saturation" (1: no change); turns of "hue" (0: no change).
+        order: the names in the order of application.
+    """
+
+    factors: dict[str, float]
+    order: tuple[str, ...]
+
+    @classmethod
+    def draw(cls, config: DataConfig, rng: np.random.Generator) -> Jitter:
+        """Factors uniform in [1 - c, 1 + c], hue uniform in [-c, c], in random order; five draws."""
+        amounts = rng.uniform(-1, 1, 4).tolist()
+        factors = {
+            "brightness": 1 + config.brightness * amounts[0],
+            "contrast": 1 + config.contrast * amounts[1],
+            "saturation": 1 + config.saturation * amounts[2],
+            "hue": config.hue * amounts[3],
+        }
+        names = tuple(factors)
+        return cls(factors, tuple(names[k] for k in rng.permutation(4)))
+
+    def apply(self, planes: Tensor, whole: Tensor) -> Tensor:
+        """Changes the planes (3, N) of a window of an image.
+
+        Args:
+            planes: (3, N) in [0, 255].
+            whole: (3, M), pixels from all over the image, for its mean grey, on which contrast turns.
+        """
+        count = planes.shape[1]
+        pixels = torch.cat([planes, whole], dim=1)
+        for name in self.order:
+            if name == "contrast":
+                pivot = grey(pixels[:, count:]).mean()
+                pixels = change_contrast(pixels, self.factors[name], pivot)
+            else:
+                pixels = _CHANGES[name](pixels, self.factors[name])
+        return pixels[:, :count]
+
+
+def grey(planes: Tensor) -> Tensor:
+    """The grey of RGB planes (3, N), (1, N)."""
+    return planes[:1] * _GREY[0] + planes[1:2] * _GREY[1] + planes[2:] * _GREY[2]
+
+
+def change_brightness(planes: Tensor, factor: float) -> Tensor:
+    """Multiplies, and clips to [0, 255]."""
+    return (planes * factor).clamp_(0, WHITE)
+
+
+def change_contrast(planes: Tensor, factor: float, pivot: Tensor) -> Tensor:
+    """Multiplies the distance to the grey `pivot`, and clips to [0, 255]."""
+    return torch.lerp(pivot, planes, factor).clamp_(0, WHITE)
+
+
+def change_saturation(planes: Tensor, factor: float) -> Tensor:
+    """Multiplies the distance to each pixel's own grey, and clips to [0, 255]."""
+    return torch.lerp(grey(planes), planes, factor).clamp_(0, WHITE)
+
+
+def shift_hue(planes: Tensor, turns: float) -> Tensor:
+    """Turns the hue of hue-saturation-value by a share of a full turn; brightest and darkest channel stay.
+
+    Count hues in sixths of a turn, red at 0, green at 2, blue at 4, and spread a pixel's channels to r, g, b
+    in [0, 1]. Its hue is then 1 - r + g + b away from red, on the side of the stronger of green and blue; and
+    the red of a hue at distance d from red is 2 - d clipped to [0, 1]. Likewise in turn for green and blue.
+    """
+    low = planes.amin(dim=0)
+    chroma = planes.amax(dim=0) - low
+    spread = (planes - low).mul_(chroma.clamp(min=1e-6).reciprocal_())
+    distance = torch.sub(spread.sum(dim=0).add_(1), spread, alpha=2)
+    side = planes.roll(-1, dims=0) - planes.roll(1, dims=0)
+    away = torch.copysign(distance, side).add_(6 * turns)
+    # Up to 3 either way, and back again on the far side of the circle.
+    shares = away.abs_().sub_(3).abs_().sub_(1).clamp_(0, 1)
+    return shares.mul_(chroma).add_(low)
+
+
+_CHANGES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "brightness": change_brightness,
+    "saturation": change_saturation,
+    "hue": shift_hue,
+}

@@ -1,0 +1,213 @@
+"""The one home of pixel coordinates: homographies, flow, sampling grids.
+
+Positions are (x, y) in pixels, pixel centres at integers: (0, 0) is the centre of the top-left pixel, an
+image of width W and height H covers [-0.5, W - 0.5] x [-0.5, H - 0.5]. Sampling grids are corner-aligned
+(`align_corners=True`): -1 and 1 are the centres of the first and the last pixel. Homographies are (3, 3),
+pixel to pixel, float64.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Array = npt.NDArray[np.float64]
+Real = TypeVar("Real", np.float32, np.float64)
+
+# In units of a sampling grid: so far outside any image that no bilinear weight reaches it.
+FAR_OUTSIDE = 1e4
+
+
+def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """The position of every pixel: (2, H, W) float32, x then y."""
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return torch.stack([x, y])
+
+
+def translation(dx: float, dy: float) -> Array:
+    """The homography that moves by (dx, dy) pixels; cropping at (x, y) is `translation(-x, -y)`."""
+    return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy], [0.0, 0.0, 1.0]])
+
+
+def scaling(sx: float, sy: float) -> Array:
+    """The homography that multiplies positions by (sx, sy); the centre of the top-left pixel stays.
+
+    Resizing an image does something else, it keeps the image's top-left corner: see `resize_homography`.
+    """
+    return np.diag([sx, sy, 1.0])
+
+
+def invert(homography: Array) -> Array:
+    """The homography that leads back."""
+    return np.asarray(np.linalg.inv(homography), dtype=np.float64)
+
+
+def resize_homography(width: float, height: float, new_width: float, new_height: float) -> Array:
+    """From pixels of an image to pixels of the same image resized: x' = (x + 0.5) * new_width / width - 0.5.
+
+    The frame goes to the frame (corner (-0.5, -0.5) stays), as in Pillow's `resize` and in `interpolate` with
+    `align_corners=False`.
+    """
+    sx, sy = new_width / width, new_height / height
+    return np.array([[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]])
+
+
+def frame_corners(width: float, height: float) -> Array:
+    """The corners of an image's frame, (4, 2), clockwise from (-0.5, -0.5); opposite: (W - 0.5, H - 0.5)."""
+    right, bottom = width - 0.5, height - 0.5
+    return np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
+
+
+def homography_from_points(source: Array, target: Array) -> Array:
+    """The homography that maps four points (4, 2) to four others (4, 2), scaled so that its last entry is 1.
+
+    Raises:
+        ValueError: if three of the points lie on a line.
+    """
+    rows = []
+    for (x, y), (u, v) in zip(source, target, strict=True):
+        rows.append([x, y, 1, 0, 0, 0, -u * x, -u * y])
+        rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
+    try:
+        solution = np.linalg.solve(np.array(rows, dtype=np.float64), np.asarray(target, np.float64).ravel())
+    except np.linalg.LinAlgError:
+        raise ValueError("no homography maps these four points: three of them lie on a line") from None
+    return np.append(solution, 1.0).reshape(3, 3)
+
+
+@overload
+def apply_homography(homography: Array, points: Tensor) -> Tensor: ...
+@overload
+def apply_homography(homography: Array, points: npt.NDArray[np.floating]) -> Array: ...
+def apply_homography(
+    homography: Array, points: Tensor | npt.NDArray[np.floating]
+) -> Tensor | npt.NDArray[np.floating]:
+    """Maps points (..., 2); those on or behind the horizon become NaN.
+
+    The side of the horizon that counts as visible is the one where the pixel (0, 0) lies. Computed in
+    float64; an array comes back as float64, a tensor with its own dtype and device.
+    """
+    if isinstance(points, Tensor):
+        mapped = apply_homography(homography, points.detach().cpu().double().numpy())
+        return torch.from_numpy(mapped).to(points.device, points.dtype)
+    points = np.asarray(points, dtype=np.float64)
+    return np.stack(map_positions(homography, points[..., 0], points[..., 1]), axis=-1)
+
+
+def map_positions(
+    homography: Array, x: npt.NDArray[Real], y: npt.NDArray[Real]
+) -> tuple[npt.NDArray[Real], npt.NDArray[Real]]:
+    """`apply_homography` for x and y apart, in their own precision; a row and a column make a whole grid."""
+    (a, b, c), (d, e, f), _ = homography.tolist()
+    inverse = _side(homography) / _depth(homography, x, y)
+    # The brackets matter for speed when x is a row and y a column.
+    first = a * x + (b * y + c)
+    second = d * x + (e * y + f)
+    first *= inverse
+    second *= inverse
+    return first, second
+
+
+def homography_aflow(homography: Array, height: int, width: int) -> Tensor:
+    """Where every pixel of an H x W image goes: (2, H, W) float32, NaN behind the horizon."""
+    x, y = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
+    aflow = np.empty((2, height, width), dtype=np.float32)
+    aflow[0], aflow[1] = map_positions(homography, x, y[:, None])
+    return torch.from_numpy(aflow)
+
+
+def homography_grid(homography: Array, height: int, width: int, height2: int, width2: int) -> Tensor:
+    """The grid for `grid_sample(..., align_corners=True)` that shows image 2 through a homography.
+
+    Computed in float32: exact to about 1e-6 of the image's side.
+
+    Args:
+        homography: (3, 3), from pixels of the result to pixels of image 2.
+        height: of the result, pixels.
+        width: of the result, pixels.
+        height2: of image 2, pixels.
+        width2: of image 2, pixels.
+
+    Returns:
+        (1, H, W, 2) float32; NaN behind the horizon.
+    """
+    to_grid = translation(-1, -1) @ scaling(2 / max(width2 - 1, 1), 2 / max(height2 - 1, 1))
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    grid = np.empty((1, height, width, 2), dtype=np.float32)
+    grid[0, ..., 0], grid[0, ..., 1] = map_positions(to_grid @ homography, x, y[:, None])
+    return torch.from_numpy(grid)
+
+
+def jacobian(homography: Array, points: npt.NDArray[np.floating]) -> Array:
+    """The derivative of the mapped (x, y) by the point (x, y) around each point (..., 2): (..., 2, 2).
+
+    Rows are the mapped x and y, columns the point's x and y.
+    """
+    mapped = apply_homography(homography, points)
+    depth = _depth(homography, points[..., 0], points[..., 1])[..., None, None]
+    return _side(homography) * (homography[:2, :2] - mapped[..., None] * homography[2, :2]) / depth
+
+
+def local_scale(homography: Array, points: npt.NDArray[np.floating]) -> Array:
+    """How much lengths grow around each point (..., 2): sqrt|det d mapped / d point|, (...)."""
+    depth = _depth(homography, points[..., 0], points[..., 1])
+    scale: Array = np.sqrt(np.abs(np.linalg.det(homography))) / depth**1.5
+    return scale
+
+
+def sampling_grid(aflow: Tensor, height2: int, width2: int) -> tuple[Tensor, Tensor]:
+    """The grid for `grid_sample(..., align_corners=True)` on image 2, and which positions are in image 2.
+
+    Args:
+        aflow: (B, 2, H, W), pixels of image 2, NaN unknown.
+        height2: of image 2, pixels.
+        width2: of image 2, pixels.
+
+    Returns:
+        grid: (B, H, W, 2), finite; unknown positions lie far outside image 2.
+        valid: (B, 1, H, W) bool; known and in [0, width2 - 1] x [0, height2 - 1].
+    """
+    last = aflow.new_tensor([width2 - 1, height2 - 1]).view(1, 2, 1, 1)
+    # Comparisons with NaN are false.
+    valid = ((aflow >= 0) & (aflow <= last)).all(dim=1, keepdim=True)
+    grid = aflow * (2 / last.clamp(min=1)) - 1
+    grid = torch.nan_to_num(grid, nan=-FAR_OUTSIDE).clamp(-FAR_OUTSIDE, FAR_OUTSIDE)
+    return grid.permute(0, 2, 3, 1), valid
+
+
+def warp(map2: Tensor, aflow: Tensor) -> tuple[Tensor, Tensor]:
+    """A map of image 2 seen from image 1, bilinear.
+
+    Args:
+        map2: (B, C, H2, W2).
+        aflow: (B, 2, H, W), pixels of map 2, NaN unknown.
+
+    Returns:
+        warped: (B, C, H, W), 0 where not valid.
+        valid: (B, 1, H, W) bool, as of `sampling_grid`.
+    """
+    dtype = torch.promote_types(map2.dtype, aflow.dtype)
+    grid, valid = sampling_grid(aflow.to(dtype), *map2.shape[2:])
+    warped = F.grid_sample(map2.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return torch.where(valid, warped, torch.zeros_like(warped)), valid
+
+
+def _side(homography: Array) -> float:
+    """The sign that makes the third homogeneous coordinate positive at (0, 0)."""
+    return -1.0 if homography[2, 2] < 0 else 1.0
+
+
+def _depth(homography: Array, x: npt.NDArray[Real], y: npt.NDArray[Real]) -> npt.NDArray[Real]:
+    """The third homogeneous coordinate times `_side`: positive where visible, NaN elsewhere."""
+    a, b, c = (_side(homography) * homography[2]).tolist()
+    depth = a * x + (b * y + c)
+    return depth if np.all(depth > 0) else np.where(depth > 0, depth, np.nan)

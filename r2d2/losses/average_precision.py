@@ -1,0 +1,120 @@
+"""Average precision with a gradient: the share of positives among the best scores, by soft histograms.
+
+After K. He, Y. Lu, S. Sclaroff, "Local descriptors optimized for average precision", CVPR 2018.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+BINS = 20
+
+# Scores in work at a time: bounds the temporary memory to some tens of megabytes.
+_CHUNK = 2**20
+
+
+def average_precision(scores: Tensor, labels: Tensor, bins: int = BINS) -> Tensor:
+    """The average precision of each row of scores.
+
+    Args:
+        scores: (M, N), in [-1, 1]; what lies outside [0, 1] counts as 0 or 1.
+        labels: (M, N) bool, which of them are positives.
+        bins: number of bins over [0, 1].
+
+    Returns:
+        (M,) in [0, 1]; 0 for a row without positives.
+    """
+    return average_precision_of_weights(bin_weights(scores, labels, bins), bin_weights(scores, None, bins))
+
+
+def average_precision_of_weights(positives: Tensor, everything: Tensor) -> Tensor:
+    """The average precision of rows of which the weight in each bin is known.
+
+    Args:
+        positives: (M, bins), weight of the positives, best bin first; see `bin_weights`.
+        everything: (M, bins), weight of positives and negatives together.
+
+    Returns:
+        (M,): sum over bins of precision * recall gained, where 0/0 counts as 0.
+    """
+    precision = _ratio(positives.cumsum(dim=1), everything.cumsum(dim=1))
+    gained = _ratio(positives, positives.sum(dim=1, keepdim=True))
+    return (precision * gained).sum(dim=1)
+
+
+def bin_weights(scores: Tensor, mask: Tensor | None = None, bins: int = BINS) -> Tensor:
+    """The soft histogram of each row of scores.
+
+    Bin k has its centre at 1 - k / (bins - 1) and a triangular weight of half-width 1 / (bins - 1); the first
+    and the last bin are flat on the outside. A score thus gives 1 - f to one bin and f to the next.
+
+    Args:
+        scores: (M, N).
+        mask: (M, N) bool, which scores count; all without it.
+        bins: number of bins, at least 2.
+
+    Returns:
+        (M, bins), best bin first.
+    """
+    weights: Tensor = _BinWeights.apply(scores, mask, bins)  # type: ignore[no-untyped-call]
+    return weights
+
+
+class _BinWeights(torch.autograd.Function):
+    """Keeps only the scores for the backward pass, not `bins` copies of them."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, mask: Tensor | None, bins: int) -> Tensor:
+        ctx.save_for_backward(scores, mask)
+        ctx.bins = bins
+        weights = scores.new_zeros(scores.shape[0], bins)
+        for rows in _row_chunks(scores):
+            place = _places(scores[rows], bins)
+            upper, lower_part = _split(place, bins)
+            upper_part = 1 - lower_part
+            if mask is not None:
+                upper_part, lower_part = upper_part * mask[rows], lower_part * mask[rows]
+            weights[rows].scatter_add_(1, upper, upper_part).scatter_add_(1, upper + 1, lower_part)
+        return weights
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        scores, mask = ctx.saved_tensors
+        bins = ctx.bins
+        # A score that grows moves its weight from the lower to the upper of its two bins.
+        slope = (gradient[:, :-1] - gradient[:, 1:]) * (bins - 1)
+        result = torch.empty_like(scores)
+        for rows in _row_chunks(scores):
+            upper, _ = _split(_places(scores[rows], bins), bins)
+            inside = (scores[rows] >= 0) & (scores[rows] <= 1)
+            if mask is not None:
+                inside &= mask[rows]
+            torch.mul(slope[rows].gather(1, upper), inside, out=result[rows])
+        return result, None, None
+
+
+def _row_chunks(scores: Tensor) -> list[slice]:
+    step = max(1, _CHUNK // max(1, scores.shape[1]))
+    return [slice(start, start + step) for start in range(0, scores.shape[0], step)]
+
+
+def _places(scores: Tensor, bins: int) -> Tensor:
+    """Where scores lie on the scale of bin numbers: 0 for a score of 1, bins - 1 for 0."""
+    return ((1 - scores) * (bins - 1)).clamp(0, bins - 1)
+
+
+def _split(place: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """The bin above each place, and the share of the weight that the next bin gets."""
+    # A NaN becomes any whole number: it must not point outside, and makes `place - upper` NaN.
+    upper = place.long().clamp_(0, bins - 2)
+    return upper, place - upper
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    # Weights are 0 or above 1e-7 (the spacing of scores near 1), so squares of `whole` do not underflow.
+    return part / torch.where(whole > 0, whole, torch.ones_like(whole))

@@ -1,0 +1,29 @@
+"""Peakiness: a repeatability map shall have one clear peak in every patch, not be flat."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def peakiness_loss(repeatability: Tensor, patch_size: int) -> Tensor:
+    """1 - mean(max - mean) over the (N + 1) x (N + 1) surroundings of every pixel of the smoothed map.
+
+    Smoothed is the mean of 3x3 pixels. Zeros beyond the border count in means, not in maxima. (Revaud et al.,
+    "R2D2: Reliable and repeatable detector and descriptor", NeurIPS 2019; the smoothing is of their code.)
+
+    Args:
+        repeatability: (B, 1, H, W) in [0, 1].
+        patch_size: N, pixels, even.
+
+    Returns:
+        A scalar in [0, 1]; 1 for a map of zeros.
+    """
+    smooth = F.avg_pool2d(repeatability, 3, stride=1, padding=1)
+    side, margin = patch_size + 1, patch_size // 2
+    # Rows, then columns: 2 (N + 1) instead of (N + 1)² comparisons a pixel.
+    highest = F.max_pool2d(smooth, (1, side), stride=1, padding=(0, margin))
+    highest = F.max_pool2d(highest, (side, 1), stride=1, padding=(margin, 0))
+    mean = F.avg_pool2d(smooth, (1, side), stride=1, padding=(0, margin))
+    mean = F.avg_pool2d(mean, (side, 1), stride=1, padding=(margin, 0))
+    return 1 - (highest - mean).mean()

@@ -1,0 +1,93 @@
+"""Reliability losses: match well where you say you are reliable, or say that you are not.
+
+To add one: write a function below, decorate it with `@register`, done. Its name is the name in the
+configuration. It receives the `Matches` of a batch and the LossConfig and returns the cost of each query,
+(B, Q), finite also where the query is not valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from r2d2.config import LossConfig
+from r2d2.containers import DenseFeatures
+from r2d2.losses import sampling
+from r2d2.losses.average_precision import average_precision_of_weights, bin_weights
+from r2d2.losses.hardnet import hardest_in_batch
+from r2d2.losses.sampling import Matches
+
+ReliabilityLoss = Callable[[Matches, LossConfig], Tensor]
+
+RELIABILITY_LOSSES: dict[str, ReliabilityLoss] = {}
+
+
+def register(function: ReliabilityLoss) -> ReliabilityLoss:
+    """Makes a reliability loss known under its function's name."""
+    assert function.__name__ not in RELIABILITY_LOSSES, f"two losses are called {function.__name__}"
+    RELIABILITY_LOSSES[function.__name__] = function
+    return function
+
+
+@register
+def ap(matches: Matches, config: LossConfig) -> Tensor:
+    """1 - AP R - (1 - R) floor: reliable (R = 1) pays where the average precision exceeds `ap_floor`.
+
+    Revaud et al., "R2D2: Reliable and repeatable detector and descriptor", NeurIPS 2019.
+    """
+    positives = bin_weights(sampling.positive_scores(matches).view(-1, 1))
+    negatives = bin_weights(sampling.negative_scores(matches).flatten(0, 1))
+    distractors = bin_weights(sampling.distractor_scores(matches).flatten(0, 1))
+    precision = average_precision_of_weights(positives, positives + negatives + distractors)
+    reliability = matches.reliability
+    return 1 - precision.view_as(reliability) * reliability - (1 - reliability) * config.ap_floor
+
+
+@register
+def hardnet(matches: Matches, config: LossConfig) -> Tensor:
+    """R l + (1 - R) kappa with HardNet's l: being unreliable costs `kappa`, so that R need not collapse.
+
+    R grows where l < kappa. A network that tells nothing apart pays l = 1, the margin: from scratch, R falls
+    to 0 with kappa = 0.5, and little is learnt; not so with 0.8 or 1. Trained networks pay about 0.5.
+
+    Negatives of a query are the positives of all other valid queries of the batch, but for those of the same
+    image whose truth is strictly nearer than 5 px.
+    """
+    valid = matches.valid.flatten()
+    near = sampling.near_in_same_image(matches.truth, matches.truth)
+    excluded = near | ~(valid[:, None] & valid)
+    cost = hardest_in_batch(
+        matches.anchors.flatten(0, 1), matches.positives.flatten(0, 1), excluded, config.anchor_swap
+    )
+    reliability = matches.reliability
+    return reliability * cost.view_as(reliability) + (1 - reliability) * config.kappa
+
+
+def reliability_loss(
+    features1: DenseFeatures,
+    features2: DenseFeatures,
+    aflow: Tensor,
+    config: LossConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Matches]:
+    """The mean cost of the valid queries of a batch, and the queries.
+
+    Without a valid query the loss is 0 and so is its gradient.
+
+    Args:
+        features1: of the images 1, B of H x W.
+        features2: of the images 2.
+        aflow: (B, 2, H, W), pixels of image 2, NaN unknown.
+        config: which loss; where queries and distractors lie.
+        generator: queries are drawn from it, then distractors.
+    """
+    height, width = features1.descriptors.shape[2:]
+    height2, width2 = features2.descriptors.shape[2:]
+    queries = sampling.draw_positions(height, width, config, generator).to(aflow.device)
+    distractors = sampling.draw_positions(height2, width2, config, generator).to(aflow.device)
+    matches = sampling.match(features1, features2, aflow, queries, distractors)
+    costs = RELIABILITY_LOSSES[config.reliability](matches, config)
+    total = torch.where(matches.valid, costs, torch.zeros_like(costs)).sum()
+    return total / matches.valid.sum().clamp(min=1), matches

@@ -1,0 +1,66 @@
+"""Files of named tensors (safetensors): bytes and shapes, nothing that could be executed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+# A zip archive is what torch.save writes today, protocol 2 what it wrote before; plain pickles go up to 5.
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes named tensors of any device; gives the sha256 (hexadecimal) of the file."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(plain)
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Reads named tensors onto the CPU.
+
+    Args:
+        path: the file.
+        sha256: what it must have, as `write_tensors` gave it; None: not compared.
+
+    Raises:
+        ValueError: names the file and says what is wrong: missing, a pickle, damaged.
+    """
+    content = read_bytes(path)
+    try:
+        tensors: dict[str, Tensor] = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        refuse_pickle(path, content)
+        raise ValueError(f"{path} is damaged: it is no safetensors file ({error})") from error
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(f"{path} is damaged: its content is not what was written")
+    return tensors
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    return path.read_bytes()
+
+
+def refuse_pickle(path: Path, content: bytes) -> None:
+    """Says so if a content that could not be read is a pickle.
+
+    To be asked afterwards only: a sound safetensors file may begin with the same two bytes.
+
+    Raises:
+        ValueError: if the content begins as pickles and torch.save files do.
+    """
+    if content.startswith(_PICKLES):
+        raise ValueError(f"{path} is refused: it is a pickle, and reading one can execute code")

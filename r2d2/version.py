@@ -1,0 +1,39 @@
+"""Which version of this code is running."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import shutil
+import subprocess
+from pathlib import Path
+
+PROJECT = "r2d2-runner"
+
+
+@functools.cache
+def code_version() -> str:
+    """The git commit of the checkout this code runs from, else the version of the installed package.
+
+    A commit has 40 hexadecimal digits, with `-dirty` appended if tracked files differ from it. Without a
+    checkout and without an installed package: `unknown`. Asked once per process.
+    """
+    return _git_commit() or _package_version() or "unknown"
+
+
+def _git_commit() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    git = shutil.which("git")
+    # Only the project's own checkout counts, not one that happens to lie around an installed copy.
+    if git is None or not (root / ".git").exists():
+        return None
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  (fixed command)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _package_version() -> str | None:
+    try:
+        return importlib.metadata.version(PROJECT)
+    except importlib.metadata.PackageNotFoundError:
+        return None
