@@ -1,0 +1,1 @@
+"""The judge: a model in, a table out."""

@@ -1,0 +1,118 @@
+"""The judge behind Ray actors: a pool that takes a checkpoint's URI and returns the table.
+
+Each judge keeps the benchmark's images in memory. A judge that dies is restarted by Ray, and the checkpoint
+it was scoring is scored again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+if TYPE_CHECKING:
+    from evaluation.evaluation import Evaluation
+
+ATTEMPTS = 3
+EXAMPLES = 2
+
+
+@dataclass(frozen=True)
+class BenchmarkSpec:
+    """A benchmark that checkpoints are scored on.
+
+    Attributes:
+        role: prefix of its metrics, e.g. `validation` or `hpatches`.
+        folder: in HPatches' layout, readable from every node that holds a judge.
+        protocol: name of an entry of `evaluator.PROTOCOLS`.
+    """
+
+    role: str
+    folder: str
+    protocol: str
+
+
+@dataclass(frozen=True)
+class JudgeResources:
+    """How many judges there are, and what each one asks of the cluster."""
+
+    number: int = 1
+    num_cpus: float = 0.0
+    num_gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise ValueError(f"the number of judges is {self.number}; it must be at least 1")
+        if min(self.num_cpus, self.num_gpus) < 0:
+            raise ValueError("a judge cannot ask for less than 0 CPUs or GPUs")
+
+
+class Judge:
+    """Scores checkpoints, one after the other. Benchmarks are opened when first needed."""
+
+    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...]) -> None:
+        from evaluation.images import ImageStore
+
+        self._specs = {spec.role: spec for spec in benchmarks}
+        self._benchmarks: dict[str, Any] = {}
+        self._images = ImageStore()
+
+    def score(self, source: str, role: str) -> Evaluation:
+        """The table of the model `source` (checkpoint folder or upstream .pt) on the benchmark `role`."""
+        import torch
+
+        from evaluation.evaluator import PROTOCOLS, evaluate
+        from evaluation.hpatches import open_benchmark
+        from r2d2.checkpoint import load_model
+
+        spec = self._specs[role]
+        if role not in self._benchmarks:
+            self._benchmarks[role] = open_benchmark(Path(spec.folder))
+        model = load_model(source)
+        model.network.to("cuda" if torch.cuda.is_available() else "cpu")
+        return evaluate(
+            model, self._benchmarks[role], PROTOCOLS[spec.protocol], examples=EXAMPLES, images=self._images
+        )
+
+
+class JudgePool:
+    """Hands each checkpoint to a judge that has nothing to do; one that dies is restarted and asked again."""
+
+    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> None:
+        judge = ray.remote(Judge).options(
+            num_cpus=resources.num_cpus,
+            num_gpus=resources.num_gpus,
+            max_restarts=-1,
+            max_task_retries=ATTEMPTS - 1,
+        )
+        self._idle: asyncio.Queue[Any] = asyncio.Queue()
+        for _ in range(resources.number):
+            self._idle.put_nowait(judge.remote(benchmarks))
+
+    async def score(self, source: str, role: str) -> Evaluation:
+        """The table of a checkpoint on one benchmark.
+
+        Raises:
+            RuntimeError: if `ATTEMPTS` judges died over this checkpoint.
+            ray.exceptions.RayTaskError: what the judge raised, e.g. for a corrupt checkpoint.
+        """
+        judge = await self._idle.get()
+        try:
+            # Ray waits for a judge that is being restarted and asks it again, ATTEMPTS times in all.
+            result: Evaluation = await judge.score.remote(source, role)
+            return result
+        except ray.exceptions.RayActorError as error:
+            raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {error}") from error
+        finally:
+            self._idle.put_nowait(judge)
+
+
+def start_pool(benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> Any:
+    """Starts the pool and returns its actor handle; the pool ends with the process that started it."""
+    pool = ray.remote(JudgePool).options(
+        num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000
+    )
+    return pool.remote(benchmarks, resources)

@@ -1,0 +1,146 @@
+"""Variants: what a table compares, and what makes two of them comparable."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.evaluation import Evaluation, PairScore
+from evaluation.hpatches import Split
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The evaluations of one variant, one for each seed it was trained with.
+
+    Attributes:
+        name: as in the table.
+        evaluations: at least one, of different networks, all judged alike.
+        seeds: of the evaluations, in their order; None if unknown (a released network). Two variants with the
+            same seeds are compared seed by seed: equal seeds mean equal starting weights and training pairs.
+    """
+
+    name: str
+    evaluations: tuple[Evaluation, ...]
+    seeds: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.evaluations:
+            raise ValueError(f"variant {self.name!r} has no evaluation")
+        networks = len(self.evaluations)
+        digest, times = Counter(one.model_digest for one in self.evaluations).most_common(1)[0]
+        if times > 1:
+            raise ValueError(
+                f"variant {self.name!r} holds network {digest[:12]} {times} times; a network counts once"
+            )
+        if self.seeds is not None and not len(set(self.seeds)) == len(self.seeds) == networks:
+            raise ValueError(
+                f"variant {self.name!r} has the seeds {list(self.seeds)} for {networks} evaluation(s); "
+                "each needs a seed of its own"
+            )
+        for evaluation in self.evaluations:
+            refuse_unlike(self.name, evaluation, self.name, self.evaluations[0])
+
+    @property
+    def sequences(self) -> dict[str, Split | None]:
+        """The split of each sequence, sorted by name."""
+        return {pair.sequence: pair.split for pair in _sorted_pairs(self.evaluations[0])}
+
+    def scores(self, thresholds: Sequence[int]) -> Floats:
+        """Mean over the pairs of a sequence: (seeds, sequences, thresholds) in [0, 1].
+
+        Raises:
+            ValueError: if sequences have unequally many pairs, so that their mean is not the mean over pairs.
+        """
+        counts = Counter(pair.sequence for pair in self.evaluations[0].pairs)
+        (most, many), (fewest, few) = counts.most_common(1)[0], counts.most_common()[-1]
+        if few < many:
+            raise ValueError(
+                f"sequences have unequally many pairs, {fewest} {few} and {most} {many}; "
+                "a comparison needs equally many"
+            )
+        columns = [threshold - 1 for threshold in thresholds]
+        shares = np.array([[pair.mma for pair in _sorted_pairs(scored)] for scored in self.evaluations])
+        by_sequence = shares[..., columns].reshape(len(shares), len(counts), many, len(columns))
+        mean: Floats = by_sequence.mean(axis=2)
+        return mean
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What `evaluation.bootstrap.estimate` is told about a difference.
+
+    Attributes:
+        samples: (seeds, sequences, thresholds) each, signed: their means add up to the difference.
+        same_seeds: whether seeds are paired, so that there is one sample of differences.
+        covers_seeds: whether both sides have more than one seed.
+    """
+
+    samples: tuple[Floats, ...]
+    same_seeds: bool
+    covers_seeds: bool
+
+
+def contrast(variant: Variant, baseline: Variant, thresholds: Sequence[int]) -> Contrast:
+    """The scores of a variant against those of the baseline.
+
+    Seeds that agree only in part are taken as unrelated: if they are related after all, the interval is too
+    wide rather than too narrow.
+    """
+    mine, others = variant.scores(thresholds), baseline.scores(thresholds)
+    covers_seeds = min(len(mine), len(others)) > 1
+    if variant.seeds is None or baseline.seeds is None or set(variant.seeds) != set(baseline.seeds):
+        return Contrast((mine, -others), same_seeds=False, covers_seeds=covers_seeds)
+    paired = mine[np.argsort(variant.seeds)] - others[np.argsort(baseline.seeds)]
+    return Contrast((paired,), same_seeds=True, covers_seeds=covers_seeds)
+
+
+def refuse_unlike(name: str, evaluation: Evaluation, other_name: str, other: Evaluation) -> None:
+    """Refuses to put two numbers side by side that were not measured alike.
+
+    Raises:
+        ValueError: says what differs: the protocol's settings, the benchmark or its content, or the pairs.
+    """
+    refusal = f"cannot compare {name!r} with {other_name!r}: "
+    if evaluation.protocol != other.protocol:
+        mine, others = _settings(asdict(evaluation.protocol)), _settings(asdict(other.protocol))
+        different = [
+            f"{key} {mine.get(key, 'absent')!s} and {others.get(key, 'absent')!s}"
+            for key in mine | others
+            if mine.get(key) != others.get(key)
+        ]
+        raise ValueError(f"{refusal}they were judged by different protocols ({'; '.join(different)})")
+    if evaluation.benchmark_digest != other.benchmark_digest:
+        raise ValueError(
+            f"{refusal}they were judged on different images or homographies (benchmark "
+            f"{evaluation.benchmark}, digest {evaluation.benchmark_digest[:12]}, and {other.benchmark}, "
+            f"digest {other.benchmark_digest[:12]})"
+        )
+    pairs, others_pairs = (Counter(_key(pair) for pair in scored.pairs) for scored in (evaluation, other))
+    if pairs != others_pairs:
+        sequence, image = min((pairs - others_pairs) + (others_pairs - pairs))
+        raise ValueError(f"{refusal}only one of them has a score of pair 1-{image} of sequence {sequence!r}")
+
+
+def _key(pair: PairScore) -> tuple[str, int]:
+    return pair.sequence, pair.image
+
+
+def _sorted_pairs(evaluation: Evaluation) -> list[PairScore]:
+    return sorted(evaluation.pairs, key=_key)
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dictionary made flat; `name` and `extraction.top_k` are keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, Mapping)
+        flat |= _settings(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat

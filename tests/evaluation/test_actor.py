@@ -1,0 +1,112 @@
+"""The pool of judges: a judge that dies loses nothing, and one that cannot score says why."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
+from evaluation.validation import build_validation_benchmark
+from r2d2.checkpoint import save_checkpoint
+from r2d2.config import TrainConfig
+from r2d2.data.photos import open_photos, split
+from r2d2.network import build_network
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Ray leaves sockets and processes for its own exit handlers to close.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+CONFIG = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "checkpoint"
+    save_checkpoint(folder, build_network(CONFIG.network, seed=0), CONFIG, epoch=1)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory):
+    _, held_out = split(open_photos("samples"), 1, 0)
+    folder = build_validation_benchmark(held_out, tmp_path_factory.mktemp("benchmark") / "validation")
+    return (BenchmarkSpec("validation", str(folder), "validation"),)
+
+
+@pytest.fixture(scope="module")
+def pool(cluster, specs):
+    return start_pool(specs, JudgeResources(number=2))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pool, checkpoint):
+    return ray.get(pool.score.remote(checkpoint, "validation"))
+
+
+def judges() -> list[int]:
+    """Process numbers of the living judges of this test's own cluster."""
+    processes = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    names = {process: read(process, "cmdline").split(b"\0")[0] for process in processes}
+    return [
+        p for p, name in names.items() if name.startswith(b"ray::Judge") and b"Pool" not in name and ours(p)
+    ]
+
+
+def ours(process: int) -> bool:
+    """Whether the process descends from this one."""
+    while process > 1 and process != os.getpid():
+        process = int(read(process, "stat").rpartition(b")")[2].split()[1] or 0)
+    return process == os.getpid()
+
+
+def read(process: int, name: str) -> bytes:
+    """A file of /proc; of a process that has ended, one whose parent is 0."""
+    try:
+        return Path(f"/proc/{process}/{name}").read_bytes()
+    except OSError:
+        return b") R 0"
+
+
+def test_a_checkpoint_is_scored_with_examples(undisturbed):
+    assert len(undisturbed.pairs) == 10
+    assert len(undisturbed.examples) == 2
+
+
+def test_several_checkpoints_are_scored_at_a_time_and_alike(pool, checkpoint, undisturbed):
+    scores = ray.get([pool.score.remote(checkpoint, "validation") for _ in range(3)])
+    assert all(score.pairs == undisturbed.pairs for score in scores)
+
+
+def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, undisturbed):
+    alive = judges()
+    assert len(alive) == 2
+    asked = [pool.score.remote(checkpoint, "validation") for _ in range(3)]
+    time.sleep(1)
+    # All of them: no idle one can step in.
+    for process in alive:
+        os.kill(process, signal.SIGKILL)
+    assert all(score.pairs == undisturbed.pairs for score in ray.get(asked))
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):
+    with pytest.raises(ray.exceptions.RayTaskError, match="there is no model"):
+        ray.get(pool.score.remote(str(tmp_path / "nothing"), "validation"))
+
+
+def test_no_judges_are_refused():
+    with pytest.raises(ValueError, match="the number of judges is 0; it must be at least 1"):
+        JudgeResources(number=0)
+    with pytest.raises(ValueError, match="cannot ask for less than 0"):
+        JudgeResources(num_gpus=-1)

@@ -1,0 +1,208 @@
+import json
+import time
+
+import numpy as np
+import pytest
+
+from evaluation.collapse import CollapseSigns
+from evaluation.comparison import compare
+from evaluation.evaluation import Evaluation, PairScore, Timings
+from evaluation.hpatches import split_of
+from evaluation.mma import THRESHOLDS
+from evaluation.protocols import PROTOCOLS
+from evaluation.variants import Variant
+
+SEQUENCES = [f"i_{number}" for number in range(10)] + [f"v_{number}" for number in range(14)]
+DIFFICULTY = np.random.default_rng(0).uniform(0.3, 0.8, size=len(SEQUENCES))
+
+
+def evaluation(levels, network, sequences=SEQUENCES, protocol="d2net", benchmark_digest="b" * 64):
+    """`levels`: (sequences,), MMA at 3 px; other thresholds are 0.01 a pixel away."""
+    pairs = tuple(
+        PairScore(
+            name, split_of(name), image, 500, 500, 100, tuple(level + 0.01 * (t - 3) for t in THRESHOLDS)
+        )
+        for name, level in zip(sequences, levels, strict=True)
+        for image in range(2, 7)
+    )
+    digest = network.ljust(64, "0")
+    parts = (PROTOCOLS[protocol], "bench", benchmark_digest, pairs, Timings(1, 1), CollapseSigns(0.2, 0.8))
+    return Evaluation("net", digest, *parts)
+
+
+def variant(name, gain=0.0, seeds=(0, 1, 2), noise=0.01, sequences=SEQUENCES, **how):
+    """Networks whose MMA lies `gain` (a number or one per sequence) above the sequence's difficulty."""
+    rng = np.random.default_rng(sum(name.encode()))
+    level = DIFFICULTY[: len(sequences)] + gain
+    scored = (
+        evaluation(level + noise * rng.standard_normal(len(sequences)), f"{name}{seed}", sequences, **how)
+        for seed in seeds
+    )
+    return Variant(name, tuple(scored), seeds)
+
+
+def test_better_worse_and_no_difference_shown():
+    table = compare(
+        [variant("cosine"), variant("dice", 0.05), variant("jaccard", -0.05), variant("again")], "cosine"
+    )
+    verdicts = {row.variant: row.verdict for row in table.differences if row.threshold == 3}
+    assert verdicts == {"dice": "better", "jaccard": "worse", "again": "no difference shown"}
+    dice = table.difference("dice", 3)
+    assert 0.04 < dice.low < dice.estimate < dice.high < 0.06
+    assert (dice.sequences, dice.same_seeds, dice.covers_seeds) == (24, True, True)
+
+
+def test_means_are_those_of_the_evaluations():
+    dice = variant("dice", 0.05)
+    table = compare([variant("cosine"), dice], "cosine", thresholds=(1, 15))
+    for split in (None, "illumination", "viewpoint"):
+        for threshold in (1, 15):
+            row = table.mean("dice", threshold, split or "overall")
+            expected = np.mean([scored.mma(split)[threshold - 1] for scored in dice.evaluations])
+            assert row.mean == pytest.approx(expected)
+            assert row.low < row.mean < row.high
+    assert (row.seeds, row.sequences, row.covers_seeds) == (3, 14, True)
+
+
+def test_a_gain_on_one_split_is_found_there():
+    gain = np.where([name.startswith("v_") for name in SEQUENCES], 0.05, 0)
+    table = compare([variant("cosine"), variant("dice", gain)], "cosine")
+    assert table.difference("dice", 3, "viewpoint").verdict == "better"
+    assert table.difference("dice", 3, "illumination").verdict == "no difference shown"
+
+
+def test_where_a_variant_wins():
+    gain = np.zeros(len(SEQUENCES))
+    gain[SEQUENCES.index("v_3")] = 0.2
+    table = compare([variant("cosine"), variant("dice", gain)], "cosine")
+    at_3 = [row for row in table.by_sequence if row.threshold == 3]
+    assert len(at_3) == len(SEQUENCES)
+    best = max(at_3, key=lambda row: row.estimate)
+    assert (best.sequence, best.split) == ("v_3", "viewpoint")
+    assert best.estimate == pytest.approx(0.2, abs=0.05)
+    assert 0 < best.standard_error < 0.03
+
+
+def test_a_difference_that_depends_on_the_seed_is_not_shown():
+    """A lucky seed of three: every sequence agrees, and still three seeds are only three."""
+    lucky = [evaluation(DIFFICULTY + gain, f"lucky{gain}") for gain in (0.0, 0.01, 0.06)]
+    table = compare([variant("cosine"), Variant("lucky", tuple(lucky), (0, 1, 2))], "cosine")
+    row = table.difference("lucky", 3)
+    assert row.estimate > 0.02
+    assert row.verdict == "no difference shown"
+    assert row.low < 0
+
+
+def test_one_seed_is_compared_over_sequences_and_says_so():
+    table = compare([variant("cosine", seeds=(0,)), variant("dice", 0.05, seeds=(0,))], "cosine")
+    row = table.difference("dice", 3)
+    assert row.verdict == "better"
+    assert not row.covers_seeds
+    assert not table.mean("dice", 3).covers_seeds
+    assert {row.standard_error for row in table.by_sequence} == {None}
+
+
+def test_a_released_network_against_three_seeds():
+    released = Variant("released", (evaluation(DIFFICULTY, "released"),))
+    row = compare([released, variant("dice", 0.05)], "released").difference("dice", 3)
+    assert (row.verdict, row.same_seeds, row.covers_seeds) == ("better", False, False)
+
+
+def test_holm_grows_with_the_number_of_variants_and_nothing_else_does():
+    few = compare([variant("cosine"), variant("dice", 0.003)], "cosine").difference("dice", 3)
+    more = [variant("cosine"), variant("dice", 0.003), variant("one", -0.001), variant("two", 0.001)]
+    many = compare(more, "cosine").difference("dice", 3)
+    assert few.p_holm == few.p == many.p
+    assert many.p_holm == pytest.approx(3 * many.p)
+    assert (few.low, few.high) == (many.low, many.high)
+
+
+def test_a_network_against_itself_differs_by_nothing():
+    cosine = variant("cosine")
+    row = compare([cosine, Variant("copy", cosine.evaluations, cosine.seeds)], "cosine").difference("copy", 3)
+    assert (row.estimate, row.low, row.high, row.p) == (0, 0, 0, 1)
+    assert row.verdict == "no difference shown"
+
+
+def test_a_single_sequence_gives_estimates_without_confidence():
+    names = SEQUENCES[:1]
+    table = compare([variant("cosine", sequences=names), variant("dice", 0.05, sequences=names)], "cosine")
+    row = table.difference("dice", 3)
+    assert row.estimate == pytest.approx(0.05, abs=0.03)
+    assert (row.low, row.high, row.p, row.p_holm) == (None,) * 4
+    assert row.verdict == "no difference shown"
+
+
+def test_a_single_variant_has_means_only():
+    table = compare([variant("cosine")], "cosine")
+    assert {row.split for row in table.means} == {"overall", "illumination", "viewpoint"}
+    assert table.differences == table.by_sequence == ()
+
+
+def test_a_benchmark_without_splits():
+    names = [f"photo_{number}" for number in range(6)]
+    table = compare([variant("cosine", sequences=names), variant("dice", 0.05, sequences=names)], "cosine")
+    assert {row.split for row in table.differences} == {"overall"}
+    assert {row.split for row in table.by_sequence} == {None}
+    assert table.difference("dice", 3).verdict == "better"
+
+
+def test_rows_are_plain():
+    table = compare([variant("cosine"), variant("dice", 0.05)], "cosine")
+    rows = json.loads(json.dumps(table.to_rows(), allow_nan=False))
+    assert {name: len(values) for name, values in rows.items()} == {
+        "means": 2 * 3 * 4,
+        "differences": 3 * 4,
+        "by_sequence": len(SEQUENCES) * 4,
+    }
+    assert rows["differences"][1]["variant"] == "dice"
+    assert rows["differences"][1]["threshold"] == 3
+
+
+def test_the_same_table_twice():
+    variants = [variant("cosine"), variant("dice", 0.05)]
+    assert compare(variants, "cosine") == compare(variants, "cosine")
+
+
+@pytest.mark.parametrize(
+    ("variants", "arguments", "reason"),
+    [
+        (["cosine", "dice"], {"baseline": "dise"}, "unknown baseline 'dise'; known: cosine, dice"),
+        ([], {"baseline": "dice"}, "known: no variant"),
+        (["cosine", "cosine"], {"baseline": "cosine"}, "names of variants must differ: cosine, cosine"),
+        (["cosine"], {"baseline": "cosine", "thresholds": (0, 3)}, r"thresholds are \[0, 3\] px; .* 1 to 15"),
+    ],
+)
+def test_impossible_tables_are_refused(variants, arguments, reason):
+    with pytest.raises(ValueError, match=reason):
+        compare([variant(name) for name in variants], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"protocol": "validation"}, "different protocols .name validation and d2net; extraction.top_k 1000"),
+        ({"benchmark_digest": "c" * 64}, "different images or homographies"),
+        ({"sequences": SEQUENCES[:-1]}, "only one of them has a score of pair 1-2 of sequence 'v_13'"),
+    ],
+)
+def test_numbers_that_were_not_measured_alike_are_never_side_by_side(how, reason):
+    with pytest.raises(ValueError, match=f"cannot compare 'dice' with 'cosine': .*{reason}"):
+        compare([variant("cosine"), variant("dice", **how)], "cosine")
+
+
+def test_a_full_table_takes_seconds():
+    """10 variants, 3 seeds, 108 sequences: 0.7 s on one core; the limit allows for a busy machine."""
+    names = [f"{'iv'[number % 2]}_{number}" for number in range(108)]
+    rng = np.random.default_rng(0)
+    variants = [
+        Variant(
+            str(number),
+            tuple(evaluation(rng.uniform(size=108), f"{number}-{seed}", names) for seed in range(3)),
+            (0, 1, 2),
+        )
+        for number in range(10)
+    ]
+    start = time.perf_counter()
+    compare(variants, "0")
+    assert time.perf_counter() - start < 10

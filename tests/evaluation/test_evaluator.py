@@ -1,0 +1,148 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.evaluator import PROTOCOLS, Protocol, evaluate
+from evaluation.hpatches import open_benchmark
+from evaluation.images import ImageStore
+from r2d2.checkpoint import load_model
+from r2d2.data.images import ImageRefused
+from r2d2.geometry import translation
+from r2d2.keypoints import ExtractionSettings
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+# One level, so that the positions of the hand-made features are exact.
+ONE_SCALE = Protocol("one scale", ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1))
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return tmp_path / "bench"
+
+
+def test_images_shifted_by_two_pixels(patch_model, write_sequence, texture, bench):
+    write_sequence("v_shifted", texture(), texture(dx=2))
+    scores = evaluate(patch_model, open_benchmark(bench), ONE_SCALE)
+    assert all(pair.matches > 100 for pair in scores.pairs)
+    assert scores.mma()[[0, 1, 2]].tolist() == [0, 1, 1]
+    scalars = scores.scalars()
+    assert (scalars["mma_1px"], scalars["mma_3px"], scalars["mma_3px_viewpoint"]) == (0, 1, 1)
+
+
+def test_a_shift_that_the_homography_knows(patch_model, write_sequence, texture, bench):
+    write_sequence("v_shifted", texture(), texture(dx=7, dy=-3), homography=translation(7, -3))
+    assert evaluate(patch_model, open_benchmark(bench), ONE_SCALE).mma()[0] == 1
+
+
+@pytest.fixture
+def three_splits(write_sequence, texture, bench):
+    """MMA@1 is 1 in the illumination sequence, 0 in the viewpoint sequence and in the other one."""
+    write_sequence("i_same", texture(), texture())
+    write_sequence("v_moved", texture(), texture(dx=2))
+    write_sequence("other", texture(), texture(dy=4))
+    return open_benchmark(bench)
+
+
+def test_splits_and_overall(patch_model, three_splits):
+    table = evaluate(patch_model, three_splits, ONE_SCALE).table()
+    assert list(table) == ["overall", "illumination", "viewpoint"]
+    assert [round(table[name][0], 9) for name in table] == [round(1 / 3, 9), 1, 0]
+    assert [round(table[name][2], 9) for name in table] == [round(2 / 3, 9), 1, 1]
+    assert table["overall"][3] == 1
+
+
+def test_pairs_come_in_order(patch_model, three_splits):
+    scores = evaluate(patch_model, three_splits, ONE_SCALE)
+    assert [(p.sequence, p.split, p.image) for p in scores.pairs] == [
+        (name, split, image)
+        for name, split in (("i_same", "illumination"), ("other", None), ("v_moved", "viewpoint"))
+        for image in range(2, 7)
+    ]
+    assert (scores.model, scores.benchmark, scores.benchmark_digest) == (
+        "patches",
+        "bench",
+        three_splits.digest,
+    )
+
+
+def test_progress_counts_images(patch_model, three_splits):
+    seen = []
+    evaluate(patch_model, three_splits, ONE_SCALE, on_image=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 18) for done in range(1, 19)]
+
+
+def test_keypoints_are_extracted_once_per_image(patch_model, three_splits):
+    calls = []
+    patch_model.network.register_forward_hook(lambda *args: calls.append(args))
+    evaluate(patch_model, three_splits, ONE_SCALE)
+    assert len(calls) == 18 + 3  # and one look at the first image of each sequence for signs of collapse
+
+
+def test_a_store_serves_many_evaluations(patch_model, three_splits):
+    store = ImageStore()
+    first = evaluate(patch_model, three_splits, ONE_SCALE, images=store)
+    assert len(store) == 18
+    again = evaluate(patch_model, three_splits, ONE_SCALE, images=store)
+    assert (again.pairs, again.scalars()) == (first.pairs, first.scalars())
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, []), (1, ["other"]), (2, ["i_same", "v_moved"]), (9, ["i_same", "other", "v_moved"])],
+)
+def test_examples_are_spread_over_the_sequences(patch_model, three_splits, count, expected):
+    examples = evaluate(patch_model, three_splits, ONE_SCALE, examples=count).examples
+    assert [example.sequence for example in examples] == expected
+    for example in examples:
+        assert example.image == 4
+        assert example.image2.shape == (100, 140, 3)
+        assert len(example.matches) == len(example.errors)
+        assert (example.errors <= 4).all()
+
+
+def test_a_black_image_scores_nothing(patch_model, write_sequence, texture, bench):
+    write_sequence("v_dark", texture(), np.full_like(texture(), 0))
+    scores = evaluate(patch_model, open_benchmark(bench), ONE_SCALE)
+    assert [(p.keypoints2, p.matches, sum(p.mma)) for p in scores.pairs] == [(0, 0, 0)] * 5
+    assert scores.scalars()["mma_10px"] == 0
+
+
+def test_signs_of_collapse(patch_model, three_splits):
+    capped = Protocol("capped", ExtractionSettings(top_k=20, min_size=0, min_repeatability=0.1))
+    scalars = evaluate(patch_model, three_splits, capped).scalars()
+    assert (scalars["keypoints"], scalars["keypoints_at_cap"]) == (20, 1)
+    assert scalars["mean_reliability"] == pytest.approx(0.9)
+    assert 0.2 < scalars["repeatability_std"] < 0.4
+    unlimited = Protocol("all", ExtractionSettings(top_k=None, min_size=0))
+    assert "keypoints_at_cap" not in evaluate(patch_model, three_splits, unlimited).scalars()
+
+
+def test_the_mode_of_the_network_is_left_alone(patch_model, three_splits):
+    patch_model.network.train()
+    evaluate(patch_model, three_splits, ONE_SCALE)
+    assert patch_model.network.training
+
+
+def test_an_unreadable_image_is_named(patch_model, three_splits, bench):
+    (bench / "v_moved" / "3.png").write_bytes(b"no image")
+    with pytest.raises(ImageRefused, match=r"v_moved/3\.png"):
+        evaluate(patch_model, three_splits, ONE_SCALE)
+
+
+@pytest.mark.real_size
+@pytest.mark.timeout(1800)
+def test_released_network_on_real_sequences(shared):
+    """The reference is the public code's result; ties in float32 may move single keypoints."""
+    name = "faster2d2_WASF_N16"
+    model = load_model(shared / "weights" / f"{name}.pt")
+    scores = evaluate(model, open_benchmark(shared / "data" / "hpatches"), PROTOCOLS["d2net"])
+    reference = json.loads((GOLDEN / "hpatches_reference.json").read_text())[name]
+    assert len(scores.pairs) == 15
+    for pair in scores.pairs:
+        expected = next(p for p in reference[pair.sequence] if p["image"] == pair.image)
+        assert (pair.keypoints1, pair.keypoints2) == (expected["keypoints1"], expected["keypoints2"])
+        assert abs(pair.matches - expected["matches"]) <= 3
+        np.testing.assert_allclose(pair.mma, expected["mma"], rtol=0, atol=1e-3)
