@@ -1,0 +1,1 @@
+"""The conductor: the command line, sweeps, trials and MLflow."""

@@ -1,0 +1,77 @@
+"""The command line: `python -m runner VERB`, installed as `r2d2`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+# Verb -> the module of runner.cli that holds it: a verb imports what it needs, and `--help` nothing more.
+VERBS = {
+    "compare": "models",
+    "demo": "sweeps",
+    "doctor": "machine",
+    "evaluate": "judge",
+    "extract": "judge",
+    "promote": "models",
+    "sweep": "sweeps",
+    "sweeps": "sweeps",
+    "ui": "machine",
+}
+
+
+class UserError(click.ClickException):
+    """What the user can mend: one sentence, exit status 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Prints the sentence to the standard error."""
+        click.echo(f"error: {self.format_message()}", file=file, err=file is None)
+
+
+class Verbs(click.Group):
+    """Loads a verb when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """All verbs, in alphabetical order."""
+        return sorted(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The verb's command; None if it is unknown."""
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(importlib.import_module(f"runner.cli.{VERBS[cmd_name]}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Finds the verb, or says which there are."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise UserError(f"unknown verb '{args[0]}'; known: {', '.join(sorted(VERBS))}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the verb; what the user can mend ends with one sentence instead of a traceback."""
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            if ctx.params["traceback"]:
+                raise
+            raise UserError(" ".join(str(error).split())) from error
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--traceback", is_flag=True, help="Show where an error came from.")
+@click.version_option(package_name="r2d2-runner")
+def main(traceback: bool) -> None:
+    """Train, judge and compare variants of R2D2 local features.
+
+    Everything local lies in .r2d2 (or R2D2_HOME). MLFLOW_TRACKING_URI and RAY_ADDRESS name servers to use
+    instead of the local ones.
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name="r2d2")

@@ -1,0 +1,97 @@
+"""SweepCallback: what Tune tells the sweep's driver, passed on to MLflow and to the screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import tune
+
+from r2d2.collapse import collapse_warnings
+from r2d2.config import TrainConfig
+from runner.progress import SweepProgress, TrialProgress
+from runner.reporting import Reporter, Status, stopped_early
+from runner.stored import StoredSweep
+from runner.trial import CONFIG_KEY
+from search_spaces.sweep import Trial
+
+
+class SweepCallback(tune.Callback):
+    """Follows the trials of one sweep.
+
+    Attributes:
+        statuses: MLflow status of every trial that was started, by key.
+        reasons: why trials failed, by key.
+        interrupted: whether the sweep ended before its trials did.
+    """
+
+    def __init__(self, stored: StoredSweep, reporter: Reporter, progress: SweepProgress, stops: bool) -> None:
+        self._stored, self._reporter, self._progress = stored, reporter, progress
+        self._stops = stops
+        self._running: dict[str, Trial] = {}
+        self._warned: set[str] = set()
+        self.statuses: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
+        self.interrupted = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks; this one lives and dies with the driver."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial's driver was started."""
+        ours = _ours(trial)
+        self._running[ours.key] = ours
+        self.statuses[ours.key] = "RUNNING"
+        folder = self._stored.trial_folder(ours)
+        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, folder))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """An epoch was trained, or a checkpoint was scored."""
+        if "kind" not in result:
+            return
+        ours = _ours(trial)
+        history = self._stored.history(ours)
+        record = history.find(result["epoch"], result["kind"])
+        assert record is not None, f"{ours.key} reported an event that is not in its history"
+        self._reporter.record(ours, history, record)
+        self._progress.event(ours.key, record)
+        warnings = collapse_warnings(record.metrics) if record.epoch else []
+        if warnings and ours.key not in self._warned:
+            self._warned.add(ours.key)
+            self._progress.say(f"{ours.key}: warning at epoch {record.epoch}: {'; '.join(warnings)}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial ended by itself, or the scheduler stopped it."""
+        ours = _ours(trial)
+        history = self._stored.history(ours)
+        epoch = max((r.epoch for r in history.records()), default=0)
+        if self._stops and epoch < ours.config.epochs:
+            history.mark_stopped(epoch)
+            self._end(ours, "KILLED", stopped_early(epoch))
+        else:
+            self._end(ours, "FINISHED")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial failed."""
+        ours = _ours(trial)
+        reason = self._stored.history(ours).failure or "its driver died; --verbose shows Ray's messages"
+        self.reasons[ours.key] = reason
+        self._end(ours, "FAILED", reason)
+
+    def close(self) -> None:
+        """Tune has returned: what still runs was interrupted."""
+        for trial in list(self._running.values()):
+            self.interrupted = True
+            self._end(trial, "KILLED", "interrupted; the same command continues it")
+
+    def _end(self, trial: Trial, status: Status, reason: str | None = None) -> None:
+        self._running.pop(trial.key, None)
+        self.statuses[trial.key] = status
+        self._reporter.finish(trial, self._stored.history(trial), status, reason)
+        self._progress.ended(trial.key, status.lower(), reason)
+
+
+def _ours(tune_trial: Any) -> Trial:
+    return Trial(TrainConfig.from_dict(tune_trial.config[CONFIG_KEY]))

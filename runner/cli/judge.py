@@ -1,0 +1,183 @@
+"""Verbs that use a network: evaluate, extract."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from r2d2.atomic import atomic_file
+from r2d2.keypoints import ExtractionSettings, extract_keypoints, save_keypoints
+from runner.console import make_console
+from runner.settings import Settings
+
+SUFFIX = ".r2d2"
+_FIELDS = (
+    ("--top-k", "top_k", int, "Keypoints kept per image, the best of all scales; 0: all."),
+    ("--min-size", "min_size", int, "Smallest longer side of a pyramid level, pixels."),
+    ("--max-size", "max_size", int, "Largest longer side of a pyramid level, pixels."),
+    ("--min-scale", "min_scale", float, "Smallest scale of the pyramid."),
+    ("--max-scale", "max_scale", float, "Largest scale of the pyramid."),
+    ("--scale-factor", "scale_factor", float, "Ratio of neighbouring scales."),
+    ("--min-reliability", "min_reliability", float, "Keypoints below it are dropped."),
+    ("--min-repeatability", "min_repeatability", float, "Keypoints below it are dropped."),
+)
+
+
+def extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The settings of keypoint extraction as flags, the same for every verb that extracts."""
+    defaults = ExtractionSettings()
+    for flag, field, kind, text in reversed(_FIELDS):
+        help_text = f"{text} [default: {getattr(defaults, field):g}]"
+        command = click.option(flag, field, type=kind, help=help_text)(command)
+    full = click.option(
+        "--full-resolution", is_flag=True, help="Short for --min-size 0 --max-size 9999 --min-scale 0.3."
+    )
+    exact = click.option("--exact", is_flag=True, help="float32 without shortcuts (for now the only path).")
+    return full(exact(command))
+
+
+def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> ExtractionSettings:
+    """The settings that the flags of `extraction_options` ask for; what no flag names is that of `base`."""
+    flags.pop("exact")
+    settings = base.full_resolution() if flags.pop("full_resolution") else base
+    given = {name: value for name, value in flags.items() if value is not None}
+    if given.get("top_k") == 0:
+        given["top_k"] = None
+    return ExtractionSettings(**{**vars(settings), **given})
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--benchmark", required=True, type=click.Path(path_type=Path), help="Folder in HPatches' layout."
+)
+@click.option(
+    "--protocol", default="d2net", show_default=True, help="d2net, or validation: best 1000, no thresholds."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything to this file.")
+@extraction_options
+def evaluate(model: str, benchmark: Path, protocol: str, json_file: Path | None, **flags: Any) -> None:
+    """Score MODEL on a benchmark: MMA at 1 to 15 pixels, keypoints, matches.
+
+    MODEL is a checkpoint folder, an upstream .pt file, runs:/RUN_ID or models:/NAME@ALIAS.
+    """
+    from evaluation.evaluator import PROTOCOLS
+    from evaluation.evaluator import evaluate as judge
+    from evaluation.hpatches import open_benchmark
+    from runner.display import evaluation_tables
+
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol '{protocol}'; known: {', '.join(sorted(PROTOCOLS))}")
+    chosen = PROTOCOLS[protocol]
+    chosen = chosen.with_extraction(extraction_settings(flags, chosen.extraction))
+    opened = open_benchmark(benchmark)
+    network = _load(model)
+    console = make_console()
+    with _progress() as progress:
+        task = progress.add_task("images")
+        scored = judge(
+            network,
+            opened,
+            chosen,
+            on_image=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for table in evaluation_tables(scored):
+        console.print(table)
+    if json_file is not None:
+        with atomic_file(json_file) as file:
+            file.write(json.dumps(scored.to_json(), indent=1).encode())
+
+
+@click.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True)
+@click.option("--overwrite", is_flag=True, help="Extract again where IMAGE.r2d2 exists.")
+@extraction_options
+def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) -> None:
+    """Write the keypoints of every image beside it, as IMAGE.r2d2 (a numpy npz).
+
+    An image is a file, a folder (searched with its subfolders), a glob pattern, or a .txt file with one image
+    a line. Each IMAGE.r2d2 holds imsize, keypoints (x, y, scale in pixels), descriptors, scores (ascending).
+    """
+    from r2d2.data.images import ImageRefused, normalise, read_image
+
+    settings = extraction_settings(flags, ExtractionSettings())
+    paths = image_paths(images)
+    todo = [p for p in paths if overwrite or not _output(p).exists()]
+    network, console = _load(model).network, make_console()
+    refused: list[str] = []
+    with _progress() as progress:
+        for path in progress.track(todo, description="images"):
+            try:
+                image = normalise(read_image(path))
+            except ImageRefused as error:
+                refused.append(str(error))
+                continue
+            save_keypoints(_output(path), extract_keypoints(network, image, settings))
+    existed = len(paths) - len(todo)
+    console.print(
+        f"{len(todo) - len(refused)} images extracted"
+        + (f", {existed} existed already (--overwrite extracts them again)" if existed else "")
+    )
+    if refused:
+        raise ValueError(f"{len(refused)} of {len(paths)} images were refused: {'; '.join(refused[:10])}")
+
+
+def image_paths(arguments: tuple[str, ...]) -> list[Path]:
+    """The images that files, folders, glob patterns and .txt lists name, each once, in order.
+
+    Raises:
+        ValueError: if an argument names nothing.
+    """
+    from r2d2.data.images import list_images
+
+    found: list[Path] = []
+    for text in arguments:
+        path = Path(text)
+        if path.is_dir():
+            found += list_images(path)
+        elif path.suffix == ".txt" and path.is_file():
+            lines = [line.strip() for line in path.read_text().splitlines()]
+            found += [path.parent / line for line in lines if line and not line.startswith("#")]
+        elif path.is_file():
+            found.append(path)
+        elif matches := sorted(glob.glob(text, recursive=True)):
+            found += [Path(m) for m in matches if Path(m).suffix != SUFFIX and Path(m).is_file()]
+        else:
+            raise ValueError(f"'{text}' is no image, folder, .txt list or pattern that matches a file")
+    return list(dict.fromkeys(found))
+
+
+def _output(image: Path) -> Path:
+    return image.with_name(image.name + SUFFIX)
+
+
+def _load(source: str) -> Any:
+    """The model, on the GPU if there is one."""
+    import torch
+
+    from r2d2.checkpoint import load_model
+
+    if source.startswith(("runs:/", "models:/")):
+        from runner.registry import resolve_model
+        from runner.tracking import Tracker
+
+        settings = Settings.from_environment()
+        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+        model = load_model(resolve_model(source, tracker))
+    else:
+        model = load_model(source)
+    model.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return model
+
+
+def _progress() -> Progress:
+    return Progress(
+        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn()
+    )

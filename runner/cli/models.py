@@ -1,0 +1,92 @@
+"""Verbs about finished work: compare, promote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.console import make_console
+from runner.definition import SweepDefinition
+from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from runner.registry import Promotion
+
+
+@click.command()
+@click.argument("sweep")
+@click.option("--metric", help="Sort by this metric instead of the sweep's own, e.g. hpatches/mma_3px.")
+@click.option("--baseline", help="The variant that the others are compared with [default: the first].")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the table to this file.")
+@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write it as Markdown.")
+def compare(
+    sweep: str, metric: str | None, baseline: str | None, csv_file: Path | None, markdown_file: Path | None
+) -> None:
+    """Show the table of SWEEP, finished or not: one row per loss variant, the mean over its seeds.
+
+    A second table says which differences to the baseline are real: 95 % intervals over sequences and seeds,
+    p-values corrected for the number of variants.
+    """
+    from r2d2.atomic import atomic_file
+    from runner.cli.comparison import show_comparison
+    from runner.stored import StoredSweep
+    from runner.table import to_csv, to_markdown
+
+    settings = Settings.from_environment()
+    stored = StoredSweep(settings.sweep_folder(sweep))
+    shown = metric or stored.definition.metric
+    table = stored.table(shown, stored.definition.mode)
+    show_comparison(make_console(), stored, table, shown, baseline)
+    for path, text in ((csv_file, to_csv(table, shown)), (markdown_file, to_markdown(table, shown))):
+        if path is not None:
+            with atomic_file(path) as file:
+                file.write(text.encode())
+
+
+@click.command()
+@click.argument("sweep", required=False)
+@click.option("--run", "run_id", help="Id of the MLflow run to promote instead of a sweep's best.")
+@click.option("--metric", help="What decides [default: the sweep's own, or validation/mma_3px].")
+@click.option("--name", default="r2d2", show_default=True, help="Name of the registered model.")
+@click.option("--alias", default="champion", show_default=True, help="Alias that the best version carries.")
+@click.option("--force", is_flag=True, help="Promote even if it does not beat the champion; recorded.")
+def promote(
+    sweep: str | None, run_id: str | None, metric: str | None, name: str, alias: str, force: bool
+) -> None:
+    """Register the best checkpoint of SWEEP (or of a run) and make it champion if it beats the present one.
+
+    Scores are compared on the same benchmark only. Load it with
+    mlflow.pyfunc.load_model("models:/r2d2@champion"). Status 1: it was not promoted.
+    """
+    from runner.registry import best_run
+    from runner.registry import promote as register
+    from runner.tracking import Tracker
+
+    if (sweep is None) == (run_id is None):
+        raise ValueError("name a sweep or a run: r2d2 promote SWEEP, or r2d2 promote --run RUN_ID")
+    settings = Settings.from_environment()
+    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    run = tracker.get_run(run_id) if run_id else None
+    decides, mode = _decides(settings, run.tags["sweep"] if run else str(sweep), metric)
+    chosen = run or best_run(tracker, str(sweep), decides, mode)
+    promotion = register(tracker, chosen, decides, mode=mode, name=name, alias=alias, force=force)
+    make_console().print(announcement(promotion), soft_wrap=True)
+    if not promotion.promoted:
+        raise click.exceptions.Exit(1)
+
+
+def announcement(promotion: Promotion) -> str:
+    """What came of a promotion, in one line."""
+    verb = "promoted" if promotion.promoted else "not promoted"
+    version = f" (version {promotion.version})" if promotion.version else ""
+    return f"{promotion.run.name}, {promotion.score:.3f}: {verb}{version}: {promotion.reason}"
+
+
+def _decides(settings: Settings, sweep: str, metric: str | None) -> tuple[str, str]:
+    """The metric and mode of the sweep, if its folder is here; a metric that is asked for is maximised."""
+    definition = SweepDefinition.load(settings.sweep_folder(sweep))
+    if metric is not None or definition is None:
+        return metric or "validation/mma_3px", "max"
+    return definition.metric, definition.mode

@@ -1,0 +1,166 @@
+"""Verbs that train: sweeps, sweep, demo."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from runner.console import make_console
+from runner.settings import Settings
+from search_spaces.sweep import load_sweep, sweep_names
+
+_FOLDER = click.Path(path_type=Path)
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--photos and --hpatches, which `sweep` and `demo` share."""
+    hpatches = click.option(
+        "--hpatches", type=_FOLDER, help="HPatches folder to score every checkpoint on too [R2D2_HPATCHES]."
+    )
+    photos = click.option("--photos", help="Folder of photographs to train on; short for --set data.photos=.")
+    return hpatches(photos(command))
+
+
+@click.command()
+def sweeps() -> None:
+    """List the sweeps of search_spaces/ with their questions."""
+    table = Table("sweep", "question", "trials")
+    for name in sweep_names():
+        sweep, question = load_sweep(name)
+        count = f"{len(sweep.trials())}" if sweep.search_alg is None else f"up to {sweep.num_samples}"
+        table.add_row(name, escape(question.splitlines()[0]), count)
+    make_console().print(table)
+
+
+@click.command()
+@click.argument("name")
+@_data_options
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set an entry of TrainConfig.")
+@click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
+@click.option("--released", type=_FOLDER, help="The network that sweeps fine-tune [R2D2_RELEASED].")
+@click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop.")
+@click.option("--concurrent", type=click.IntRange(0), default=0, help="Trials at a time; 0: all that fit.")
+@click.option("--gpus-per-worker", type=click.FloatRange(0), help="Default: 1 if the cluster has any.")
+@click.option("--judges", type=click.IntRange(1), default=1, show_default=True, help="Evaluation actors.")
+@click.option("--judge-cpus", type=click.FloatRange(0), default=0.0, show_default=True, help="CPUs of each.")
+@click.option("--judge-gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each.")
+@click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
+def sweep(
+    name: str,
+    photos: str | None,
+    hpatches: Path | None,
+    overrides: tuple[str, ...],
+    own_name: str,
+    released: Path | None,
+    dry_run: bool,
+    concurrent: int,
+    gpus_per_worker: float | None,
+    judges: int,
+    judge_cpus: float,
+    judge_gpus: float,
+    verbose: bool,
+) -> None:
+    """Run the sweep NAME (see `r2d2 sweeps`), or the one in the file NAME.py; again: resume it.
+
+    Every checkpoint is scored on a validation benchmark made of held-out photographs, and on HPatches if a
+    folder is given. Finished trials are not run again; the others continue from their last checkpoint.
+    """
+    from evaluation.actor import JudgeResources
+    from runner.estimate import estimate
+    from runner.plan import SweepOptions, plan_sweep
+
+    console = make_console()
+    settings = _settings(hpatches, released)
+    options = SweepOptions(
+        name=own_name,
+        overrides=(*((f"data.photos={photos}",) if photos else ()), *overrides),
+        judges=JudgeResources(judges, judge_cpus, judge_gpus),
+        gpus_per_worker=gpus_per_worker,
+        concurrent=concurrent,
+        verbose=verbose,
+    )
+    plan = plan_sweep(name, settings, options)
+    if dry_run:
+        estimate(plan).show(console)
+        return
+    result = _run(plan, settings, console)
+    if result.interrupted:
+        console.print(f"Interrupted. Continue with the same command: r2d2 sweep {name}")
+    if result.failed:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@_data_options
+def demo(photos: str | None, hpatches: Path | None) -> None:
+    """Train six loss variants on sample photographs in five minutes, compare them, promote the best."""
+    from runner.cli.models import announcement
+    from runner.figures import save_curves
+    from runner.plan import SweepOptions, plan_sweep
+    from runner.registry import best_run, promote
+    from runner.tracking import Tracker
+
+    console, started = make_console(), time.monotonic()
+    settings = _settings(hpatches, None)
+    overrides = (f"data.photos={photos}",) if photos else ()
+    name = demo_name(photos, settings.hpatches)
+    plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides))
+    result = _run(plan, settings, console)
+    if result.failed or result.interrupted:
+        raise click.exceptions.Exit(1)
+    role = plan.sweep.metric.partition("/")[0]
+    picture = save_curves(plan.stored, result.table, role, plan.folder / "mma_curves.png")
+    console.print(f"MMA curves: {picture}", soft_wrap=True)
+    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    best = best_run(tracker, name, plan.sweep.metric, plan.sweep.mode)
+    promotion = promote(tracker, best, plan.sweep.metric, mode=plan.sweep.mode)
+    console.print(announcement(promotion), soft_wrap=True)
+    console.print(f"Done in {time.monotonic() - started:.0f} s.")
+
+
+def demo_name(photos: str | None, hpatches: Path | None) -> str:
+    """A sweep of its own for each set of photographs and benchmarks: their figures share no table."""
+    parts = ["demo"]
+    if photos is not None:
+        parts.append(re.sub(r"[^A-Za-z0-9_-]+", "-", Path(photos).absolute().name).strip("-"))
+    if hpatches is not None:
+        parts.append("hpatches")
+    return "-".join(part for part in parts if part)
+
+
+def _settings(hpatches: Path | None, released: Path | None) -> Settings:
+    settings = Settings.from_environment()
+    return dataclasses.replace(
+        settings,
+        hpatches=hpatches.absolute() if hpatches else settings.hpatches,
+        released=released.absolute() if released else settings.released,
+    )
+
+
+def _run(plan: Any, settings: Settings, console: Console) -> Any:
+    """Runs the sweep and prints its table, what failed, and where to look."""
+    from runner.cli.comparison import show_comparison
+    from runner.sweep import run_sweep
+
+    result = run_sweep(plan, settings, console)
+    show_comparison(console, plan.stored, result.table, plan.sweep.metric)
+    for key, reason in result.failed.items():
+        console.print(f"[red]failed[/] {key}: {escape(reason)}", soft_wrap=True)
+    if result.behind:
+        console.print(
+            f"MLflow has not been told everything of {len(result.behind)} trials; "
+            "the same command tells it again."
+        )
+    console.print(
+        f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
+    )
+    return result

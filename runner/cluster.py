@@ -1,0 +1,90 @@
+"""Ray: starting or joining it, and what it can hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from evaluation.actor import JudgeResources
+from search_spaces.sweep import Trial
+
+# Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
+# Ray warns of processes for actors that ask for no CPU, as if they were a mistake: ours wait, and are meant.
+# Tune insists on the sweep's metric in every report unless told otherwise; losses come without a score.
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_worker_maximum_startup_concurrency": "16",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has in all."""
+
+    cpus: float
+    gpus: float
+
+    def concurrent_trials(
+        self, trials: tuple[Trial, ...], judges: JudgeResources, gpus_per_worker: float
+    ) -> int:
+        """How many trials can run at a time beside the judges.
+
+        Raises:
+            ValueError: if a trial asks for more than there is.
+        """
+        cpus = self.cpus - judges.number * judges.num_cpus
+        gpus = self.gpus - judges.number * judges.num_gpus
+        workers = max((t.config.num_workers for t in trials), default=1)
+        if workers > cpus:
+            raise ValueError(
+                f"a trial asks for {workers} workers (num_workers) of 1 CPU each, but the cluster has "
+                f"{cpus:g} CPUs beside the judges"
+            )
+        if workers * gpus_per_worker > gpus:
+            raise ValueError(
+                f"a trial asks for {workers} workers of {gpus_per_worker:g} GPUs each, but the cluster has "
+                f"{gpus:g} GPUs beside the judges"
+            )
+        fits = int(cpus // workers)
+        return min(fits, int(gpus // (workers * gpus_per_worker))) if gpus_per_worker else fits
+
+
+@contextmanager
+def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
+    """Joins the cluster at `address`, or starts one on this machine for as long as the context lasts.
+
+    Raises:
+        ValueError: if no cluster answers at the address.
+    """
+    # One actor less per trial: a machine of one's own gives no notice before it is taken away.
+    own = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"} if address is None else {}
+    for name, value in {**ENVIRONMENT, **own}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    # What a trial failed of is said in one sentence by the sweep; the traceback comes with --verbose.
+    level = logging.INFO if verbose else logging.CRITICAL
+    try:
+        # A cluster of our own has no dashboard, which costs seconds of start; a joined one keeps what it has.
+        ray.init(
+            address=address,
+            log_to_driver=verbose,
+            logging_level=level,
+            include_dashboard=False if address is None else None,
+        )
+    except ConnectionError as error:
+        raise ValueError(f"no Ray cluster answers at {address}: {error}") from error
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(level)
+    try:
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    finally:
+        ray.shutdown()

@@ -1,0 +1,99 @@
+"""SweepDefinition: everything that a sweep's figures depend on, written down when it starts.
+
+A sweep is resumed only if its definition is still the same: figures of two definitions never share a table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.history import write_json
+
+FILE = "sweep.json"
+MAX_DIFFERENCES = 8
+
+
+@dataclass(frozen=True)
+class SweepDefinition:
+    """What defines a sweep.
+
+    Attributes:
+        name: the sweep's, and its MLflow experiment's.
+        metric, mode: the score that decides.
+        trials: key to configuration, in order; empty if a searcher chooses them.
+        search: what a searcher chooses from, and how often; empty without a searcher.
+        photos: digest of all photographs, training and held out.
+        benchmarks: role to {"protocol", "digest"}.
+        init: digest of the released network, empty if no trial needs it.
+    """
+
+    name: str
+    metric: str
+    mode: str
+    trials: Mapping[str, Mapping[str, Any]]
+    search: Mapping[str, str]
+    photos: str
+    benchmarks: Mapping[str, Mapping[str, str]]
+    init: str
+
+    def save(self, folder: Path) -> None:
+        """Writes the definition into the sweep's folder."""
+        write_json(folder / FILE, asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> SweepDefinition | None:
+        """The definition of the sweep in `folder`; None if there is none.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}); delete the folder or choose another --name"
+            ) from error
+
+    def differences(self, other: SweepDefinition) -> list[str]:
+        """What `other` has changed, one line each."""
+        return _differences(asdict(self), asdict(other), "")
+
+    def require_same(self, other: SweepDefinition, folder: Path) -> None:
+        """Refuses to resume a sweep whose definition has changed.
+
+        Raises:
+            ValueError: with the differences and what to do.
+        """
+        lines = self.differences(other)
+        if lines:
+            shown = lines[:MAX_DIFFERENCES]
+            shown += [f"and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else []
+            raise ValueError(
+                f"the sweep '{self.name}' in {folder} was started with another definition: "
+                f"{'; '.join(shown)}. Give the new one a name of its own with --name, or delete the folder"
+            )
+
+
+def _differences(old: Any, new: Any, path: str) -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        lines: list[str] = []
+        for name in sorted({*old, *new}):
+            inner = f"{path}.{name}" if path else str(name)
+            if name not in old or name not in new:
+                lines.append(f"{inner} is {'new' if name not in old else 'gone'}")
+            else:
+                lines += _differences(old[name], new[name], inner)
+        return lines
+    return [] if old == new else [f"{path} was {_short(old)}, is {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,113 @@
+"""What can be wrong with a machine before anything is started, one finding each."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from runner.settings import Settings
+
+PACKAGES = ("torch", "ray", "mlflow", "numpy", "pillow", "boto3", "optuna", "safetensors")
+LEAST_FREE_GIB = 2.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `finding` says what was seen, or what to do."""
+
+    name: str
+    ok: bool
+    finding: str
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Looks at everything a sweep needs, the quick things first."""
+    looks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
+        ("python", _python),
+        ("packages", _packages),
+        ("processors", _processors),
+        ("home", _home),
+        ("photographs", _photographs),
+        ("hpatches", _hpatches),
+        ("released network", _released),
+        ("mlflow", _mlflow),
+        ("ray", _ray),
+    )
+    for name, look in looks:
+        try:
+            yield Check(name, True, look(settings))
+        except (ValueError, OSError) as error:
+            yield Check(name, False, " ".join(str(error).split()))
+
+
+def _python(_: Settings) -> str:
+    return sys.version.split()[0]
+
+
+def _packages(_: Settings) -> str:
+    try:
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed; install the project: pip install -e .") from error
+
+
+def _processors(_: Settings) -> str:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"{os.cpu_count()} CPUs, {', '.join(gpus) or 'no GPU'}"
+
+
+def _home(settings: Settings) -> str:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=settings.home):
+        pass
+    free = shutil.disk_usage(settings.home).free / 2**30
+    if free < LEAST_FREE_GIB:
+        raise ValueError(
+            f"only {free:.1f} GiB are free in {settings.home}; checkpoints need {LEAST_FREE_GIB:g}"
+        )
+    return f"{settings.home} can be written, {free:.0f} GiB are free"
+
+
+def _photographs(_: Settings) -> str:
+    from r2d2.data.photos import open_photos
+
+    return f"{len(open_photos('samples').paths)} sample photographs"
+
+
+def _hpatches(settings: Settings) -> str:
+    if settings.hpatches is None:
+        return "not configured; --hpatches or R2D2_HPATCHES scores every checkpoint on it"
+    from evaluation.hpatches import open_benchmark
+
+    return f"{len(open_benchmark(settings.hpatches).sequences)} sequences in {settings.hpatches}"
+
+
+def _released(settings: Settings) -> str:
+    if settings.released is None:
+        return "not configured; --released or R2D2_RELEASED names the network to fine-tune"
+    from r2d2.checkpoint import load_model
+
+    model = load_model(settings.released)
+    return f"{settings.released}: {model.network.config}"
+
+
+def _mlflow(settings: Settings) -> str:
+    from runner.tracking import Tracker
+
+    Tracker(settings.tracking_uri, settings.artifact_root)
+    return f"{settings.tracking_uri} answers"
+
+
+def _ray(settings: Settings) -> str:
+    from runner.cluster import ray_cluster
+
+    with ray_cluster(settings.ray_address, verbose=False) as capacity:
+        where = settings.ray_address or "on this machine"
+        return f"a cluster {where} has {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs"

@@ -1,0 +1,115 @@
+"""What a sweep will cost: one step of each kind of trial is measured on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from r2d2.config import TrainConfig
+from r2d2.containers import PairBatch
+from r2d2.geometry import pixel_grid
+from r2d2.network import build_network
+from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
+from runner.plan import SweepPlan
+from search_spaces.sweep import Trial
+
+START_SECONDS = 13.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The trials of a sweep and the seconds each will take on this machine, scoring not counted.
+
+    Attributes:
+        seconds: by trial key; of one worker on one processor or GPU, the start of its processes included.
+        slots: trials at a time on this machine.
+    """
+
+    plan: SweepPlan
+    seconds: Mapping[str, float]
+    slots: int
+
+    @property
+    def total(self) -> float:
+        """Seconds of all trials together, one after the other, workers counted once each."""
+        return sum(self.seconds[t.key] * t.config.num_workers for t in self.plan.trials)
+
+    def show(self, console: Console) -> None:
+        """Prints every trial, how many there are, and the time."""
+        plan = self.plan
+        searched = plan.sweep.search_alg is not None
+        question = escape(plan.question.splitlines()[0])
+        table = Table(title=f"{plan.definition.name}: {question}", title_justify="left")
+        for column in ("trial", "variant", "seed", "epochs", "workers", "pairs/step", "minutes"):
+            table.add_column(column, justify="left" if column in ("trial", "variant") else "right")
+        for trial in (*plan.baselines, *plan.trials):
+            config = trial.config
+            minutes = f"{self.seconds[trial.key] / 60:.1f}" if trial.key in self.seconds else "-"
+            cells = (
+                config.seed,
+                config.epochs,
+                config.num_workers,
+                config.pairs_per_worker * config.num_workers,
+            )
+            table.add_row(trial.key, escape(trial.variant), *map(str, cells), minutes)
+        console.print(table)
+        if searched:
+            console.print("A searcher chooses the trials; these are examples of what it may choose.")
+        console.print(
+            f"{len(plan.trials)} trials and {len(plan.baselines)} starting networks; about "
+            f"{self.total / 3600:.1f} worker hours, {self.total / 3600 / self.slots:.1f} hours here "
+            f"({self.slots} at a time; one step of each kind was timed, scoring is not counted)",
+            soft_wrap=True,
+        )
+
+
+def estimate(plan: SweepPlan) -> Estimate:
+    """Times one training step of each kind of trial on this machine and multiplies."""
+    timed: dict[tuple[object, ...], float] = {}
+    seconds = {}
+    for trial in plan.trials:
+        kind = (trial.config.network, trial.config.data.crop_size, trial.config.pairs_per_worker)
+        if kind not in timed:
+            timed[kind] = _step_seconds(trial.config)
+        seconds[trial.key] = START_SECONDS + _steps(plan, trial) * timed[kind]
+    cpus = os.cpu_count() or 1
+    widest = max(t.config.num_workers for t in plan.trials)
+    return Estimate(plan, seconds, max(1, (torch.cuda.device_count() or cpus) // widest))
+
+
+def _steps(plan: SweepPlan, trial: Trial) -> int:
+    config = trial.config
+    pairs = config.data.pairs_per_epoch or len(plan.data.training.paths)
+    return config.epochs * (pairs // (config.pairs_per_worker * config.num_workers))
+
+
+def _step_seconds(config: TrainConfig) -> float:
+    """Seconds of the second step on random images: network, loss, optimiser; one thread, or the GPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        siamese = SiameseNetwork(build_network(config.network, seed=0)).to(device)
+        optimiser = make_optimiser(siamese, config)
+        batch = _random_batch(config)
+        steps = train_epoch(siamese, [batch, batch], config, optimiser, epoch=1)
+        next(steps)
+        start = time.perf_counter()
+        next(steps)
+        return time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _random_batch(config: TrainConfig) -> PairBatch:
+    count, side = config.pairs_per_worker, config.data.crop_size
+    images = torch.randn(2, count, 3, side, side, generator=torch.Generator().manual_seed(0))
+    aflow = pixel_grid(side, side).expand(count, 2, side, side).contiguous()
+    return PairBatch(images[0], images[1], aflow, ("random",) * count)

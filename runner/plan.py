@@ -1,0 +1,155 @@
+"""SweepPlan: everything about a sweep that can be known, and refused, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluation.actor import JudgeResources
+from r2d2.checkpoint import load_model
+from r2d2.config import SCRATCH, DataConfig, with_override
+from r2d2.start import starting_network
+from runner.benchmarks import VALIDATION, SweepData, prepare_data
+from runner.definition import SweepDefinition
+from runner.settings import Settings
+from runner.stored import StoredSweep
+from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What the command line says about a sweep.
+
+    Attributes:
+        name: of the sweep's folder and MLflow experiment; empty: that of its file.
+        overrides: `key.path=value` assignments applied to every trial.
+        judges: the evaluation actors.
+        gpus_per_worker: None: one if the cluster has any.
+        concurrent: trials at a time; 0: as many as the cluster holds.
+        verbose: show what Ray's processes print.
+    """
+
+    name: str = ""
+    overrides: tuple[str, ...] = ()
+    judges: JudgeResources = field(default_factory=JudgeResources)
+    gpus_per_worker: float | None = None
+    concurrent: int = 0
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep whose every input has been checked.
+
+    Attributes:
+        trials: what will be trained; examples of it if a searcher chooses.
+        inits: path of every model that `init` names.
+    """
+
+    sweep: Sweep
+    question: str
+    trials: tuple[Trial, ...]
+    baselines: tuple[Trial, ...]
+    data: SweepData
+    inits: Mapping[str, str]
+    definition: SweepDefinition
+    folder: Path
+    options: SweepOptions
+
+    @property
+    def stored(self) -> StoredSweep:
+        """What of the sweep is on disk."""
+        return StoredSweep(self.folder)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The benchmarks that every checkpoint is scored on, in order."""
+        return tuple(spec.role for spec in self.data.benchmarks)
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """What a searcher searches: the sweep's space with the overrides of the command line."""
+        return _space(self.sweep, self.options)
+
+
+def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepPlan:
+    """Checks a sweep and all it needs; writes nothing but the validation benchmark into the cache.
+
+    Raises:
+        ValueError: for an unknown sweep, key or value, missing photographs, benchmarks or networks, a name
+            that is taken by another definition, or trials that cannot share a table.
+    """
+    sweep, question = load_sweep(source)
+    name = options.name or Path(source).stem
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
+    trials = tuple(sweep.trials(options.overrides))
+    inits, digest = _starting_networks(trials, settings)
+    data = prepare_data(_common_data(trials), settings.cache, settings.hpatches)
+    role = sweep.metric.partition("/")[0]
+    if role not in data.digests:
+        hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
+        raise ValueError(f"the sweep is decided by {sweep.metric}, but nothing is scored on '{role}': {hint}")
+    definition = SweepDefinition(
+        name=name,
+        metric=sweep.metric,
+        mode=sweep.mode,
+        trials={} if sweep.search_alg else {t.key: t.config.to_dict() for t in trials},
+        search=_search(sweep, options) if sweep.search_alg else {},
+        photos=f"{data.training.digest} {data.held_out.digest}",
+        benchmarks={
+            s.role: {"protocol": s.protocol, "digest": data.digests[s.role]} for s in data.benchmarks
+        },
+        init=digest,
+    )
+    folder = settings.sweep_folder(name)
+    known = SweepDefinition.load(folder)
+    if known is not None:
+        known.require_same(definition, folder)
+    baselines = tuple(sweep.baselines_of(trials))
+    return SweepPlan(sweep, question, trials, baselines, data, inits, definition, folder, options)
+
+
+def _space(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:
+    space = dict(sweep.spaces[0])
+    for assignment in options.overrides:
+        space = with_override(space, assignment)
+    return space
+
+
+def _search(sweep: Sweep, options: SweepOptions) -> dict[str, str]:
+    from runner.search import describe_space
+
+    return {"num_samples": str(sweep.num_samples), **describe_space(_space(sweep, options))}
+
+
+def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
+    """The photographs and the split that all trials share."""
+    splits = {(t.config.data.photos, t.config.data.held_out, t.config.data.split_seed) for t in trials}
+    if len(splits) > 1:
+        raise ValueError(
+            "the trials of a sweep must share data.photos, data.held_out and data.split_seed, "
+            f"or their validation scores are not comparable; found {sorted(splits)}"
+        )
+    return trials[0].config.data
+
+
+def _starting_networks(trials: tuple[Trial, ...], settings: Settings) -> tuple[dict[str, str], str]:
+    """Path of every starting network by the name that `init` gives it, and the digest of all of them."""
+    inits, digests = {SCRATCH: SCRATCH}, []
+    for trial in trials:
+        init = trial.config.init
+        if init in inits:
+            continue
+        if init == RELEASED and settings.released is None:
+            raise ValueError(
+                "this sweep fine-tunes the released network: say where it is with --released PATH or "
+                "R2D2_RELEASED (faster2d2_WASF_N16.pt of the R2D2 authors, or any checkpoint folder), "
+                "or train from scratch with --set init=scratch"
+            )
+        inits[init] = str(settings.released if init == RELEASED else Path(init).expanduser().absolute())
+        starting_network(trial.config, inits[init])
+        digests.append(load_model(inits[init]).digest)
+    return inits, " ".join(sorted(digests))

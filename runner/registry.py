@@ -1,0 +1,230 @@
+"""Registry: the best checkpoint becomes the champion, if it beats the present one."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+from r2d2.checkpoint import load_checkpoint
+from runner.model_package import save_package
+from runner.model_source import local_checkpoint, resolve_model
+from runner.tracking import LoggedRun, Tracker
+from runner.trial_run import BEST_CHECKPOINT, BEST_EPOCH, as_tracking_error, dataset_tag, protocol_tag
+
+__all__ = ["Promotion", "best_run", "promote", "resolve_model"]
+
+REGISTERED_NAME = "r2d2"
+CHAMPION = "champion"
+TRIAL = "trial"
+FORCED = "forced"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What came of a promotion.
+
+    Attributes:
+        promoted: whether the alias was moved.
+        version: the candidate's model version; None if it has none.
+        reason: one sentence.
+        run: the candidate's.
+        score: the candidate's.
+    """
+
+    promoted: bool
+    version: int | None
+    reason: str
+    run: LoggedRun
+    score: float
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A run's best checkpoint, and all by which it is judged; `tags` are those of its model version."""
+
+    run: LoggedRun
+    epoch: int
+    folder: Path
+    score: float
+    tags: Mapping[str, str]
+
+
+def best_run(tracker: Tracker, experiment: str, metric: str, mode: str = "max") -> LoggedRun:
+    """The trial of a sweep whose best checkpoint has the best score.
+
+    Raises:
+        ValueError: if there is no such sweep, or no trial of it has a scored checkpoint.
+    """
+    runs = [r for r in tracker.list_runs(experiment) if r.role == TRIAL and BEST_CHECKPOINT in r.tags]
+    scores = {r.run_id: score for r in runs if (score := _score(tracker, r, metric)) is not None}
+    if not scores:
+        known = sorted({name for run in runs for name in run.metrics})
+        names = ", ".join(known) or "none"
+        raise ValueError(f"no trial of '{experiment}' has a checkpoint with '{metric}'; metrics: {names}")
+    sign = 1 if mode == "max" else -1
+    return max((r for r in runs if r.run_id in scores), key=lambda r: sign * scores[r.run_id])
+
+
+@as_tracking_error()
+def promote(
+    tracker: Tracker,
+    run: LoggedRun,
+    metric: str = "validation/mma_3px",
+    *,
+    mode: str = "max",
+    name: str = REGISTERED_NAME,
+    alias: str = CHAMPION,
+    force: bool = False,
+) -> Promotion:
+    """Makes a run's best checkpoint the champion, if it beats the present one on the same images.
+
+    Only what is promoted becomes a model version, and each checkpoint becomes one once: the versions are the
+    champions there were, and an earlier one can be promoted again.
+
+    Args:
+        tracker: the store of the run and the registry.
+        run: the candidate's.
+        metric: what both are compared by.
+        mode: `max` or `min`.
+        name: of the registered model.
+        alias: given to the winner.
+        force: promotes the candidate whatever the comparison says; what it said becomes the tag `forced`.
+
+    Raises:
+        ValueError: if the run has no checkpoint with that score, or it cannot be read.
+    """
+    candidate = _candidate(tracker, run, metric)
+    champion = _by_alias(tracker, name, alias)
+    version = _version_of(tracker, name, candidate)
+    if champion is not None and version == int(champion.version):
+        return Promotion(False, version, f"it is the {alias} already", run, candidate.score)
+    better, reason = _verdict(candidate, champion, mode)
+    if not (better or force):
+        return Promotion(False, version, reason, run, candidate.score)
+    tags = dict(candidate.tags) | ({} if better else {FORCED: reason})
+    if version is None:
+        version = _register(tracker, name, candidate, tags)
+    else:
+        for key, value in tags.items():
+            tracker.client.set_model_version_tag(name, str(version), key, value)
+    tracker.client.set_registered_model_alias(name, alias, str(version))
+    return Promotion(True, version, reason if better else f"forced, although {reason}", run, candidate.score)
+
+
+def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> _Candidate:
+    if BEST_CHECKPOINT not in run.tags:
+        raise ValueError(f"run '{run.name}' ({run.run_id}) has no checkpoint to promote")
+    score = _score(tracker, run, metric)
+    if score is None:
+        known = ", ".join(sorted(run.metrics)) or "none"
+        raise ValueError(f"the best checkpoint of run '{run.name}' has no '{metric}'; its metrics: {known}")
+    folder = local_checkpoint(run.tags[BEST_CHECKPOINT])
+    checkpoint = load_checkpoint(folder)
+    role = metric.partition("/")[0]
+    tags = {
+        "metric": metric,
+        "score": repr(score),
+        "benchmark_digest": run.tags.get(dataset_tag(role), ""),
+        "protocol": run.tags.get(protocol_tag(role), ""),
+        "run_id": run.run_id,
+        "epoch": str(checkpoint.epoch),
+        "code_version": checkpoint.code_version,
+        "model_digest": checkpoint.digest,
+    }
+    return _Candidate(run, int(run.tags[BEST_EPOCH]), folder, score, tags)
+
+
+def _score(tracker: Tracker, run: LoggedRun, metric: str) -> float | None:
+    score = tracker.metric_history(run.run_id, metric).get(int(run.tags[BEST_EPOCH]), math.nan)
+    return None if math.isnan(score) else score
+
+
+def _verdict(candidate: _Candidate, champion: ModelVersion | None, mode: str) -> tuple[bool, str]:
+    """Whether the candidate is better, and why (not)."""
+    if champion is None:
+        return True, "there was no champion yet"
+    for key in ("metric", "benchmark_digest", "protocol"):
+        ours, theirs = candidate.tags[key], champion.tags.get(key, "unknown")
+        if ours != theirs:
+            return False, f"different {key.replace('_', ' ')}: {ours[:32]}, the champion's is {theirs[:32]}"
+    score = float(champion.tags["score"])
+    better = candidate.score > score if mode == "max" else candidate.score < score
+    signs = (">", "<=") if mode == "max" else ("<", ">=")
+    figures = f"{candidate.score:.4f} {signs[0] if better else signs[1]} {score:.4f}"
+    return better, f"{'better' if better else 'not better'}: {figures}"
+
+
+def _by_alias(tracker: Tracker, name: str, alias: str) -> ModelVersion | None:
+    try:
+        return tracker.client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _version_of(tracker: Tracker, name: str, candidate: _Candidate) -> int | None:
+    found = tracker.client.search_model_versions(f"name = '{name}' and run_id = '{candidate.run.run_id}'")
+    same = [int(v.version) for v in found if v.tags.get("model_digest") == candidate.tags["model_digest"]]
+    return max(same, default=None)
+
+
+def _register(tracker: Tracker, name: str, candidate: _Candidate, tags: Mapping[str, str]) -> int:
+    client, run = tracker.client, candidate.run
+    model = _logged_model(tracker, candidate)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # By location: MLflow's SQL store would look for models:/ID in the process's global store, not in this.
+    version = client.create_model_version(
+        name,
+        model.artifact_location,
+        run_id=run.run_id,
+        tags=dict(tags),
+        description=f"Epoch {candidate.epoch} of {run.name}; {tags['metric']} {candidate.score:.4f}",
+        model_id=model.model_id,
+    )
+    link = json.dumps([{"name": name, "version": int(version.version)}])
+    client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
+    return int(version.version)
+
+
+def _logged_model(tracker: Tracker, candidate: _Candidate) -> LoggedModel:
+    """The candidate as an MLflow model; one that an interrupted promotion has left is used, or removed."""
+    client, run, digest = tracker.client, candidate.run, candidate.tags["model_digest"]
+    for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
+        if model.tags.get("model_digest") == digest:
+            if model.status == LoggedModelStatus.READY:
+                return model
+            client.delete_logged_model(model.model_id)
+    title = re.sub(r"[^\w+-]", "_", f"{run.key}-epoch-{candidate.epoch}")
+    model = client.create_logged_model(run.experiment_id, title, run.run_id, {"model_digest": digest})
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            package = Path(scratch, "model")
+            header = Model(
+                artifact_path=model.artifact_location,
+                run_id=run.run_id,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+            )
+            save_package(candidate.folder, package, header)
+            client.log_model_artifacts(model.model_id, str(package))
+    except BaseException:
+        client.delete_logged_model(model.model_id)
+        raise
+    client.log_outputs(run.run_id, [LoggedModelOutput(model.model_id, candidate.epoch)])
+    return client.finalize_logged_model(model.model_id, "READY")

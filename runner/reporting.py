@@ -1,0 +1,180 @@
+"""Reporter: tells MLflow what the trials' histories say. A Tune callback calls it in the sweep's driver."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from runner.history import History, Record, final_scores, read_evaluation, write_json
+from runner.table import Row, to_csv, to_markdown
+from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
+from search_spaces.sweep import Trial
+
+log = logging.getLogger(__name__)
+
+TOLD = "told.json"
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+Curve = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class SweepIdentity:
+    """What all runs of a sweep share.
+
+    Attributes:
+        metric, mode: the score that decides.
+        question: the sweep's docstring.
+        datasets: training photographs and benchmarks.
+    """
+
+    name: str
+    experiment_id: str
+    metric: str
+    mode: str
+    question: str
+    datasets: tuple[DatasetUse, ...]
+
+
+class Reporter:
+    """Keeps MLflow's runs equal to the histories of trials.
+
+    What MLflow does not take is told again by `catch_up`, now or by a later attempt: the histories still have
+    it, and no trial waits. How much of an ended trial was told stands beside its history.
+    """
+
+    def __init__(self, tracker: Tracker, sweep: SweepIdentity) -> None:
+        self._tracker = tracker
+        self._sweep = sweep
+        self._runs: dict[str, TrialRun] = {}
+        self._away = False
+
+    def record(self, trial: Trial, history: History, record: Record) -> None:
+        """Logs one event of a trial."""
+        try:
+            self._record(trial, history, record)
+        except TrackingError as error:
+            self._fall_behind(error)
+
+    def finish(self, trial: Trial, history: History, status: Status, reason: str | None = None) -> None:
+        """Closes a trial's run: its pictures, its best checkpoint, its status."""
+        try:
+            self._finish(trial, history, status, reason)
+        except TrackingError as error:
+            self._fall_behind(error)
+
+    def catch_up(self, trial: Trial, history: History, status: Status, reason: str | None) -> bool:
+        """Tells MLflow all of an ended trial that it does not have; returns whether it has all now."""
+        if self._told(history):
+            return True
+        for record in history.records():
+            self.record(trial, history, record)
+        self.finish(trial, history, status, reason)
+        return self._told(history)
+
+    def summarise(self, table: Sequence[Row], histories: Mapping[str, History]) -> str | None:
+        """Logs the sweep's table and MMA curves; returns the id of that run, None if MLflow is away.
+
+        Args:
+            table: one row per variant.
+            histories: of every trial in the table, by key.
+        """
+        role = self._sweep.metric.partition("/")[0]
+        curves = {
+            row.variant: curve for row in table if (curve := mean_curve(row, histories, role)) is not None
+        }
+        tags = {"sweep": self._sweep.name, "mlflow.note.content": self._sweep.question}
+        metric = self._sweep.metric
+        try:
+            return self._tracker.log_summary(
+                self._sweep.experiment_id, tags, to_csv(table, metric), to_markdown(table, metric), curves
+            )
+        except TrackingError as error:
+            log.warning("the summary is not in MLflow: %s", error)
+            return None
+
+    def _record(self, trial: Trial, history: History, record: Record) -> None:
+        if record.error is not None:
+            return
+        run = self._open(trial)
+        if record.evaluation is None:
+            run.log_epoch(record.epoch, record.metrics)
+        else:
+            run.log_evaluation(read_evaluation(history, record), record.epoch, record.kind)
+
+    def _finish(self, trial: Trial, history: History, status: Status, reason: str | None) -> None:
+        run, records = self._open(trial), history.records()
+        best = best_record(records, self._sweep.metric, self._sweep.mode)
+        if best is not None:
+            existing = {r.epoch: r.checkpoint for r in records if Path(r.checkpoint).exists()}
+            run.set_checkpoints(best.checkpoint, best.epoch, records[-1].checkpoint, existing)
+        for record in final_scores(records):
+            run.log_figures(read_evaluation(history, record), record.kind)
+        run.finish(status, reason)
+        if status != "FAILED":
+            write_json(history.folder / TOLD, self._receipt(history))
+
+    def _open(self, trial: Trial) -> TrialRun:
+        if trial.key not in self._runs:
+            config = trial.config
+            tags = {
+                "sweep": self._sweep.name,
+                "variant": trial.variant,
+                "reliability": config.loss.reliability,
+                "similarity": config.loss.similarity,
+                "init": config.init,
+                "seed": str(config.seed),
+                "role": "trial" if config.epochs else "baseline",
+            }
+            run = self._tracker.open_run(
+                self._sweep.experiment_id, trial.key, trial.key, tags=tags, params=config.flat()
+            )
+            run.log_datasets(self._sweep.datasets)
+            self._runs[trial.key] = run
+        return self._runs[trial.key]
+
+    def _fall_behind(self, error: TrackingError) -> None:
+        if not self._away:
+            log.warning("MLflow does not answer (%s); training goes on, MLflow will be told later", error)
+        self._away = True
+
+    def _told(self, history: History) -> bool:
+        path = history.folder / TOLD
+        return path.is_file() and json.loads(path.read_text()) == self._receipt(history)
+
+    def _receipt(self, history: History) -> dict[str, Any]:
+        """What stands beside a history that was told completely."""
+        return {"tracking_uri": self._tracker.tracking_uri, "events": [r.name for r in history.records()]}
+
+
+def stopped_early(epoch: int) -> str:
+    """Why the run of a trial was killed."""
+    return f"stopped early by its score after epoch {epoch}"
+
+
+def best_record(records: Sequence[Record], metric: str, mode: str) -> Record | None:
+    """The score with the best value of the metric whose checkpoint is still there; None if there is none."""
+    sign = 1 if mode == "max" else -1
+    scored = [
+        r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and Path(r.checkpoint).exists()
+    ]
+    return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)
+
+
+def mean_curve(row: Row, histories: Mapping[str, History], role: str) -> Curve | None:
+    """MMA at 1 to 15 pixels, the mean over the row's seeds at their last score; None without any."""
+    curves = [
+        read_evaluation(histories[outcome.key], record).mma()
+        for outcome in row.outcomes
+        for record in final_scores(histories[outcome.key].records())
+        if record.kind == role
+    ]
+    return np.asarray(np.mean(curves, axis=0)) if curves else None

@@ -1,0 +1,93 @@
+"""Scoring: a checkpoint goes to the judge, its table goes into the trial's history.
+
+Ray Train runs this in a process of its own beside the training, so it imports neither torch nor Tune.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from runner.history import HISTORY, TRAIN, History, Record, write_json
+
+if TYPE_CHECKING:
+    import ray.train
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What every trial of a sweep is told beside its configuration.
+
+    Attributes:
+        trials_folder: holds one folder per trial.
+        judge: handle of the judge pool.
+        roles: the benchmarks to score on, in this order.
+        inits: path of every model that a configuration's `init` names.
+        num_gpus: GPUs of one worker.
+        metric, mode: decide which checkpoints are kept.
+        keep: checkpoints kept per trial, best first; the last one is always kept.
+        max_restarts: how often a trial whose worker died continues from its last checkpoint.
+    """
+
+    trials_folder: str
+    judge: Any
+    roles: tuple[str, ...]
+    inits: Mapping[str, str]
+    num_gpus: float
+    metric: str
+    mode: str
+    keep: int = 2
+    max_restarts: int = 2
+
+
+def score_checkpoint(
+    checkpoint: ray.train.Checkpoint, epoch: int, context: TrialContext, folder: str
+) -> dict[str, float]:
+    """Ray Train's validation function: asks the judge for each table and writes it into the history.
+
+    A checkpoint that was scored by an earlier attempt is not scored again. What cannot be scored is written
+    down as an event too: the trial then fails with that reason, after its training.
+    """
+    history = History(Path(folder) / HISTORY)
+    metrics: dict[str, float] = {}
+    for role in context.roles:
+        record = history.find(epoch, role)
+        if record is None or record.error is not None:
+            record = score_role(history, checkpoint.path, epoch, role, context.judge)
+        metrics |= record.metrics
+    return metrics
+
+
+def score_missing(history: History, context: TrialContext) -> list[Record]:
+    """Has every checkpoint scored that is still there and lacks a score; returns the new events."""
+    known = history.records()
+    scored = {(r.epoch, r.kind) for r in known if r.error is None}
+    return [
+        score_role(history, record.checkpoint, record.epoch, role, context.judge)
+        for record in known
+        if record.kind == TRAIN and Path(record.checkpoint).is_dir()
+        for role in context.roles
+        if (record.epoch, role) not in scored
+    ]
+
+
+def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) -> Record:
+    """Has a checkpoint scored on one benchmark; the table, or why there is none, goes into the history."""
+    try:
+        evaluation = ray.get(judge.score.remote(uri, role))
+    except (ray.exceptions.RayTaskError, RuntimeError) as error:
+        failed = Record(epoch, role, {}, uri, error=str(getattr(error, "cause", error)))
+        history.write(failed)
+        return failed
+    # The event is written last: whoever reads it finds the table and the example matches.
+    name = f"table_{epoch:03d}.{role}.json"
+    write_json(history.folder / name, evaluation.to_json())
+    evaluation.save_examples(history.folder / f"examples_{epoch:03d}.{role}.npz")
+    metrics = {f"{role}/{key}": value for key, value in evaluation.scalars().items()}
+    record = Record(epoch, role, metrics, uri, evaluation=name)
+    history.write(record)
+    return record

@@ -1,0 +1,261 @@
+"""Runs a sweep: Tune asks for trials, the judge scores them, MLflow is told, a table comes out.
+
+Nothing is unpickled to resume. Every trial has a folder named by its configuration, in which its history and
+its checkpoints lie; the same command walks through the same trials, and each one tells what it knows and
+continues where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from evaluation.actor import start_pool
+from r2d2.config import TrainConfig
+from runner.callback import SweepCallback
+from runner.cluster import Capacity, ray_cluster
+from runner.plan import SweepPlan
+from runner.progress import SweepProgress, TrialProgress
+from runner.reporting import Reporter, Status, SweepIdentity, stopped_early
+from runner.scoring import TrialContext, score_missing
+from runner.settings import Settings
+from runner.stored import TRIALS
+from runner.table import Row
+from runner.tracking import DatasetUse, Tracker
+from runner.trial import CONFIG_KEY, run_trial
+from search_spaces.sweep import Trial
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep ended with.
+
+    Attributes:
+        table: one row per variant, baselines included, the best first.
+        failed: key and reason of the trials that failed.
+        interrupted: whether it was stopped before all trials had ended.
+        behind: keys of trials that MLflow has not been told of completely.
+        summary_run: id of the MLflow run that holds the table.
+    """
+
+    table: list[Row]
+    failed: dict[str, str]
+    interrupted: bool
+    behind: list[str]
+    summary_run: str | None
+
+
+def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepResult:
+    """Runs a sweep to its end, or continues it.
+
+    Raises:
+        ValueError: if the cluster is too small, MLflow does not answer, or the sweep runs already.
+    """
+    with _lock(plan.folder):
+        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+        reporter = Reporter(tracker, _identity(plan, tracker))
+        plan.definition.save(plan.folder)
+        failed: dict[str, str] = {}
+        interrupted = False
+        if not _has_ended(plan):
+            with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
+                callback = _run(plan, capacity, reporter, console)
+            failed, interrupted = callback.reasons, callback.interrupted
+        behind = _catch_up(plan, reporter)
+        table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
+        summary = None
+        if not interrupted:
+            summary = reporter.summarise(table, {t.key: plan.stored.history(t) for t in plan.stored.trials()})
+        return SweepResult(table, failed, interrupted, behind, summary)
+
+
+def _has_ended(plan: SweepPlan) -> bool:
+    """Whether every trial has ended, so that there is nothing to run."""
+    ended = [trial for trial in plan.stored.trials() if trial_has_ended(plan, trial)]
+    if plan.sweep.search_alg is not None:
+        return sum(trial.config.epochs > 0 for trial in ended) >= plan.sweep.num_samples
+    return {trial.key for trial in listed_trials(plan)} <= {trial.key for trial in ended}
+
+
+def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
+    """Whether the trial was trained and scored to its end, or stopped by the scheduler."""
+    history = plan.stored.history(trial)
+    return history.stopped_after is not None or history.is_complete(trial.config.epochs, plan.roles)
+
+
+def _catch_up(plan: SweepPlan, reporter: Reporter) -> list[str]:
+    """Tells MLflow what it does not have of the ended trials; returns those it did not take."""
+    behind = []
+    for trial in [t for t in plan.stored.trials() if trial_has_ended(plan, t)]:
+        history = plan.stored.history(trial)
+        status: Status = "FINISHED"
+        reason = None
+        if history.stopped_after is not None and not history.is_complete(trial.config.epochs, plan.roles):
+            status, reason = "KILLED", stopped_early(history.stopped_after)
+        if not reporter.catch_up(trial, history, status, reason):
+            behind.append(trial.key)
+    return behind
+
+
+def _run(plan: SweepPlan, capacity: Capacity, reporter: Reporter, console: Console) -> SweepCallback:
+    gpus = plan.options.gpus_per_worker
+    gpus = gpus if gpus is not None else float(capacity.gpus > 0)
+    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus)
+    judge = start_pool(plan.data.benchmarks, plan.options.judges)
+    context = TrialContext(
+        trials_folder=str(plan.folder / TRIALS),
+        judge=judge,
+        roles=plan.roles,
+        inits=dict(plan.inits),
+        num_gpus=gpus,
+        metric=plan.sweep.metric,
+        mode=plan.sweep.mode,
+    )
+    known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
+    with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
+        callback = SweepCallback(plan.stored, reporter, progress, stops=plan.sweep.scheduler is not None)
+        concurrent = min(fits, plan.options.concurrent or fits)
+        _tune(plan, _to_run(plan), context, callback, concurrent)
+        if plan.sweep.search_alg is not None and not callback.interrupted:
+            _tune(plan, None, context, callback, concurrent)
+        if not callback.interrupted:
+            _score_what_was_left(plan, context, reporter, progress)
+    return callback
+
+
+def _tune(
+    plan: SweepPlan,
+    trials: Sequence[Trial] | None,
+    context: TrialContext,
+    callback: SweepCallback,
+    concurrent: int,
+) -> None:
+    """Has Tune run the given trials, or (None) those that the sweep's searcher suggests."""
+    from ray import tune
+
+    if trials is not None and not trials:
+        return
+    attempt = 1 + len(list((plan.folder / "tune").glob("attempt-*")))
+    searcher = _searcher(plan, concurrent) if trials is None else None
+    # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
+    resources = tune.PlacementGroupFactory([{"memory": 1}])
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, context=context), resources),
+        param_space={
+            CONFIG_KEY: plan.space
+            if trials is None
+            else tune.grid_search([t.config.to_dict() for t in trials])
+        },
+        tune_config=tune.TuneConfig(
+            metric=plan.sweep.metric,
+            mode=plan.sweep.mode,
+            search_alg=searcher,
+            scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
+            num_samples=plan.sweep.num_samples if trials is None else 1,
+            max_concurrent_trials=None if searcher else concurrent,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"attempt-{attempt:03d}",
+            storage_path=str(plan.folder / "tune"),
+            callbacks=[callback],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    callback.close()
+
+
+def _searcher(plan: SweepPlan, concurrent: int) -> Any:
+    """The sweep's searcher, told of the trials of earlier attempts so that it asks for them first."""
+    assert plan.sweep.search_alg is not None
+    from ray.tune.utils import flatten_dict
+
+    from runner.search import ScoresOnly
+
+    domains = {k for k, v in flatten_dict(plan.space).items() if hasattr(v, "sample")}
+    points = [
+        {f"{CONFIG_KEY}/{k}": flatten_dict(trial.config.to_dict())[k] for k in domains}
+        for trial in plan.stored.trials()
+        if trial.config.epochs
+    ]
+    searcher = plan.sweep.search_alg(
+        metric=plan.sweep.metric, mode=plan.sweep.mode, points_to_evaluate=points or None, seed=0
+    )
+    return ScoresOnly(searcher, max_concurrent=concurrent)
+
+
+def _trial_name(tune_trial: Any) -> str:
+    return Trial(TrainConfig.from_dict(tune_trial.config[CONFIG_KEY])).key
+
+
+def _score_what_was_left(
+    plan: SweepPlan, context: TrialContext, reporter: Reporter, progress: SweepProgress
+) -> None:
+    """Scores the checkpoints whose scoring was cut off when their trial was stopped."""
+    for trial in [t for t in plan.stored.trials() if plan.stored.history(t).stopped_after is not None]:
+        history = plan.stored.history(trial)
+        for record in score_missing(history, context):
+            reporter.record(trial, history, record)
+            progress.event(trial.key, record)
+
+
+def _to_run(plan: SweepPlan) -> list[Trial]:
+    """The listed trials that Tune runs: all that have not ended; the others if a scheduler must know them."""
+    listed = listed_trials(plan)
+    past = plan.sweep.scheduler is not None and plan.sweep.search_alg is None
+    return [trial for trial in listed if past or not trial_has_ended(plan, trial)]
+
+
+def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
+    """The trials that are known before the sweep starts: the starting networks and every grid point."""
+    return plan.baselines if plan.sweep.search_alg is not None else (*plan.baselines, *plan.trials)
+
+
+def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
+    return TrialProgress(trial.key, trial.config.epochs, plan.stored.trial_folder(trial))
+
+
+def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
+    photos = plan.trials[0].config.data.photos
+    return SweepIdentity(
+        name=plan.definition.name,
+        experiment_id=tracker.open_experiment(plan.definition.name),
+        metric=plan.sweep.metric,
+        mode=plan.sweep.mode,
+        question=plan.question,
+        datasets=(
+            DatasetUse(photos, plan.data.training.digest, photos, "training"),
+            *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
+        ),
+    )
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keeps a second driver from running the same sweep.
+
+    Raises:
+        ValueError: if one does already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "driver.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"the sweep in {folder} is being run by another process; wait for it or stop it"
+        ) from None
+    with lock:
+        try:
+            yield
+        finally:
+            lock.release()

@@ -1,0 +1,145 @@
+"""One trial: a TorchTrainer trains, the judge scores each checkpoint, Tune hears of both.
+
+The only place where training meets the judge. Training does not wait for scores: Ray Train runs the
+validation function beside it, one task per checkpoint, and asks again after a restart for those that were
+not finished.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray import tune
+from ray.train.torch import TorchTrainer
+
+from r2d2.checkpoint import save_checkpoint
+from r2d2.config import TrainConfig
+from r2d2.start import starting_network
+from runner.history import HISTORY, History, write_json
+from runner.scoring import TrialContext, score_checkpoint, score_missing
+from runner.worker import WorkerTask, train_worker
+from search_spaces.sweep import Trial
+
+CONFIG_KEY = "trial"
+TRAIN_RUN = "train"
+
+
+def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
+    """Tune's trainable: trains one configuration and reports every event of its history.
+
+    Events of an earlier attempt are reported again first, so that schedulers and searchers know them; a
+    trial that had ended does nothing more.
+
+    Raises:
+        RuntimeError: if training or scoring failed, with the reason.
+    """
+    trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
+    folder = Path(context.trials_folder) / trial.key
+    write_json(folder / "config.json", trial.config.to_dict())
+    history = History(folder / HISTORY)
+    history.mark_failed(None)
+    try:
+        _run(trial.config, folder, history, context)
+    except Exception as error:
+        history.mark_failed(str(error))
+        raise
+    return final_score(history, context.metric)
+
+
+def final_score(history: History, metric: str) -> dict[str, Any]:
+    """The last score by the deciding metric: a searcher learns from a trial's last report."""
+    scores = [r for r in history.records() if metric in r.metrics]
+    return {"epoch": scores[-1].epoch, metric: scores[-1].metrics[metric]} if scores else {}
+
+
+def _run(config: TrainConfig, folder: Path, history: History, context: TrialContext) -> None:
+    training = _Training(partial(_train if config.epochs else _score_start, config, folder, context))
+    if history.stopped_after is None and not history.is_complete(config.epochs, context.roles):
+        training.start()
+    for record in history.follow(training.ended):
+        tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
+    training.raise_error()
+    errors = [r for r in history.records() if r.error is not None]
+    if errors:
+        raise RuntimeError(f"epoch {errors[0].epoch} has no score on {errors[0].kind}: {errors[0].error}")
+
+
+class _Training:
+    """Runs the trainer in a thread, so that the trial can report while it trains."""
+
+    def __init__(self, target: partial[None]) -> None:
+        self._target = target
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        # A daemon: when Tune stops the trial, nothing waits for the trainer to end.
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._target()
+        except BaseException as error:
+            self._error = error
+
+    def ended(self) -> bool:
+        return self._thread is None or not self._thread.is_alive()
+
+    def raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _train(config: TrainConfig, folder: Path, context: TrialContext) -> None:
+    """Trains to the end; a worker that died is replaced and continues from the last checkpoint."""
+    for restart in range(context.max_restarts + 1):
+        try:
+            _trainer(config, folder, context).fit()
+            # What Ray Train gave up scoring in an earlier attempt is tried again.
+            score_missing(History(folder / HISTORY), context)
+            return
+        except ray.train.WorkerGroupError as error:
+            fault = next(iter(error.worker_failures.values()))
+            if isinstance(fault, ValueError) or restart == context.max_restarts:
+                raise RuntimeError(f"training failed: {fault}") from error
+
+
+def _score_start(config: TrainConfig, folder: Path, context: TrialContext) -> None:
+    """Scores the starting network as it is: a trial of 0 epochs."""
+    checkpoint = folder / TRAIN_RUN / "checkpoint_000"
+    save_checkpoint(checkpoint, starting_network(config, context.inits[config.init]), config, epoch=0)
+    score_checkpoint(ray.train.Checkpoint.from_directory(str(checkpoint)), 0, context, str(folder))
+
+
+def _trainer(config: TrainConfig, folder: Path, context: TrialContext) -> TorchTrainer:
+    task = WorkerTask(config.to_dict(), context.inits[config.init], str(folder), time.time())
+    return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
+        train_worker,
+        train_loop_config=task.to_dict(),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=context.num_gpus > 0,
+            resources_per_worker={"CPU": 1, **({"GPU": context.num_gpus} if context.num_gpus else {})},
+            placement_strategy="PACK",
+        ),
+        run_config=ray.train.RunConfig(
+            name=TRAIN_RUN,
+            storage_path=str(folder),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=context.keep,
+                checkpoint_score_attribute=context.metric,
+                checkpoint_score_order=context.mode,
+            ),
+        ),
+        validation_config=ray.train.ValidationConfig(
+            fn=partial(score_checkpoint, context=context, folder=str(folder)),
+            ray_remote_kwargs={"num_cpus": 0, "max_retries": 3},
+        ),
+    )

@@ -1,0 +1,188 @@
+"""Sweep: a question, written in Tune's own vocabulary, and the trials that answer it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from r2d2.config import SCRATCH, TrainConfig, with_override
+
+RELEASED = "released"
+
+Space = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is varied, and what decides.
+
+    Attributes:
+        space: nested dictionary whose keys mirror TrainConfig; values may be Tune's search expressions.
+            A list of such dictionaries is their union (rows of a table that are no grid).
+            `init: "released"` stands for the network given on the command line with --released.
+        metric, mode: the score that sorts the table and stops bad trials.
+        num_samples: how often the grid is repeated, or how many trials a searcher suggests.
+        search_alg: makes the searcher (e.g. `OptunaSearch`), called with `metric`, `mode`,
+            `points_to_evaluate`, `seed`; None: every grid point.
+        scheduler: makes the scheduler (e.g. an ASHAScheduler over `epoch`); None: no trial is stopped.
+        baselines: whether the starting networks are scored too, as rows of the table.
+    """
+
+    space: Space | Sequence[Space]
+    metric: str = "validation/mma_3px"
+    mode: str = "max"
+    num_samples: int = 1
+    search_alg: Callable[..., Any] | None = None
+    scheduler: Callable[[], Any] | None = None
+    baselines: bool = True
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("min", "max"):
+            raise ValueError(f"mode is '{self.mode}'; it must be 'min' or 'max'")
+        if self.search_alg is not None and not isinstance(self.space, Mapping):
+            raise ValueError("a sweep with a searcher takes one space, not a list of spaces")
+
+    @property
+    def spaces(self) -> tuple[Space, ...]:
+        """The spaces whose union is searched."""
+        return (self.space,) if isinstance(self.space, Mapping) else tuple(self.space)
+
+    def trials(self, overrides: Sequence[str] = ()) -> list[Trial]:
+        """Every trial of a sweep without a searcher, in order, each once.
+
+        With a searcher: `num_samples` random points of the space, which show what it may suggest.
+
+        Args:
+            overrides: `key.path=value` assignments applied to every trial.
+
+        Raises:
+            ValueError: for a key, type or value that TrainConfig refuses.
+        """
+        configs = [
+            TrainConfig.from_dict(_overridden(point, overrides))
+            for space in self.spaces
+            for _ in range(self.num_samples)
+            for point in _points(space, random.Random(0))
+        ]
+        if self.search_alg is not None:
+            generator = random.Random(0)
+            configs = [
+                TrainConfig.from_dict(_overridden(next(_points(self.spaces[0], generator)), overrides))
+                for _ in range(self.num_samples)
+            ]
+        return _unique(Trial(config) for config in configs)
+
+    def baselines_of(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The networks that these trials start from, each once; none if the sweep wants no baselines."""
+        return _unique(trial.baseline for trial in trials) if self.baselines else []
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a sweep; with 0 epochs, the starting network as it is."""
+
+    config: TrainConfig
+
+    @property
+    def variant(self) -> str:
+        """The named loss and where it starts from, e.g. `ap+dice (scratch)`; the seed is no part of it."""
+        start = {SCRATCH: "scratch", RELEASED: "fine-tuned"}.get(
+            self.config.init, f"from {Path(self.config.init).stem}"
+        )
+        if self.config.epochs == 0:
+            return {"scratch": "untrained network", "fine-tuned": "released network"}.get(
+                start, f"network {start}"
+            )
+        return f"{self.config.loss.reliability}+{self.config.loss.similarity} ({start})"
+
+    @property
+    def key(self) -> str:
+        """A readable name that is the same for the same configuration, always and everywhere."""
+        text = json.dumps(self.config.to_dict(), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        loss = self.config.loss
+        start = "scratch" if self.config.init == SCRATCH else "tuned"
+        name = f"{loss.reliability}-{loss.similarity}-{start}" if self.config.epochs else f"start-{start}"
+        return f"{name}-s{self.config.seed}-{digest}"
+
+    @property
+    def baseline(self) -> Trial:
+        """The network that this trial starts from, as a trial of its own."""
+        config = self.config
+        seed = config.seed if config.init == SCRATCH else 0
+        return Trial(
+            TrainConfig(network=config.network, data=config.data, init=config.init, epochs=0, seed=seed)
+        )
+
+
+def sweep_names() -> tuple[str, ...]:
+    """The names of the sweeps of this folder."""
+    own = {"__init__", "sweep"}
+    return tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in own))
+
+
+def load_sweep(name: str) -> tuple[Sweep, str]:
+    """The sweep called `name` (or in the file `name`) and its docstring.
+
+    Raises:
+        ValueError: if there is no such sweep (with the known ones) or the file defines none.
+    """
+    path = Path(name) if name.endswith(".py") else Path(__file__).parent / f"{name}.py"
+    if not name.endswith(".py") and name not in sweep_names():
+        raise ValueError(
+            f"unknown sweep '{name}'; known: {', '.join(sweep_names())}, or the path of a .py file"
+        )
+    if not path.is_file():
+        raise ValueError(
+            f"there is no file '{name}'; give the path of a .py file that defines `sweep = Sweep(...)`"
+        )
+    module = _import_file(path)
+    sweep = getattr(module, "sweep", None)
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"{path} defines no sweep; it must hold `sweep = Sweep(space=...)`")
+    return sweep, (module.__doc__ or "").strip()
+
+
+def _unique(trials: Iterable[Trial]) -> list[Trial]:
+    return list({trial.key: trial for trial in trials}.values())
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"search_spaces.{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, TypeError, NameError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    return module
+
+
+def _points(space: Space, generator: random.Random) -> Iterator[dict[str, Any]]:
+    """All grid points of a space; where an expression is to be sampled, one draw for each."""
+    from ray.tune.search.variant_generator import generate_variants
+
+    state = _random_state(generator)
+    for _, point in generate_variants(dict(space), random_state=state):
+        yield point
+
+
+def _random_state(generator: random.Random) -> Any:
+    import numpy as np
+
+    return np.random.RandomState(generator.randrange(2**31))
+
+
+def _overridden(point: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    values = dict(point)
+    for assignment in overrides:
+        values = with_override(values, assignment)
+    return values

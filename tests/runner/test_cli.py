@@ -1,0 +1,220 @@
+"""The command line: help that is enough, and one sentence with status 2 for whatever the user can mend."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from r2d2.checkpoint import save_checkpoint
+from r2d2.config import TrainConfig
+from r2d2.keypoints import load_keypoints
+from r2d2.network import build_network
+from runner.__main__ import VERBS, main
+from runner.cli.judge import image_paths
+from runner.cli.sweeps import demo_name
+
+TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
+
+
+@pytest.fixture
+def r2d2(tmp_path, monkeypatch):
+    """Runs a command in an empty home; returns click's result."""
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "R2D2_HPATCHES", "R2D2_RELEASED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("R2D2_HOME", str(tmp_path / "home"))
+    return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "checkpoint"
+    save_checkpoint(folder, build_network(TINY.network, seed=0), TINY, epoch=1)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def benchmark_folder(tmp_path, photos):
+    folder = tmp_path / "benchmark"
+    sequence = folder / "i_one"
+    sequence.mkdir(parents=True)
+    for number in range(1, 7):
+        (sequence / f"{number}.png").write_bytes((photos / "a.png").read_bytes())
+        if number > 1:
+            np.savetxt(sequence / f"H_1_{number}", np.eye(3))
+    return folder
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(r2d2, verb):
+    result = r2d2(verb, "--help")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 4
+
+
+def test_the_help_names_every_verb(r2d2):
+    output = r2d2("--help").output
+    assert all(verb in output for verb in VERBS)
+
+
+def refused(result) -> str:
+    """The sentence that a refused command ended with."""
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    sentence = result.output.strip().splitlines()[-1]
+    assert sentence.startswith(("error: ", "Error: "))
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["swep"], "unknown verb 'swep'; known: compare, demo"),
+        (["sweep", "stduy"], "unknown sweep 'stduy'; known: demo"),
+        (["sweep", "smoke", "--set", "loss.similarity=dise"], "unknown similarity 'dise'"),
+        (
+            ["sweep", "smoke", "--set", "network.name=quick"],
+            "unknown network 'quick' (network.name)",
+        ),
+        (["sweep", "smoke", "--set", "lss.similarity=dice"], "unknown key 'lss'"),
+        (["sweep", "smoke", "--set", "epochs=many"], "epochs is 'many'; it must be a whole number"),
+        (["sweep", "smoke", "--set", "epochs=-3"], "epochs is -3; it must be at least 0"),
+        (["sweep", "smoke", "--judges", "0"], "Invalid value for '--judges'"),
+        (["sweep", "smoke", "--photos", "/nowhere"], "/nowhere"),
+        (["sweep", "smoke", "--hpatches", "/nowhere"], "/nowhere"),
+        (
+            ["sweep", "smoke", "--set", "data.held_out=0"],
+            "scored on 'validation': data.held_out is 0",
+        ),
+        (["sweep", "smoke", "--name", "a/b"], "the sweep's name is 'a/b'"),
+        (["sweep", "study"], "--released PATH"),
+        (["sweep", "smoke", "--set", "init=/nowhere.pt"], "there is no model /nowhere.pt"),
+        (["evaluate", "/nowhere", "--benchmark", "/nowhere"], "/nowhere"),
+        (["extract", "/nowhere", "x.png"], "'x.png' is no image, folder, .txt list or pattern"),
+        (["compare", "nothing"], "there is no sweep 'nothing'"),
+        (["promote"], "name a sweep or a run"),
+        (["promote", "nothing"], "nothing"),
+    ],
+)
+def test_bad_input_ends_with_one_sentence_and_status_2(r2d2, command, sentence):
+    assert sentence in refused(r2d2(*command))
+
+
+def test_nothing_is_left_behind_by_a_refused_sweep(r2d2, tmp_path):
+    refused(r2d2("sweep", "smoke", "--set", "loss.similarity=dise"))
+    assert not (tmp_path / "home" / "sweeps").exists()
+
+
+def test_a_folder_without_images_is_refused(r2d2, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in refused(r2d2("sweep", "smoke", "--photos", tmp_path / "empty"))
+
+
+def test_a_benchmark_without_sequences_is_refused(r2d2, checkpoint, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "sequence" in refused(r2d2("evaluate", checkpoint, "--benchmark", tmp_path / "empty"))
+
+
+def test_a_corrupt_checkpoint_is_refused(r2d2, checkpoint, benchmark_folder):
+    weights = checkpoint / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "weights.safetensors" in refused(r2d2("evaluate", checkpoint, "--benchmark", benchmark_folder))
+
+
+def test_a_pickle_in_a_checkpoint_is_refused(r2d2, checkpoint, benchmark_folder):
+    (checkpoint / "weights.safetensors").write_bytes(pickle.dumps({"weights": 1}))
+    assert "pickle" in refused(r2d2("evaluate", checkpoint, "--benchmark", benchmark_folder))
+
+
+def test_an_mlflow_server_that_does_not_answer_is_named_at_once(r2d2, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9 does not answer" in refused(r2d2("sweep", "smoke"))
+
+
+def test_sweeps_lists_every_sweep_with_its_question(r2d2):
+    output = r2d2("sweeps").output
+    assert "Does the whole path work?" in output
+    assert "hyperparameters" in output
+
+
+def test_a_dry_run_prints_every_trial_and_the_time_and_starts_nothing(r2d2, tmp_path):
+    result = r2d2("sweep", "smoke", "--dry-run", "--set", "seed=7")
+    assert result.exit_code == 0
+    assert "ap-cosine-scratch-s7" in result.output
+    assert "ap-dice-scratch-s7" in result.output
+    assert "2 trials and 1 starting networks; about" in result.output
+    assert not (tmp_path / "home" / "sweeps").exists()
+
+
+def test_evaluate_prints_a_table_and_writes_json(r2d2, checkpoint, benchmark_folder, tmp_path):
+    file = tmp_path / "out.json"
+    flags = ("--min-reliability", "0", "--min-repeatability", "0", "--min-size", "0", "--min-scale", "0.5")
+    result = r2d2(
+        "evaluate", checkpoint, "--benchmark", benchmark_folder, "--json", file, "--top-k", "50", *flags
+    )
+    assert result.exit_code == 0, result.output
+    values = json.loads(file.read_text())
+    assert values["settings"]["top_k"] == 50
+    assert "top_k=50" in values["protocol"]
+    assert {"benchmark_digest", "timings"} <= values.keys()
+    # Six times the same image: every match is right.
+    assert [pair["mma"][0] for pair in values["pairs"]] == [1.0] * 5
+    assert set(values["pairs"][0]) == {"sequence", "image", "keypoints1", "keypoints2", "matches", "mma"}
+    assert "i_one" in result.output
+
+
+def test_extract_writes_skips_and_overwrites(r2d2, checkpoint, photos):
+    flags = ("--min-reliability", "0", "--min-repeatability", "0", "--min-size", "0", "--min-scale", "0.5")
+    assert "2 images extracted" in r2d2("extract", checkpoint, photos, *flags).output
+    first = photos / "a.png.r2d2"
+    keypoints = load_keypoints(first)
+    assert keypoints.image_size == (128, 96)
+    assert len(keypoints) > 10
+    written = first.stat().st_mtime_ns
+    assert "2 existed already" in r2d2("extract", checkpoint, photos, *flags).output
+    assert first.stat().st_mtime_ns == written
+    assert "2 images extracted" in r2d2("extract", checkpoint, photos, "--overwrite", *flags).output
+    assert first.stat().st_mtime_ns > written
+
+
+def test_extract_names_refused_images_and_does_the_others(r2d2, checkpoint, photos):
+    (photos / "a.png").write_bytes(b"no image")
+    assert "a.png" in refused(r2d2("extract", checkpoint, photos))
+    assert (photos / "b.png.r2d2").is_file()
+
+
+@pytest.mark.parametrize(
+    ("photos", "hpatches", "name"),
+    [
+        (None, None, "demo"),
+        ("/data/my photos (1)", None, "demo-my-photos-1"),
+        (None, Path("/data/hpatches"), "demo-hpatches"),
+        ("/data/photos/", Path("/data/hpatches"), "demo-photos-hpatches"),
+    ],
+)
+def test_the_demo_on_other_images_is_a_sweep_of_its_own(photos, hpatches, name):
+    assert demo_name(photos, hpatches) == name
+
+
+def test_images_are_named_by_file_folder_pattern_and_list(photos, monkeypatch):
+    a, b = photos / "a.png", photos / "b.png"
+    (photos / "list.txt").write_text("# a comment\na.png\n\n")
+    assert image_paths((str(a),)) == [a]
+    assert image_paths((str(photos),)) == [a, b]
+    assert image_paths((str(photos / "*.png"),)) == [a, b]
+    assert image_paths((str(photos / "list.txt"), str(a))) == [a]
+    monkeypatch.chdir(photos)
+    assert image_paths(("b.png",)) == [Path("b.png")]

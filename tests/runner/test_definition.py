@@ -1,0 +1,59 @@
+"""A sweep whose definition has changed is not resumed, and the difference is named."""
+
+import dataclasses
+
+import pytest
+
+from runner.definition import SweepDefinition
+
+
+@pytest.fixture
+def definition():
+    return SweepDefinition(
+        name="mine",
+        metric="validation/mma_3px",
+        mode="max",
+        trials={"a": {"loss": {"similarity": "dice"}, "epochs": 5}},
+        search={},
+        photos="123",
+        benchmarks={"validation": {"protocol": "validation", "digest": "456"}},
+        init="",
+    )
+
+
+def test_comes_back_as_it_was_saved(definition, tmp_path):
+    definition.save(tmp_path)
+    assert SweepDefinition.load(tmp_path) == definition
+
+
+def test_there_is_none_in_a_new_folder(tmp_path):
+    assert SweepDefinition.load(tmp_path) is None
+
+
+def test_the_same_definition_is_resumed(definition, tmp_path):
+    definition.require_same(definition, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"photos": "124"}, "photos was 123, is 124"),
+        ({"trials": {"b": {}}}, "trials.a is gone; trials.b is new"),
+        ({"trials": {"a": {"loss": {"similarity": "dice"}, "epochs": 6}}}, "trials.a.epochs was 5, is 6"),
+        (
+            {"benchmarks": {"validation": {"protocol": "d2net", "digest": "456"}}},
+            "protocol was validation, is d2net",
+        ),
+    ],
+)
+def test_a_changed_definition_is_refused_with_the_difference(definition, tmp_path, change, sentence):
+    with pytest.raises(ValueError, match="was started with another definition") as error:
+        definition.require_same(dataclasses.replace(definition, **change), tmp_path)
+    assert sentence in str(error.value)
+    assert "--name" in str(error.value)
+
+
+def test_a_damaged_definition_is_refused(tmp_path):
+    (tmp_path / "sweep.json").write_text('{"name": "mine"')
+    with pytest.raises(ValueError, match="is damaged"):
+        SweepDefinition.load(tmp_path)

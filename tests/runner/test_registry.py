@@ -1,0 +1,300 @@
+"""The better checkpoint becomes champion, the reason is told either way, the champion answers by itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from r2d2.checkpoint import load_checkpoint, save_checkpoint
+from r2d2.config import TrainConfig
+from r2d2.data.images import normalise
+from r2d2.keypoints import ExtractionSettings, extract_keypoints
+from r2d2.network import build_network
+from runner.registry import best_run, promote, resolve_model
+
+CONFIG = TrainConfig.from_dict({"network": {"name": "fast", "channels": 1, "dim": 16}, "epochs": 2})
+METRIC = "validation/mma_3px"
+LOOSE = {"min_reliability": 0.0, "min_repeatability": 0.0, "min_size": 0, "top_k": 50}
+
+
+@pytest.fixture
+def make_run(tracker, experiment, tmp_path, make_evaluation):
+    """Makes a trial with one checkpoint, scored `bonus` above the usual."""
+
+    def make_run(key, bonus=0.0, role="trial", **evaluation):
+        folder = tmp_path / key
+        save_checkpoint(folder, build_network(CONFIG.network, seed=len(key)), CONFIG, epoch=2)
+        run = tracker.open_run(experiment, key, key, {"role": role}, CONFIG.flat())
+        run.log_evaluation(make_evaluation(bonus, **evaluation), 2, "validation")
+        run.set_checkpoints(str(folder), 2, str(folder))
+        run.finish("FINISHED")
+        return tracker.get_run(run.run_id)
+
+    return make_run
+
+
+@pytest.fixture
+def name(request):
+    """A registered model of this test alone."""
+    return request.node.name.replace("[", "-").replace("]", "")
+
+
+def versions(tracker, name):
+    return sorted(int(v.version) for v in tracker.client.search_model_versions(f"name = '{name}'"))
+
+
+def champion(tracker, name):
+    return int(tracker.client.get_model_version_by_alias(name, "champion").version)
+
+
+def test_the_better_checkpoint_takes_the_title(tracker, make_run, name):
+    first, worse, better = make_run("a", 0.1), make_run("bb", 0.05), make_run("ccc", 0.2)
+    result = promote(tracker, first, name=name)
+    assert (result.promoted, result.version, result.reason) == (True, 1, "there was no champion yet")
+    result = promote(tracker, worse, name=name)
+    assert (result.promoted, result.version) == (False, None)
+    assert result.reason == "not better: 0.2000 <= 0.2500"
+    result = promote(tracker, better, name=name)
+    assert (result.promoted, result.version, result.reason) == (True, 2, "better: 0.3500 > 0.2500")
+    assert versions(tracker, name) == [1, 2]
+    assert champion(tracker, name) == 2
+
+
+def test_a_version_tells_where_it_came_from(tracker, make_run, name):
+    run = make_run("a")
+    promote(tracker, run, name=name)
+    version = tracker.client.get_model_version(name, "1")
+    checkpoint = load_checkpoint(Path(run.tags["r2d2.checkpoint.best"]))
+    assert version.run_id == run.run_id
+    assert version.tags == {
+        "metric": METRIC,
+        "score": repr(run.metrics[METRIC]),
+        "benchmark_digest": "d" * 64,
+        "protocol": "validation",
+        "run_id": run.run_id,
+        "epoch": "2",
+        "code_version": checkpoint.code_version,
+        "model_digest": checkpoint.digest,
+    }
+    outputs = tracker.client.get_run(run.run_id).outputs.model_outputs
+    model = tracker.client.get_logged_model(outputs[0].model_id)
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": name, "version": 1}]
+
+
+def test_a_checkpoint_becomes_a_version_once(tracker, make_run, name):
+    first, second = make_run("a"), make_run("bb", 0.1)
+    promote(tracker, first, name=name)
+    again = promote(tracker, first, name=name)
+    assert (again.promoted, again.version, again.reason) == (False, 1, "it is the champion already")
+    promote(tracker, second, name=name)
+    back = promote(tracker, first, name=name, force=True)
+    assert (back.promoted, back.version) == (True, 1)
+    assert (versions(tracker, name), champion(tracker, name)) == ([1, 2], 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"digest": "e" * 64}, "different benchmark digest"), ({"protocol": "d2net"}, "different protocol")],
+)
+def test_unlike_scores_are_not_compared_unless_forced(tracker, make_run, name, change, reason):
+    promote(tracker, make_run("a"), name=name)
+    other = make_run("bb", 0.1, **change)
+    refused = promote(tracker, other, name=name)
+    assert not refused.promoted
+    assert refused.reason.startswith(reason)
+    forced = promote(tracker, other, name=name, force=True)
+    assert forced.promoted
+    assert forced.reason.startswith(f"forced, although {reason}")
+    assert tracker.client.get_model_version(name, "2").tags["forced"].startswith(reason)
+
+
+def test_where_less_is_better(tracker, make_run, name):
+    promote(tracker, make_run("a", 0.1), name=name, mode="min")
+    assert (
+        promote(tracker, make_run("bb", 0.2), name=name, mode="min").reason == "not better: 0.3500 >= 0.2500"
+    )
+    assert promote(tracker, make_run("ccc", 0.0), name=name, mode="min").promoted
+
+
+def test_a_promotion_that_broke_off_leaves_nothing_behind(tracker, make_run, name, monkeypatch):
+    run = make_run("a")
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tracker.client), "log_model_artifacts", fail)
+        with pytest.raises(OSError, match="disk full"):
+            promote(tracker, run, name=name)
+    assert tracker.client.search_logged_models([run.experiment_id]) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tracker.client), "create_model_version", fail)
+        with pytest.raises(OSError, match="disk full"):
+            promote(tracker, run, name=name)
+    assert versions(tracker, name) == []
+    promote(tracker, run, name=name)
+    assert versions(tracker, name) == [1]
+    assert len(tracker.client.search_logged_models([run.experiment_id])) == 1
+
+
+def test_the_best_trial_is_found(tracker, make_run, request):
+    make_run("a", 0.1)
+    best = make_run("bb", 0.2)
+    make_run("ccc", 0.3, role="baseline")
+    assert best_run(tracker, request.node.name, METRIC).key == "bb"
+    assert best_run(tracker, request.node.name, METRIC, mode="min").key == "a"
+    with pytest.raises(
+        ValueError, match=r"no trial of .* has a checkpoint with 'validation/mma@3'; .*mma_3px"
+    ):
+        best_run(tracker, request.node.name, "validation/mma@3")
+    assert best.metrics[METRIC] == pytest.approx(0.35)
+
+
+def test_what_cannot_be_promoted_is_said(tracker, experiment, make_run, name):
+    bare = tracker.open_run(experiment, "bare", "bare", {}, {})
+    with pytest.raises(ValueError, match=r"run 'bare' .* has no checkpoint to promote"):
+        promote(tracker, tracker.get_run(bare.run_id), name=name)
+    run = make_run("a")
+    with pytest.raises(ValueError, match=r"has no 'hpatches/mma_3px'; its metrics: .*validation/mma_3px"):
+        promote(tracker, run, "hpatches/mma_3px", name=name)
+    (Path(run.tags["r2d2.checkpoint.best"]) / "weights.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"weights\.safetensors"):
+        promote(tracker, run, name=name)
+    assert versions(tracker, name) == []
+
+
+def test_model_names_become_checkpoint_folders(tracker, make_run, name):
+    run = make_run("a")
+    promote(tracker, run, name=name)
+    digest = load_checkpoint(Path(run.tags["r2d2.checkpoint.best"])).digest
+    for uri in (f"runs:/{run.run_id}", f"models:/{name}@champion", f"models:/{name}/1"):
+        assert load_checkpoint(resolve_model(uri, tracker)).digest == digest
+    artifact = resolve_model(f"runs:/{run.run_id}/config.json", tracker)
+    assert json.loads(artifact.read_text())["network.dim"] == 16
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("models:/nobody@champion", "is not in the registry"),
+        ("models:/nobody/1", "is not in the registry"),
+        ("models:/nobody", "names no model version; write"),
+        ("runs:/0123", "MLflow has no run '0123'"),
+        ("s3://bucket/model", "names no model; write runs:/RUN_ID"),
+        ("runs:/", "names no model"),
+    ],
+)
+def test_a_name_of_nothing_is_refused(tracker, uri, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_model(uri, tracker)
+
+
+def test_a_checkpoint_that_was_deleted_is_missed(tracker, make_run):
+    run = make_run("a")
+    folder = Path(run.tags["r2d2.checkpoint.best"])
+    folder.rename(folder.with_name("gone"))
+    with pytest.raises(ValueError, match="is not there"):
+        resolve_model(f"runs:/{run.run_id}", tracker)
+    with pytest.raises(ValueError, match="has no artifact 'nothing'"):
+        resolve_model(f"runs:/{run.run_id}/nothing", tracker)
+
+
+@pytest.fixture
+def served(tracker, tracking_uri, make_run, name):
+    """The folder of a model version, the model as MLflow loads it, and the network it was made from."""
+    import mlflow
+
+    run = make_run("a")
+    promote(tracker, run, name=name)
+    folder = resolve_model(f"models:/{name}@champion", tracker).parent.parent
+    mlflow.set_tracking_uri(tracking_uri)
+    model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    yield folder, model, load_checkpoint(Path(run.tags["r2d2.checkpoint.best"])).network
+    mlflow.set_tracking_uri(None)
+
+
+def photo(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_the_champion_answers_like_its_network(served):
+    _, model, network = served
+    images = [photo(80, 96), photo(90, 64, seed=1)]
+    answers = model.predict(images, params=LOOSE)
+    for image, answer in zip(images, answers, strict=True):
+        expected = extract_keypoints(network, normalise(image), ExtractionSettings(**LOOSE))
+        assert answer["keypoints"].shape == (50, 3)
+        assert answer["descriptors"].shape == (50, 16)
+        np.testing.assert_allclose(answer["keypoints"], expected.keypoints)
+        np.testing.assert_allclose(answer["descriptors"], expected.descriptors, atol=1e-6)
+        np.testing.assert_allclose(answer["scores"], expected.scores, atol=1e-6)
+
+
+def test_one_image_a_batch_and_nested_lists_are_understood(served):
+    _, model, _ = served
+    image = photo(64, 72)
+    (alone,) = model.predict(image, params=LOOSE)
+    for images in (image[None], [image], image.tolist(), image[None].tolist()):
+        (answer,) = model.predict(images, params=LOOSE)
+        np.testing.assert_array_equal(answer["keypoints"], alone["keypoints"])
+    assert len(model.predict(np.stack([image, image]), params=LOOSE)) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((64, 64, 3), np.float32), "image 1 is of type float32; it must be uint8"),
+        ([np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)], r"image 2 has shape \(64, 64\)"),
+        (np.zeros((2, 3, 64, 64), np.uint8), r"image 1 has shape \(3, 64, 64\)"),
+        ([[[[300, 0, 0]] * 64] * 64], "must be uint8, 0 to 255"),
+    ],
+)
+def test_what_is_no_image_is_refused(images, message):
+    from runner.served_model import as_images
+
+    with pytest.raises(ValueError, match=message):
+        as_images(images)
+
+
+def test_the_signature_names_inputs_outputs_and_settings(served):
+    signature = served[1].metadata.signature
+    assert [i.name for i in signature.inputs.inputs] == ["images"]
+    assert [o.name for o in signature.outputs.inputs] == ["keypoints", "descriptors", "scores"]
+    settings = ExtractionSettings()
+    assert {p.name: p.default for p in signature.params.params} == vars(settings)
+
+
+def test_a_model_version_holds_no_pickle_and_its_own_code(served):
+    folder = served[0]
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {"MLmodel", "served_model.py", "code/r2d2/network.py"} <= files
+    assert {"artifacts/checkpoint/weights.safetensors", "requirements.txt", "input_example.json"} <= files
+    assert not [f for f in files if f.endswith((".pkl", ".pickle", ".pt", ".pth", ".pyc"))]
+    assert not [f for f in files if (folder / f).read_bytes()[:2] == b"\x80\x04"]
+    requirements = (folder / "requirements.txt").read_text().split()
+    assert f"torch=={torch.__version__.partition('+')[0]}" in requirements
+
+
+def test_a_model_version_runs_without_this_project(served, tmp_path):
+    code = (
+        "import sys, numpy, mlflow;"
+        f"answer = mlflow.pyfunc.load_model({str(served[0])!r}).predict(numpy.zeros((64, 64, 3), 'uint8'));"
+        "import r2d2; print(r2d2.__file__, sorted(answer[0]));"
+        "assert 'runner' not in sys.modules"
+    )
+    # -I: neither the working directory nor PYTHONPATH lead to the repository.
+    command = [sys.executable, "-I", "-c", code]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split() == [
+        str(served[0] / "code" / "r2d2" / "__init__.py"),
+        "['descriptors',",
+        "'keypoints',",
+        "'scores']",
+    ]

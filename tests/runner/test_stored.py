@@ -1,0 +1,70 @@
+"""What a sweep's folder holds is enough for its table, with everything that distinguishes its rows."""
+
+import json
+
+import pytest
+
+from r2d2.config import TrainConfig
+from runner.definition import SweepDefinition
+from runner.history import TRAIN, Record
+from runner.stored import StoredSweep
+from search_spaces.sweep import Trial
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Writes the folder of a sweep of the given configurations."""
+
+    def write(*configs: dict) -> StoredSweep:
+        sweep = StoredSweep(tmp_path / "sweeps" / "mine")
+        trials = [Trial(TrainConfig.from_dict(config)) for config in configs]
+        for trial in trials:
+            folder = sweep.trial_folder(trial)
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text(json.dumps(trial.config.to_dict()))
+            sweep.history(trial).write(Record(trial.config.epochs, TRAIN, {"train/loss_total": 1.0}, "uri"))
+        keys = {trial.key: trial.config.to_dict() for trial in trials}
+        SweepDefinition("mine", "train/loss_total", "min", keys, {}, "", {}, "").save(sweep.folder)
+        return sweep
+
+    return write
+
+
+def labels(sweep: StoredSweep) -> list[str]:
+    found = sweep.labels()
+    return sorted(set(found.values()))
+
+
+def test_seeds_share_a_row_and_losses_do_not(stored):
+    sweep = stored({"seed": 0}, {"seed": 1}, {"loss": {"similarity": "dice"}})
+    assert labels(sweep) == ["ap+cosine (scratch)", "ap+dice (scratch)"]
+    assert [len(row.outcomes) for row in sweep.table("train/loss_total", "min")] == [2, 1]
+
+
+def test_a_row_says_what_else_is_varied(stored):
+    sweep = stored({"optimiser": {"learning_rate": 1e-3}}, {"optimiser": {"learning_rate": 2e-4}})
+    assert labels(sweep) == [
+        "ap+cosine (scratch), learning_rate=0.0002",
+        "ap+cosine (scratch), learning_rate=0.001",
+    ]
+
+
+def test_a_starting_network_is_told_apart_by_its_architecture_only(stored):
+    sweep = stored({"epochs": 0}, {"pairs_per_worker": 2}, {"pairs_per_worker": 4})
+    assert "untrained network" in labels(sweep)
+
+
+def test_starting_networks_of_two_architectures_are_two_rows(stored):
+    configs = [{"epochs": epochs, "network": {"dim": dim}} for epochs in (0, 25) for dim in (32, 64)]
+    assert labels(stored(*configs))[2:] == ["untrained network, dim=32", "untrained network, dim=64"]
+
+
+def test_the_first_trained_row_of_the_definition_comes_first(stored):
+    sweep = stored({"epochs": 0}, {"loss": {"similarity": "dice"}}, {"loss": {"similarity": "cosine"}})
+    assert sweep.trained_labels() == ["ap+dice (scratch)", "ap+cosine (scratch)"]
+
+
+def test_a_sweep_that_is_not_there_is_refused_with_the_known_ones(stored, tmp_path):
+    stored({})
+    with pytest.raises(ValueError, match=r"there is no sweep 'yours' .* known: mine"):
+        _ = StoredSweep(tmp_path / "sweeps" / "yours").definition

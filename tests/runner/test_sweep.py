@@ -1,0 +1,284 @@
+"""Sweeps on the real engines: they end with a table, survive a kill, stop bad trials, name what failed."""
+
+import io
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from runner.cli.comparison import show_comparison
+from runner.history import TRAIN
+from runner.plan import SweepOptions, plan_sweep
+from runner.settings import Settings
+from runner.sweep import run_sweep
+from runner.tracking import Tracker
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(600),
+    # Ray leaves sockets and processes for its own exit handlers to close.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray"),
+]
+
+ROOT = Path(__file__).parent.parent.parent
+SPEED = ("train/pairs_per_second", "startup/")
+
+
+TINY = """
+from functools import partial
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from search_spaces.sweep import Sweep
+
+TINY = {
+    "network": {"channels": 1, "dim": 16},
+    "data": {"crop_size": 64, "held_out": 2, "pairs_per_epoch": 24, "max_shorter_side": 320},
+    "optimiser": {"learning_rate": 3e-3},
+    "pairs_per_worker": 4,
+    "epochs": 2,
+}
+"""
+ONE_AND_TWO_WORKERS = """
+sweep = Sweep(space=[
+    {**TINY, "loss": {"similarity": "dice"}},
+    {**TINY, "pairs_per_worker": 2, "num_workers": 2},
+])
+"""
+ONE_BAD = """
+# A trial that learns, then one that cannot: its learning rate is 0. Illumination pairs flatter a network that
+# has learned nothing, so the viewpoint decides.
+sweep = Sweep(
+    space={
+        **TINY,
+        "data": {**TINY["data"], "held_out": 1, "pairs_per_epoch": 160},
+        "optimiser": {"learning_rate": tune.grid_search([3e-3, 0.0])},
+        "epochs": 6,
+    },
+    metric="validation/mma_3px_viewpoint",
+    scheduler=partial(ASHAScheduler, time_attr="epoch", max_t=6, grace_period=2, reduction_factor=2),
+    baselines=False,
+)
+"""
+ONE_EXPLODES = """
+sweep = Sweep(
+    space={**TINY, "optimiser": {"learning_rate": tune.grid_search([1e30, 1e-3])}}, baselines=False
+)
+"""
+SEARCHED = """
+from ray.tune.search.optuna import OptunaSearch
+sweep = Sweep(
+    space={**TINY, "epochs": 1, "optimiser": {"learning_rate": tune.loguniform(1e-4, 1e-2)}},
+    num_samples=3, search_alg=OptunaSearch,
+)
+"""
+
+
+def write_sweep(folder: Path, text: str, name: str = "tiny") -> Path:
+    file = folder / f"{name}.py"
+    file.write_text(f'"""Does it work?"""\n{TINY}{text}')
+    return file
+
+
+def settings_in(home: Path) -> Settings:
+    return Settings.from_environment({"R2D2_HOME": str(home)})
+
+
+def run(file: Path, home: Path, options: SweepOptions | None = None):
+    settings = settings_in(home)
+    plan = plan_sweep(str(file), settings, options or SweepOptions())
+    return plan, run_sweep(plan, settings, Console(quiet=True))
+
+
+def story(plan) -> dict[str, list]:
+    """Every event of every trial, but for how fast it was and where its files are."""
+    return {
+        trial.key: [
+            (r.epoch, r.kind, {k: v for k, v in r.metrics.items() if not k.startswith(SPEED)})
+            for r in plan.stored.history(trial).records()
+        ]
+        for trial in plan.stored.trials()
+    }
+
+
+def runs_of(plan, home: Path):
+    settings = settings_in(home)
+    return Tracker(settings.tracking_uri, settings.artifact_root).list_runs(plan.definition.name)
+
+
+def steps_of(home: Path, run_id: str, metric: str) -> list[int]:
+    """Every logged step of a metric, duplicates included."""
+    settings = settings_in(home)
+    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    return sorted(m.step for m in tracker.client.get_metric_history(run_id, metric))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Two trials, one of them with two workers, that nothing disturbs: file, home, plan, result."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    file = write_sweep(folder, ONE_AND_TWO_WORKERS)
+    return file, folder / "home", *run(file, folder / "home")
+
+
+def test_every_epoch_is_trained_and_every_checkpoint_scored(undisturbed):
+    _, _, plan, result = undisturbed
+    assert not result.failed
+    assert not result.behind
+    trained = [t for t in plan.stored.trials() if t.config.epochs]
+    assert {t.config.num_workers for t in trained} == {1, 2}
+    for trial in trained:
+        events = [(r.epoch, r.kind) for r in plan.stored.history(trial).records()]
+        assert events == [(1, TRAIN), (1, "validation"), (2, TRAIN), (2, "validation")]
+
+
+def test_the_table_has_a_row_per_variant_and_the_untrained_network(undisturbed):
+    *_, result = undisturbed
+    assert {row.variant for row in result.table} == {
+        "ap+dice (scratch), pairs_per_worker=4, num_workers=1",
+        "ap+cosine (scratch), pairs_per_worker=2, num_workers=2",
+        "untrained network",
+    }
+    assert all(0 <= row.mean("validation/mma_3px") <= 1 for row in result.table)
+
+
+def test_the_comparison_says_which_differences_are_real(undisturbed):
+    _, _, plan, result = undisturbed
+    console = Console(record=True, width=140, file=io.StringIO())
+    show_comparison(console, plan.stored, result.table, plan.sweep.metric)
+    text = console.export_text()
+    assert "difference to ap+dice (scratch)" in text
+    assert any(verdict in text for verdict in ("no difference shown", "better", "worse"))
+
+
+def test_mlflow_holds_one_run_per_trial_and_a_summary(undisturbed):
+    _, home, plan, result = undisturbed
+    runs = runs_of(plan, home)
+    assert sorted(r.role for r in runs) == ["baseline", "summary", "trial", "trial"]
+    assert {r.status for r in runs} == {"FINISHED"}
+    assert result.summary_run in {r.run_id for r in runs}
+    for run in [r for r in runs if r.role == "trial"]:
+        assert steps_of(home, run.run_id, "train/loss_total") == [1, 2]
+        assert steps_of(home, run.run_id, "validation/mma_3px") == [1, 2]
+        assert run.params["data.crop_size"] == "64"
+        assert Path(run.tags["r2d2.checkpoint.best"]).is_dir()
+
+
+def test_the_way_to_the_first_step_is_measured(undisturbed):
+    _, _, plan, _ = undisturbed
+    trial = next(t for t in plan.stored.trials() if t.config.epochs)
+    metrics = plan.stored.history(trial).find(1, TRAIN).metrics
+    assert 0 < metrics["startup/worker_entered"] < metrics["startup/ready"] < metrics["startup/first_step"]
+
+
+def test_a_finished_sweep_is_not_run_again(undisturbed):
+    file, home, plan, result = undisturbed
+    before, started = story(plan), {p: p.stat().st_mtime_ns for p in plan.folder.rglob("train/**/*")}
+    again, result2 = run(file, home)
+    assert story(again) == before
+    assert {p: p.stat().st_mtime_ns for p in plan.folder.rglob("train/**/*")} == started
+    assert result2.table == result.table
+    runs = runs_of(plan, home)
+    assert len(runs) == 4
+    assert all(steps_of(home, r.run_id, "validation/mma_3px") == [1, 2] for r in runs if r.role == "trial")
+
+
+def test_a_killed_sweep_is_resumed_and_ends_like_the_undisturbed_one(undisturbed, tmp_path):
+    _, _, plan, result = undisturbed
+    file, home = write_sweep(tmp_path, ONE_AND_TWO_WORKERS), tmp_path / "home"
+    kill_after_the_first_epoch(file, home)
+    interrupted, _ = plan_of(file, home)
+    assert 0 < trained_epochs(interrupted) < 4
+    resumed, result2 = run(file, home)
+    assert story(resumed) == story(plan)
+    assert [(r.variant, r.mean("validation/mma_3px")) for r in result2.table] == [
+        (r.variant, r.mean("validation/mma_3px")) for r in result.table
+    ]
+    runs = runs_of(resumed, home)
+    assert sorted(r.role for r in runs) == ["baseline", "summary", "trial", "trial"]
+    assert {r.status for r in runs} == {"FINISHED"}
+    for run_ in [r for r in runs if r.role == "trial"]:
+        assert steps_of(home, run_.run_id, "train/loss_total") == [1, 2]
+        assert steps_of(home, run_.run_id, "validation/mma_3px") == [1, 2]
+
+
+def plan_of(file: Path, home: Path):
+    return plan_sweep(str(file), settings_in(home), SweepOptions()), None
+
+
+def trained_epochs(plan) -> int:
+    return sum(r.kind == TRAIN for t in plan.stored.trials() for r in plan.stored.history(t).records())
+
+
+def kill_after_the_first_epoch(file: Path, home: Path) -> None:
+    """Starts the sweep as a user would and kills its driver with SIGKILL after the first trained epoch."""
+    environment = {**os.environ, "R2D2_HOME": str(home)}
+    command = [sys.executable, "-m", "runner", "sweep", str(file), "--concurrent", "1"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as driver:
+        deadline = time.monotonic() + 240
+        while not list(home.glob("sweeps/tiny/trials/*/history/epoch_001.train.json")):
+            assert driver.poll() is None, "the sweep ended before it could be killed"
+            assert time.monotonic() < deadline, "no epoch was trained in time"
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+
+
+def test_a_bad_trial_is_stopped_early_by_its_score(tmp_path):
+    file = write_sweep(tmp_path, ONE_BAD)
+    plan, result = run(file, tmp_path / "home", SweepOptions(concurrent=1))
+    good, bad = plan.trials
+    assert max(r.epoch for r in plan.stored.history(good).records()) == 6
+    epochs = max(r.epoch for r in plan.stored.history(bad).records())
+    assert epochs < 6
+    statuses = {r.key: (r.status, r.tags.get("r2d2.reason", "")) for r in runs_of(plan, tmp_path / "home")}
+    assert statuses[good.key][0] == "FINISHED"
+    assert statuses[bad.key][0] == "KILLED"
+    assert "stopped early by its score" in statuses[bad.key][1]
+    assert not result.failed
+    # Asked again, the stopped trial stays stopped.
+    run(file, tmp_path / "home", SweepOptions(concurrent=1))
+    assert max(r.epoch for r in plan.stored.history(bad).records()) == epochs
+
+
+def test_a_trial_whose_loss_is_not_finite_fails_with_its_samples_and_the_others_go_on(tmp_path):
+    plan, result = run(write_sweep(tmp_path, ONE_EXPLODES), tmp_path / "home")
+    exploding, fine = plan.trials
+    assert list(result.failed) == [exploding.key]
+    assert "not finite" in result.failed[exploding.key]
+    assert "pair" in result.failed[exploding.key]
+    assert max(r.epoch for r in plan.stored.history(fine).records()) == 2
+    statuses = {r.key: r.status for r in runs_of(plan, tmp_path / "home")}
+    assert statuses[exploding.key] == "FAILED"
+    assert statuses[fine.key] == "FINISHED"
+
+
+def test_a_searcher_suggests_trials_and_is_told_of_those_of_an_earlier_attempt(tmp_path):
+    file = write_sweep(tmp_path, SEARCHED)
+    plan, result = run(file, tmp_path / "home")
+    assert not result.failed
+    keys = {t.key for t in plan.stored.trials() if t.config.epochs}
+    assert len(keys) == 3
+    again, _ = run(file, tmp_path / "home")
+    assert {t.key for t in again.stored.trials() if t.config.epochs} == keys
+
+
+def test_more_workers_than_the_cluster_has_are_refused_at_once(tmp_path):
+    file = write_sweep(tmp_path, 'sweep = Sweep(space={**TINY, "num_workers": 64})')
+    with pytest.raises(ValueError, match=r"a trial asks for 64 workers .* but the cluster has"):
+        run(file, tmp_path / "home")
+
+
+def test_scores_are_shares(undisturbed):
+    _, _, plan, _ = undisturbed
+    for events in story(plan).values():
+        for _, kind, metrics in events:
+            if kind == "validation":
+                assert not math.isnan(metrics["validation/mma_3px"])
+                assert metrics["validation/mma_1px"] <= metrics["validation/mma_3px"] <= 1

@@ -1,0 +1,319 @@
+"""Everything told to MLflow is there, once, under names that say what it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from r2d2.config import TrainConfig
+from runner.logged_table import LoggedTable
+from runner.tracking import DatasetUse, Tracker, TrackingError
+
+PARAMS = TrainConfig().flat()
+
+
+@pytest.fixture
+def open_run(tracker, experiment):
+    def open_run(key="ap-dice-s0", tags=None, params=PARAMS):
+        return tracker.open_run(experiment, key, f"name of {key}", tags or {"sweep": "smoke"}, params)
+
+    return open_run
+
+
+def read(tracker, run, name):
+    return Path(tracker.client.download_artifacts(run.run_id, name)).read_text()
+
+
+def test_a_run_holds_configuration_tags_and_code(tracker, open_run):
+    run = open_run(tags={"sweep": "smoke", "similarity": "dice"})
+    logged = tracker.get_run(run.run_id)
+    assert logged.params == {key: str(value) for key, value in PARAMS.items()}
+    assert logged.params["loss.similarity"] == "cosine"
+    assert logged.tags["similarity"] == "dice"
+    assert len(logged.tags["mlflow.source.git.commit"]) == 40
+    assert logged.tags["r2d2.git_dirty"] in ("true", "false")
+    assert logged.status == "RUNNING"
+    assert json.loads(read(tracker, run, "config.json")) == PARAMS
+    assert "torch" in json.loads(read(tracker, run, "environment.json"))["packages"]
+
+
+def test_the_same_key_is_the_same_run(tracker, open_run):
+    first = open_run()
+    first.finish("FAILED", "out of memory")
+    assert tracker.get_run(first.run_id).status == "FAILED"
+    assert tracker.get_run(first.run_id).tags["r2d2.reason"] == "out of memory"
+    again = open_run()
+    assert again.run_id == first.run_id
+    assert tracker.get_run(again.run_id).status == "RUNNING"
+    assert "r2d2.reason" not in tracker.get_run(again.run_id).tags
+    assert open_run("other").run_id != first.run_id
+
+
+def test_a_run_is_not_continued_with_other_parameters(open_run):
+    open_run()
+    with pytest.raises(ValueError, match=r"loss\.similarity was cosine, is dice"):
+        open_run(params={**PARAMS, "loss.similarity": "dice"})
+
+
+def test_a_run_interrupted_before_its_parameters_gets_them(tracker, experiment, open_run):
+    tracker.client.create_run(experiment, tags={"r2d2.key": "half"})
+    run = open_run("half")
+    assert len(tracker.get_run(run.run_id).params) == len(PARAMS)
+    assert "packages" in read(tracker, run, "environment.json")
+
+
+def test_an_overlong_parameter_is_whole_in_the_file(tracker, open_run):
+    long = "x" * 7000
+    run = open_run(params={"data.photos": long})
+    assert tracker.get_run(run.run_id).params["data.photos"] == "x" * 5999 + "…"
+    assert json.loads(read(tracker, run, "config.json"))["data.photos"] == long
+
+
+def test_each_step_is_logged_once_even_after_a_restart(tracker, open_run):
+    run = open_run()
+    run.log_epoch(1, {"train/loss_total": 0.9, "train/loss_similarity": 0.5})
+    run.log_epoch(1, {"train/loss_total": 0.8})
+    run.log_epoch(2, {"train/loss_total": 0.7})
+    again = open_run()
+    again.log_epoch(1, {"train/loss_total": 0.1, "validation/mma_3px": 0.3})
+    again.log_epoch(3, {"train/loss_total": 0.6})
+    history = tracker.client.get_metric_history(run.run_id, "train/loss_total")
+    assert [(m.step, m.value) for m in history] == [(1, 0.9), (2, 0.7), (3, 0.6)]
+    assert tracker.metric_history(run.run_id, "validation/mma_3px") == {1: 0.3}
+
+
+def test_scores_may_come_late_and_out_of_order(tracker, open_run):
+    run = open_run()
+    for step in (3, 1, 2):
+        run.log_epoch(step, {"validation/mma_3px": step / 10})
+    assert tracker.metric_history(run.run_id, "validation/mma_3px") == {1: 0.1, 2: 0.2, 3: 0.3}
+    assert tracker.get_run(run.run_id).metrics["validation/mma_3px"] == 0.3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_no_number_is_not_made_one(tracker, open_run, value):
+    run = open_run()
+    run.log_epoch(4, {"train/loss_total": value, "train/valid_queries": 10})
+    logged = tracker.get_run(run.run_id)
+    assert math.isnan(logged.metrics["train/loss_total"])
+    assert logged.tags["r2d2.non_finite"] == f"train/loss_total is {value} at 4"
+    assert logged.metrics["train/valid_queries"] == 10
+
+
+def test_one_epoch_is_one_request(open_run, monkeypatch):
+    run = open_run()
+    requests = []
+    monkeypatch.setattr(type(run._client), "log_batch", lambda *a, **k: requests.append(k))
+    run.log_epoch(1, {f"train/{i}": 0.5 for i in range(50)}, tags={"phase": "train"})
+    run.log_epoch(1, {f"train/{i}": 0.5 for i in range(50)}, tags={"phase": "train"})
+    assert len(requests) == 1
+
+
+def test_a_failed_request_may_be_told_again(tracker, open_run, monkeypatch):
+    run = open_run()
+    log_batch = type(run._client).log_batch
+
+    def fail_before(*args, **kwargs):
+        raise MlflowException("away")
+
+    def fail_after(*args, **kwargs):
+        log_batch(*args, **kwargs)
+        raise MlflowException("away")
+
+    for step, failure in enumerate((fail_before, fail_after), start=1):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(run._client), "log_batch", failure)
+            with pytest.raises(TrackingError, match="away"):
+                run.log_epoch(step, {"train/loss_total": step / 10})
+        run.log_epoch(step, {"train/loss_total": step / 10})
+    history = tracker.client.get_metric_history(run.run_id, "train/loss_total")
+    assert [(m.step, m.value) for m in history] == [(1, 0.1), (2, 0.2)]
+
+
+def test_other_code_that_goes_on_is_noted(tracker, open_run, monkeypatch):
+    run = open_run()
+    assert "r2d2.resumed_with" not in tracker.get_run(open_run().run_id).tags
+    monkeypatch.setattr("runner.tracking.code_tags", lambda: {"r2d2.code_version": "newer"})
+    open_run()
+    assert tracker.get_run(run.run_id).tags["r2d2.resumed_with"] == "newer"
+
+
+def test_a_score_is_metrics_and_two_tables(tracker, open_run, make_evaluation):
+    run = open_run()
+    run.log_evaluation(make_evaluation(), 3, "validation")
+    logged = tracker.get_run(run.run_id)
+    assert logged.metrics["validation/mma_3px"] == pytest.approx(0.15)
+    assert logged.metrics["validation/mma_3px_viewpoint"] == pytest.approx(0.15)
+    assert logged.tags["r2d2.dataset.validation"] == "d" * 64
+    assert logged.tags["r2d2.protocol.validation"] == "validation"
+    table = json.loads(read(tracker, run, "mma/validation_epoch_003.json"))
+    assert table["columns"] == ["threshold", "overall", "illumination", "viewpoint"]
+    assert [row[0] for row in table["data"]] == list(range(1, 16))
+    assert table["data"][2][1:] == pytest.approx([0.15, 0.15, 0.15])
+    pairs = json.loads(read(tracker, run, "pairs/validation_epoch_003.json"))
+    assert pairs["columns"][:6] == ["sequence", "split", "image", "keypoints1", "keypoints2", "matches"]
+    assert pairs["data"][1][:7] == ["v_two", "viewpoint", 3, 100, 80, 40, pytest.approx(0.05)]
+
+
+@pytest.mark.parametrize("change", [{"digest": "e" * 64}, {"protocol": "d2net"}])
+def test_scores_that_cannot_be_compared_are_kept_apart(open_run, make_evaluation, change):
+    run = open_run()
+    run.log_evaluation(make_evaluation(), 1, "validation")
+    with pytest.raises(ValueError, match=r"r2d2\.\w+\.validation of MLflow run .* was .* and is now"):
+        run.log_evaluation(make_evaluation(**change), 2, "validation")
+
+
+def test_pictures_and_tables_of_the_chosen_epoch(tracker, experiment, open_run, make_evaluation):
+    run = open_run()
+    for _ in range(2):
+        run.log_figures(make_evaluation(), "validation")
+    figures = {f.path for f in tracker.client.list_artifacts(run.run_id, "figures")}
+    names = ("mma_validation", "matches_validation_1", "matches_validation_2")
+    assert figures == {f"figures/{name}.png" for name in names}
+    picture = tracker.client.download_artifacts(run.run_id, "figures/matches_validation_1.png")
+    assert Path(picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    listed = json.loads(tracker.get_run(run.run_id).tags["mlflow.loggedArtifacts"])
+    assert [entry["path"] for entry in listed] == ["mma/validation.json", "pairs/validation.json"]
+
+
+def test_data_sets_carry_their_whole_digest(tracker, open_run):
+    run = open_run()
+    uses = [
+        DatasetUse("samples", "a" * 64, "/photos", "training"),
+        DatasetUse("held-out", "b" * 64, "/cache/validation", "validation"),
+    ]
+    run.log_datasets(uses)
+    open_run().log_datasets(uses)
+    inputs = tracker.client.get_run(run.run_id).inputs.dataset_inputs
+    assert {(i.dataset.name, i.tags[0].value) for i in inputs} == {
+        ("samples", "training"),
+        ("held-out", "validation"),
+    }
+    assert json.loads(inputs[0].dataset.profile)["sha256"] in ("a" * 64, "b" * 64)
+    assert tracker.get_run(run.run_id).tags["r2d2.dataset.training"] == "a" * 64
+    with pytest.raises(ValueError, match=r"dataset\.training"):
+        run.log_datasets([DatasetUse("samples", "c" * 64, "/photos", "training")])
+
+
+def test_checkpoints_are_tags_and_a_table(tracker, open_run):
+    run = open_run()
+    run.set_checkpoints("/c/1", 1, "/c/2", epochs={1: "/c/1", 2: "/c/2"})
+    tags = tracker.get_run(run.run_id).tags
+    assert tags["r2d2.checkpoint.best"] == "/c/1"
+    assert tags["r2d2.checkpoint.best_epoch"] == "1"
+    assert tags["r2d2.checkpoint.last"] == "/c/2"
+    assert json.loads(read(tracker, run, "checkpoints.json"))["data"] == [
+        [1, "/c/1", True],
+        [2, "/c/2", False],
+    ]
+
+
+def test_several_trials_are_logged_at_once(tracker, experiment, open_run):
+    runs = [open_run(f"trial-{i}") for i in range(4)]
+
+    def tell(index):
+        for step in range(1, 6):
+            runs[index].log_epoch(step, {"train/loss_total": index + step / 10})
+
+    threads = [threading.Thread(target=tell, args=[i]) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, run in enumerate(runs):
+        expected = {step: index + step / 10 for step in range(1, 6)}
+        assert tracker.metric_history(run.run_id, "train/loss_total") == expected
+
+
+def test_runs_are_listed_oldest_first_and_only_ours(tracker, experiment, open_run, request):
+    keys = [open_run(key).run_id and key for key in ("b", "a", "c")]
+    tracker.client.create_run(experiment)
+    assert [run.key for run in tracker.list_runs(request.node.name)] == keys
+    with pytest.raises(ValueError, match=f"no sweep 'nothing'; known: .*{request.node.name}"):
+        tracker.list_runs("nothing")
+    with pytest.raises(ValueError, match="no run 'abc'"):
+        tracker.get_run("abc")
+
+
+def test_many_runs_are_listed_page_by_page(tracker, experiment, open_run, request, monkeypatch):
+    monkeypatch.setattr("runner.tracking._PAGE", 2)
+    keys = [f"trial-{i}" for i in range(5)]
+    for key in keys:
+        open_run(key, params={})
+    assert [run.key for run in tracker.list_runs(request.node.name)] == keys
+
+
+def test_a_summary_replaces_the_former_one(tracker, experiment, request, make_evaluation):
+    for score in (0.5, 0.75):
+        run_id = tracker.log_summary(
+            experiment,
+            {"sweep": "smoke"},
+            csv=f"variant,mma\nap+dice,{score}\nuntrained,nan\n",
+            markdown=f"| ap+dice | {score} |",
+            curves={"ap+dice": make_evaluation().mma()},
+        )
+    (summary,) = tracker.list_runs(request.node.name)
+    assert (summary.run_id, summary.role, summary.status) == (run_id, "summary", "FINISHED")
+    run = tracker.open_run(experiment, "summary", "summary", {}, {})
+    assert json.loads(read(tracker, run, "comparison.json")) == {
+        "columns": ["variant", "mma"],
+        "data": [["ap+dice", 0.75], ["untrained", None]],
+    }
+    assert read(tracker, run, "comparison.md") == "| ap+dice | 0.75 |"
+    assert {f.path for f in tracker.client.list_artifacts(run_id)} == {
+        "comparison.csv",
+        "comparison.md",
+        "comparison.json",
+        "mma_curves.png",
+    }
+
+
+def test_a_table_shows_null_for_what_is_no_number():
+    table = LoggedTable(("a", "b"), ((1, math.nan), ("x", math.inf)))
+    assert json.loads(table.json()) == {"columns": ["a", "b"], "data": [[1, None], ["x", None]]}
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_a_server_that_is_not_there_is_named_at_once():
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"server at http://127.0.0.1:\d+ does not answer: .*refused"):
+        Tracker(f"http://127.0.0.1:{free_port()}")
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_is_silent_is_given_up(monkeypatch):
+    monkeypatch.setattr("runner.mlflow_store.ANSWER_WITHIN_S", 0.3)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(ValueError, match=r"does not answer: .*timed out"):
+            Tracker(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+
+def test_a_damaged_store_is_named_at_once(tmp_path):
+    (tmp_path / "mlflow.db").write_text("this is no database")
+    with pytest.raises(ValueError, match="is no SQLite database"):
+        Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_a_folder_of_runs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="use sqlite:///FILE"):
+        Tracker(str(tmp_path / "mlruns"))
+
+
+def test_a_deleted_experiment_is_not_written_into(tracker, experiment, request):
+    tracker.client.delete_experiment(experiment)
+    with pytest.raises(ValueError, match="was deleted"):
+        tracker.open_experiment(request.node.name)

@@ -1,0 +1,112 @@
+"""Every sweep of the folder can be expanded and every trial built, in seconds and without a cluster."""
+
+import pytest
+
+from r2d2.config import SCRATCH
+from r2d2.losses.reliability import RELIABILITY_LOSSES
+from r2d2.losses.similarity import SIMILARITIES
+from search_spaces.sweep import RELEASED, Sweep, load_sweep, sweep_names
+
+
+@pytest.mark.parametrize("name", sweep_names())
+def test_every_sweep_expands_to_valid_trials(name):
+    sweep, question = load_sweep(name)
+    trials = sweep.trials()
+    assert question.splitlines()[0].endswith("?")
+    assert trials
+    assert len({trial.key for trial in trials}) == len(trials)
+    assert all(trial.config.epochs > 0 for trial in trials)
+
+
+@pytest.mark.parametrize("name", sweep_names())
+def test_expanding_twice_gives_the_same_trials(name):
+    sweep, _ = load_sweep(name)
+    assert [t.key for t in sweep.trials()] == [t.key for t in sweep.trials()]
+
+
+@pytest.mark.parametrize("name", ["demo", "similarities", "full_grid"])
+def test_a_new_similarity_appears_in_the_sweeps_by_itself(name):
+    sweep, _ = load_sweep(name)
+    assert {t.config.loss.similarity for t in sweep.trials()} == set(SIMILARITIES)
+
+
+def test_the_study_has_nine_rows():
+    sweep, _ = load_sweep("study")
+    trials = sweep.trials()
+    rows = {t.variant for t in trials} | {
+        b.variant for b in sweep.baselines_of(trials) if b.config.init == RELEASED
+    }
+    assert len(rows) == 9
+    assert all(sum(t.variant == row for t in trials) == 3 for row in {t.variant for t in trials})
+
+
+def test_the_full_grid_is_a_full_grid():
+    sweep, _ = load_sweep("full_grid")
+    assert len(sweep.trials()) == len(RELIABILITY_LOSSES) * len(SIMILARITIES) * 2 * 3
+
+
+def test_hyperparameters_are_searched_with_a_scheduler():
+    sweep, _ = load_sweep("hyperparameters")
+    assert sweep.search_alg is not None
+    assert sweep.scheduler is not None
+    assert len({t.config.optimiser.learning_rate for t in sweep.trials()}) == sweep.num_samples
+
+
+def test_baselines_are_the_networks_that_trials_start_from_each_once():
+    sweep, _ = load_sweep("study")
+    baselines = sweep.baselines_of(sweep.trials())
+    assert [(b.config.init, b.config.seed) for b in baselines if b.config.init == SCRATCH] == [
+        (SCRATCH, 0),
+        (SCRATCH, 1),
+        (SCRATCH, 2),
+    ]
+    assert [b.variant for b in baselines if b.config.init == RELEASED] == ["released network"]
+
+
+def test_overrides_apply_to_every_trial_and_leave_no_twins():
+    sweep, _ = load_sweep("smoke")
+    trials = sweep.trials(["loss.similarity=jaccard", "epochs=7"])
+    assert [(t.config.loss.similarity, t.config.epochs) for t in trials] == [("jaccard", 7)]
+
+
+def test_a_sweep_of_ones_own(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        '"""Mine?"""\nfrom ray import tune\nfrom search_spaces.sweep import Sweep\n'
+        'sweep = Sweep(space={"seed": tune.grid_search([4, 5])})\n'
+    )
+    sweep, question = load_sweep(str(file))
+    assert question == "Mine?"
+    assert [t.config.seed for t in sweep.trials()] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("x = 1\n", "defines no sweep"),
+        ("import nothing_of_that_name\n", "cannot be read"),
+        ("sweep = (", "cannot be read"),
+    ],
+)
+def test_a_file_without_a_sweep_is_refused(tmp_path, text, sentence):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        load_sweep(str(file))
+
+
+def test_unknown_sweeps_and_missing_files_are_refused():
+    with pytest.raises(ValueError, match="unknown sweep 'stduy'; known: demo, full_grid"):
+        load_sweep("stduy")
+    with pytest.raises(ValueError, match=r"there is no file 'nowhere\.py'"):
+        load_sweep("nowhere.py")
+
+
+def test_an_unknown_key_in_a_space_is_refused():
+    with pytest.raises(ValueError, match="unknown key 'los'; known"):
+        Sweep(space={"los": {"similarity": "dice"}}).trials()
+
+
+def test_a_mode_other_than_min_and_max_is_refused():
+    with pytest.raises(ValueError, match="mode is 'best'; it must be 'min' or 'max'"):
+        Sweep(space={}, mode="best")
