@@ -115,6 +115,14 @@ def extract_keypoints(network: R2D2Network, image: Tensor, settings: ExtractionS
         )
 
 
+def arithmetic(settings: ExtractionSettings, device: torch.device) -> str:  # noqa: ARG001
+    """Which arithmetic `extract_keypoints` uses for these settings on this device, e.g. `float32`.
+
+    Part of the name under which results are stored: those of different arithmetic differ a little.
+    """
+    return "float32"
+
+
 def save_keypoints(path: Path, keypoints: Keypoints) -> None:
     """Writes keypoints as a numpy archive, in the layout of the R2D2 authors' `.r2d2` files; atomic.
 

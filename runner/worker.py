@@ -12,10 +12,10 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
-from r2d2.data.loader import epoch_loader
 
 from r2d2.checkpoint import load_checkpoint, restore_optimiser, save_checkpoint
 from r2d2.config import TrainConfig
+from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import PhotoSet, open_photos, split
 from r2d2.network import R2D2Network
 from r2d2.start import starting_network

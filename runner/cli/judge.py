@@ -67,24 +67,19 @@ def evaluate(model: str, benchmark: Path, protocol: str, json_file: Path | None,
 
     MODEL is a checkpoint folder, an upstream .pt file, runs:/RUN_ID or models:/NAME@ALIAS.
     """
-    from evaluation.evaluator import PROTOCOLS
-    from evaluation.evaluator import evaluate as judge
-    from evaluation.hpatches import open_benchmark
     from runner.display import evaluation_tables
+    from runner.judging import find_protocol, judge
 
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"unknown protocol '{protocol}'; known: {', '.join(sorted(PROTOCOLS))}")
-    chosen = PROTOCOLS[protocol]
+    chosen = find_protocol(protocol)
     chosen = chosen.with_extraction(extraction_settings(flags, chosen.extraction))
-    opened = open_benchmark(benchmark)
-    network = _load(model)
     console = make_console()
     with _progress() as progress:
         task = progress.add_task("images")
         scored = judge(
-            network,
-            opened,
+            model,
+            benchmark,
             chosen,
+            Settings.from_environment(),
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
         )
     for table in evaluation_tables(scored):
@@ -106,11 +101,12 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
     a line. Each IMAGE.r2d2 holds imsize, keypoints (x, y, scale in pixels), descriptors, scores (ascending).
     """
     from r2d2.data.images import ImageRefused, normalise, read_image
+    from runner.judging import find_model
 
     settings = extraction_settings(flags, ExtractionSettings())
     paths = image_paths(images)
     todo = [p for p in paths if overwrite or not _output(p).exists()]
-    network, console = _load(model).network, make_console()
+    network, console = find_model(model, Settings.from_environment()).network, make_console()
     refused: list[str] = []
     with _progress() as progress:
         for path in progress.track(todo, description="images"):
@@ -156,25 +152,6 @@ def image_paths(arguments: tuple[str, ...]) -> list[Path]:
 
 def _output(image: Path) -> Path:
     return image.with_name(image.name + SUFFIX)
-
-
-def _load(source: str) -> Any:
-    """The model, on the GPU if there is one."""
-    import torch
-
-    from r2d2.checkpoint import load_model
-
-    if source.startswith(("runs:/", "models:/")):
-        from runner.registry import resolve_model
-        from runner.tracking import Tracker
-
-        settings = Settings.from_environment()
-        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
-        model = load_model(resolve_model(source, tracker))
-    else:
-        model = load_model(source)
-    model.network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return model
 
 
 def _progress() -> Progress:
