@@ -285,6 +285,7 @@ def test_what_is_no_image_is_refused(shape, sentence):
         ({"scale_factor": math.inf}, "scale_factor is inf; it must be"),
         ({"min_reliability": math.nan}, "min_reliability is nan; it must be between 0 and 1"),
         ({"min_repeatability": 1.5}, "min_repeatability is 1.5; it must be between 0 and 1"),
+        ({"exact": 1}, "exact is 1; it must be true or false"),
         ({"min_repeatability": "high"}, "min_repeatability is 'high'; it must be a number"),
     ],
 )
