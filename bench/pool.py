@@ -41,7 +41,7 @@ def _scoring(judges: Any, checkpoint: str) -> Callable[[], object]:
 
 
 def _checkpoint(folder: Path) -> str:
-    config = TrainConfig.from_dict({"network": {"name": "fast", "channels": 2, "dim": 64}})
+    config = TrainConfig.from_dict({"network": {"name": "fast", "channels": 1, "dim": 16}})
     save_checkpoint(folder, build_network(config.network, seed=0), config, epoch=1)
     return str(folder)
 
