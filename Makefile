@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real check lint format types layers spelling clean
+.PHONY: help setup demo test test-real bench check lint format types layers spelling clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: setup ## Run the tests
 
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
+
+bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (5 minutes)
+	$(BIN)/python -m bench
 
 check: lint types layers spelling ## Run all checks
 

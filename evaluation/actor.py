@@ -49,13 +49,22 @@ class JudgeResources:
         if min(self.num_cpus, self.num_gpus) < 0:
             raise ValueError("a judge cannot ask for less than 0 CPUs or GPUs")
 
+    @property
+    def threads(self) -> int:
+        """How many threads a judge computes with: one per CPU it asks for, at least one."""
+        return max(1, int(self.num_cpus))
+
 
 class Judge:
     """Scores checkpoints, one after the other. Benchmarks are opened when first needed."""
 
-    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...]) -> None:
+    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], threads: int = 1) -> None:
+        import torch
+
         from evaluation.images import ImageStore
 
+        # Judges with more threads than processors between them spend their time waiting for each other.
+        torch.set_num_threads(threads)
         self._specs = {spec.role: spec for spec in benchmarks}
         self._benchmarks: dict[str, Any] = {}
         self._images = ImageStore()
@@ -90,7 +99,7 @@ class JudgePool:
         )
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(resources.number):
-            self._idle.put_nowait(judge.remote(benchmarks))
+            self._idle.put_nowait(judge.remote(benchmarks, resources.threads))
 
     async def score(self, source: str, role: str) -> Evaluation:
         """The table of a checkpoint on one benchmark.

@@ -38,7 +38,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "validation",
             ExtractionSettings(
-                top_k=1000, min_size=0, min_scale=0.3, min_reliability=0.0, min_repeatability=0.0
+                top_k=1000, min_size=0, min_scale=0.3, min_reliability=0.0, min_repeatability=0.0, exact=True
             ),
         ),
     )

@@ -1,18 +1,15 @@
-"""Keypoints of one image: dense maps of a pyramid of its scales, local maxima, the best k, and their file.
+"""Keypoints of one image: dense maps of a pyramid of its scales, local maxima, the best k.
 
-After the extraction of Revaud et al. (NeurIPS 2019), with float32 arithmetic and no short cut.
+After the extraction of Revaud et al. (NeurIPS 2019).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,23 +18,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from r2d2.atomic import atomic_file
 from r2d2.config import setting
-from r2d2.containers import DenseFeatures, Keypoints
+from r2d2.containers import Keypoints
+from r2d2.inference import (
+    DenseMaps,
+    FastNetwork,
+    LevelMaps,
+    fast_precision,
+    full_precision,
+    is_plain,
+)
+from r2d2.keypoint_file import load_keypoints, save_keypoints
 from r2d2.network import MIN_SIDE, R2D2Network
+from r2d2.pyramid import Tile, pyramid, tiles
+
+__all__ = [
+    "ExtractionSettings",
+    "Extractor",
+    "arithmetic",
+    "extract_keypoints",
+    "load_keypoints",
+    "save_keypoints",
+]
 
 PATCH_DIAMETER = 32.0
 """Pixels of a level that a keypoint stands for; in the image they are PATCH_DIAMETER / scale."""
-
-SCALE_TOLERANCE = 0.001
-"""Slack of the comparisons of scales with their bounds."""
 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
     """Which scales of an image are searched, and which local maxima become keypoints.
 
-    A level of scale s = 1, 1 / scale_factor, 1 / scale_factor^2, ... is searched if, up to SCALE_TOLERANCE,
+    A level of scale s = 1, 1 / scale_factor, 1 / scale_factor^2, ... is searched if, up to 0.001,
     max(min_scale, min_size / longer side) <= s <= min(max_scale, max_size / longer side).
     An image is never enlarged, so one whose longer side is below min_size has no level and no keypoints.
     """
@@ -50,6 +62,7 @@ class ExtractionSettings:
     scale_factor: float = setting(2**0.25, "ratio of the scales of two consecutive levels", low=1.01)
     min_reliability: float = setting(0.7, "smallest reliability of a keypoint", low=0, high=1)
     min_repeatability: float = setting(0.7, "smallest repeatability of a keypoint", low=0, high=1)
+    exact: bool = setting(False, "float32 arithmetic without short cuts")
 
     def __post_init__(self) -> None:
         """Refuses values of the wrong type or range.
@@ -71,13 +84,68 @@ class ExtractionSettings:
         return dataclasses.replace(self, min_size=0, max_size=9999, min_scale=0.3, max_scale=1.0)
 
 
-@dataclass(frozen=True)
-class _Candidates:
-    """Keypoints of one level as in `Keypoints`, on the network's device."""
+class Extractor:
+    """Finds the keypoints of images with one network.
 
-    keypoints: Tensor
-    descriptors: Tensor
-    scores: Tensor
+    It holds the network's weights as they were when it was made, in the form that is fastest on the network's
+    device. With `settings.exact`, or if the network computes its maps in a way of its own, it runs the
+    network itself. A large image is searched in tiles, so that its maps never fill the memory.
+    """
+
+    def __init__(self, network: R2D2Network, settings: ExtractionSettings) -> None:
+        """Prepares the network, which takes some milliseconds.
+
+        Args:
+            network: left as it is.
+            settings: scales, thresholds and arithmetic.
+        """
+        self.settings = settings
+        self._network = network
+        self._device = next(network.parameters()).device
+        self._fast: FastNetwork | None = None
+        if is_plain(network) and not settings.exact:
+            self._fast = FastNetwork(network, fast_precision(self._device))
+
+    def __call__(self, image: Tensor) -> Keypoints:
+        """The keypoints of one image; see `extract_keypoints`."""
+        _check_image(image)
+        height, width = image.shape[1:]
+        with torch.inference_mode(), _evaluating(self._network), full_precision(self._device):
+            batch = image.to(device=self._device, dtype=torch.float32)[None]
+            found = [_nothing(self._network.config.dim, self._device)]
+            for scale, level in pyramid(batch, self.settings):
+                candidates = self._search(level)
+                found.append(candidates.placed(level, (height, width), PATCH_DIAMETER / scale))
+            every = _joined(found)
+            best = every.chosen(_best(every.scores, self.settings.top_k))
+            return Keypoints(
+                _array(best.places), _array(best.descriptors), _array(best.scores), image_size=(width, height)
+            )
+
+    def _search(self, level: Tensor) -> _Candidates:
+        """The best local maxima of one level, best first."""
+        height, width = level.shape[2:]
+        parts = [self._search_tile(level, tile) for tile in tiles(height, width)]
+        if len(parts) == 1:
+            return parts[0]
+        found = _joined(parts)
+        columns, rows = found.places.unbind(dim=1)
+        found = found.chosen(torch.argsort(rows * width + columns))
+        return found.chosen(_best(found.scores, self.settings.top_k))
+
+    def _search_tile(self, level: Tensor, tile: Tile) -> _Candidates:
+        row_window, column_window = tile.window
+        maps = self._maps(level[:, :, row_window, column_window])
+        rows, columns = _maxima(maps, tile, self.settings)
+        scores = maps.reliability[rows, columns] * maps.repeatability[rows, columns]
+        # The best k of all tiles are among the best k of each; a flat map would fill the memory with ties.
+        best = _best(scores, self.settings.top_k)
+        rows, columns, scores = rows[best], columns[best], scores[best]
+        places = torch.stack([columns + column_window.start, rows + row_window.start], dim=1)
+        return _Candidates(places, maps.describe(rows, columns), scores)
+
+    def _maps(self, image: Tensor) -> LevelMaps:
+        return DenseMaps(self._network(image)) if self._fast is None else self._fast(image)
 
 
 def extract_keypoints(network: R2D2Network, image: Tensor, settings: ExtractionSettings) -> Keypoints:
@@ -89,103 +157,92 @@ def extract_keypoints(network: R2D2Network, image: Tensor, settings: ExtractionS
     Args:
         network: used in eval mode; each of its modules gets its mode back.
         image: (3, H, W), RGB normalised by `images.normalise`, any device; H and W at least network.MIN_SIDE.
-        settings: scales and thresholds.
+        settings: scales, thresholds and arithmetic.
 
     Raises:
         ValueError: if the image has another shape or is too small.
     """
+    return Extractor(network, settings)(image)
+
+
+def arithmetic(settings: ExtractionSettings, device: torch.device) -> str:
+    """Which arithmetic `extract_keypoints` uses for these settings on this device.
+
+    Part of the name under which results are stored: those of different arithmetic differ a little.
+
+    Returns:
+        `float32` if exact; else `float32-folded`, `bfloat16` or `float16`.
+    """
+    if settings.exact:
+        return "float32"
+    precision = str(fast_precision(device)).removeprefix("torch.")
+    return "float32-folded" if precision == "float32" else precision
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Keypoints of a level, a tile of it or, with other places, an image, on the network's device.
+
+    Attributes:
+        places: (N, 2) columns and rows of the level; once `placed`, (N, 3) as in `Keypoints`.
+        descriptors: (N, D).
+        scores: (N,).
+    """
+
+    places: Tensor
+    descriptors: Tensor
+    scores: Tensor
+
+    def chosen(self, indices: Tensor) -> _Candidates:
+        """Those of the given indices, in their order."""
+        return _Candidates(self.places[indices], self.descriptors[indices], self.scores[indices])
+
+    def placed(self, level: Tensor, size: tuple[int, int], diameter: float) -> _Candidates:
+        """The same with x and y in an image of the size (height, width), and a patch diameter, pixels."""
+        (height, width), (level_height, level_width) = size, level.shape[2:]
+        # By the size of the level, not of the map, which `fast` returns a pixel smaller at odd sizes.
+        x = self.places[:, 0] * (width / level_width)
+        y = self.places[:, 1] * (height / level_height)
+        places = torch.stack([x, y, torch.full_like(x, diameter)], dim=1)
+        return _Candidates(places, self.descriptors, self.scores)
+
+
+def _joined(parts: list[_Candidates]) -> _Candidates:
+    return _Candidates(
+        torch.cat([p.places for p in parts]),
+        torch.cat([p.descriptors for p in parts]),
+        torch.cat([p.scores for p in parts]),
+    )
+
+
+def _maxima(maps: LevelMaps, tile: Tile, settings: ExtractionSettings) -> tuple[Tensor, Tensor]:
+    """Rows and columns in the tile's window of its own local maxima that pass the thresholds."""
+    # max_pool2d spreads NaN to the neighbours, which may well be maxima.
+    comparable = torch.nan_to_num(maps.repeatability, nan=-math.inf)
+    highest = F.max_pool2d(comparable[None], kernel_size=3, stride=1, padding=1)[0]
+    chosen = (
+        (comparable == highest)
+        & (comparable >= settings.min_repeatability)
+        & (maps.reliability >= settings.min_reliability)
+    )
+    row_core, column_core = tile.core
+    rows, columns = torch.nonzero(chosen[row_core, column_core], as_tuple=True)
+    return rows + row_core.start, columns + column_core.start
+
+
+def _check_image(image: Tensor) -> None:
     if image.dim() != 3 or image.shape[0] != 3:
         raise ValueError(f"image has shape {tuple(image.shape)}; it must be (3, H, W)")
     height, width = image.shape[1:]
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"the image is {width} x {height} pixels; the smallest is {MIN_SIDE} x {MIN_SIDE}")
-    device = next(network.parameters()).device
-    with torch.inference_mode(), _evaluating(network), full_precision(device):
-        batch = image.to(device=device, dtype=torch.float32)[None]
-        found = [_nothing(network.config.dim, device)]
-        for scale, level in _pyramid(batch, settings):
-            found.append(_candidates(network(level), level, scale, (height, width), settings))
-        scores = torch.cat([f.scores for f in found])
-        best = _best(scores, settings.top_k)
-        return Keypoints(
-            keypoints=_array(torch.cat([f.keypoints for f in found])[best]),
-            descriptors=_array(torch.cat([f.descriptors for f in found])[best]),
-            scores=_array(scores[best]),
-            image_size=(width, height),
-        )
-
-
-def arithmetic(settings: ExtractionSettings, device: torch.device) -> str:  # noqa: ARG001
-    """Which arithmetic `extract_keypoints` uses for these settings on this device, e.g. `float32`.
-
-    Part of the name under which results are stored: those of different arithmetic differ a little.
-    """
-    return "float32"
-
-
-def save_keypoints(path: Path, keypoints: Keypoints) -> None:
-    """Writes keypoints as a numpy archive, in the layout of the R2D2 authors' `.r2d2` files; atomic.
-
-    `imsize` (width, height), `keypoints` (N, 3), `descriptors` (N, D), `scores` (N,), by ascending score.
-    """
-    with atomic_file(path) as file:
-        np.savez(
-            file,
-            imsize=np.array(keypoints.image_size, dtype=np.int64),
-            keypoints=keypoints.keypoints[::-1].astype(np.float32),
-            descriptors=keypoints.descriptors[::-1].astype(np.float32),
-            scores=keypoints.scores[::-1].astype(np.float32),
-        )
-
-
-def load_keypoints(path: Path) -> Keypoints:
-    """Reads what `save_keypoints` wrote, or another tool in its layout; best first. Unpickles nothing.
-
-    Raises:
-        ValueError: names the file if it is missing, damaged or of another layout.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no file of keypoints {path}")
-    names = ("imsize", "keypoints", "descriptors", "scores")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            size, keypoints, descriptors, scores = (archive[name] for name in names)
-        width, height = (int(side) for side in size)
-        reverse = slice(None, None, -1)
-        order = np.argsort(-scores[reverse], kind="stable")
-        keypoints, descriptors, scores = (
-            values[reverse][order].astype(np.float32) for values in (keypoints, descriptors, scores)
-        )
-        return Keypoints(keypoints, descriptors, scores, (width, height))
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        EOFError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
-        raise ValueError(f"{path} is no file of keypoints ({error})") from error
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Keeps cuDNN from rounding the inputs of convolutions to 10 bits (TF32), PyTorch's default."""
-    if device.type != "cuda":
-        yield
-        return
-    convolution: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    former = convolution.fp32_precision
-    convolution.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        convolution.fp32_precision = former
 
 
 def _check_setting(field: dataclasses.Field[Any], value: object) -> None:
+    if field.name == "exact":
+        if not isinstance(value, bool):
+            raise ValueError(f"exact is {value!r}; it must be true or false")
+        return
     whole = field.name in ("top_k", "min_size", "max_size")
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
         raise ValueError(f"{field.name} is {value!r}; it must be {'a whole number' if whole else 'a number'}")
@@ -193,53 +250,6 @@ def _check_setting(field: dataclasses.Field[Any], value: object) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         allowed = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
         raise ValueError(f"{field.name} is {value!r}; it must be {allowed}")
-
-
-def _pyramid(image: Tensor, settings: ExtractionSettings) -> Iterator[tuple[float, Tensor]]:
-    """The scales to search and the image (1, 3, h, w) at each, from large to small.
-
-    Each level is resized from the one before, whether that one is searched or not. The pyramid also ends
-    before a level smaller than MIN_SIDE; it would have no end without a smallest scale and size.
-    """
-    height, width = image.shape[2:]
-    longer = max(height, width)
-    smallest = max(settings.min_scale, settings.min_size / longer)
-    largest = min(settings.max_scale, settings.max_size / longer)
-    scale, level = 1.0, image
-    while scale + SCALE_TOLERANCE >= smallest and min(level.shape[2:]) >= MIN_SIDE:
-        if scale - SCALE_TOLERANCE <= largest:
-            yield scale, level
-        scale /= settings.scale_factor
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        level = F.interpolate(level, size, mode="bilinear", align_corners=False)
-
-
-def _candidates(
-    maps: DenseFeatures, level: Tensor, scale: float, size: tuple[int, int], settings: ExtractionSettings
-) -> _Candidates:
-    reliability, repeatability = maps.reliability[0, 0], maps.repeatability[0, 0]
-    # max_pool2d spreads NaN to the neighbours, which may well be maxima.
-    comparable = torch.nan_to_num(repeatability, nan=-math.inf)
-    highest = F.max_pool2d(comparable[None], kernel_size=3, stride=1, padding=1)[0]
-    chosen = (
-        (comparable == highest)
-        & (comparable >= settings.min_repeatability)
-        & (reliability >= settings.min_reliability)
-    )
-    rows, columns = torch.nonzero(chosen, as_tuple=True)
-    scores = reliability[rows, columns] * repeatability[rows, columns]
-    # The best k of all levels are among the best k of each; a flat map would fill the memory with ties.
-    best = _best(scores, settings.top_k)
-    rows, columns, scores = rows[best], columns[best], scores[best]
-    (height, width), (level_height, level_width) = size, level.shape[2:]
-    # By the size of the level, not of the map, which `fast` returns a pixel smaller at odd sizes.
-    x, y = columns * (width / level_width), rows * (height / level_height)
-    diameter = torch.full_like(x, PATCH_DIAMETER / scale)
-    return _Candidates(
-        keypoints=torch.stack([x, y, diameter], dim=1),
-        descriptors=maps.descriptors[0][:, rows, columns].T,
-        scores=scores,
-    )
 
 
 def _nothing(dim: int, device: torch.device) -> _Candidates:

@@ -25,7 +25,7 @@ CHECKPOINT_PATH = f"artifacts/{CHECKPOINT}"
 REQUIREMENTS = ("mlflow", "numpy", "pillow", "safetensors", "torch")
 
 _SERVED_MODEL = Path(__file__).with_name("served_model.py")
-_TYPES = {int: DataType.long, float: DataType.double}
+_TYPES = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
 
 
 def save_package(checkpoint: Path, target: Path, model: Model) -> None:

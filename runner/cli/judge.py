@@ -38,15 +38,16 @@ def extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
     full = click.option(
         "--full-resolution", is_flag=True, help="Short for --min-size 0 --max-size 9999 --min-scale 0.3."
     )
-    exact = click.option("--exact", is_flag=True, help="float32 without shortcuts (for now the only path).")
+    exact = click.option("--exact", is_flag=True, help="float32 without short cuts; slower.")
     return full(exact(command))
 
 
 def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> ExtractionSettings:
     """The settings that the flags of `extraction_options` ask for; what no flag names is that of `base`."""
-    flags.pop("exact")
     settings = base.full_resolution() if flags.pop("full_resolution") else base
-    given = {name: value for name, value in flags.items() if value is not None}
+    # The flag asks for more than the base; without it, a protocol that is exact stays so.
+    exact = flags.pop("exact") or base.exact
+    given = {name: value for name, value in flags.items() if value is not None} | {"exact": exact}
     if given.get("top_k") == 0:
         given["top_k"] = None
     return ExtractionSettings(**{**vars(settings), **given})

@@ -110,3 +110,8 @@ def test_no_judges_are_refused():
         JudgeResources(number=0)
     with pytest.raises(ValueError, match="cannot ask for less than 0"):
         JudgeResources(num_gpus=-1)
+
+
+@pytest.mark.parametrize(("num_cpus", "threads"), [(0, 1), (0.5, 1), (1, 1), (2, 2), (2.5, 2)])
+def test_a_judge_has_a_thread_per_processor(num_cpus, threads):
+    assert JudgeResources(num_cpus=num_cpus).threads == threads

@@ -10,6 +10,11 @@ def test_d2net_uses_the_defaults_of_extraction():
     assert PROTOCOLS["d2net"].extraction == ExtractionSettings()
 
 
+def test_what_decides_sweeps_is_exact_and_the_tables_of_the_field_are_fast():
+    assert PROTOCOLS["validation"].extraction.exact
+    assert not PROTOCOLS["d2net"].extraction.exact
+
+
 def test_validation_takes_the_best_keypoints_without_thresholds():
     settings = PROTOCOLS["validation"].extraction
     assert (settings.top_k, settings.min_reliability, settings.min_repeatability) == (1000, 0, 0)

@@ -16,10 +16,10 @@ from PIL import Image
 from r2d2.checkpoint import load_model
 from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures, Keypoints
+from r2d2.inference import full_precision
 from r2d2.keypoints import (
     ExtractionSettings,
     extract_keypoints,
-    full_precision,
     load_keypoints,
     save_keypoints,
 )
@@ -28,7 +28,9 @@ from r2d2.network import NETWORKS, R2D2Network, build_network, network_from_stat
 EVERYTHING = ExtractionSettings(
     top_k=None, min_size=0, max_size=9999, min_scale=0.9, min_reliability=0, min_repeatability=0
 )
-REFERENCE_SETTINGS = [f.name for f in dataclasses.fields(ExtractionSettings) if f.name != "top_k"]
+REFERENCE_SETTINGS = [
+    f.name for f in dataclasses.fields(ExtractionSettings) if f.name not in ("top_k", "exact")
+]
 
 
 def normalised(pixels):
@@ -63,7 +65,8 @@ def test_keypoints_equal_the_reference(golden, name, variant):
     weights, reference = golden(f"network_{name}"), golden(f"extraction_{name}{variant}")
     state = {key.removeprefix("state/"): torch.tensor(a) for key, a in weights.items() if key[:6] == "state/"}
     network = network_from_state(NetworkConfig(name, 1, 32), state, "the reference")
-    settings = ExtractionSettings(top_k=None, **{key: reference[key].item() for key in REFERENCE_SETTINGS})
+    given = {key: reference[key].item() for key in REFERENCE_SETTINGS}
+    settings = ExtractionSettings(top_k=None, exact=True, **given)
     found = extract_keypoints(network, normalised(reference["image"]), settings)
 
     assert found.image_size == (210, 150)
@@ -89,7 +92,7 @@ def test_a_released_network_finds_and_matches_as_many_keypoints_as_the_reference
     for name in ("1.ppm", "2.ppm"):
         with Image.open(shared / "data" / "hpatches" / "v_graffiti" / name) as image:
             pixels = np.asarray(image.convert("RGB"))
-        found.append(extract_keypoints(network, normalised(pixels), ExtractionSettings()))
+        found.append(extract_keypoints(network, normalised(pixels), ExtractionSettings(exact=True)))
     assert len(found[0]) == pair["keypoints1"]
     assert len(found[1]) == pair["keypoints2"]
 
@@ -282,6 +285,7 @@ def test_what_is_no_image_is_refused(shape, sentence):
         ({"scale_factor": math.inf}, "scale_factor is inf; it must be"),
         ({"min_reliability": math.nan}, "min_reliability is nan; it must be between 0 and 1"),
         ({"min_repeatability": 1.5}, "min_repeatability is 1.5; it must be between 0 and 1"),
+        ({"exact": 1}, "exact is 1; it must be true or false"),
         ({"min_repeatability": "high"}, "min_repeatability is 'high'; it must be a number"),
     ],
 )

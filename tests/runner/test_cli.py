@@ -11,10 +11,10 @@ from PIL import Image
 
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
-from r2d2.keypoints import load_keypoints
+from r2d2.keypoints import ExtractionSettings, load_keypoints
 from r2d2.network import build_network
 from runner.__main__ import VERBS, main
-from runner.cli.judge import image_paths
+from runner.cli.judge import extraction_settings, image_paths
 from runner.cli.sweeps import demo_name
 
 TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
@@ -174,6 +174,13 @@ def test_evaluate_prints_a_table_and_writes_json(r2d2, checkpoint, benchmark_fol
     assert [pair["mma"][0] for pair in values["pairs"]] == [1.0] * 5
     assert set(values["pairs"][0]) == {"sequence", "image", "keypoints1", "keypoints2", "matches", "mma"}
     assert "i_one" in result.output
+
+
+@pytest.mark.parametrize("base", [ExtractionSettings(), ExtractionSettings(exact=True)])
+@pytest.mark.parametrize("flag", [True, False])
+def test_the_flag_exact_makes_a_protocol_exact_and_never_less_so(base, flag):
+    settings = extraction_settings({"exact": flag, "full_resolution": False, "top_k": 7}, base)
+    assert settings == ExtractionSettings(top_k=7, exact=flag or base.exact)
 
 
 def test_extract_writes_skips_and_overwrites(r2d2, checkpoint, photos):

@@ -1,0 +1,48 @@
+"""`make bench`: measures, prints the table and writes bench/results.json. Five minutes on two cores.
+
+The machine should do nothing else meanwhile. Status 1 if a ratio is above its limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from bench.extraction import extraction
+from bench.pool import pool
+from bench.scoring import scoring
+from bench.timing import Ratio
+from r2d2.keypoints import ExtractionSettings, arithmetic
+from runner.console import make_console
+
+RESULTS = Path(__file__).with_name("results.json")
+THREADS = 2
+
+
+def main() -> int:
+    """Runs everything; the exit status."""
+    torch.set_num_threads(THREADS)
+    ratios = [extraction("quad", rounds=2), extraction("fast", rounds=3), scoring(rounds=20), pool(rounds=2)]
+    RESULTS.write_text(json.dumps([dataclasses.asdict(ratio) for ratio in ratios], indent=1) + "\n")
+    console = make_console()
+    console.print(_table(ratios))
+    used = arithmetic(ExtractionSettings(), torch.device("cpu"))
+    console.print(f"{THREADS} threads; extraction in {used}; written to {RESULTS}")
+    return int(any(ratio.ratio > ratio.limit for ratio in ratios))
+
+
+def _table(ratios: list[Ratio]) -> Table:
+    table = Table("name", "ratio", "limit", "ok?")
+    for ratio in ratios:
+        good = "yes" if ratio.ratio <= ratio.limit else "no"
+        table.add_row(ratio.name, f"{ratio.ratio:.2f}", f"{ratio.limit:.2f}", good)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Timing of works that shall be compared: in turn, so that what else the machine does meets all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of the table.
+
+    Attributes:
+        name: what was compared with what.
+        ratio: of the two times.
+        limit: the largest ratio that is good enough.
+    """
+
+    name: str
+    ratio: float
+    limit: float
+
+
+def best_times(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The shortest time of each work in seconds, after one round that does not count."""
+    best = dict.fromkeys(works, float("inf"))
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            start = perf_counter()
+            work()
+            elapsed = perf_counter() - start
+            if number > 0:
+                best[name] = min(best[name], elapsed)
+    return best

@@ -1,0 +1,235 @@
+"""The network as extraction runs it: both maps of an image, and descriptors where they are asked for.
+
+`DenseMaps` holds what the network itself answers. `FastNetwork` computes the same, up to rounding, with less
+work: every BatchNorm is folded into its convolution, all convolutions but the last run in 16 bits where the
+processor has arithmetic for it, the two heads are computed band by band in float32, and only the descriptors
+of keypoints are normalised (and upsampled). In 16 bits the last convolution and the heads stay in float32:
+otherwise the repeatability map has plateaus, whose pixels all count as maxima.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from r2d2.containers import DenseFeatures
+from r2d2.network import R2D2Network
+
+# Squares held at once while the heads are computed: they stay in the processor's cache.
+BAND_BYTES = 4 * 2**20
+_LEAST_LENGTH = 1e-12
+
+
+class LevelMaps(Protocol):
+    """What keypoints of one image are made of."""
+
+    @property
+    def reliability(self) -> Tensor:
+        """(H, W) float32 in [0, 1]."""
+
+    @property
+    def repeatability(self) -> Tensor:
+        """(H, W) float32 in [0, 1)."""
+
+    def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The descriptors (N, D) float32, unit length, of N pixels."""
+
+
+@dataclass(frozen=True)
+class DenseMaps:
+    """The maps of a network's `forward`, which describes every pixel."""
+
+    features: DenseFeatures
+
+    @property
+    def reliability(self) -> Tensor:
+        """(H, W)."""
+        return self.features.reliability[0, 0]
+
+    @property
+    def repeatability(self) -> Tensor:
+        """(H, W)."""
+        return self.features.repeatability[0, 0]
+
+    def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The descriptors (N, D) of N pixels."""
+        return self.features.descriptors[0][:, rows, columns].T
+
+
+@dataclass(frozen=True)
+class FastMaps:
+    """The maps of `FastNetwork` beside the features that descriptors are made of.
+
+    Attributes:
+        features: (h, w, D) float32; half the size of the maps if `halved`.
+        reliability, repeatability: (H, W) float32.
+        halved: whether the network's last layer, an upsampling, is still to be done.
+    """
+
+    features: Tensor
+    reliability: Tensor
+    repeatability: Tensor
+    halved: bool
+
+    def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The descriptors (N, D) of N pixels."""
+        chosen = self._doubled(rows, columns) if self.halved else self.features[rows, columns]
+        length = chosen.square().sum(dim=1, keepdim=True).clamp_min(_LEAST_LENGTH**2).sqrt()
+        return chosen / length
+
+    def _doubled(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """What `F.interpolate(scale_factor=2, mode="bilinear", align_corners=False)` has at these pixels."""
+        height, width = self.features.shape[:2]
+        (row, next_row), (column, next_column) = _neighbours(rows, height), _neighbours(columns, width)
+        near = 0.75 * self.features[row, column] + 0.25 * self.features[row, next_column]
+        far = 0.75 * self.features[next_row, column] + 0.25 * self.features[next_row, next_column]
+        return 0.75 * near + 0.25 * far
+
+
+class FastNetwork:
+    """A network prepared for extraction. It holds the weights as they were when it was made."""
+
+    def __init__(self, network: R2D2Network, precision: torch.dtype) -> None:
+        """Folds the weights.
+
+        Args:
+            network: its `forward` must be that of R2D2Network; left as it is.
+            precision: of all convolutions but the last, on the network's device.
+        """
+        assert is_plain(network)
+        with torch.no_grad():
+            self._convolutions, self._halved = _folded(network, precision)
+            assert network.clf.bias is not None
+            assert network.sal.bias is not None
+            # softmax over two channels is the sigmoid of their difference.
+            reliability = network.clf.weight[1:] - network.clf.weight[:1]
+            self._head = torch.cat([reliability, network.sal.weight])[:, :, 0, 0]
+            self._head_bias = torch.cat([network.clf.bias[1:] - network.clf.bias[:1], network.sal.bias])
+
+    def __call__(self, image: Tensor) -> FastMaps:
+        """The maps of one image (1, 3, H, W) float32, on the device of the weights."""
+        x = image.contiguous(memory_format=torch.channels_last)
+        for convolution in self._convolutions:
+            x = convolution(x)
+        features = x[0].permute(1, 2, 0)
+        heads = torch.cat([F.linear(band.square(), self._head, self._head_bias) for band in self._bands(x)])
+        strength = F.softplus(heads[..., 1])
+        return FastMaps(features, heads[..., 0].sigmoid(), strength / (1 + strength), self._halved)
+
+    def _bands(self, x: Tensor) -> Iterator[Tensor]:
+        """The features (rows, W, D) of the map, upsampled, from top to bottom."""
+        height, width = x.shape[2:]
+        pixels = 4 * width if self._halved else width
+        step = max(1, BAND_BYTES // (4 * pixels * x.shape[1]))
+        for start in range(0, height, step):
+            end = min(height, start + step)
+            # A row more on both sides, for the interpolation; then what it added is cut away.
+            first, last = (max(0, start - 1), min(height, end + 1)) if self._halved else (start, end)
+            band = x[:, :, first:last]
+            if self._halved:
+                band = F.interpolate(band, scale_factor=2.0, mode="bilinear", align_corners=False)
+                band = band[:, :, 2 * (start - first) : 2 * (end - first)]
+            yield band[0].permute(1, 2, 0)
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """A convolution with what follows it: a 2x2 max-pool if `pooled`, a ReLU if `rectified`."""
+
+    weight: Tensor
+    bias: Tensor
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pooled: bool = False
+    rectified: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = F.conv2d(
+            x.to(self.weight.dtype), self.weight, self.bias, padding=self.padding, dilation=self.dilation
+        )
+        # Of the largest of four, rather than the largest of four ReLUs: the same from a quarter of the work.
+        x = F.max_pool2d(x, 2) if self.pooled else x
+        return x.relu_() if self.rectified else x
+
+
+def is_plain(network: R2D2Network) -> bool:
+    """Whether the network computes its maps as R2D2Network does; only then may its layers be folded."""
+    return type(network).forward is R2D2Network.forward
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """In what most convolutions of `FastNetwork` run on this device: 16 bits where that is fast."""
+    if device.type == "cuda":
+        return torch.float16
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Keeps cuDNN from rounding the inputs of float32 convolutions to 10 bits (TF32), PyTorch's default."""
+    if device.type != "cuda":
+        yield
+        return
+    convolution: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    former = convolution.fp32_precision
+    convolution.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolution.fp32_precision = former
+
+
+def _neighbours(places: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The nearest and the second nearest of `count` half-resolution pixels, along one side."""
+    nearest = places // 2
+    second = nearest + 2 * (places % 2) - 1
+    return nearest, second.clamp(0, count - 1)
+
+
+def _folded(network: R2D2Network, precision: torch.dtype) -> tuple[list[_Convolution], bool]:
+    """The network's convolutions, and whether an upsampling follows the last of them."""
+    found: list[_Convolution] = []
+    upsampled = False
+    for layer in network.ops:
+        if isinstance(layer, nn.Conv2d):
+            found.append(_plain(layer))
+        elif isinstance(layer, nn.BatchNorm2d):
+            found[-1] = _normalised(found[-1], layer)
+        elif isinstance(layer, nn.ReLU):
+            found[-1] = replace(found[-1], rectified=True)
+        elif isinstance(layer, nn.MaxPool2d):
+            found[-1] = replace(found[-1], pooled=True)
+        else:
+            assert isinstance(layer, nn.Upsample)
+            upsampled = True
+    return [*(_in(precision, c) for c in found[:-1]), _in(torch.float32, found[-1])], upsampled
+
+
+def _plain(layer: nn.Conv2d) -> _Convolution:
+    assert layer.bias is not None
+    assert isinstance(layer.padding, tuple)
+    return _Convolution(layer.weight.double(), layer.bias.double(), layer.padding, layer.dilation)
+
+
+def _normalised(convolution: _Convolution, norm: nn.BatchNorm2d) -> _Convolution:
+    """The convolution whose outputs are already normalised by the statistics of training."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = (norm.running_var.double() + norm.eps).rsqrt()
+    return replace(
+        convolution,
+        weight=convolution.weight * factor[:, None, None, None],
+        bias=(convolution.bias - norm.running_mean.double()) * factor,
+    )
+
+
+def _in(precision: torch.dtype, convolution: _Convolution) -> _Convolution:
+    weight = convolution.weight.to(precision, memory_format=torch.channels_last)
+    return replace(convolution, weight=weight, bias=convolution.bias.to(precision))
