@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
+
+
+ANSWER_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
     Raises:
         ValueError: if no cluster answers at the address.
     """
+    if address is not None:
+        _check_answers(address)
     # One actor less per trial: a machine of one's own gives no notice before it is taken away.
     own = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"} if address is None else {}
     for name, value in {**ENVIRONMENT, **own}.items():
@@ -88,3 +94,19 @@ def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
         yield Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Knocks once at HOST:PORT or ray://HOST:PORT, where Ray itself would try again for minutes.
+
+    Raises:
+        ValueError: if nothing listens there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        # "auto", "local", a host name that Ray completes: Ray answers for these at once.
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN_S).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"no Ray cluster answers at {address}: {error}") from error

@@ -7,6 +7,7 @@ continues where it stopped.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from runner.table import Row
 from runner.tracking import DatasetUse, Tracker
 from runner.trial import CONFIG_KEY, run_trial
 from search_spaces.sweep import Trial
+
+LOCK = "driver.lock"
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,18 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
     """
     with _lock(plan.folder):
         tracker = Tracker(settings.tracking_uri, settings.artifact_root)
-        reporter = Reporter(tracker, _identity(plan, tracker))
-        plan.definition.save(plan.folder)
         failed: dict[str, str] = {}
         interrupted = False
-        if not _has_ended(plan):
+        if _has_ended(plan):
+            reporter = Reporter(tracker, _identity(plan, tracker))
+        else:
             with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
-                callback = _run(plan, capacity, reporter, console)
+                gpus, concurrent = _shares(plan, capacity)
+                # Nothing is written before the cluster is known to hold the sweep: a refused one leaves no
+                # definition behind that a corrected one would differ from.
+                plan.definition.save(plan.folder)
+                reporter = Reporter(tracker, _identity(plan, tracker))
+                callback = _run(plan, gpus, concurrent, reporter, console)
             failed, interrupted = callback.reasons, callback.interrupted
         behind = _catch_up(plan, reporter)
         table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
@@ -103,10 +111,21 @@ def _catch_up(plan: SweepPlan, reporter: Reporter) -> list[str]:
     return behind
 
 
-def _run(plan: SweepPlan, capacity: Capacity, reporter: Reporter, console: Console) -> SweepCallback:
-    gpus = plan.options.gpus_per_worker
-    gpus = gpus if gpus is not None else float(capacity.gpus > 0)
+def _shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
+    """GPUs of each worker, and how many trials run at a time.
+
+    Raises:
+        ValueError: if a trial asks for more than the cluster has.
+    """
+    asked = plan.options.gpus_per_worker
+    gpus = asked if asked is not None else float(capacity.gpus > 0)
     fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus)
+    return gpus, min(fits, plan.options.concurrent or fits)
+
+
+def _run(
+    plan: SweepPlan, gpus: float, concurrent: int, reporter: Reporter, console: Console
+) -> SweepCallback:
     judge = start_pool(plan.data.benchmarks, plan.options.judges)
     context = TrialContext(
         trials_folder=str(plan.folder / TRIALS),
@@ -120,7 +139,6 @@ def _run(plan: SweepPlan, capacity: Capacity, reporter: Reporter, console: Conso
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
         callback = SweepCallback(plan.stored, reporter, progress, stops=plan.sweep.scheduler is not None)
-        concurrent = min(fits, plan.options.concurrent or fits)
         _tune(plan, _to_run(plan), context, callback, concurrent)
         if plan.sweep.search_alg is not None and not callback.interrupted:
             _tune(plan, None, context, callback, concurrent)
@@ -241,13 +259,13 @@ def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Keeps a second driver from running the same sweep.
+    """Keeps a second driver from running the same sweep; a folder in which nothing was started vanishes.
 
     Raises:
         ValueError: if one does already.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "driver.lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -258,4 +276,6 @@ def _lock(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            if [path.name for path in folder.iterdir()] == [LOCK]:
+                shutil.rmtree(folder)
             lock.release()

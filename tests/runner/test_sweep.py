@@ -1,5 +1,6 @@
 """Sweeps on the real engines: they end with a table, survive a kill, stop bad trials, name what failed."""
 
+import dataclasses
 import io
 import math
 import os
@@ -273,6 +274,16 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(tmp_path):
     file = write_sweep(tmp_path, 'sweep = Sweep(space={**TINY, "num_workers": 64})')
     with pytest.raises(ValueError, match=r"a trial asks for 64 workers .* but the cluster has"):
         run(file, tmp_path / "home")
+    # Nothing is left that the corrected sweep would be said to differ from.
+    assert not list((tmp_path / "home" / "sweeps").iterdir())
+
+
+def test_a_ray_cluster_that_does_not_answer_is_named_at_once(tmp_path):
+    plan, _ = plan_of(write_sweep(tmp_path, ONE_EXPLODES), tmp_path / "home")
+    settings = dataclasses.replace(settings_in(tmp_path / "home"), ray_address="127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"no Ray cluster answers at 127\.0\.0\.1:9: .*refused"):
+        run_sweep(plan, settings, Console(quiet=True))
+    assert not list((tmp_path / "home" / "sweeps").iterdir())
 
 
 def test_scores_are_shares(undisturbed):
