@@ -8,7 +8,7 @@ _ABBREVIATIONS = {"mma": "MMA", "mha": "MHA", "auc": "AUC", "dlt": "DLT", "posel
 
 
 def heading(key: str) -> str:
-    """A key without its role as a column heading, e.g. `MMA@3`, `AUC@5 PoseLib`, `localisation error (px)`."""
+    """A key without its role as a heading, e.g. `MMA@3`, `AUC@5 PoseLib`, `localisation error (px)`."""
     at_pixels = re.sub(r"^([a-z_]+)_(\d+)px", r"\1@\2", key)
     in_pixels = re.sub(r"_px$", " (px)", at_pixels)
     words = in_pixels.replace("_", " ").split(" ")

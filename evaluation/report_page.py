@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from evaluation import svg
@@ -31,6 +31,9 @@ from evaluation.report_text import (
 _FOLDER = Path(__file__).parent / "page"
 _LOOKS = {"better": "better", "worse": "worse"}
 
+# A difference that reaches so many times further than the median one is an arrow in the forest plot.
+_FAR = 4.0
+
 # Beyond this quantile of the differences the heat map has its full colour: one network that is much worse, as
 # the untrained one, would leave no colour for the others.
 _FULL_COLOUR = 0.8
@@ -42,7 +45,7 @@ _PICTURE_WIDTH, _PICTURE_QUALITY = 1200, 80
 def to_html(report: Report) -> str:
     """The whole report as the text of one HTML file; every text in it is escaped."""
     looks = {name: number for number, name in enumerate(sorted(entry.name for entry in report.entries))}
-    return _template().render(
+    page: str = _template().render(
         report=report,
         about=report.about,
         compared=report.comparison,
@@ -59,13 +62,16 @@ def to_html(report: Report) -> str:
         provenance=provenance(report),
         **_forest(report),
         **_sequences(report),
-        **{helper.__name__: helper for helper in (difference_interval, figure, metric_heading, p_value, wins)},
+        **{
+            helper.__name__: helper for helper in (difference_interval, figure, metric_heading, p_value, wins)
+        },
         look=_look,
     )
+    return page
 
 
 @functools.cache
-def _template() -> Any:
+def _template() -> Template:
     # trim_blocks: the page's source is not full of the empty lines of its template.
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
@@ -86,7 +92,12 @@ def _mma_chart(report: Report, split: str, looks: dict[str, int]) -> Markup:
     lines = []
     for entry in report.entries:
         rows = [row for row in report.curves if (row.variant, row.split) == (entry.name, split)]
-        band = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
+        # Intervals may reach beyond what a share can be; the chart need not.
+        band = [
+            (max(0.0, row.low), min(1.0, row.high))
+            for row in rows
+            if row.low is not None and row.high is not None
+        ]
         points = [(row.threshold, row.mean) for row in rows]
         lines.append(svg.Line(entry.name, looks[entry.name], points, band))
     return svg.line_chart(lines, "threshold (pixels)", "MMA", marked_x=report.about.threshold)
@@ -113,10 +124,11 @@ def _training_charts(curves: Sequence[TrainingCurve], looks: dict[str, int]) -> 
 
 
 def _forest(report: Report) -> dict[str, Any]:
-    """The bars of differences, all on one axis."""
+    """The bars of differences, all on one axis; what lies far beyond the usual is an arrow at its end."""
     shown = [d for d in report.comparison.differences if d.threshold == report.about.threshold]
-    ends = [abs(end) for d in shown for end in (d.estimate, d.low, d.high) if end is not None]
-    limit = svg.ticks(0, max(ends, default=0) or 0.01)[-1]
+    reaches = [max(abs(end) for end in (d.estimate, d.low, d.high) if end is not None) for d in shown]
+    usual = _FAR * float(np.median(reaches or [0.0]))
+    limit = svg.ticks(0, max((reach for reach in reaches if reach <= usual), default=0) or 0.01)[-1]
 
     def bar(row: Difference) -> Markup:
         return svg.interval_bar(row.estimate, row.low, row.high, limit, _look(row))

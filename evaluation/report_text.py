@@ -176,7 +176,7 @@ def _sequence_tables(report: Report) -> str:
 
 
 def _metric_table(report: Report) -> str:
-    rows = [[e.name, *(_metric(e, key) for key in report.metrics)] for e in report.entries]
+    rows = [[e.name, *(metric_cell(e, key) for key in report.metrics)] for e in report.entries]
     return _table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
 
 
@@ -186,7 +186,8 @@ def metric_heading(key: str) -> str:
     return f"loss {heading(name.removeprefix('loss_'))}" if role == "train" else heading(name)
 
 
-def _metric(entry: Entry, key: str) -> str:
+def metric_cell(entry: Entry, key: str) -> str:
+    """A further figure: mean, standard deviation over networks where there are several; `-` without it."""
     if key not in entry.figures:
         return "-"
     deviation = entry.deviations.get(key)

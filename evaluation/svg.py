@@ -59,7 +59,8 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, marked_x: floa
 
     Args:
         lines: at least one, each with at least one point.
-        x_label, y_label: what the axes show.
+        x_label: what the horizontal axis shows.
+        y_label: what the vertical axis shows.
         marked_x: where a vertical line stands.
     """
     xs = [x for line in lines for x, _ in line.points]
@@ -83,10 +84,12 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, marked_x: floa
 
 
 def interval_bar(value: float, low: float | None, high: float | None, limit: float, look: str) -> Markup:
-    """A difference with its interval on an axis from -limit to limit.
+    """A difference with its interval on an axis from -limit to limit; an arrow if it lies beyond.
 
     Args:
-        value, low, high: of the difference; None without an interval.
+        value: the difference.
+        low: the lower end of its interval; None without one.
+        high: the upper end.
         limit: above 0.
         look: the class of its colour.
     """
@@ -95,7 +98,12 @@ def interval_bar(value: float, low: float | None, high: float | None, limit: flo
     if low is not None and high is not None:
         ends = [x(max(-limit, min(limit, end))) for end in (low, high)]
         parts.append(_format('<path class="whisker" d="M{:.1f} {y}H{:.1f}"/>', *ends, y=y))
-    parts.append(_format('<circle cx="{:.1f}" cy="{}" r="4.5"/>', x(value), y))
+    if abs(value) <= limit:
+        parts.append(_format('<circle cx="{:.1f}" cy="{}" r="4.5"/>', x(value), y))
+    else:
+        end, back = x(math.copysign(limit, value)), math.copysign(8, value)
+        corners = (end, y, end - back, y - 5, end - back, y + 5)
+        parts.append(_format('<polygon points="{:.1f},{:.1f} {:.1f},{:.1f} {:.1f},{:.1f}"/>', *corners))
     text = f"{value:+.3f}" if low is None else f"{value:+.3f}, from {low:+.3f} to {high:+.3f}"
     return _svg(_BAR_WIDTH, _BAR_HEIGHT, f"bar {look}", text, parts)
 
@@ -129,7 +137,9 @@ def heat_map(
     parts = []
     for column, name in enumerate(columns if named else ()):
         place = left + (column + 0.5) * width
-        parts.append(_format('<text transform="translate({:.1f} {:.1f}) rotate(-45)">{}</text>', place, head - 4, name))
+        parts.append(
+            _format('<text transform="translate({:.1f} {:.1f}) rotate(-45)">{}</text>', place, head - 4, name)
+        )
     for row, (name, found) in enumerate(zip(rows, values, strict=True)):
         top = head + row * _CELL_HEIGHT
         parts.append(_format('<text x="{:.1f}" y="{:.1f}" class="end">{}</text>', left - 6, top + 15, name))
@@ -158,7 +168,8 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
     """About `count` round numbers that enclose the values from low to high.
 
     Args:
-        low, high: low at most high.
+        low: at most `high`.
+        high: at least `low`.
         count: how many parts at most.
         whole: only whole numbers.
     """
@@ -171,13 +182,12 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
 
 
 def _grid(x: _Scale, y: _Scale, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
-    parts = []
-    for tick in y_ticks:
-        place = y(tick)
-        parts.append(_format('<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/>', x.start, place, x.end))
-        parts.append(_format('<text x="{:.1f}" y="{:.1f}" class="end">{:g}</text>', x.start - 6, place + 4, tick))
-    for tick in x_ticks:
-        parts.append(_format('<text x="{:.1f}" y="{:.1f}" class="mid">{:g}</text>', x(tick), y.start + 16, tick))
+    row = Markup(
+        '<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/><text x="{:.1f}" y="{:.1f}" class="end">{:g}</text>'
+    )
+    column = Markup('<text x="{:.1f}" y="{:.1f}" class="mid">{:g}</text>')
+    parts = [row.format(x.start, y(tick), x.end, x.start - 6, y(tick) + 4, tick) for tick in y_ticks]
+    parts += [column.format(x(tick), y.start + 16, tick) for tick in x_ticks]
     return Markup("").join(parts)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,13 @@ from runner.contender import Contender, curves_of, notes_of, variants_of
 from runner.definition import SweepDefinition
 from runner.history import TRAIN
 from runner.stored import StoredSweep
+from runner.table import Row
+from runner.table import to_csv as table_to_csv
+from runner.table import to_markdown as table_to_markdown
 
-PAGE = "comparison.html"
+log = logging.getLogger(__name__)
+
+PAGE, CURVES = "comparison.html", "mma_curves.png"
 
 
 def compare_contenders(
@@ -40,7 +46,8 @@ def compare_contenders(
     Args:
         contenders: at least one.
         metric: what orders the table, with or without its role, e.g. `hpatches/mma_3px_viewpoint`.
-        title, question: of the report.
+        title: of the report.
+        question: that it answers; may be empty.
         baseline: a variant; None: the first one.
         ascending: whether the smallest figure is the best; None: where it is a loss or an error.
         command: makes the report again.
@@ -100,9 +107,8 @@ def _role(definition: SweepDefinition, metric: str) -> str:
     """The benchmark whose scores are compared: that of the metric; for a loss the first one."""
     role, known = metric.partition("/")[0], list(definition.benchmarks)
     if role != TRAIN and role not in known:
-        raise ValueError(
-            f"the sweep '{definition.name}' has no scores '{metric}': it is scored on {', '.join(known) or 'nothing'}"
-        )
+        scored = ", ".join(known) or "nothing"
+        raise ValueError(f"sweep '{definition.name}' has no {metric}: it is scored on {scored}")
     return (known or [""])[0] if role == TRAIN else role
 
 
@@ -119,8 +125,23 @@ def report_files(report: Report) -> dict[str, str | bytes]:
         "comparison.md": to_markdown(report),
         "comparison.csv": to_csv(report),
         "comparison.json": to_json(report),
-        "mma_curves.png": curves_picture(report),
+        CURVES: curves_picture(report),
     }
+
+
+def comparison_files(stored: StoredSweep, table: Sequence[Row], question: str) -> dict[str, str | bytes]:
+    """All files about a sweep that has ended; if it cannot be compared, those of its table alone."""
+    metric = stored.definition.metric
+    files: dict[str, str | bytes] = {
+        "comparison.md": table_to_markdown(table, metric),
+        "comparison.csv": table_to_csv(table, metric),
+    }
+    try:
+        report = sweep_report(stored, question=question)
+    except ValueError as error:
+        log.warning("the sweep cannot be compared: %s", error)
+        return files
+    return files if report is None else report_files(report)
 
 
 def curves_picture(report: Report) -> bytes:
@@ -141,7 +162,14 @@ def curves_picture(report: Report) -> bytes:
     return png(mma_curves(curves, bands))
 
 
-def write_text(path: Path, text: str) -> None:
+def save_pictures(folder: Path, files: Mapping[str, str | bytes]) -> Path | None:
+    """Writes what is to be looked at into a sweep's folder; returns the page's path, None without one."""
+    for name in {PAGE, CURVES} & files.keys():
+        write_file(folder / name, files[name])
+    return folder / PAGE if PAGE in files else None
+
+
+def write_file(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all."""
     with atomic_file(path) as file:
-        file.write(text.encode())
+        file.write(content.encode() if isinstance(content, str) else content)

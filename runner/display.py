@@ -9,18 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.comparison import Comparison
+from evaluation.comparison import Difference
 from evaluation.evaluation import OVERALL, Evaluation
+from evaluation.report import CAUTION, MARK, Report
+from evaluation.report_text import difference_interval, interval, metric_cell, metric_heading, p_value
 from runner.table import Row, cell, columns, heading
 
-ONE_SEED = (
-    "Where a variant has one seed, its interval says what other images would do to these networks, not what "
-    "another seed would do."
-)
-CAUTION = (
-    "Each figure is that of the last epoch, the mean over seeds. Choosing on HPatches is tuning on the test "
-    "set: choose by a validation score."
-)
+LAST_EPOCH = "Each figure is that of the last epoch, the mean over seeds."
+
+# With more variants a table of all their figures is too wide for a terminal.
+MAX_COLUMNS = 6
 
 
 def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
@@ -32,23 +30,69 @@ def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
         made.add_column(name, justify="right", no_wrap=True)
     for row in table:
         made.add_row(escape(row.variant), str(len(row.outcomes)), row.epochs, *(cell(row, c) for c in shown))
-    warnings = [Text(f"{row.variant}: {w}", style="yellow") for row in table for w in row.warnings]
-    return Group(made, *warnings, Text(CAUTION, style="dim"))
+    warnings = [_warning(row.variant, sentence) for row in table for sentence in row.warnings]
+    return Group(made, *warnings, Text(f"{LAST_EPOCH} {CAUTION}", style="dim"))
 
 
-def differences(found: Comparison, threshold: int, role: str) -> Group:
-    """Each variant's difference to the baseline at one threshold (pixels), and whether it is real."""
-    title = f"{role} MMA@{threshold}: difference to {escape(found.baseline)}"
+def means(report: Report) -> Group:
+    """The means of variants that are no sweep's, and their further figures."""
+    compared, first = report.comparison, report.about.threshold
+    title = f"{escape(compared.benchmark)}, protocol {escape(compared.protocol.name)}"
     made = Table(title=title, title_justify="left")
-    for name in ("variant", "difference", "95 % interval", "p (Holm)", ""):
+    made.add_column("variant")
+    heads = ["networks", *(f"MMA@{t}" for t in report.thresholds), f"95 % at {first} px", *report.splits[1:]]
+    for name in heads:
+        made.add_column(name, justify="right", no_wrap=True)
+    for entry in report.entries:
+        cells = [f"{report.mean(entry.name, OVERALL, t).mean:.3f}{entry.mark}" for t in report.thresholds]
+        cells += [interval(report.mean(entry.name, OVERALL))]
+        cells += [f"{report.mean(entry.name, split).mean:.3f}{entry.mark}" for split in report.splits[1:]]
+        made.add_row(escape(entry.name), str(len(entry.networks)), *cells)
+    further = [_further(report)] if report.metrics and len(report.entries) <= MAX_COLUMNS else []
+    warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
+    return Group(made, *further, *warnings, Text(CAUTION, style="dim"))
+
+
+def differences(report: Report) -> Group:
+    """Each variant's difference to the baseline, whether it is real, and where it comes from."""
+    about, compared = report.about, report.comparison
+    where = "" if about.split == OVERALL else f" {about.split}"
+    title = f"MMA@{about.threshold}{where}: difference to {escape(compared.baseline)}"
+    made = Table(title=f"{about.role} {title}".strip(), title_justify="left")
+    splits = [split for split in report.splits if split != about.split]
+    for name in ("variant", "difference", "95 % interval", "p (Holm)", "", *splits, "sequences above"):
         made.add_column(name, justify="left" if name in ("variant", "") else "right", no_wrap=True)
-    shown = [d for d in found.differences if (d.split, d.threshold) == (OVERALL, threshold)]
-    for row in sorted(shown, key=lambda d: -d.estimate):
-        interval = "-" if row.low is None else f"{row.low:+.3f} to {row.high:+.3f}"
-        p = "-" if row.p_holm is None else f"{row.p_holm:.3f}"
-        made.add_row(escape(row.variant), f"{row.estimate:+.3f}", interval, p, row.verdict)
-    one_seed = any(not row.covers_seeds for row in shown)
-    return Group(made, *([Text(ONE_SEED, style="dim")] if one_seed else []))
+    rows = [(entry, row) for entry in report.entries if (row := report.difference(entry.name)) is not None]
+    for entry, row in sorted(rows, key=lambda pair: -pair[1].estimate):
+        parts = [_brief(report.difference(entry.name, split)) for split in splits]
+        found = report.by_sequence(entry.name)
+        above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
+        figure = f"{row.estimate:+.3f}{entry.mark}"
+        cells = [figure, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
+        made.add_row(escape(entry.name), *cells, *parts, above)
+    notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
+    return Group(made, *notes)
+
+
+def _further(report: Report) -> Table:
+    """One line per figure, one column per variant."""
+    made = Table("", box=None, padding=(0, 2, 0, 0))
+    for entry in report.entries:
+        made.add_column(escape(entry.name), justify="right")
+    for key in report.metrics:
+        made.add_row(metric_heading(key), *(metric_cell(entry, key) for entry in report.entries))
+    return made
+
+
+def _brief(row: Difference | None) -> str:
+    """A difference, and a verdict if there is one to tell."""
+    assert row is not None
+    verdict = f" {row.verdict}" if row.verdict in ("better", "worse") else ""
+    return f"{row.estimate:+.3f}{verdict}"
+
+
+def _warning(variant: str, sentence: str) -> Text:
+    return Text(f"{MARK} {variant}: {sentence}", style="yellow")
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table]:

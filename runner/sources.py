@@ -110,7 +110,9 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
         return None
     chosen = [trial for trial in sweep.trials() if trial.key == run.key]
     if not chosen:
-        raise ValueError(f"{source.text} is '{run.name}' of the sweep '{sweep.folder.name}', which is no trial")
+        raise ValueError(
+            f"{source.text} is '{run.name}' of the sweep '{sweep.folder.name}', which is no trial"
+        )
     return sweep, chosen
 
 

@@ -69,7 +69,7 @@ class StoredSweep:
     def contenders(
         self, role: str, trials: Sequence[Trial] | None = None, labels: Mapping[str, str] | None = None
     ) -> list[Contender]:
-        """The networks that have scores on one benchmark, in the order of the definition, untrained ones last.
+        """The networks with scores on one benchmark, in the order of the definition, untrained ones last.
 
         Args:
             role: of the benchmark.
