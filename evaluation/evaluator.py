@@ -56,7 +56,7 @@ def evaluate(
         ValueError: names the file if an image of the benchmark or its keypoints cannot be used.
     """
     images = ImageStore(max_bytes=0) if images is None else images
-    predictor = NetworkPredictor(model, benchmark, images) if isinstance(model, Model) else model
+    predictor = NetworkPredictor(model, images) if isinstance(model, Model) else model
     run = _Run(predictor, protocol, images)
     chosen = _evenly(examples, len(benchmark.sequences))
     total = sum(len(sequence.images) for sequence in benchmark.sequences)

@@ -62,7 +62,7 @@ class Benchmark:
     @cached_property
     def image_digests(self) -> dict[Path, str]:
         """SHA-256 (hexadecimal) of the bytes of every image file. Computed once per value."""
-        return {image: _file_digest(image) for sequence in self.sequences for image in sequence.images}
+        return {image: file_digest(image) for sequence in self.sequences for image in sequence.images}
 
     @cached_property
     def digest(self) -> str:
@@ -99,7 +99,8 @@ def open_benchmark(folder: Path) -> Benchmark:
     return Benchmark(folder.resolve().name, folder, sequences)
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 (hexadecimal) of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
