@@ -98,6 +98,7 @@ class Entry:
         figures: everything but MMA, the mean over its networks.
         deviations: the standard deviations over networks, where there are two or more.
         warnings: what spoils its figures, in sentences.
+        remarks: what the judge noted of its input, in sentences.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Entry:
     figures: Mapping[str, float]
     deviations: Mapping[str, float]
     warnings: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def mark(self) -> str:
@@ -233,6 +235,7 @@ def _entry(variant: Variant, notes: Notes) -> Entry:
         figures={key: statistics.fmean(found) for key, found in values.items()},
         deviations={key: statistics.stdev(found) for key, found in values.items() if len(found) > 1},
         warnings=notes.warnings,
+        remarks=tuple(dict.fromkeys(remark for scored in variant.evaluations for remark in scored.warnings)),
     )
 
 

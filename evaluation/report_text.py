@@ -58,10 +58,10 @@ def wins(report: Report, name: str) -> str:
 def provenance(report: Report) -> list[tuple[str, str]]:
     """What the figures depend on, and how to make them again: names and values."""
     compared = report.comparison
-    extraction = asdict(compared.protocol.extraction)
-    settings = ", ".join(f"{key} {'all' if v is None else v}" for key, v in extraction.items())
+    protocol = compared.protocol
     parts = [
-        ("protocol", f"{compared.protocol.name} ({settings})"),
+        ("protocol", f"{protocol.name}, digest {protocol.digest}"),
+        ("its settings", json.dumps(protocol.definition)),
         ("benchmark", f"{compared.benchmark}, digest {compared.benchmark_digest}"),
         ("baseline", compared.baseline),
         ("made by", report.about.command),
@@ -76,6 +76,7 @@ def to_markdown(report: Report) -> str:
     parts = [f"# {about.title}", about.question, report.finding]
     parts += [_main_table(report)]
     parts += ["\n".join(f"- {MARK} {e.name}: {w}" for e in report.entries for w in e.warnings)]
+    parts += ["\n".join(f"- {e.name}: {remark}" for e in report.entries for remark in e.remarks)]
     if len(report.entries) > 1:
         parts += ["## Differences by split and threshold", _difference_table(report)]
         parts += ["## By sequence", _sequence_tables(report)]
@@ -118,7 +119,9 @@ def to_json(report: Report) -> str:
         "finding": report.finding,
         "cautions": report.cautions,
         "baseline": compared.baseline,
-        "protocol": asdict(compared.protocol),
+        "protocol": compared.protocol.name,
+        "protocol_digest": compared.protocol.digest,
+        "protocol_settings": compared.protocol.definition,
         "benchmark": compared.benchmark,
         "benchmark_digest": compared.benchmark_digest,
         "variants": [asdict(entry) for entry in report.entries],

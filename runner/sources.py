@@ -13,11 +13,12 @@ from pathlib import Path
 from evaluation.evaluation import Evaluation
 from r2d2.collapse import collapse_warnings
 from runner.contender import Contender, told_apart
+from runner.judging import FEATURES, find_protocol, judge
 from runner.settings import Settings
 from runner.stored import StoredSweep, label_trials
 from search_spaces.sweep import Trial
 
-RUN, MODEL, FEATURES = "runs:/", "models:/", "features:"
+RUN, MODEL = "runs:/", "models:/"
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,6 @@ def _read_json(path: Path) -> Evaluation:
 
 
 def _judge(text: str, settings: Settings, judging: Judging) -> Evaluation:
-    from runner.judging import find_protocol, judge
-
     if judging.benchmark is None:
         raise ValueError(f"'{text}' has no stored scores: say with --benchmark DIR what to judge it on")
     if judging.on_source is not None:
