@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from evaluation.bootstrap import REPLICATES
 from evaluation.comparison import Comparison, Difference, Mean, SequenceDifference, compare, mean_curves
 from evaluation.evaluation import OVERALL, SCALAR_THRESHOLDS
 from evaluation.examples import MatchExample
@@ -193,6 +194,7 @@ def make_report(
     baseline: str,
     about: About,
     notes: Mapping[str, Notes] | None = None,
+    replicates: int = REPLICATES,
 ) -> Report:
     """Compares variants and gathers what belongs to the comparison.
 
@@ -201,18 +203,19 @@ def make_report(
         baseline: the name of one of them.
         about: what the report is about.
         notes: by variant; what is not there is not known.
+        replicates: how many draws of the bootstrap.
 
     Raises:
         ValueError: as `evaluation.comparison.compare`, and if the benchmark has no sequence of the split, or
             no variant the figure that the table is to be ordered by.
     """
     thresholds = sorted({*SCALAR_THRESHOLDS, about.threshold})
-    compared = compare(variants, baseline, thresholds)
+    compared = compare(variants, baseline, thresholds, replicates)
     known = {row.split for row in compared.means}
     if about.split not in known:
         raise ValueError(f"benchmark {compared.benchmark} has no {about.split} sequences")
     entries = [_entry(variant, (notes or {}).get(variant.name, Notes())) for variant in variants]
-    report = Report(about, compared, mean_curves(variants), _ordered(entries, about, compared))
+    report = Report(about, compared, mean_curves(variants, replicates), _ordered(entries, about, compared))
     return replace(report, examples=_examples(report, variants))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,21 @@ def test_extract_names_refused_images_and_does_the_others(r2d2, checkpoint, phot
     (photos / "a.png").write_bytes(b"no image")
     assert "a.png" in refused(r2d2("extract", checkpoint, photos))
     assert (photos / "b.png.r2d2").is_file()
+
+
+def test_compare_writes_every_form_and_refuses_what_was_judged_otherwise(r2d2, make_evaluation, tmp_path):
+    for name, bonus, digest in (("a", 0.0, "d"), ("b", 0.1, "d"), ("c", 0.1, "e")):
+        scored = replace(make_evaluation(bonus, digest * 64), model=name, model_digest=name * 64)
+        (tmp_path / f"{name}.json").write_text(json.dumps(scored.to_json()))
+    a, b, c = (tmp_path / f"{name}.json" for name in "abc")
+    forms = {"--html": "<!DOCTYPE html>", "--markdown": "# ", "--csv": "variant,", "--json": "{"}
+    flags = [part for flag in forms for part in (flag, tmp_path / f"out{flag}")]
+    result = r2d2("compare", f"mine={a}", b, *flags)
+    assert result.exit_code == 0, result.output
+    assert "difference to mine" in result.output
+    assert all((tmp_path / f"out{flag}").read_text().startswith(start) for flag, start in forms.items())
+    assert "different images or homographies" in refused(r2d2("compare", a, c))
+    assert "unknown baseline 'd'; known: a, b" in refused(r2d2("compare", a, b, "--baseline", "d"))
 
 
 @pytest.mark.parametrize(
