@@ -25,10 +25,12 @@ from evaluation.report_text import (
     metric_heading,
     p_value,
     provenance,
+    spread,
     wins,
 )
 
 _FOLDER = Path(__file__).parent / "page"
+_HELPERS = (difference_interval, figure, metric_heading, p_value, spread, wins)
 _LOOKS = {"better": "better", "worse": "worse"}
 
 # A difference that reaches so many times further than the median one is an arrow in the forest plot.
@@ -62,9 +64,7 @@ def to_html(report: Report) -> str:
         provenance=provenance(report),
         **_forest(report),
         **_sequences(report),
-        **{
-            helper.__name__: helper for helper in (difference_interval, figure, metric_heading, p_value, wins)
-        },
+        **{helper.__name__: helper for helper in _HELPERS},
         look=_look,
     )
     return page

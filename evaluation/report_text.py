@@ -193,9 +193,14 @@ def metric_cell(entry: Entry, key: str) -> str:
     """A further figure: mean, standard deviation over networks where there are several; `-` without it."""
     if key not in entry.figures:
         return "-"
-    deviation = entry.deviations.get(key)
-    spread = "" if deviation is None else f" ±{figure(deviation)}"
-    return f"{figure(entry.figures[key])}{spread}{entry.mark}"
+    deviation = f" {spread(entry, key)}" if key in entry.deviations else ""
+    return f"{figure(entry.figures[key])}{deviation}{entry.mark}"
+
+
+def spread(entry: Entry, key: str) -> str:
+    """The standard deviation over networks of a further figure, with as many decimals as its mean."""
+    decimals = 0 if abs(entry.figures[key]) >= 100 else 3
+    return f"±{entry.deviations[key]:.{decimals}f}"
 
 
 def _others(report: Report) -> list[Entry]:

@@ -131,7 +131,7 @@ def heat_map(
         values: differences, by row.
         limit: above 0; the difference that has the full colour.
     """
-    width, left = max(10, min(36, 900 // max(len(columns), 1))), 9 + 6.4 * max(map(len, rows))
+    width, left = max(8, min(36, 900 // max(len(columns), 1))), 9 + 6.4 * max(map(len, rows))
     named = width >= 14
     head = 8 + (6.2 * max(map(len, columns)) * 0.72 if named else 0)
     parts = []
