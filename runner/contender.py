@@ -42,8 +42,10 @@ def told_apart(contenders: Sequence[Contender]) -> list[Contender]:
     Two sweeps may have trained the same seed of the same variant to different ends (on other photographs, by
     other code): what agrees in name only must not share a row.
     """
-    unique = {(c.variant, c.evaluation.model_digest): c for c in reversed(contenders)}
-    kept = list(reversed(unique.values()))
+    unique: dict[tuple[str, str], Contender] = {}
+    for contender in contenders:
+        unique.setdefault((contender.variant, contender.evaluation.model_digest), contender)
+    kept = list(unique.values())
     seeds = Counter((c.variant, c.seed) for c in kept if c.seed is not None)
     origins = Counter(variant for variant, _ in {(c.variant, c.origin) for c in kept if c.seed is None})
     clashes = {variant for (variant, _), times in seeds.items() if times > 1}

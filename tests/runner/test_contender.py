@@ -30,8 +30,9 @@ def test_seeds_of_a_variant_share_a_row_in_the_order_of_their_first(contender):
 
 
 def test_a_network_named_twice_counts_once(contender):
-    kept = told_apart([contender(seed=0, origin="mine"), contender(seed=0, origin="yours")])
-    assert [c.origin for c in kept] == ["mine"]
+    others = [contender("cosine", "b", seed=0), contender(seed=0, origin="yours")]
+    kept = told_apart([contender(seed=0, origin="mine"), *others])
+    assert [(c.variant, c.origin) for c in kept] == [("dice", "mine"), ("cosine", "mine")]
 
 
 @pytest.mark.parametrize("seed", [0, None])
