@@ -93,6 +93,10 @@ def _metrics(evaluation: Evaluation) -> Table:
         if all(key in found[0] for key in keys):
             made.add_row(label, *(_figures(values, keys) for values in found))
     scalars = evaluation.scalars()
+    settings = evaluation.protocol.extraction
+    if not settings.min_reliability and not settings.min_repeatability:
+        # Without thresholds every image has as many as allowed.
+        scalars.pop("keypoints_at_cap", None)
     for key, label in _PER_IMAGE.items():
         if key in scalars:
             made.add_row(label, _figures(scalars, (key,)), *("" for _ in evaluation.splits))
