@@ -132,7 +132,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         # Ranks networks early in training, when few pixels pass a threshold, on images of 384 x 256: the best
         # k without thresholds, on a pyramid of seven levels (min_size would leave only three). Robust
-        # homographies are left out: where most matches are wrong, as early in training, they take seconds.
+        # homographies are left out: they cost more than the rest of a pair's scoring together, most of all
+        # where most matches are wrong, as early in training.
         Protocol(
             "validation",
             ExtractionSettings(

@@ -102,11 +102,12 @@ def _warning(variant: str, sentence: str) -> Text:
 
 def evaluation_tables(evaluation: Evaluation) -> list[Table | Text]:
     """MMA at 1 to 15 pixels by split, the other metrics by split, one row per sequence, times, warnings."""
-    title = f"{escape(evaluation.model)} on {escape(evaluation.benchmark)}"
-    title += f" ({evaluation.benchmark_digest[:8]}), protocol {escape(evaluation.protocol.title)}"
+    title = f"{evaluation.model} on {evaluation.benchmark} ({evaluation.benchmark_digest[:8]}), "
+    title += f"protocol {evaluation.protocol.title}"
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in evaluation.warnings]
     return [
-        _curves(evaluation, title),
+        Text(title, style="bold"),
+        _curves(evaluation),
         _metrics(evaluation),
         _sequences(evaluation),
         Text(_times(evaluation), style="dim"),
@@ -114,8 +115,8 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table | Text]:
     ]
 
 
-def _curves(evaluation: Evaluation, title: str) -> Table:
-    made = Table("MMA at", title=title, title_justify="left")
+def _curves(evaluation: Evaluation) -> Table:
+    made = Table("MMA at")
     shares = evaluation.table()
     for name in shares:
         made.add_column(name, justify="right")
@@ -128,7 +129,7 @@ def _metrics(evaluation: Evaluation) -> Table:
     """Everything but the curve: a row per metric, those at several thresholds together."""
     pixels = evaluation.protocol.shorter_side
     size = "of the original images" if pixels is None else f"of images whose shorter side is {pixels}"
-    made = Table("metric", title=f"pixels {size}", title_justify="left")
+    made = Table("metric", caption=f"pixels {size}", caption_justify="left")
     splits = (None, *evaluation.splits)
     for split in splits:
         made.add_column(split or OVERALL, justify="right")
@@ -137,6 +138,10 @@ def _metrics(evaluation: Evaluation) -> Table:
         if all(key in found[0] for key in keys):
             made.add_row(label, *(_figures(values, keys) for values in found))
     scalars = evaluation.scalars()
+    settings = evaluation.protocol.extraction
+    if not settings.min_reliability and not settings.min_repeatability:
+        # Without thresholds every image has as many as allowed.
+        scalars.pop("keypoints_at_cap", None)
     for key, label in _PER_IMAGE.items():
         if key in scalars:
             made.add_row(label, _figures(scalars, (key,)), *("" for _ in evaluation.splits))

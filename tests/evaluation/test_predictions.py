@@ -1,14 +1,16 @@
 """The store of predictions: found again whole, or not at all."""
 
 import errno
-import multiprocessing
+import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from evaluation import predictions
+from evaluation.matching import mutual_nearest_neighbours
 from evaluation.mma import matching_errors, mma
 from evaluation.predictions import PredictionStore, decode_keypoints, encode_keypoints
 from r2d2.containers import Keypoints
@@ -75,8 +77,6 @@ def test_descriptors_take_three_quarters_of_their_size(tmp_path):
 
 
 def test_matches_of_the_reference_pair_stay_the_same(golden):
-    from evaluation.matching import mutual_nearest_neighbours
-
     reference = golden("matching")
     both = []
     for number in (1, 2):
@@ -114,8 +114,6 @@ def test_a_damaged_entry_is_not_read_and_is_replaced(tmp_path, damage):
 
 
 def test_a_checksum_over_something_else_is_no_entry(tmp_path):
-    import hashlib
-
     store = make_store(tmp_path)
     store.write(key(1), KILOBYTE)
     (path,) = entries(tmp_path)
@@ -185,13 +183,10 @@ def write_and_read(folder, first):
     assert store.warning is None
 
 
-def test_several_processes_share_a_folder(tmp_path):
-    """Each removes what the others wrote, and nobody ever reads half an entry."""
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=write_and_read, args=(tmp_path / "store", f)) for f in (0, 10, 20)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(30)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+def test_several_writers_share_a_folder(tmp_path):
+    """Each with a store of its own, as in processes of their own; each removes what the others wrote, and
+    nobody ever reads half an entry."""
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(write_and_read, tmp_path / "store", first) for first in (0, 10, 20)]:
+            done.result()
     assert sum(path.stat().st_size for path in entries(tmp_path)) < 230_000

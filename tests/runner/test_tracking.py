@@ -153,6 +153,7 @@ def test_a_score_is_metrics_and_two_tables(tracker, open_run, make_evaluation):
     assert logged.metrics["validation/mma_3px_viewpoint"] == pytest.approx(0.15)
     assert logged.tags["r2d2.dataset.validation"] == "d" * 64
     assert logged.tags["r2d2.protocol.validation"] == "validation"
+    assert logged.tags["r2d2.protocol.validation.digest"] == make_evaluation().protocol.digest
     table = json.loads(read(tracker, run, "mma/validation_epoch_003.json"))
     assert table["columns"] == ["threshold", "overall", "illumination", "viewpoint"]
     assert [row[0] for row in table["data"]] == list(range(1, 16))
