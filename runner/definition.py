@@ -6,6 +6,7 @@ A sweep is resumed only if its definition is still the same: figures of two defi
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,7 +64,9 @@ class SweepDefinition:
 
     def differences(self, other: SweepDefinition) -> list[str]:
         """What `other` has changed, one line each."""
-        return _differences(asdict(self), asdict(other), "")
+        mine, others = asdict(self), asdict(other)
+        trials = _trial_differences(mine.pop("trials"), others.pop("trials"))
+        return trials + _differences(mine, others, "")
 
     def require_same(self, other: SweepDefinition, folder: Path) -> None:
         """Refuses to resume a sweep whose definition has changed.
@@ -79,6 +82,24 @@ class SweepDefinition:
                 f"the sweep '{self.name}' in {folder} was started with another definition: "
                 f"{'; '.join(shown)}. Give the new one a name of its own with --name, or delete the folder"
             )
+
+
+def _trial_differences(
+    old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Which settings changed, and in how many trials; which trials came and went if there are more or fewer.
+
+    A trial's key is made from its configuration and says little to a person: trials are compared in order.
+    """
+    if len(old) != len(new):
+        gone = [f"the trial {key} is gone" for key in old if key not in new]
+        return gone + [f"the trial {key} is new" for key in new if key not in old]
+    changes = Counter(
+        line
+        for before, after in zip(old.values(), new.values(), strict=True)
+        for line in _differences(before, after, "")
+    )
+    return [f"{line}{f' in {times} trials' if times > 1 else ''}" for line, times in changes.items()]
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evaluation.actor import JudgeResources
 from r2d2.checkpoint import load_model
 from r2d2.config import SCRATCH, DataConfig, with_override
+from r2d2.data.photos import SAMPLES
 from r2d2.start import starting_network
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
@@ -85,6 +86,7 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     name = options.name or Path(source).stem
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
+    options = _with_absolute_photos(sweep, options)
     trials = tuple(sweep.trials(options.overrides))
     inits, digest = _starting_networks(trials, settings)
     data = prepare_data(_common_data(trials), settings.cache, settings.hpatches)
@@ -110,6 +112,18 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         known.require_same(definition, folder)
     baselines = tuple(sweep.baselines_of(trials))
     return SweepPlan(sweep, question, trials, baselines, data, inits, definition, folder, options)
+
+
+def _with_absolute_photos(sweep: Sweep, options: SweepOptions) -> SweepOptions:
+    """Names the folder of photographs in full: workers run in folders of their own.
+
+    So a trial also has the same name from wherever, and however, the folder was named.
+    """
+    photos = _common_data(tuple(sweep.trials(options.overrides))).photos
+    if photos == SAMPLES or "://" in photos:
+        return options
+    folder = Path(photos).expanduser().absolute()
+    return replace(options, overrides=(*options.overrides, f"data.photos={folder}"))
 
 
 def _space(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from r2d2.version import code_version
+from r2d2.version import PROJECT, code_version
 
 _DIRTY = "-dirty"
 _COMMIT_LENGTH = 40
@@ -23,7 +23,8 @@ def code_tags() -> dict[str, str]:
     """
     version = code_version()
     commit = version.removesuffix(_DIRTY)
-    tags = {"r2d2.code_version": version}
+    # Without a source MLflow's pages do not show the commit.
+    tags = {"r2d2.code_version": version, "mlflow.source.name": PROJECT, "mlflow.source.type": "LOCAL"}
     if len(commit) == _COMMIT_LENGTH:
         tags["mlflow.source.git.commit"] = commit
         tags["r2d2.git_dirty"] = str(version.endswith(_DIRTY)).lower()

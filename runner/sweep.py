@@ -34,6 +34,8 @@ from runner.trial import CONFIG_KEY, run_trial
 from search_spaces.sweep import Trial
 
 LOCK = "driver.lock"
+# MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
+EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,9 @@ def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
     photos = plan.trials[0].config.data.photos
     return SweepIdentity(
         name=plan.definition.name,
-        experiment_id=tracker.open_experiment(plan.definition.name),
+        experiment_id=tracker.open_experiment(
+            plan.definition.name, {EXPERIMENT_KIND: "custom_model_development", NOTE: plan.question}
+        ),
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
         question=plan.question,

@@ -6,6 +6,9 @@ import pytest
 
 from runner.definition import SweepDefinition
 
+DICE = {"loss": {"similarity": "dice"}, "epochs": 5, "seed": 0}
+COSINE = {"loss": {"similarity": "cosine"}, "epochs": 5, "seed": 0}
+
 
 @pytest.fixture
 def definition():
@@ -13,7 +16,7 @@ def definition():
         name="mine",
         metric="validation/mma_3px",
         mode="max",
-        trials={"a": {"loss": {"similarity": "dice"}, "epochs": 5}},
+        trials={"a": DICE, "b": COSINE},
         search={},
         photos="123",
         benchmarks={"validation": {"protocol": "validation", "digest": "456"}},
@@ -38,8 +41,16 @@ def test_the_same_definition_is_resumed(definition, tmp_path):
     ("change", "sentence"),
     [
         ({"photos": "124"}, "photos was 123, is 124"),
-        ({"trials": {"b": {}}}, "trials.a is gone; trials.b is new"),
-        ({"trials": {"a": {"loss": {"similarity": "dice"}, "epochs": 6}}}, "trials.a.epochs was 5, is 6"),
+        (
+            {"trials": {"d": DICE | {"epochs": 6}, "b": COSINE}},
+            "definition: epochs was 5, is 6. Give",
+        ),
+        (
+            {"trials": {"d": DICE | {"seed": 1}, "e": COSINE | {"seed": 1}}},
+            "definition: seed was 0, is 1 in 2 trials. Give",
+        ),
+        ({"trials": {"a": DICE}}, "definition: the trial b is gone. Give"),
+        ({"trials": {"a": DICE, "b": COSINE, "c": {}}}, "definition: the trial c is new. Give"),
         (
             {"benchmarks": {"validation": {"protocol": "d2net", "digest": "456"}}},
             "protocol was validation, is d2net",
