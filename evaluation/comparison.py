@@ -201,6 +201,21 @@ def compare(
     )
 
 
+def mean_curves(variants: Sequence[Variant], replicates: int = REPLICATES) -> tuple[Mean, ...]:
+    """The mean of every variant at 1 to 15 pixels with its interval, by split, variant and threshold.
+
+    Args:
+        variants: of one comparison, at least one.
+        replicates: how many draws of the bootstrap.
+    """
+    return tuple(
+        row
+        for part in _parts(variants[0])
+        for variant in variants
+        for row in _means(variant, part, THRESHOLDS, replicates)
+    )
+
+
 @dataclass(frozen=True)
 class _Part:
     """The whole benchmark or a split of it: its name, and which sequences it has, (sequences,)."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import numpy.typing as npt
 
 from evaluation.collapse import CollapseSigns
 from evaluation.examples import MatchExample, save_examples
-from evaluation.hpatches import SPLITS, Split, split_of
-from evaluation.mma import THRESHOLDS
+from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
+from evaluation.homography import auc, mha
+from evaluation.hpatches import SPLITS, Split
+from evaluation.pair_score import PairScore
 from evaluation.protocols import Protocol
-from r2d2.keypoints import ExtractionSettings
+from evaluation.repeatability import THRESHOLDS as PLACE_THRESHOLDS
+
+__all__ = ["OVERALL", "SCALAR_THRESHOLDS", "Evaluation", "PairScore", "Timings"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,38 +30,20 @@ SCALAR_THRESHOLDS = (1, 3, 5, 10)
 
 
 @dataclass(frozen=True)
-class PairScore:
-    """The score of one pair (1, k).
-
-    Attributes:
-        sequence: its name.
-        split: of the sequence.
-        image: k, 2 to 6.
-        keypoints1, keypoints2: how many were found in image 1 and in image k.
-        matches: how many mutual nearest neighbours.
-        mma: 15 shares of the matches with an error of at most 1 to 15 pixels.
-    """
-
-    sequence: str
-    split: Split | None
-    image: int
-    keypoints1: int
-    keypoints2: int
-    matches: int
-    mma: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Timings:
     """Seconds spent, reading images not counted.
 
     Attributes:
-        extraction: on all images together.
-        matching: on all pairs together, errors and shares included.
+        extraction: on all images together; of reused predictions, what it took when they were made.
+        matching: on all pairs together, the errors of the matches included.
+        metrics: on all pairs together: homographies, repeatability, shares.
+        reused: how many images had predictions already.
     """
 
     extraction: float
     matching: float
+    metrics: float = 0.0
+    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,9 @@ class Evaluation:
         benchmark, benchmark_digest: on what; the digest covers the images and the homographies.
         pairs: at least one, in the order of the benchmark.
         timings: where the time went.
-        collapse: signs of collapse.
+        collapse: signs of collapse; None of features without a network.
+        arithmetic: in which the keypoints were computed, see `r2d2.keypoints.arithmetic`.
+        warnings: what was repaired in the input or is doubtful, one sentence per kind.
         examples: pairs to look at; not part of the JSON.
     """
 
@@ -81,7 +69,9 @@ class Evaluation:
     benchmark_digest: str
     pairs: tuple[PairScore, ...]
     timings: Timings
-    collapse: CollapseSigns
+    collapse: CollapseSigns | None
+    arithmetic: str = "float32"
+    warnings: tuple[str, ...] = field(default=(), compare=False)
     examples: tuple[MatchExample, ...] = ()
 
     def __post_init__(self) -> None:
@@ -109,46 +99,81 @@ class Evaluation:
         """MMA at 1 to 15 pixels: `overall`, then each split that has pairs."""
         return {OVERALL: self.mma()} | {split: self.mma(split) for split in self.splits}
 
+    def metrics(self, split: Split | None = None) -> dict[str, float]:
+        """The metrics of one split or of all pairs, by name; those that were not computed are absent.
+
+        `mma_3px` and so on (1, 3, 5, 10 pixels); `mha_3px_dlt`, `auc_3px_dlt`, the same with `_poselib` (1,
+        3, 5); `repeatability_1px`, `repeatability_3px`; `localisation_error_px`, of the pairs that have one;
+        `matching_score`; `matches` (mean per pair).
+        """
+        shares = self.mma(split)
+        values = {f"mma_{t}px": float(shares[t - 1]) for t in SCALAR_THRESHOLDS}
+        pairs = [pair for pair in self.pairs if split is None or pair.split == split]
+        for estimator in ("dlt", "poselib"):
+            values |= _corner_metrics(pairs, estimator)
+        places = _column(pairs, "repeatability")
+        if places is not None:
+            means = places.mean(axis=0)
+            values |= {f"repeatability_{t}px": float(means[i]) for i, t in enumerate(PLACE_THRESHOLDS)}
+        errors, scores = _column(pairs, "localisation_error"), _column(pairs, "matching_score")
+        if errors is not None and not np.isnan(errors).all():
+            values["localisation_error_px"] = float(np.nanmean(errors))
+        if scores is not None:
+            values["matching_score"] = float(scores.mean())
+        return values | {"matches": float(np.mean([pair.matches for pair in pairs]))}
+
     def scalars(self) -> dict[str, float]:
         """The numbers a run is followed by; the same whenever the same model is scored (no timings).
 
-        `mma_3px`, `mma_3px_viewpoint` and so on (1, 3, 5, 10 pixels), `keypoints` (mean per image),
-        `matches` (mean per pair) and the signs of collapse. `keypoints_at_cap`, the share of images with
-        exactly `top_k` keypoints, says something only under a protocol with thresholds.
+        Those of `metrics`, with the name of the split behind those of a split (`mma_3px_viewpoint`; the
+        number of matches overall only), `keypoints` (mean per image), `coverage` (the same) and the signs of
+        collapse. `keypoints_at_cap`, the share of images with exactly `top_k` keypoints, says something only
+        under a protocol with thresholds.
         """
-        values: dict[str, float] = {}
-        for split, shares in self.table().items():
-            suffix = "" if split == OVERALL else f"_{split}"
-            values |= {f"mma_{t}px{suffix}": float(shares[t - 1]) for t in SCALAR_THRESHOLDS}
+        values = self.metrics()
+        for split in self.splits:
+            values |= {f"{key}_{split}": v for key, v in self.metrics(split).items() if key != "matches"}
         counts = np.array(list(self._keypoints_by_image().values()))
         values["keypoints"] = float(counts.mean())
-        values["matches"] = float(np.mean([pair.matches for pair in self.pairs]))
+        covered = self._coverage_by_image()
+        if covered:
+            values["coverage"] = float(np.mean(list(covered.values())))
         if self.protocol.extraction.top_k is not None:
             values["keypoints_at_cap"] = float((counts == self.protocol.extraction.top_k).mean())
-        return values | asdict(self.collapse)
+        return values | (asdict(self.collapse) if self.collapse is not None else {})
 
     def _keypoints_by_image(self) -> dict[tuple[str, int], int]:
         first = {(pair.sequence, 1): pair.keypoints1 for pair in self.pairs}
         return first | {(pair.sequence, pair.image): pair.keypoints2 for pair in self.pairs}
+
+    def _coverage_by_image(self) -> dict[tuple[str, int], float]:
+        """Empty unless it was computed for all pairs."""
+        covered: dict[tuple[str, int], float] = {}
+        for pair in self.pairs:
+            if pair.coverage1 is None or pair.coverage2 is None:
+                return {}
+            covered |= {(pair.sequence, 1): pair.coverage1, (pair.sequence, pair.image): pair.coverage2}
+        return covered
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the examples, as what `json.dumps` takes; `from_json` is its inverse."""
         return {
             "model": self.model,
             "model_digest": self.model_digest,
-            "protocol": self.protocol.name,
-            "settings": asdict(self.protocol.extraction),
+            **self.protocol.to_json(),
+            "arithmetic": self.arithmetic,
             "benchmark": self.benchmark,
             "benchmark_digest": self.benchmark_digest,
             "timings": asdict(self.timings),
-            "collapse": asdict(self.collapse),
+            "collapse": None if self.collapse is None else asdict(self.collapse),
+            "warnings": list(self.warnings),
             "summary": {"mma": {name: s.tolist() for name, s in self.table().items()}, **self.scalars()},
-            "pairs": [_pair_to_json(pair) for pair in self.pairs],
+            "pairs": [pair.to_json() for pair in self.pairs],
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Evaluation:
-        """Reads what `to_json` gave; the summary is computed again, not read.
+        """Reads what `to_json` gave, or an earlier version; the summary is computed again, not read.
 
         Raises:
             ValueError: if a part is missing or does not fit.
@@ -157,12 +182,14 @@ class Evaluation:
             return cls(
                 model=str(values["model"]),
                 model_digest=str(values["model_digest"]),
-                protocol=Protocol(str(values["protocol"]), ExtractionSettings(**values["settings"])),
+                protocol=Protocol.from_json(values),
                 benchmark=str(values["benchmark"]),
                 benchmark_digest=str(values["benchmark_digest"]),
-                pairs=tuple(_pair_from_json(pair) for pair in values["pairs"]),
+                pairs=tuple(PairScore.from_json(pair) for pair in values["pairs"]),
                 timings=Timings(**values["timings"]),
-                collapse=CollapseSigns(**values["collapse"]),
+                collapse=None if values["collapse"] is None else CollapseSigns(**values["collapse"]),
+                arithmetic=str(values.get("arithmetic", "float32")),
+                warnings=tuple(str(warning) for warning in values.get("warnings", ())),
             )
         except KeyError as error:
             raise ValueError(f"this is no stored evaluation: it lacks {error}") from None
@@ -174,17 +201,19 @@ class Evaluation:
         save_examples(path, self.examples)
 
 
-def _pair_to_json(pair: PairScore) -> dict[str, Any]:
-    """Without the split, which follows from the sequence's name."""
-    values = asdict(pair) | {"mma": list(pair.mma)}
-    del values["split"]
-    return values
+def _corner_metrics(pairs: Sequence[PairScore], estimator: str) -> dict[str, float]:
+    errors = _column(pairs, f"corner_error_{estimator}")
+    if errors is None:
+        return {}
+    named = (("mha", mha(errors)), ("auc", auc(errors)))
+    return {
+        f"{name}_{threshold}px_{estimator}": float(values[index])
+        for name, values in named
+        for index, threshold in enumerate(CORNER_THRESHOLDS)
+    }
 
 
-def _pair_from_json(values: Mapping[str, Any]) -> PairScore:
-    counts = {key: int(values[key]) for key in ("image", "keypoints1", "keypoints2", "matches")}
-    shares = tuple(float(share) for share in values["mma"])
-    if len(shares) != len(THRESHOLDS):
-        raise ValueError(f"a pair has {len(shares)} shares; it must have {len(THRESHOLDS)}")
-    sequence = str(values["sequence"])
-    return PairScore(sequence, split_of(sequence), mma=shares, **counts)
+def _column(pairs: Sequence[PairScore], name: str) -> Floats | None:
+    """A number of every pair, (P, ...); None unless it was computed for all."""
+    values = [getattr(pair, name) for pair in pairs]
+    return None if any(value is None for value in values) else np.array(values, dtype=np.float64)

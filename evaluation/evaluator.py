@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import numpy.typing as npt
 
-from evaluation.collapse import CollapseSigns, collapse_signs
+from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.examples import MatchExample
-from evaluation.hpatches import Benchmark, Sequence
-from evaluation.images import ImageStore
+from evaluation.hpatches import Benchmark, Homography, Sequence
+from evaluation.images import ImageStore, resized
 from evaluation.matching import Matches, mutual_nearest_neighbours
-from evaluation.mma import matching_errors, mma
+from evaluation.mma import matching_errors
+from evaluation.pair_score import JudgedPair
+from evaluation.predictors import NetworkPredictor, Prediction, Predictor
 from evaluation.protocols import PROTOCOLS, Protocol
 from r2d2.checkpoint import Model
 from r2d2.containers import Keypoints
-from r2d2.data.images import normalise
-from r2d2.keypoints import extract_keypoints
+from r2d2.geometry import invert, resize_homography
 
 __all__ = ["PROTOCOLS", "Evaluation", "Protocol", "evaluate"]
 
@@ -33,7 +34,7 @@ COLLAPSE_SEQUENCES = 4
 
 
 def evaluate(
-    model: Model,
+    model: Model | Predictor,
     benchmark: Benchmark,
     protocol: Protocol,
     *,
@@ -44,7 +45,7 @@ def evaluate(
     """Scores a model on every pair of a benchmark, on the device where its network is.
 
     Args:
-        model: the network.
+        model: the network, or what else gives the keypoints of this benchmark's images.
         benchmark: what it is judged on.
         protocol: how.
         on_image: called after each image with how many are done and how many there are.
@@ -52,30 +53,34 @@ def evaluate(
         images: keeps decoded images from one call to the next.
 
     Raises:
-        ImageRefused: if an image of the benchmark cannot be used.
+        ValueError: names the file if an image of the benchmark or its keypoints cannot be used.
     """
-    run = _Run(model, protocol, ImageStore(max_bytes=0) if images is None else images)
+    images = ImageStore(max_bytes=0) if images is None else images
+    predictor = NetworkPredictor(model, images) if isinstance(model, Model) else model
+    run = _Run(predictor, protocol, images)
     chosen = _evenly(examples, len(benchmark.sequences))
     total = sum(len(sequence.images) for sequence in benchmark.sequences)
     done = 0
     for index, sequence in enumerate(benchmark.sequences):
-        keypoints = []
-        for number in range(1, len(sequence.images) + 1):
-            keypoints.append(run.extract(sequence, number))
+        predictions = []
+        for path in sequence.images:
+            predictions.append(run.predict(path))
             done += 1
             if on_image is not None:
                 on_image(done, total)
         for image in range(2, len(sequence.images) + 1):
-            run.score(sequence, image, keypoints, keep=index in chosen and image == EXAMPLE_IMAGE)
+            run.score(sequence, image, predictions, keep=index in chosen and image == EXAMPLE_IMAGE)
     return Evaluation(
-        model=model.name,
-        model_digest=model.digest,
+        model=predictor.name,
+        model_digest=predictor.digest,
         protocol=protocol,
         benchmark=benchmark.name,
         benchmark_digest=benchmark.digest,
         pairs=tuple(run.pairs),
-        timings=Timings(**run.seconds),
+        timings=Timings(**run.seconds, reused=run.reused),
         collapse=run.collapse(benchmark),
+        arithmetic=predictor.arithmetic(protocol),
+        warnings=predictor.notes.sentences(),
         examples=tuple(run.examples),
     )
 
@@ -84,57 +89,63 @@ def evaluate(
 class _Run:
     """What one evaluation needs and what it has gathered so far."""
 
-    model: Model
+    predictor: Predictor
     protocol: Protocol
     images: ImageStore
     pairs: list[PairScore] = field(default_factory=list)
     examples: list[MatchExample] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"extraction": 0.0, "matching": 0.0})
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"extraction": 0.0, "matching": 0.0, "metrics": 0.0}
+    )
+    reused: int = 0
 
-    def extract(self, sequence: Sequence, number: int) -> Keypoints:
-        """The keypoints of image `number` (from 1)."""
-        image = normalise(self.images.read(sequence.images[number - 1]))
-        with self._timed("extraction"):
-            return extract_keypoints(self.model.network, image, self.protocol.extraction)
+    def predict(self, path: Path) -> Prediction:
+        """The keypoints of an image."""
+        predicted = self.predictor.predict(path, self.protocol)
+        self.seconds["extraction"] += predicted.seconds
+        self.reused += predicted.reused
+        return predicted
 
-    def score(self, sequence: Sequence, image: int, keypoints: list[Keypoints], keep: bool) -> None:
+    def score(self, sequence: Sequence, image: int, predictions: list[Prediction], keep: bool) -> None:
         """Adds the score of the pair (1, image), and its picture's ingredients if it shall be kept."""
-        first, second = keypoints[0], keypoints[image - 1]
+        homography = sequence.homographies[image - 2]
+        if self.protocol.shorter_side is not None:
+            homography = _between_resized(homography, predictions[0], predictions[image - 1])
+        first, second = predictions[0].keypoints, predictions[image - 1].keypoints
         with self._timed("matching"):
-            device = next(self.model.network.parameters()).device
-            matches = mutual_nearest_neighbours(first.descriptors, second.descriptors, device)
-            homography = sequence.homographies[image - 2]
+            matches = self._match(first, second)
             errors = matching_errors(first.keypoints, second.keypoints, matches, homography)
-            shares = tuple(mma(errors).tolist())
-        self.pairs.append(
-            PairScore(sequence.name, sequence.split, image, len(first), len(second), len(matches), shares)
-        )
+        pair = JudgedPair(sequence.name, image, first, second, homography, matches, errors)
+        with self._timed("metrics"):
+            self.pairs.append(pair.score(self.protocol.estimators))
         if keep:
-            self.examples.append(self._example(sequence, image, keypoints, matches, errors))
+            self.examples.append(self._example(sequence, pair))
 
-    def collapse(self, benchmark: Benchmark) -> CollapseSigns:
+    def collapse(self, benchmark: Benchmark) -> CollapseSigns | None:
         """Signs of collapse in the first image of a few sequences."""
         chosen = sorted(_evenly(COLLAPSE_SEQUENCES, len(benchmark.sequences)))
-        looked_at = (self.images.read(benchmark.sequences[index].images[0]) for index in chosen)
-        return collapse_signs(self.model.network, looked_at)
+        return self.predictor.collapse([benchmark.sequences[index].images[0] for index in chosen])
 
-    def _example(
-        self,
-        sequence: Sequence,
-        image: int,
-        keypoints: list[Keypoints],
-        matches: Matches,
-        errors: npt.NDArray[np.float64],
-    ) -> MatchExample:
+    def _match(self, first: Keypoints, second: Keypoints) -> Matches:
+        # Files without keypoints do not say how long a descriptor would be.
+        if not len(first) or not len(second):
+            return np.empty((0, 2), dtype=np.int64)
+        return mutual_nearest_neighbours(first.descriptors, second.descriptors, self.predictor.device)
+
+    def _example(self, sequence: Sequence, pair: JudgedPair) -> MatchExample:
+        image1, image2 = (
+            resized(self.images.read(sequence.images[number - 1]), self.protocol.shorter_side)
+            for number in (1, pair.image)
+        )
         return MatchExample(
             sequence=sequence.name,
-            image=image,
-            image1=self.images.read(sequence.images[0]),
-            image2=self.images.read(sequence.images[image - 1]),
-            keypoints1=keypoints[0].keypoints[:, :2],
-            keypoints2=keypoints[image - 1].keypoints[:, :2],
-            matches=matches,
-            errors=errors,
+            image=pair.image,
+            image1=image1,
+            image2=image2,
+            keypoints1=pair.first.keypoints[:, :2],
+            keypoints2=pair.second.keypoints[:, :2],
+            matches=pair.matches,
+            errors=pair.errors,
         )
 
     @contextmanager
@@ -142,6 +153,14 @@ class _Run:
         start = perf_counter()
         yield
         self.seconds[what] += perf_counter() - start
+
+
+def _between_resized(homography: Homography, first: Prediction, second: Prediction) -> Homography:
+    """The homography between the resized images instead of the original ones."""
+    to_first, to_second = (
+        resize_homography(*one.original_size, *one.keypoints.image_size) for one in (first, second)
+    )
+    return to_second @ homography @ invert(to_first)
 
 
 def _evenly(count: int, total: int) -> set[int]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
 from evaluation.examples import MatchExample
 from evaluation.mma import THRESHOLDS
@@ -27,11 +28,15 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _STYLES = ("-", "--", ":", "-.")
 
 
-def mma_curves(curves: Mapping[str, npt.NDArray[np.floating]]) -> Figure:
+def mma_curves(
+    curves: Mapping[str, npt.NDArray[np.floating]],
+    bands: Mapping[str, npt.NDArray[np.floating]] | None = None,
+) -> Figure:
     """MMA against the threshold, one curve per name, the legend sorted by MMA@3.
 
     Args:
         curves: name -> 15 shares in [0, 1].
+        bands: name -> (2, 15), the lower and the upper end of the intervals; a curve may have none.
     """
     figure = _figure(width=9.0, height=5.0)
     axes = figure.add_subplot()
@@ -46,6 +51,9 @@ def mma_curves(curves: Mapping[str, npt.NDArray[np.floating]]) -> Figure:
             linestyle=_STYLES[index // len(_COLOURS) % len(_STYLES)],
             label=f"{shares[CORRECT_WITHIN - 1]:.3f}  {name}",
         )
+        if bands and name in bands:
+            colour = _COLOURS[index % len(_COLOURS)]
+            axes.fill_between(THRESHOLDS, *bands[name], color=colour, alpha=0.13, linewidth=0)
     axes.axvline(CORRECT_WITHIN, color="0.8", linewidth=1, zorder=0)
     axes.set(
         xlim=(1, THRESHOLDS[-1]), ylim=(0, 1), xlabel="threshold (pixels)", ylabel="mean matching accuracy"
@@ -77,16 +85,49 @@ def match_pictures(example: MatchExample) -> Figure:
     shift = np.array([width1, 0])
     for points in (example.keypoints1, example.keypoints2 + shift):
         axes.scatter(points[:, 0], points[:, 1], s=3, c="#56b4e9", linewidths=0, alpha=0.8)
-    drawn = _draw_matches(axes, example, shift)
+    _draw_matches(axes, example, shift)
+    axes.set_title(match_caption(example), fontsize="medium")
+    return figure
+
+
+def match_caption(example: MatchExample) -> str:
+    """What a picture of matches shows, in words."""
     right = int((example.errors <= CORRECT_WITHIN).sum())
     total = len(example.matches)
-    part = f", {drawn} drawn" if drawn < total else ""
-    axes.set_title(
+    part = f", {MAX_LINES} drawn" if total > MAX_LINES else ""
+    return (
         f"{example.sequence} 1 / {example.image}: {right} of {total} matches within {CORRECT_WITHIN} px"
-        f" ({len(example.keypoints1)} and {len(example.keypoints2)} keypoints{part})",
-        fontsize="medium",
+        f" ({len(example.keypoints1)} and {len(example.keypoints2)} keypoints{part})"
     )
-    return figure
+
+
+def match_thumbnail(example: MatchExample, width: int) -> Image.Image:
+    """The same as `match_pictures` in a hundredth of its time, without a title, for a page with several.
+
+    Args:
+        example: what is drawn.
+        width: pixels.
+    """
+    # Twice as large at first: halving it smooths the lines.
+    scale = 2 * width / (example.image1.shape[1] + example.image2.shape[1])
+    images = [_resized_grey(image, scale) for image in (example.image1, example.image2)]
+    canvas = Image.new("RGB", (2 * width, max(image.height for image in images)), "white")
+    canvas.paste(images[0], (0, 0))
+    canvas.paste(images[1], (images[0].width, 0))
+    pencil = ImageDraw.Draw(canvas)
+    shift = np.array([example.image1.shape[1], 0])
+    for x, y in np.concatenate([example.keypoints1, example.keypoints2 + shift]) * scale:
+        pencil.rectangle((x - 1, y - 1, x + 1, y + 1), fill=_COLOURS[5])
+    lines, correct = _match_lines(example, shift)
+    for chosen, colour in ((~correct, WRONG), (correct, CORRECT)):
+        for (x1, y1), (x2, y2) in lines[chosen] * scale:
+            pencil.line((x1, y1, x2, y2), fill=colour, width=2)
+    return canvas.resize((width, round(canvas.height / 2)), Image.Resampling.BOX)
+
+
+def _resized_grey(image: npt.NDArray[np.uint8], scale: float) -> Image.Image:
+    grey = Image.fromarray(image).convert("L")
+    return grey.resize((round(grey.width * scale), round(grey.height * scale)), Image.Resampling.BILINEAR)
 
 
 def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -95,17 +136,22 @@ def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def _draw_matches(axes: Axes, example: MatchExample, shift: npt.NDArray[np.int64]) -> int:
-    """Draws the matches as lines, the wrong ones first so that they hide no correct one; returns how many."""
+def _match_lines(
+    example: MatchExample, shift: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
+    """The lines that are drawn, (K, 2, 2) as start and end, and which of them are correct, (K,)."""
     total = len(example.matches)
     shown = np.linspace(0, total - 1, min(total, MAX_LINES)).astype(np.int64)
     starts = example.keypoints1[example.matches[shown, 0]]
     ends = example.keypoints2[example.matches[shown, 1]] + shift
-    lines = np.stack([starts, ends], axis=1)
-    correct = example.errors[shown] <= CORRECT_WITHIN
+    return np.stack([starts, ends], axis=1), example.errors[shown] <= CORRECT_WITHIN
+
+
+def _draw_matches(axes: Axes, example: MatchExample, shift: npt.NDArray[np.int64]) -> None:
+    """Draws the matches as lines, the wrong ones first so that they hide no correct one."""
+    lines, correct = _match_lines(example, shift)
     for chosen, colour in ((~correct, WRONG), (correct, CORRECT)):
         axes.add_collection(LineCollection(lines[chosen].tolist(), colors=colour, linewidths=0.7, alpha=0.7))
-    return len(shown)
 
 
 def _figure(width: float, height: float) -> Figure:

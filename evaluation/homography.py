@@ -8,6 +8,7 @@ resized images. A number depends on the estimator and, for the robust one, on it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -31,12 +32,44 @@ _SAMPLING = {
     "min_iterations": 1_000,
     "dyn_num_trials_mult": 3.0,
     "success_prob": 0.9999,
-    "seed": 0,
 }
 
 # Ratio of singular values. Points off a common line by a millionth of their extent are on it: that is the
 # rounding of float32, and a thousandth of a pixel at most.
 _DEGENERATE = 1e-6
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How a homography is estimated from the matches of a pair.
+
+    Attributes:
+        name: `dlt`, see `homography_dlt`, or `poselib`, see `homography_robust`.
+        threshold: pixels of image 2 up to which a match supports an estimate; None for `dlt`.
+        seed: of the random draws; None for `dlt`.
+    """
+
+    name: str
+    threshold: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in ("dlt", "poselib"):
+            raise ValueError(f"unknown estimator '{self.name}'; known: dlt, poselib")
+        if (self.name == "dlt") != (self.threshold is None) or (self.name == "dlt") != (self.seed is None):
+            raise ValueError(f"estimator '{self.name}': poselib has a threshold and a seed, dlt has neither")
+
+    def estimate(
+        self, keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]
+    ) -> Floats | None:
+        """The homography (3, 3) from image 1 to image 2; None if the matches do not determine one."""
+        if self.threshold is None or self.seed is None:
+            return homography_dlt(keypoints1, keypoints2, matches)
+        return homography_robust(keypoints1, keypoints2, matches, self.threshold, self.seed)
+
+
+DLT = Estimator("dlt")
+POSELIB = Estimator("poselib", ROBUST_THRESHOLD, seed=0)
 
 
 def homography_dlt(keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]) -> Floats | None:
@@ -62,6 +95,7 @@ def homography_robust(
     keypoints2: Points,
     matches: npt.NDArray[np.integer],
     threshold: float = ROBUST_THRESHOLD,
+    seed: int = 0,
 ) -> Floats | None:
     """The homography that most matches agree on, by PoseLib's LO-RANSAC; the same each time.
 
@@ -70,6 +104,7 @@ def homography_robust(
         keypoints2: (M, 2 or more), the same in image 2.
         matches: (K, 2), indices into both.
         threshold: pixels of image 2 up to which a match supports an estimate; positive.
+        seed: of the random draws.
 
     Returns:
         homography_1to2: (3, 3), Frobenius norm 1; None if the supporting matches do not determine one.
@@ -84,7 +119,7 @@ def homography_robust(
     if len(points1) < 4:
         return None
     estimate, found = poselib.estimate_homography(
-        points1, points2, {"max_reproj_error": float(threshold), **_SAMPLING}, {}
+        points1, points2, {"max_reproj_error": float(threshold), "seed": seed, **_SAMPLING}, {}
     )
     support = np.array(found["inliers"], dtype=bool)
     # PoseLib gives a matrix whatever it was given: zeros, NaN, or one of the many that map a line rightly.

@@ -60,6 +60,11 @@ class Benchmark:
     sequences: tuple[Sequence, ...]
 
     @cached_property
+    def image_digests(self) -> dict[Path, str]:
+        """SHA-256 (hexadecimal) of the bytes of every image file. Computed once per value."""
+        return {image: file_digest(image) for sequence in self.sequences for image in sequence.images}
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of what the protocol sees: names of sequences, bytes of images, homographies.
 
@@ -69,8 +74,7 @@ class Benchmark:
         for sequence in self.sequences:
             total.update(hashlib.sha256(sequence.name.encode()).digest())
             for image in sequence.images:
-                with image.open("rb") as file:
-                    total.update(hashlib.file_digest(file, "sha256").digest())
+                total.update(bytes.fromhex(self.image_digests[image]))
             for homography in sequence.homographies:
                 total.update(homography.astype("<f8").tobytes())
         return total.hexdigest()
@@ -93,6 +97,12 @@ def open_benchmark(folder: Path) -> Benchmark:
     if not sequences:
         raise ValueError(_no_sequences(folder))
     return Benchmark(folder.resolve().name, folder, sequences)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hexadecimal) of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def split_of(sequence: str) -> Split | None:

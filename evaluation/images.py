@@ -1,4 +1,4 @@
-"""ImageStore: a benchmark's images, decoded once and kept in memory."""
+"""A benchmark's images: decoded once and kept in memory, resized where a protocol says so."""
 
 from __future__ import annotations
 
@@ -6,11 +6,33 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as PillowImage
 
 from r2d2.data.images import read_image
 
 Image = npt.NDArray[np.uint8]
 _Version = tuple[int, int]
+
+
+def size_at(size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
+    """The (width, height) of an image once its shorter side has `shorter_side` pixels; None: as it is.
+
+    The longer side is rounded down to whole pixels, as in glue-factory.
+    """
+    if shorter_side is None:
+        return size
+    width, height = size
+    longer = shorter_side * max(size) // min(size)
+    return (shorter_side, longer) if width <= height else (longer, shorter_side)
+
+
+def resized(image: Image, shorter_side: int | None) -> Image:
+    """An image (H, W, 3) at the size of `size_at`: bilinear, antialiased where it shrinks."""
+    size = (image.shape[1], image.shape[0])
+    wanted = size_at(size, shorter_side)
+    if wanted == size:
+        return image
+    return np.asarray(PillowImage.fromarray(image).resize(wanted, PillowImage.Resampling.BILINEAR))
 
 
 class ImageStore:

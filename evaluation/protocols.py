@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
 
+from evaluation import homography, mma, repeatability
+from evaluation.homography import DLT, POSELIB, Estimator
 from r2d2.keypoints import ExtractionSettings
+
+MUTUAL_NEAREST_NEIGHBOURS = "mutual_nearest_neighbours"
+
+# Hexadecimal digits of a digest that are shown.
+SHOWN_DIGITS = 8
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a network is judged: how keypoints are extracted, under a name that goes with every number.
+    """How features are judged, under a name and a digest that go with every number.
 
-    Matching (mutual nearest neighbours) and the errors (one-sided, in original pixels) are the same in all.
+    All pixels of a protocol, those of thresholds and errors, are pixels of the images as it resizes them: of
+    the original images where `shorter_side` is None. Errors of matches and of corners are measured in image 2
+    (image k of a pair), localisation errors and repeatability in both.
+
+    Attributes:
+        name: says which agreement it is; not part of the digest.
+        extraction: how a network extracts keypoints; of features made elsewhere the `top_k` best count.
+        shorter_side: of the resized images, pixels; None leaves the images as they are.
+        matcher: only mutual nearest neighbours by dot product, without a ratio test.
+        estimators: of homographies; none leaves MHA and AUC out.
     """
 
     name: str
     extraction: ExtractionSettings
+    shorter_side: int | None = None
+    matcher: str = MUTUAL_NEAREST_NEIGHBOURS
+    estimators: tuple[Estimator, ...] = (DLT, POSELIB)
+
+    def __post_init__(self) -> None:
+        if self.shorter_side is not None and self.shorter_side < 32:
+            raise ValueError(f"shorter_side is {self.shorter_side} pixels; it must be at least 32")
+        if self.matcher != MUTUAL_NEAREST_NEIGHBOURS:
+            raise ValueError(f"unknown matcher '{self.matcher}'; known: {MUTUAL_NEAREST_NEIGHBOURS}")
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """Everything that a number depends on but the features and the images; what `json.dumps` takes."""
+        return {
+            "images": {"shorter_side": self.shorter_side},
+            "extraction": asdict(self.extraction),
+            "matcher": self.matcher,
+            "thresholds_px": {
+                "mma": list(mma.THRESHOLDS),
+                "homography": list(homography.THRESHOLDS),
+                "repeatability": list(repeatability.THRESHOLDS),
+                "localisation_error": repeatability.WITHIN,
+                "matching_score": repeatability.WITHIN,
+            },
+            "coverage_cells": repeatability.CELLS,
+            "estimators": {estimator.name: asdict(estimator) for estimator in self.estimators},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the definition as JSON with sorted keys; equal digests mean comparable numbers."""
+        text = json.dumps(self.definition, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def title(self) -> str:
+        """Name and shortened digest, for titles: `d2net (1a2b3c4d)`."""
+        return f"{self.name} ({self.digest[:SHOWN_DIGITS]})"
 
     def with_extraction(self, extraction: ExtractionSettings) -> Protocol:
         """This protocol with other settings; the name says what differs, e.g. `d2net[top_k=1000]`."""
@@ -25,7 +84,36 @@ class Protocol:
             for key, value in other.items()
             if value != mine[key]
         ]
-        return Protocol(f"{self.name}[{','.join(changes)}]", extraction) if changes else self
+        name = f"{self.name}[{','.join(changes)}]"
+        return replace(self, name=name, extraction=extraction) if changes else self
+
+    def to_json(self) -> dict[str, Any]:
+        """As keys of a stored evaluation; `from_json` is the inverse."""
+        return {
+            "protocol": self.name,
+            "protocol_digest": self.digest,
+            "settings": asdict(self.extraction),
+            "protocol_settings": {
+                "shorter_side": self.shorter_side,
+                "matcher": self.matcher,
+                "estimators": [asdict(estimator) for estimator in self.estimators],
+            },
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Protocol:
+        """Reads what `to_json` gave. The digest is computed again, so that a setting added since counts.
+
+        Evaluations stored before protocols had estimators carry name and extraction only; the rest is what
+        the protocol of that name says today.
+        """
+        name, extraction = str(values["protocol"]), ExtractionSettings(**values["settings"])
+        if "protocol_settings" not in values:
+            usual = PROTOCOLS.get(name.partition("[")[0])
+            return replace(usual, name=name, extraction=extraction) if usual else cls(name, extraction)
+        rest = dict(values["protocol_settings"])
+        estimators = tuple(Estimator(**estimator) for estimator in rest.pop("estimators"))
+        return cls(name, extraction, estimators=estimators, **rest)
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -33,13 +121,25 @@ PROTOCOLS: dict[str, Protocol] = {
     for protocol in (
         # HPatches as in the tables of D2-Net, R2D2 and DISK, at most 1024 pixels.
         Protocol("d2net", ExtractionSettings()),
+        # The same at full resolution, down to 0.3 of it: about 3 points of MMA more.
+        Protocol("d2net-full", ExtractionSettings().full_resolution()),
+        # HPatches as in glue-factory: shorter side 480, the best 1024 without thresholds. Its images are
+        # resized by Pillow (bilinear with antialiasing); glue-factory's own resizing differs by a grey level.
+        Protocol(
+            "glue-factory-480",
+            ExtractionSettings(top_k=1024, min_reliability=0.0, min_repeatability=0.0),
+            shorter_side=480,
+        ),
         # Ranks networks early in training, when few pixels pass a threshold, on images of 384 x 256: the best
-        # k without thresholds, on a pyramid of seven levels (min_size would leave only three).
+        # k without thresholds, on a pyramid of seven levels (min_size would leave only three). Robust
+        # homographies are left out: they cost more than the rest of a pair's scoring together, most of all
+        # where most matches are wrong, as early in training.
         Protocol(
             "validation",
             ExtractionSettings(
                 top_k=1000, min_size=0, min_scale=0.3, min_reliability=0.0, min_repeatability=0.0, exact=True
             ),
+            estimators=(DLT,),
         ),
     )
 }

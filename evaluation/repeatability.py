@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from r2d2.geometry import apply_homography, translation
 
@@ -173,6 +172,9 @@ def _nearest(mapped: Floats, visible: Mask, others: Floats) -> Floats:
     """From each visible point (N, 2) to the nearest of the others (M, 2): distances (N,), else infinite."""
     distances = np.full(len(mapped), np.inf)
     if len(others) and visible.any():
+        # Two thirds of a second to import: not for those who only name a protocol.
+        from scipy.spatial import cKDTree
+
         distances[visible], _ = cKDTree(others).query(mapped[visible])
     return distances
 

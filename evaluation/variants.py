@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,8 +109,10 @@ def refuse_unlike(name: str, evaluation: Evaluation, other_name: str, other: Eva
         ValueError: says what differs: the protocol's settings, the benchmark or its content, or the pairs.
     """
     refusal = f"cannot compare {name!r} with {other_name!r}: "
-    if evaluation.protocol != other.protocol:
-        mine, others = _settings(asdict(evaluation.protocol)), _settings(asdict(other.protocol))
+    if evaluation.protocol.digest != other.protocol.digest:
+        mine, others = (
+            _settings({"name": one.protocol.name, **one.protocol.definition}) for one in (evaluation, other)
+        )
         different = [
             f"{key} {mine.get(key, 'absent')!s} and {others.get(key, 'absent')!s}"
             for key in mine | others

@@ -9,7 +9,7 @@ import click
 
 # Verb -> the module of runner.cli that holds it: a verb imports what it needs, and `--help` nothing more.
 VERBS = {
-    "compare": "models",
+    "compare": "comparison",
     "demo": "sweeps",
     "doctor": "machine",
     "evaluate": "judge",

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.comparison import Comparison
+from evaluation.comparison import Difference
 from evaluation.evaluation import OVERALL, Evaluation
+from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
+from evaluation.report import CAUTION, MARK, Report
+from evaluation.report_text import difference_interval, interval, metric_cell, metric_heading, p_value
 from runner.table import Row, cell, columns, heading
 
-ONE_SEED = (
-    "Where a variant has one seed, its interval says what other images would do to these networks, not what "
-    "another seed would do."
-)
-CAUTION = (
-    "Each figure is that of the last epoch, the mean over seeds. Choosing on HPatches is tuning on the test "
-    "set: choose by a validation score."
-)
+LAST_EPOCH = "Each figure is that of the last epoch, the mean over seeds."
+
+# With more variants a table of all their figures is too wide for a terminal.
+MAX_COLUMNS = 6
+
+CORNERS = "corners: median error of the estimated homographies, px"
 
 
 def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
@@ -32,41 +34,186 @@ def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
         made.add_column(name, justify="right", no_wrap=True)
     for row in table:
         made.add_row(escape(row.variant), str(len(row.outcomes)), row.epochs, *(cell(row, c) for c in shown))
-    warnings = [Text(f"{row.variant}: {w}", style="yellow") for row in table for w in row.warnings]
-    return Group(made, *warnings, Text(CAUTION, style="dim"))
+    warnings = [_warning(row.variant, sentence) for row in table for sentence in row.warnings]
+    return Group(made, *warnings, Text(f"{LAST_EPOCH} {CAUTION}", style="dim"))
 
 
-def differences(found: Comparison, threshold: int, role: str) -> Group:
-    """Each variant's difference to the baseline at one threshold (pixels), and whether it is real."""
-    title = f"{role} MMA@{threshold}: difference to {escape(found.baseline)}"
+def means(report: Report) -> Group:
+    """The means of variants that are no sweep's, and their further figures."""
+    compared, first = report.comparison, report.about.threshold
+    title = f"{escape(compared.benchmark)}, protocol {escape(compared.protocol.title)}"
     made = Table(title=title, title_justify="left")
-    for name in ("variant", "difference", "95 % interval", "p (Holm)", ""):
+    made.add_column("variant")
+    heads = ["networks", *(f"MMA@{t}" for t in report.thresholds), f"95 % at {first} px", *report.splits[1:]]
+    for name in heads:
+        made.add_column(name, justify="right", no_wrap=True)
+    for entry in report.entries:
+        cells = [f"{report.mean(entry.name, OVERALL, t).mean:.3f}{entry.mark}" for t in report.thresholds]
+        cells += [interval(report.mean(entry.name, OVERALL))]
+        cells += [f"{report.mean(entry.name, split).mean:.3f}{entry.mark}" for split in report.splits[1:]]
+        made.add_row(escape(entry.name), str(len(entry.networks)), *cells)
+    further = [_further(report)] if report.metrics and len(report.entries) <= MAX_COLUMNS else []
+    warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
+    remarks = [Text(f"{entry.name}: {sentence}") for entry in report.entries for sentence in entry.remarks]
+    return Group(made, *further, *warnings, *remarks, Text(CAUTION, style="dim"))
+
+
+def differences(report: Report) -> Group:
+    """Each variant's difference to the baseline, whether it is real, and where it comes from."""
+    about, compared = report.about, report.comparison
+    where = "" if about.split == OVERALL else f" {about.split}"
+    title = f"MMA@{about.threshold}{where}: difference to {escape(compared.baseline)}"
+    made = Table(title=f"{about.role} {title}".strip(), title_justify="left")
+    splits = [split for split in report.splits if split != about.split]
+    for name in ("variant", "difference", "95 % interval", "p (Holm)", "", *splits, "sequences above"):
         made.add_column(name, justify="left" if name in ("variant", "") else "right", no_wrap=True)
-    shown = [d for d in found.differences if (d.split, d.threshold) == (OVERALL, threshold)]
-    for row in sorted(shown, key=lambda d: -d.estimate):
-        interval = "-" if row.low is None else f"{row.low:+.3f} to {row.high:+.3f}"
-        p = "-" if row.p_holm is None else f"{row.p_holm:.3f}"
-        made.add_row(escape(row.variant), f"{row.estimate:+.3f}", interval, p, row.verdict)
-    one_seed = any(not row.covers_seeds for row in shown)
-    return Group(made, *([Text(ONE_SEED, style="dim")] if one_seed else []))
+    rows = [(entry, row) for entry in report.entries if (row := report.difference(entry.name)) is not None]
+    for entry, row in sorted(rows, key=lambda pair: -pair[1].estimate):
+        parts = [_brief(report.difference(entry.name, split)) for split in splits]
+        found = report.by_sequence(entry.name)
+        above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
+        figure = f"{row.estimate:+.3f}{entry.mark}"
+        cells = [figure, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
+        made.add_row(escape(entry.name), *cells, *parts, above)
+    notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
+    return Group(made, *notes)
 
 
-def evaluation_tables(evaluation: Evaluation) -> list[Table]:
-    """Two tables: MMA at 1 to 15 pixels by split, and one row per sequence."""
-    settings = evaluation.protocol.name
-    curves = Table(
-        title=f"{evaluation.model} on {evaluation.benchmark}, protocol {settings}", title_justify="left"
-    )
-    curves.add_column("MMA at")
+def _further(report: Report) -> Table:
+    """One line per figure, one column per variant."""
+    made = Table("", box=None, padding=(0, 2, 0, 0))
+    for entry in report.entries:
+        made.add_column(escape(entry.name), justify="right")
+    for key in report.metrics:
+        made.add_row(metric_heading(key), *(metric_cell(entry, key) for entry in report.entries))
+    return made
+
+
+def _brief(row: Difference | None) -> str:
+    """A difference, and a verdict if there is one to tell."""
+    assert row is not None
+    verdict = f" {row.verdict}" if row.verdict in ("better", "worse") else ""
+    return f"{row.estimate:+.3f}{verdict}"
+
+
+def _warning(variant: str, sentence: str) -> Text:
+    return Text(f"{MARK} {variant}: {sentence}", style="yellow")
+
+
+def evaluation_tables(evaluation: Evaluation) -> list[Table | Text]:
+    """MMA at 1 to 15 pixels by split, the other metrics by split, one row per sequence, times, warnings."""
+    title = f"{evaluation.model} on {evaluation.benchmark} ({evaluation.benchmark_digest[:8]}), "
+    title += f"protocol {evaluation.protocol.title}"
+    warnings = [Text(f"warning: {warning}", style="yellow") for warning in evaluation.warnings]
+    return [
+        Text(title, style="bold"),
+        _curves(evaluation),
+        _metrics(evaluation),
+        _sequences(evaluation),
+        Text(_times(evaluation), style="dim"),
+        *warnings,
+    ]
+
+
+def _curves(evaluation: Evaluation) -> Table:
+    made = Table("MMA at")
     shares = evaluation.table()
     for name in shares:
-        curves.add_column(name, justify="right")
+        made.add_column(name, justify="right")
     for threshold in range(1, 16):
-        curves.add_row(f"{threshold} px", *(f"{values[threshold - 1]:.3f}" for values in shares.values()))
-    sequences = Table("sequence", "MMA@1", "MMA@3", "MMA@5", "keypoints", "matches")
+        made.add_row(f"{threshold} px", *(f"{values[threshold - 1]:.3f}" for values in shares.values()))
+    return made
+
+
+def _metrics(evaluation: Evaluation) -> Table:
+    """Everything but the curve: a row per metric, those at several thresholds together."""
+    pixels = evaluation.protocol.shorter_side
+    size = "of the original images" if pixels is None else f"of images whose shorter side is {pixels}"
+    made = Table("metric", caption=f"pixels {size}", caption_justify="left")
+    splits = (None, *evaluation.splits)
+    for split in splits:
+        made.add_column(split or OVERALL, justify="right")
+    found = [evaluation.metrics(split) for split in splits]
+    for label, keys in _METRICS.items():
+        if all(key in found[0] for key in keys):
+            made.add_row(label, *(_figures(values, keys) for values in found))
+    scalars = evaluation.scalars()
+    settings = evaluation.protocol.extraction
+    if not settings.min_reliability and not settings.min_repeatability:
+        # Without thresholds every image has as many as allowed.
+        scalars.pop("keypoints_at_cap", None)
+    for key, label in _PER_IMAGE.items():
+        if key in scalars:
+            made.add_row(label, _figures(scalars, (key,)), *("" for _ in evaluation.splits))
+    return made
+
+
+_METRICS = {
+    f"{name.upper()}@{'/'.join(map(str, CORNER_THRESHOLDS))}, {label}": tuple(
+        f"{name}_{threshold}px_{estimator}" for threshold in CORNER_THRESHOLDS
+    )
+    for estimator, label in (("dlt", "DLT"), ("poselib", "PoseLib"))
+    for name in ("mha", "auc")
+} | {
+    "repeatability@1/3": ("repeatability_1px", "repeatability_3px"),
+    "localisation error, px": ("localisation_error_px",),
+    "matching score": ("matching_score",),
+    "matches per pair": ("matches",),
+}
+_PER_IMAGE = {
+    "keypoints": "keypoints per image",
+    "keypoints_at_cap": "images with as many keypoints as allowed",
+    "coverage": "share of the image with keypoints",
+}
+
+
+def _figures(values: Mapping[str, float], keys: Sequence[str]) -> str:
+    """Shares and pixels with three decimals, counts with none."""
+    return " / ".join(
+        "-" if key not in values else f"{values[key]:.{0 if key in ('keypoints', 'matches') else 3}f}"
+        for key in keys
+    )
+
+
+def _sequences(evaluation: Evaluation) -> Table:
+    names = ("MMA@1", "MMA@3", "MMA@5", "corners DLT", "PoseLib", "repeat.@3", "match. score")
+    made = Table("sequence", caption=CORNERS, caption_justify="left")
+    for name in (*names, "keypoints", "matches"):
+        made.add_column(name, justify="right")
     for name in dict.fromkeys(pair.sequence for pair in evaluation.pairs):
         pairs = [pair for pair in evaluation.pairs if pair.sequence == name]
-        mma = [f"{sum(p.mma[t - 1] for p in pairs) / len(pairs):.3f}" for t in (1, 3, 5)]
         keypoints = (pairs[0].keypoints1 + sum(p.keypoints2 for p in pairs)) / (len(pairs) + 1)
-        sequences.add_row(name, *mma, f"{keypoints:.0f}", f"{sum(p.matches for p in pairs) / len(pairs):.0f}")
-    return [curves, sequences]
+        made.add_row(
+            escape(name),
+            *(f"{fmean(p.mma[t - 1] for p in pairs):.3f}" for t in (1, 3, 5)),
+            *(_middle([getattr(p, f"corner_error_{e}") for p in pairs]) for e in ("dlt", "poselib")),
+            _mean([None if p.repeatability is None else p.repeatability[1] for p in pairs]),
+            _mean([p.matching_score for p in pairs]),
+            f"{keypoints:.0f}",
+            f"{fmean(p.matches for p in pairs):.0f}",
+        )
+    return made
+
+
+def _middle(values: list[float | None]) -> str:
+    """The median, which an infinite error does not spoil."""
+    known = [value for value in values if value is not None]
+    return f"{median(known):.2f}" if known else "-"
+
+
+def _mean(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{fmean(known):.3f}" if known else "-"
+
+
+def _times(evaluation: Evaluation) -> str:
+    times = evaluation.timings
+    pairs = len(evaluation.pairs)
+    images = len(
+        {(p.sequence, p.image) for p in evaluation.pairs} | {(p.sequence, 1) for p in evaluation.pairs}
+    )
+    reused = f", {times.reused} of {images} found in the store" if times.reused else ""
+    return (
+        f"extraction {times.extraction / images:.2f} s per image ({evaluation.arithmetic}{reused}), "
+        f"matching {times.matching / pairs:.3f} s and metrics {times.metrics / pairs:.3f} s per pair"
+    )

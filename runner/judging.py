@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
+    from evaluation.hpatches import Benchmark
+    from evaluation.predictors import Predictor
     from evaluation.protocols import Protocol
     from r2d2.checkpoint import Model
     from runner.settings import Settings
+
+# Before the tag of features made elsewhere, where a network could be named.
+FEATURES = "features:"
 
 
 def find_protocol(name: str) -> Protocol:
@@ -40,6 +45,8 @@ def find_model(source: str, settings: Settings) -> Model:
 
     from r2d2.checkpoint import load_model
 
+    if source.startswith(FEATURES):
+        raise ValueError(f"'{source}' names files of features; a network is needed here")
     if source.startswith(("runs:/", "models:/")):
         from runner.registry import resolve_model
         from runner.tracking import Tracker
@@ -52,6 +59,31 @@ def find_model(source: str, settings: Settings) -> Model:
     return model
 
 
+def find_predictor(source: str, benchmark: Benchmark, settings: Settings, *, cache: bool = True) -> Predictor:
+    """What gives the keypoints that a source names, for the images of a benchmark.
+
+    Args:
+        source: see `find_model`; or `features:TAG`, files `<image>.TAG` beside the benchmark's images.
+        benchmark: whose images are asked for.
+        settings: where predictions are stored.
+        cache: whether they are.
+
+    Raises:
+        ValueError: as `find_model`, or if an image has no features.
+    """
+    from evaluation.images import ImageStore
+    from evaluation.predictions import GIB, PredictionStore
+    from evaluation.predictors import FeaturePredictor, NetworkPredictor, StoredPredictor
+
+    if source.startswith(FEATURES):
+        return FeaturePredictor(benchmark, source.removeprefix(FEATURES))
+    predictor = NetworkPredictor(find_model(source, settings), ImageStore(max_bytes=0))
+    if not cache:
+        return predictor
+    store = PredictionStore(settings.cache / "predictions", int(settings.cache_gib * GIB))
+    return StoredPredictor(predictor, benchmark, store)
+
+
 def judge(
     source: str,
     benchmark: Path,
@@ -60,16 +92,22 @@ def judge(
     *,
     on_image: Callable[[int, int], None] | None = None,
     examples: int = 0,
+    cache: bool = True,
 ) -> Evaluation:
     """Scores what a source names on a benchmark.
 
+    Predictions are stored, so that another protocol with the same extraction, or another metric, extracts
+    nothing again. The judges of a sweep do without (`evaluation.actor`): every checkpoint is another network
+    that is scored once, and would push out of the store what is asked for again.
+
     Args:
-        source: see `find_model`.
+        source: see `find_predictor`.
         benchmark: folder in HPatches' layout.
         protocol: how it is judged.
         settings: where things are.
         on_image: called after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images.
+        cache: whether predictions are stored and looked for.
 
     Raises:
         ValueError: for a model or a benchmark that is not in order.
@@ -78,4 +116,5 @@ def judge(
     from evaluation.hpatches import open_benchmark
 
     opened = open_benchmark(benchmark)
-    return evaluate(find_model(source, settings), opened, protocol, on_image=on_image, examples=examples)
+    predictor = find_predictor(source, opened, settings, cache=cache)
+    return evaluate(predictor, opened, protocol, on_image=on_image, examples=examples)

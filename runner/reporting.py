@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from runner.history import History, Record, final_scores, read_evaluation, write_json
-from runner.table import Row, to_csv, to_markdown
+from runner.logged_table import LoggedTable
+from runner.table import Row, to_csv
 from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
 from search_spaces.sweep import Trial
 
@@ -23,7 +21,6 @@ log = logging.getLogger(__name__)
 TOLD = "told.json"
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-Curve = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -80,23 +77,17 @@ class Reporter:
         self.finish(trial, history, status, reason)
         return self._told(history)
 
-    def summarise(self, table: Sequence[Row], histories: Mapping[str, History]) -> str | None:
-        """Logs the sweep's table and MMA curves; returns the id of that run, None if MLflow is away.
+    def summarise(self, table: Sequence[Row], files: Mapping[str, str | bytes]) -> str | None:
+        """Logs the sweep's table and its comparison; returns the id of that run, None if MLflow is away.
 
         Args:
             table: one row per variant.
-            histories: of every trial in the table, by key.
+            files: the comparison, by file name.
         """
-        role = self._sweep.metric.partition("/")[0]
-        curves = {
-            row.variant: curve for row in table if (curve := mean_curve(row, histories, role)) is not None
-        }
         tags = {"sweep": self._sweep.name, "mlflow.note.content": self._sweep.question}
-        metric = self._sweep.metric
+        rows = LoggedTable.from_csv(to_csv(table, self._sweep.metric))
         try:
-            return self._tracker.log_summary(
-                self._sweep.experiment_id, tags, to_csv(table, metric), to_markdown(table, metric), curves
-            )
+            return self._tracker.log_summary(self._sweep.experiment_id, tags, files, rows)
         except TrackingError as error:
             log.warning("the summary is not in MLflow: %s", error)
             return None
@@ -167,14 +158,3 @@ def best_record(records: Sequence[Record], metric: str, mode: str) -> Record | N
         r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and Path(r.checkpoint).exists()
     ]
     return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)
-
-
-def mean_curve(row: Row, histories: Mapping[str, History], role: str) -> Curve | None:
-    """MMA at 1 to 15 pixels, the mean over the row's seeds at their last score; None without any."""
-    curves = [
-        read_evaluation(histories[outcome.key], record).mma()
-        for outcome in row.outcomes
-        for record in final_scores(histories[outcome.key].records())
-        if record.kind == role
-    ]
-    return np.asarray(np.mean(curves, axis=0)) if curves else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 HOME_FOLDER = ".r2d2"
+CACHE_GIB = 20.0
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Settings:
         ray_address: Ray cluster to join (RAY_ADDRESS); None starts one on this machine.
         hpatches: HPatches folder to score every checkpoint on (R2D2_HPATCHES); None: not scored.
         released: the released network that sweeps fine-tune (R2D2_RELEASED), an upstream .pt or checkpoint.
+        cache_gib: of stored predictions, at most (R2D2_CACHE_GIB, default 20); 0: none is stored.
     """
 
     home: Path
@@ -27,10 +30,15 @@ class Settings:
     ray_address: str | None = None
     hpatches: Path | None = None
     released: Path | None = None
+    cache_gib: float = CACHE_GIB
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Reads R2D2_HOME, MLFLOW_TRACKING_URI, RAY_ADDRESS, R2D2_HPATCHES and R2D2_RELEASED."""
+        """Reads R2D2_HOME, MLFLOW_TRACKING_URI, RAY_ADDRESS, R2D2_HPATCHES, R2D2_RELEASED, R2D2_CACHE_GIB.
+
+        Raises:
+            ValueError: if R2D2_CACHE_GIB is no number of at least 0.
+        """
         home = Path(environment.get("R2D2_HOME") or HOME_FOLDER).expanduser().absolute()
         return cls(
             home=home,
@@ -38,6 +46,7 @@ class Settings:
             ray_address=environment.get("RAY_ADDRESS") or None,
             hpatches=_path(environment.get("R2D2_HPATCHES")),
             released=_path(environment.get("R2D2_RELEASED")),
+            cache_gib=_gib(environment.get("R2D2_CACHE_GIB")),
         )
 
     @property
@@ -51,8 +60,20 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """The folder of what can be made again: validation benchmarks, downloads."""
+        """The folder of what can be made again: validation benchmarks, predictions."""
         return self.home / "cache"
+
+
+def _gib(text: str | None) -> float:
+    if not text:
+        return CACHE_GIB
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = math.nan
+    if not 0 <= gib < math.inf:
+        raise ValueError(f"R2D2_CACHE_GIB is '{text}'; it must be a number of GiB, at least 0")
+    return gib
 
 
 def _path(text: str | None) -> Path | None:

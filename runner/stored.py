@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.evaluation import Evaluation
-from evaluation.variants import Variant
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
+from runner.contender import Contender
 from runner.definition import SweepDefinition
-from runner.history import HISTORY, History, final_scores, read_evaluation
-from runner.table import Outcome, Row, latest, rows
+from runner.history import HISTORY, History, Record, final_scores, read_evaluation
+from runner.table import COLUMNS, Outcome, Row, latest, rows
 from search_spaces.sweep import Trial
 
 TRIALS = "trials"
 # What a variant's name or the columns of the table say already.
 IN_VARIANT = ("seed", "loss.reliability", "loss.similarity", "init")
+# What is followed through a training, beside its scores.
+LOSSES = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
 
 
 @dataclass(frozen=True)
@@ -59,41 +63,52 @@ class StoredSweep:
         return History(self.trial_folder(trial) / HISTORY)
 
     def labels(self) -> dict[str, str]:
-        """The row of every trial, by its key: its variant, and what else the sweep varies but the seed."""
-        trials = self.trials()
-        flat = [trial.config.flat() for trial in trials if trial.config.epochs]
-        names = [name for name in TrainConfig().flat() if name not in IN_VARIANT]
-        varied = [name for name in names if len({config[name] for config in flat}) > 1]
-        labels = {}
-        for trial in trials:
-            # A starting network differs by its architecture only.
-            shown = [name for name in varied if trial.config.epochs or name.startswith("network.")]
-            settings = [f"{name.rpartition('.')[2]}={_short(trial.config.flat()[name])}" for name in shown]
-            labels[trial.key] = ", ".join([trial.variant, *settings])
-        return labels
+        """The row of every trial, by its key."""
+        return label_trials(self.trials())
 
-    def trained_labels(self) -> list[str]:
-        """The rows that were trained, in the order of the sweep's definition, each once."""
-        labels, order = self.labels(), list(self.definition.trials)
-        trained = [trial.key for trial in self.trials() if trial.config.epochs]
-        trained.sort(key=lambda key: order.index(key) if key in order else len(order))
-        return list(dict.fromkeys(labels[key] for key in trained))
+    def contenders(
+        self, role: str, trials: Sequence[Trial] | None = None, labels: Mapping[str, str] | None = None
+    ) -> list[Contender]:
+        """The networks with scores on one benchmark, in the order of the definition, untrained ones last.
 
-    def variants(self, role: str) -> list[Variant]:
-        """The last evaluations of every row on one benchmark, for a comparison with intervals."""
-        labels = self.labels()
-        scored: dict[str, list[tuple[Evaluation, int | None]]] = {}
-        for trial in self.trials():
+        Args:
+            role: of the benchmark.
+            trials: which of the trials; None: all.
+            labels: their rows, by key; None: those of the whole sweep.
+        """
+        labels, order = labels or self.labels(), list(self.definition.trials)
+        chosen = self.trials() if trials is None else list(trials)
+        chosen.sort(key=lambda t: (not t.config.epochs, order.index(t.key) if t.key in order else len(order)))
+        found = []
+        for trial in chosen:
             history = self.history(trial)
-            for record in final_scores(history.records()):
+            records = history.records()
+            for record in final_scores(records):
                 if record.kind == role:
-                    # The released network is one network, whatever seed its row carries.
-                    seed = trial.config.seed if trial.config.init == SCRATCH or trial.config.epochs else None
-                    scored.setdefault(labels[trial.key], []).append((read_evaluation(history, record), seed))
-        return [
-            Variant(name, tuple(e for e, _ in found), _seeds([seed for _, seed in found]))
-            for name, found in scored.items()
-        ]
+                    evaluation = read_evaluation(history, record)
+                    found.append(self._contender(trial, labels[trial.key], records, role, evaluation))
+        return found
+
+    def _contender(
+        self, trial: Trial, label: str, records: Sequence[Record], role: str, evaluation: Evaluation
+    ) -> Contender:
+        epoch, metrics = latest(records)
+        others = {key: value for key, value in metrics.items() if not key.startswith(f"{role}/")}
+        followed = [*LOSSES, *(f"{role}/mma_{threshold}px" for threshold in (1, 3))]
+        curves = {metric: _curve(records, metric) for metric in followed}
+        trained = trial.config.epochs > 0
+        return Contender(
+            variant=label,
+            evaluation=evaluation,
+            origin=self.folder.name,
+            # The released network is one network, whatever seed its row carries.
+            seed=trial.config.seed if trained or trial.config.init == SCRATCH else None,
+            epoch=epoch,
+            figures={key: others[key] for key in (*COLUMNS, "train/loss_total") if key in others},
+            # A network that was never trained is flat by nature.
+            warnings=tuple(collapse_warnings(metrics)) if epoch else (),
+            curves={metric: points for metric, points in curves.items() if points and trained},
+        )
 
     def table(self, metric: str, mode: str) -> list[Row]:
         """One row per variant, sorted by the metric."""
@@ -108,9 +123,23 @@ class StoredSweep:
         return rows(outcomes, metric, mode)
 
 
-def _seeds(seeds: list[int | None]) -> tuple[int, ...] | None:
-    known = tuple(seed for seed in seeds if seed is not None)
-    return known if len(known) == len(seeds) else None
+def label_trials(trials: Sequence[Trial]) -> dict[str, str]:
+    """The row of every trial, by its key: its variant, and what else varies among them but the seed."""
+    flat = [trial.config.flat() for trial in trials if trial.config.epochs]
+    names = [name for name in TrainConfig().flat() if name not in IN_VARIANT]
+    varied = [name for name in names if len({config[name] for config in flat}) > 1]
+    labels = {}
+    for trial in trials:
+        # A starting network differs by its architecture only.
+        shown = [name for name in varied if trial.config.epochs or name.startswith("network.")]
+        settings = [f"{name.rpartition('.')[2]}={_short(trial.config.flat()[name])}" for name in shown]
+        labels[trial.key] = ", ".join([trial.variant, *settings])
+    return labels
+
+
+def _curve(records: Sequence[Record], metric: str) -> tuple[tuple[int, float], ...]:
+    points = {r.epoch: r.metrics[metric] for r in records if math.isfinite(r.metrics.get(metric, math.nan))}
+    return tuple(sorted(points.items()))
 
 
 def _short(value: object) -> str:

@@ -21,6 +21,7 @@ from evaluation.actor import start_pool
 from r2d2.config import TrainConfig
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
+from runner.comparing import comparison_files, save_pictures
 from runner.plan import SweepPlan
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, Status, SweepIdentity, stopped_early
@@ -47,6 +48,7 @@ class SweepResult:
         interrupted: whether it was stopped before all trials had ended.
         behind: keys of trials that MLflow has not been told of completely.
         summary_run: id of the MLflow run that holds the table.
+        page: file of the comparison, to be opened in a browser; None without scores.
     """
 
     table: list[Row]
@@ -54,6 +56,7 @@ class SweepResult:
     interrupted: bool
     behind: list[str]
     summary_run: str | None
+    page: Path | None = None
 
 
 def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepResult:
@@ -79,10 +82,12 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
             failed, interrupted = callback.reasons, callback.interrupted
         behind = _catch_up(plan, reporter)
         table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
-        summary = None
+        page = summary = None
         if not interrupted:
-            summary = reporter.summarise(table, {t.key: plan.stored.history(t) for t in plan.stored.trials()})
-        return SweepResult(table, failed, interrupted, behind, summary)
+            files = comparison_files(plan.stored, table, plan.question)
+            page = save_pictures(plan.folder, files)
+            summary = reporter.summarise(table, files)
+        return SweepResult(table, failed, interrupted, behind, summary, page)
 
 
 def _has_ended(plan: SweepPlan) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from evaluation.headings import heading as metric_words
+from evaluation.report import MARK
 from runner.history import TRAIN, Record
 
 COLUMNS = (
@@ -95,16 +96,16 @@ def columns(table: Sequence[Row], metric: str) -> list[str]:
 def heading(metric: str, separator: str = " ") -> str:
     """A metric's name as a column heading, e.g. `validation MMA@3`, `loss peakiness`."""
     role, _, name = metric.replace("train/loss_", "loss/").rpartition("/")
-    words = re.sub(r"mma_([0-9]+)px", r"MMA@\1", name).replace("_", " ")
-    return f"{role}{separator}{words}"
+    return f"{role}{separator}{metric_words(name)}"
 
 
 def cell(row: Row, metric: str) -> str:
-    """Mean, and the standard deviation over seeds where there are two or more."""
+    """Mean, the standard deviation over seeds where there are two or more, and a mark if it is spoilt."""
     mean, deviation = row.mean(metric), row.deviation(metric)
     if math.isnan(mean):
         return "-"
-    return f"{mean:.3f}" if math.isnan(deviation) else f"{mean:.3f} ±{deviation:.3f}"
+    spread = "" if math.isnan(deviation) else f" ±{deviation:.3f}"
+    return f"{mean:.3f}{spread}{MARK if row.warnings else ''}"
 
 
 def to_csv(table: Sequence[Row], metric: str) -> str:
@@ -129,5 +130,5 @@ def to_markdown(table: Sequence[Row], metric: str) -> str:
     for row in table:
         cells = " | ".join(cell(row, c) for c in shown)
         lines.append(f"| {row.variant} | {len(row.outcomes)} | {row.epochs} | {cells} |")
-    lines += ["", *(f"- {row.variant}: {w}" for row in table for w in row.warnings)]
+    lines += ["", *(f"- {MARK} {row.variant}: {w}" for row in table for w in row.warnings)]
     return "\n".join(lines).rstrip() + "\n"

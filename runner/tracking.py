@@ -26,7 +26,6 @@ from runner.trial_run import (
     TrackingError,
     TrialRun,
     as_tracking_error,
-    png,
 )
 
 __all__ = ["DatasetUse", "LoggedRun", "Tracker", "TrackingError", "TrialRun"]
@@ -176,23 +175,23 @@ class Tracker:
 
     @as_tracking_error()
     def log_summary(
-        self, experiment_id: str, tags: Mapping[str, str], csv: str, markdown: str, curves: Mapping[str, Any]
+        self,
+        experiment_id: str,
+        tags: Mapping[str, str],
+        files: Mapping[str, str | bytes],
+        table: LoggedTable,
     ) -> str:
         """Logs what a sweep came to, in place of a former summary, and returns the id of its run.
 
         Args:
             experiment_id: of the sweep.
             tags: of the summary's run, e.g. `sweep`.
-            csv: the comparison; logged as an MLflow table too.
-            markdown: the same to be read.
-            curves: variant -> 15 MMA shares, drawn into one figure.
+            files: the comparison in several forms, by file name.
+            table: one line per variant, for MLflow's table view; it is `variants.json`.
         """
-        from evaluation.figures import mma_curves
-
         run = self.open_run(experiment_id, SUMMARY, SUMMARY, {**tags, ROLE: SUMMARY}, {})
-        figure = png(mma_curves(curves))
-        run.log_files({"comparison.csv": csv, "comparison.md": markdown, "mma_curves.png": figure})
-        run.log_tables({"comparison.json": LoggedTable.from_csv(csv)})
+        run.log_files(files)
+        run.log_tables({"variants.json": table})
         run.finish("FINISHED")
         return run.run_id
 

@@ -129,6 +129,7 @@ class TrialRun:
         """
         tags = self._same_tag(dataset_tag(benchmark_role), evaluation.benchmark_digest)
         tags |= self._same_tag(protocol_tag(benchmark_role), evaluation.protocol.name)
+        tags |= self._same_tag(f"{protocol_tag(benchmark_role)}.digest", evaluation.protocol.digest)
         metrics = {f"{benchmark_role}/{key}": value for key, value in evaluation.scalars().items()}
         self.log_epoch(step, metrics, tags)
         name = f"{benchmark_role}_epoch_{step:03d}.json"

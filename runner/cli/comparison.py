@@ -1,34 +1,164 @@
-"""What `sweep`, `demo` and `compare` show of a sweep: its table, and which differences are real."""
+"""The verb compare, and what `sweep` and `demo` show of it: a table, and which differences are real."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
+from rich.markup import escape
 
-from evaluation.comparison import compare
-from runner.display import comparison, differences
-from runner.stored import StoredSweep
-from runner.table import Row
+from runner.console import make_console
+from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from evaluation.report import Report
+    from runner.stored import StoredSweep
+    from runner.table import Row
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("what", nargs=-1, required=True)
+@click.option(
+    "--metric", help="What orders the table, e.g. hpatches/mma_3px [default: what decides the sweep]."
+)
+@click.option("--baseline", help="The variant that the others are compared with [default: the first].")
+@click.option("--role", default="", help="Benchmark of sweeps and runs [default: that of the metric].")
+@click.option("--benchmark", type=click.Path(path_type=Path), help="Folder to judge models and features on.")
+@click.option("--protocol", default="d2net", show_default=True, help="How to judge them.")
+@click.option("--html", type=_FILE, help="Write one page with all figures, which needs no network.")
+@click.option("--markdown", type=_FILE, help="Write it as Markdown.")
+@click.option(
+    "--csv", type=_FILE, help="Write one long table: a line per variant, metric, split or sequence."
+)
+@click.option("--json", type=_FILE, help="Write everything as JSON.")
+def compare(what: tuple[str, ...], **options: Any) -> None:
+    """Show which differences are real: one row per variant, the mean over its seeds, 95 % intervals.
+
+    WHAT is the name of a sweep, finished or not, or any list of sweeps, runs:/ID, files written by
+    `r2d2 evaluate --json`, and, with --benchmark, models (checkpoint folders, .pt files, models:/NAME@ALIAS)
+    and features:TAG. NAME=WHAT names one; equal names are seeds of one variant.
+
+    What was judged by different protocols or on different images is refused. p-values are corrected for the
+    number of variants.
+    """
+    from runner.sources import is_sweep
+
+    settings, console = Settings.from_environment(), make_console()
+    files = {name: options.pop(name) for name in ("html", "markdown", "csv", "json")}
+    if len(what) == 1 and not options["benchmark"] and is_sweep(what[0], settings):
+        report = _show_sweep(console, settings.sweep_folder(what[0]), options)
+    else:
+        report = _show_list(console, what, settings, options)
+    _write(report, {name: path for name, path in files.items() if path is not None})
+
+
+def _show_sweep(console: Console, folder: Path, options: Mapping[str, Any]) -> Report | None:
+    from runner.stored import StoredSweep
+
+    stored = StoredSweep(folder)
+    definition = stored.definition
+    metric = options["metric"] or definition.metric
+    if options["role"] and not options["metric"]:
+        metric = f"{options['role']}/{metric.rpartition('/')[2]}"
+    return show_comparison(
+        console, stored, stored.table(metric, definition.mode), metric, options["baseline"]
+    )
+
+
+def _show_list(
+    console: Console, what: Sequence[str], settings: Settings, options: Mapping[str, Any]
+) -> Report:
+    from runner.comparing import compare_command, compare_contenders
+    from runner.sources import Judging, find_contenders
+
+    metric = options["metric"] or "mma_3px"
+    role = options["role"] or metric.rpartition("/")[0]
+    with judging_progress(console) as (on_source, on_image):
+        judging = Judging(options["benchmark"], options["protocol"], on_source, on_image)
+        contenders = find_contenders(what, settings, judging, role)
+    report = compare_contenders(
+        contenders,
+        metric,
+        title=" · ".join(dict.fromkeys(c.variant for c in contenders))
+        if len(contenders) < 4
+        else "Comparison",
+        baseline=options["baseline"],
+        command=compare_command(
+            what, **{k: v for k, v in options.items() if (k, v) != ("protocol", "d2net")}
+        ),
+    )
+    show_report(console, report)
+    return report
+
+
+def _write(report: Report | None, files: Mapping[str, Path]) -> None:
+    from evaluation.report_page import to_html
+    from evaluation.report_text import to_csv, to_json, to_markdown
+    from runner.comparing import write_file
+
+    if files and report is None:
+        raise ValueError("nothing is scored yet: there is no comparison to write")
+    writers = {"html": to_html, "markdown": to_markdown, "csv": to_csv, "json": to_json}
+    for name, path in files.items():
+        assert report is not None
+        write_file(path, writers[name](report))
+
+
+@contextmanager
+def judging_progress(
+    console: Console,
+) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """A bar per source that is judged: what to call with each source, and with each image."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(
+        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    ) as progress:
+
+        def on_source(text: str) -> None:
+            progress.add_task(escape(text), total=None)
+
+        def on_image(done: int, total: int) -> None:
+            progress.update(progress.task_ids[-1], completed=done, total=total)
+
+        yield on_source, on_image
 
 
 def show_comparison(
     console: Console, stored: StoredSweep, table: Sequence[Row], metric: str, baseline: str | None = None
-) -> None:
-    """Prints a sweep's table, and each variant's difference to the baseline (default: the first variant).
+) -> Report | None:
+    """Prints a sweep's table, and each variant's difference to the baseline; returns the whole report.
+
+    Args:
+        console: the terminal.
+        stored: the sweep.
+        table: its rows.
+        metric: what orders them.
+        baseline: a variant; None: the first one that was trained.
 
     Raises:
         ValueError: for an unknown baseline; names the known ones.
     """
-    role, _, name = metric.partition("/")
-    match = re.match(r"mma_(\d+)px", name)
-    threshold = int(match[1]) if match else 3
-    variants = stored.variants(role)
-    trained = [label for label in stored.trained_labels() if label in {v.name for v in variants}]
-    shown = [comparison(table, metric, f"{stored.folder.name}: {metric}")]
-    if len(variants) > 1 and trained:
-        found = compare(variants, baseline or trained[0], [threshold])
-        shown.append(differences(found, threshold, role))
-    for part in shown:
-        console.print(part)
+    from runner.comparing import sweep_report
+    from runner.display import comparison, differences
+
+    report = sweep_report(stored, metric, baseline)
+    console.print(comparison(table, metric, f"{stored.folder.name}: {metric}"))
+    if report is not None and len(report.entries) > 1:
+        console.print(differences(report))
+    return report
+
+
+def show_report(console: Console, report: Report) -> None:
+    """Prints the means of variants that are no sweep's, and each one's difference to the baseline."""
+    from runner.display import differences, means
+
+    console.print(means(report))
+    if len(report.entries) > 1:
+        console.print(differences(report))

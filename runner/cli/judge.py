@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from evaluation.protocols import PROTOCOLS
 from r2d2.atomic import atomic_file
 from r2d2.keypoints import ExtractionSettings, extract_keypoints, save_keypoints
 from runner.console import make_console
@@ -54,40 +55,54 @@ def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> Extr
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option(
+    "--features", metavar="TAG", help="Judge the files IMAGE.TAG beside the images instead of a network."
+)
 @click.option(
     "--benchmark", required=True, type=click.Path(path_type=Path), help="Folder in HPatches' layout."
 )
-@click.option(
-    "--protocol", default="d2net", show_default=True, help="d2net, or validation: best 1000, no thresholds."
-)
+@click.option("--protocol", default="d2net", show_default=True, help=f"One of {', '.join(PROTOCOLS)}.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything to this file.")
+@click.option("--no-cache", is_flag=True, help="Neither use nor store predictions in R2D2_HOME/cache.")
 @extraction_options
-def evaluate(model: str, benchmark: Path, protocol: str, json_file: Path | None, **flags: Any) -> None:
-    """Score MODEL on a benchmark: MMA at 1 to 15 pixels, keypoints, matches.
+def evaluate(
+    model: str | None,
+    features: str | None,
+    benchmark: Path,
+    protocol: str,
+    json_file: Path | None,
+    no_cache: bool,
+    **flags: Any,
+) -> None:
+    """Score MODEL on a benchmark: MMA, homographies, repeatability, localisation, keypoints, matches.
 
-    MODEL is a checkpoint folder, an upstream .pt file, runs:/RUN_ID or models:/NAME@ALIAS.
+    MODEL is a checkpoint folder, an upstream .pt file, runs:/RUN_ID or models:/NAME@ALIAS. Or name
+    --features TAG: numpy archives in D2-Net's format, with keypoints, descriptors and scores.
     """
     from runner.display import evaluation_tables
-    from runner.judging import find_protocol, judge
+    from runner.judging import FEATURES, find_protocol, judge
 
+    if (model is None) == (features is None):
+        raise ValueError("name either a MODEL or --features TAG")
     chosen = find_protocol(protocol)
     chosen = chosen.with_extraction(extraction_settings(flags, chosen.extraction))
     console = make_console()
     with _progress() as progress:
         task = progress.add_task("images")
         scored = judge(
-            model,
+            f"{FEATURES}{features}" if model is None else model,
             benchmark,
             chosen,
             Settings.from_environment(),
             on_image=lambda done, total: progress.update(task, completed=done, total=total),
+            cache=not no_cache,
         )
     for table in evaluation_tables(scored):
         console.print(table)
     if json_file is not None:
         with atomic_file(json_file) as file:
-            file.write(json.dumps(scored.to_json(), indent=1).encode())
+            file.write(json.dumps(scored.to_json(), indent=1, allow_nan=False).encode())
 
 
 @click.command()

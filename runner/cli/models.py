@@ -1,8 +1,7 @@
-"""Verbs about finished work: compare, promote."""
+"""Verbs about finished work: promote."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,36 +12,6 @@ from runner.settings import Settings
 
 if TYPE_CHECKING:
     from runner.registry import Promotion
-
-
-@click.command()
-@click.argument("sweep")
-@click.option("--metric", help="Sort by this metric instead of the sweep's own, e.g. hpatches/mma_3px.")
-@click.option("--baseline", help="The variant that the others are compared with [default: the first].")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write the table to this file.")
-@click.option("--markdown", "markdown_file", type=click.Path(path_type=Path), help="Write it as Markdown.")
-def compare(
-    sweep: str, metric: str | None, baseline: str | None, csv_file: Path | None, markdown_file: Path | None
-) -> None:
-    """Show the table of SWEEP, finished or not: one row per loss variant, the mean over its seeds.
-
-    A second table says which differences to the baseline are real: 95 % intervals over sequences and seeds,
-    p-values corrected for the number of variants.
-    """
-    from r2d2.atomic import atomic_file
-    from runner.cli.comparison import show_comparison
-    from runner.stored import StoredSweep
-    from runner.table import to_csv, to_markdown
-
-    settings = Settings.from_environment()
-    stored = StoredSweep(settings.sweep_folder(sweep))
-    shown = metric or stored.definition.metric
-    table = stored.table(shown, stored.definition.mode)
-    show_comparison(make_console(), stored, table, shown, baseline)
-    for path, text in ((csv_file, to_csv(table, shown)), (markdown_file, to_markdown(table, shown))):
-        if path is not None:
-            with atomic_file(path) as file:
-                file.write(text.encode())
 
 
 @click.command()

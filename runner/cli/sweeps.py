@@ -104,7 +104,6 @@ def sweep(
 def demo(photos: str | None, hpatches: Path | None) -> None:
     """Train six loss variants on sample photographs in five minutes, compare them, promote the best."""
     from runner.cli.models import announcement
-    from runner.figures import save_curves
     from runner.plan import SweepOptions, plan_sweep
     from runner.registry import best_run, promote
     from runner.tracking import Tracker
@@ -117,9 +116,6 @@ def demo(photos: str | None, hpatches: Path | None) -> None:
     result = _run(plan, settings, console)
     if result.failed or result.interrupted:
         raise click.exceptions.Exit(1)
-    role = plan.sweep.metric.partition("/")[0]
-    picture = save_curves(plan.stored, result.table, role, plan.folder / "mma_curves.png")
-    console.print(f"MMA curves: {picture}", soft_wrap=True)
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     best = best_run(tracker, name, plan.sweep.metric, plan.sweep.mode)
     promotion = promote(tracker, best, plan.sweep.metric, mode=plan.sweep.mode)
@@ -160,6 +156,8 @@ def _run(plan: Any, settings: Settings, console: Console) -> Any:
             f"MLflow has not been told everything of {len(result.behind)} trials; "
             "the same command tells it again."
         )
+    if result.page is not None:
+        console.print(f"The comparison as a page: {result.page}", soft_wrap=True, highlight=False)
     console.print(
         f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
     )

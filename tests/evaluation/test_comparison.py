@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evaluation.collapse import CollapseSigns
-from evaluation.comparison import compare
+from evaluation.comparison import compare, mean_curves
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.hpatches import split_of
 from evaluation.mma import THRESHOLDS
@@ -62,6 +62,17 @@ def test_means_are_those_of_the_evaluations():
             assert row.mean == pytest.approx(expected)
             assert row.low < row.mean < row.high
     assert (row.seeds, row.sequences, row.covers_seeds) == (3, 14, True)
+
+
+def test_curves_are_the_means_at_every_threshold():
+    variants = [variant("cosine"), variant("dice", 0.05)]
+    curves = mean_curves(variants, replicates=199)
+    table = compare(variants, "cosine", thresholds=(3,), replicates=199)
+    assert [row.threshold for row in curves[:15]] == list(range(1, 16))
+    at_3 = [row for row in curves if row.threshold == 3]
+    assert [(row.variant, row.split) for row in at_3] == [(row.variant, row.split) for row in table.means]
+    ends = [end for row in at_3 for end in (row.low, row.mean, row.high)]
+    assert ends == pytest.approx([end for row in table.means for end in (row.low, row.mean, row.high)])
 
 
 def test_a_gain_on_one_split_is_found_there():

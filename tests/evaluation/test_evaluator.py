@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evaluation.evaluator import PROTOCOLS, Protocol, evaluate
+from evaluation.homography import DLT, POSELIB
 from evaluation.hpatches import open_benchmark
 from evaluation.images import ImageStore
 from r2d2.checkpoint import load_model
@@ -15,7 +17,11 @@ from r2d2.keypoints import ExtractionSettings
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 # One level, so that the positions of the hand-made features are exact.
-ONE_SCALE = Protocol("one scale", ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1))
+ONE_SCALE = Protocol(
+    "one scale",
+    ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1),
+    estimators=(DLT,),
+)
 
 
 @pytest.fixture
@@ -35,6 +41,54 @@ def test_images_shifted_by_two_pixels(patch_model, write_sequence, texture, benc
 def test_a_shift_that_the_homography_knows(patch_model, write_sequence, texture, bench):
     write_sequence("v_shifted", texture(), texture(dx=7, dy=-3), homography=translation(7, -3))
     assert evaluate(patch_model, open_benchmark(bench), ONE_SCALE).mma()[0] == 1
+
+
+def test_every_metric_of_a_known_shift(patch_model, write_sequence, texture, bench):
+    """All keypoints are found again 2 px beside the truth, so are the corners."""
+    write_sequence("v_shifted", texture(), texture(dx=2))
+    protocol = replace(ONE_SCALE, estimators=(DLT, POSELIB))
+    scores = evaluate(patch_model, open_benchmark(bench), protocol)
+    scalars = scores.scalars()
+    for estimator in ("dlt", "poselib"):
+        assert [scalars[f"mha_{t}px_{estimator}"] for t in (1, 3, 5)] == [0, 1, 1]
+        # All five corner errors are 2: from (0, 0) to (2, 1/5), up to (2, 1), and flat from there.
+        assert scalars[f"auc_3px_{estimator}"] == pytest.approx((0.2 + 1) / 3, abs=1e-3)
+    assert all(pair.corner_error_dlt == pytest.approx(2, abs=1e-3) for pair in scores.pairs)
+    assert scalars["repeatability_3px"] == 1
+    assert 0.5 < scalars["localisation_error_px"] <= 2
+    assert scalars["matching_score"] == pytest.approx(scalars["matches"] / scalars["keypoints"], abs=0.01)
+    # The noise covers 60 x 50 of 140 x 100 pixels.
+    assert 0.15 < scalars["coverage"] < 60 * 50 / (140 * 100) + 0.05
+
+
+def test_a_resized_protocol_scales_the_homography(patch_model, write_sequence, texture, bench):
+    """At half the size a shift of 8 px is one of 4; the errors are those of the resized images."""
+    large = [np.kron(texture(dx=dx), np.ones((2, 2, 1), np.uint8)) for dx in (0, 4, 6)]
+    write_sequence("v_known", large[0], large[1], homography=translation(8, 0))
+    write_sequence("v_wrong", large[0], large[2], homography=translation(8, 0))
+    half = replace(ONE_SCALE, shorter_side=100)
+    scores = evaluate(patch_model, open_benchmark(bench), half, examples=1)
+    known, wrong = scores.pairs[0], scores.pairs[5]
+    assert (known.mma[0], known.corner_error_dlt) == (1, pytest.approx(0, abs=1e-3))
+    assert wrong.corner_error_dlt == pytest.approx(2, abs=1e-3)
+    assert (wrong.mma[0], wrong.mma[1]) == (0, 1)
+    assert scores.examples[0].image1.shape == (100, 140, 3)
+
+
+def test_a_protocol_says_which_homographies_are_estimated(patch_model, write_sequence, texture, bench):
+    write_sequence("v_shifted", texture(), texture(dx=2))
+    scores = evaluate(patch_model, open_benchmark(bench), replace(ONE_SCALE, estimators=()))
+    assert not [name for name in scores.scalars() if name.startswith(("mha", "auc"))]
+
+
+def test_an_image_larger_than_the_memory_is_named(patch_model, three_splits, monkeypatch):
+    class Huge(type(patch_model.network)):
+        def forward(self, image):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 TB")
+
+    patch_model.network.__class__ = Huge
+    with pytest.raises(ImageRefused, match=r"i_same/1\.png: 140 x 100 pixels are too many for the memory"):
+        evaluate(patch_model, three_splits, ONE_SCALE)
 
 
 @pytest.fixture
@@ -107,16 +161,18 @@ def test_a_black_image_scores_nothing(patch_model, write_sequence, texture, benc
     write_sequence("v_dark", texture(), np.full_like(texture(), 0))
     scores = evaluate(patch_model, open_benchmark(bench), ONE_SCALE)
     assert [(p.keypoints2, p.matches, sum(p.mma)) for p in scores.pairs] == [(0, 0, 0)] * 5
-    assert scores.scalars()["mma_10px"] == 0
+    scalars = scores.scalars()
+    assert (scalars["mma_10px"], scalars["mha_5px_dlt"], scalars["repeatability_3px"]) == (0, 0, 0)
+    assert "localisation_error_px" not in scalars
 
 
 def test_signs_of_collapse(patch_model, three_splits):
-    capped = Protocol("capped", ExtractionSettings(top_k=20, min_size=0, min_repeatability=0.1))
+    capped = replace(ONE_SCALE, extraction=ExtractionSettings(top_k=20, min_size=0, min_repeatability=0.1))
     scalars = evaluate(patch_model, three_splits, capped).scalars()
     assert (scalars["keypoints"], scalars["keypoints_at_cap"]) == (20, 1)
     assert scalars["mean_reliability"] == pytest.approx(0.9)
     assert 0.2 < scalars["repeatability_std"] < 0.4
-    unlimited = Protocol("all", ExtractionSettings(top_k=None, min_size=0))
+    unlimited = replace(ONE_SCALE, extraction=ExtractionSettings(top_k=None, min_size=0))
     assert "keypoints_at_cap" not in evaluate(patch_model, three_splits, unlimited).scalars()
 
 

@@ -7,7 +7,15 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from evaluation.examples import MatchExample
-from evaluation.figures import CORRECT, MAX_LINES, WRONG, match_pictures, mma_curves
+from evaluation.figures import (
+    CORRECT,
+    MAX_LINES,
+    WRONG,
+    match_caption,
+    match_pictures,
+    match_thumbnail,
+    mma_curves,
+)
 
 
 def drawn(figure) -> np.ndarray:
@@ -81,3 +89,21 @@ def test_a_pair_without_matches(example):
     figure = match_pictures(example([]))
     assert "0 of 0 matches" in figure.axes[0].get_title()
     assert drawn(figure).std() > 5
+
+
+def test_intervals_are_bands_behind_the_curves():
+    band = np.stack([curve(0.4), curve(0.6)])
+    figure = mma_curves({"dice": curve(0.5), "cosine": curve(0.7)}, {"dice": band})
+    (drawn_band,) = figure.axes[0].collections
+    ys = drawn_band.get_paths()[0].vertices[:, 1]
+    assert (ys.min(), ys.max()) == pytest.approx((band.min(), band.max()))
+
+
+def test_a_thumbnail_has_the_width_asked_for_and_the_colours_of_its_matches(example):
+    pair = example([0.5] * 30 + [9.0] * 30)
+    picture = match_thumbnail(pair, width=320)
+    assert picture.size == (320, 180)
+    red, green, blue = np.asarray(picture, dtype=np.int64).transpose(2, 0, 1)
+    assert (green - red > 60).any()
+    assert (red - blue > 60).any()
+    assert "30 of 60 matches within 3 px" in match_caption(pair)

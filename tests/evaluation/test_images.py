@@ -62,6 +62,32 @@ def test_nobody_can_spoil_a_kept_image(paths):
         ImageStore().read(paths[0])[0, 0] = 255
 
 
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        ((960, 720), (640, 480)),
+        ((768, 1024), (480, 640)),
+        ((300, 200), (720, 480)),
+        ((1000, 700), (685, 480)),
+    ],
+)
+def test_the_shorter_side_is_as_wanted(size, wanted):
+    assert images.size_at(size, 480) == wanted
+    assert images.size_at(size, None) == size
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    assert images.resized(pixels, 480).shape == (wanted[1], wanted[0], 3)
+    assert images.resized(pixels, None) is pixels
+
+
+def test_resizing_keeps_the_frame():
+    """The left half stays the left half: a position follows `resize_homography`."""
+    pixels = np.zeros((64, 128, 3), np.uint8)
+    pixels[:, 64:] = 255
+    half = images.resized(pixels, 32)
+    assert half[16, [0, 30, 33, 63], 0].tolist() == [0, 0, 255, 255]
+    assert half[16, 31, 0] + half[16, 32, 0] == 255
+
+
 def test_refusals_name_the_file(tmp_path):
     with pytest.raises(ImageRefused, match=r"missing\.png"):
         ImageStore().read(tmp_path / "missing.png")

@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from evaluation.evaluator import PROTOCOLS
+from evaluation.evaluator import PROTOCOLS, Protocol
+from evaluation.homography import DLT, POSELIB, Estimator
 from r2d2.keypoints import ExtractionSettings
 
 
@@ -20,6 +21,51 @@ def test_validation_takes_the_best_keypoints_without_thresholds():
     assert (settings.top_k, settings.min_reliability, settings.min_repeatability) == (1000, 0, 0)
     # An image of 384 x 256 has all levels down to 0.3.
     assert (settings.min_size, settings.min_scale) == (0, 0.3)
+
+
+def test_full_resolution_has_no_bounds_on_the_size():
+    assert PROTOCOLS["d2net-full"].extraction == ExtractionSettings().full_resolution()
+
+
+def test_glue_factory_takes_the_best_1024_at_480_pixels():
+    protocol = PROTOCOLS["glue-factory-480"]
+    settings = protocol.extraction
+    assert protocol.shorter_side == 480
+    assert (settings.top_k, settings.min_reliability, settings.min_repeatability) == (1024, 0, 0)
+    assert protocol.estimators == (DLT, POSELIB)
+
+
+def test_digests_tell_protocols_apart_by_what_they_measure():
+    digests = {protocol.digest for protocol in PROTOCOLS.values()}
+    assert len(digests) == len(PROTOCOLS)
+    usual = PROTOCOLS["d2net"]
+    assert dataclasses.replace(usual, name="mine").digest == usual.digest
+    for change in (
+        {"shorter_side": 480},
+        {"estimators": (DLT,)},
+        {"estimators": (DLT, Estimator("poselib", 2.0, seed=0))},
+        {"extraction": ExtractionSettings(top_k=4999)},
+    ):
+        assert dataclasses.replace(usual, **change).digest != usual.digest
+    assert usual.title == f"d2net ({usual.digest[:8]})"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"shorter_side": 20}, "shorter_side is 20 pixels; it must be at least 32"),
+        ({"matcher": "ratio"}, "unknown matcher 'ratio'"),
+    ],
+)
+def test_protocols_that_mean_nothing_are_refused(settings, reason):
+    with pytest.raises(ValueError, match=reason):
+        Protocol("odd", ExtractionSettings(), **settings)
+
+
+@pytest.mark.parametrize("values", [("magic",), ("poselib",), ("dlt", 1.0), ("poselib", 1.0)])
+def test_estimators_that_mean_nothing_are_refused(values):
+    with pytest.raises(ValueError, match="estimator"):
+        Estimator(*values)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

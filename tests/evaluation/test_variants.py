@@ -93,11 +93,16 @@ def test_what_was_not_judged_alike_is_refused_with_the_difference():
     shares = {"v_a": [0.5, 0.5]}
     usual = evaluation(shares, "1")
     top_1000 = PROTOCOLS["d2net"].with_extraction(replace(usual.protocol.extraction, top_k=1000))
+    resized = replace(usual.protocol, name="small", shorter_side=480)
     repeated = usual.pairs[:1] * 2 + usual.pairs[1:]
     for other, reason in (
         (
             replace(usual, protocol=top_1000),
             r"different protocols \(name d2net\[top_k=1000\] and d2net; extraction.top_k 1000 and 5000\)",
+        ),
+        (
+            replace(usual, protocol=resized),
+            r"different protocols \(name small and d2net; images.shorter_side 480 and None\)",
         ),
         (
             evaluation(shares, benchmark_digest="c" * 64),
@@ -108,6 +113,12 @@ def test_what_was_not_judged_alike_is_refused_with_the_difference():
     ):
         with pytest.raises(ValueError, match=f"cannot compare 'dice' with 'dice': .*{reason}"):
             Variant("dice", (usual, replace(other, model_digest="2" * 64)))
+
+
+def test_protocols_that_differ_in_name_alone_are_compared():
+    usual = evaluation({"v_a": [0.5]}, "1")
+    renamed = replace(usual, protocol=replace(usual.protocol, name="mine"), model_digest="2" * 64)
+    assert len(Variant("dice", (usual, renamed)).evaluations) == 2
 
 
 def test_sequences_of_unequal_size_are_refused():

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
 @pytest.fixture
 def r2d2(tmp_path, monkeypatch):
     """Runs a command in an empty home; returns click's result."""
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "R2D2_HPATCHES", "R2D2_RELEASED"):
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "R2D2_HPATCHES", "R2D2_RELEASED", "R2D2_CACHE_GIB"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("R2D2_HOME", str(tmp_path / "home"))
     return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
@@ -105,6 +106,8 @@ def refused(result) -> str:
         (["evaluate", "/nowhere", "--benchmark", "/nowhere"], "/nowhere"),
         (["extract", "/nowhere", "x.png"], "'x.png' is no image, folder, .txt list or pattern"),
         (["compare", "nothing"], "there is no sweep 'nothing'"),
+        (["evaluate", "x", "--benchmark", "y", "--protocol", "d3net"], "known: d2net, d2net-full, glue"),
+        (["extract", "features:mine", __file__], "names files of features; a network is needed here"),
         (["promote"], "name a sweep or a run"),
         (["promote", "nothing"], "nothing"),
     ],
@@ -169,11 +172,61 @@ def test_evaluate_prints_a_table_and_writes_json(r2d2, checkpoint, benchmark_fol
     values = json.loads(file.read_text())
     assert values["settings"]["top_k"] == 50
     assert "top_k=50" in values["protocol"]
-    assert {"benchmark_digest", "timings"} <= values.keys()
+    assert values["protocol_digest"][:8] in result.output
+    assert {"benchmark_digest", "timings", "arithmetic"} <= values.keys()
     # Six times the same image: every match is right.
     assert [pair["mma"][0] for pair in values["pairs"]] == [1.0] * 5
-    assert set(values["pairs"][0]) == {"sequence", "image", "keypoints1", "keypoints2", "matches", "mma"}
-    assert "i_one" in result.output
+    assert {"sequence", "image", "keypoints1", "keypoints2", "matches", "mma"} <= values["pairs"][0].keys()
+    assert values["summary"]["mha_1px_dlt"] == values["summary"]["repeatability_1px"] == 1
+    for text in ("i_one", "MHA@1/3/5, DLT", "AUC@1/3/5, PoseLib", "repeatability@1/3", "s per image"):
+        assert text in result.output
+
+
+LOOSE = ("--min-reliability", "0", "--min-repeatability", "0", "--min-size", "0", "--min-scale", "0.5")
+
+
+def test_evaluate_stores_predictions_unless_told_not_to(r2d2, checkpoint, benchmark_folder, tmp_path):
+    command = ("evaluate", checkpoint, "--benchmark", benchmark_folder, *LOOSE)
+    folder = tmp_path / "home" / "cache" / "predictions"
+    assert "found in the store" not in r2d2(*command, "--no-cache").output
+    assert not folder.exists()
+    r2d2(*command)
+    assert list(folder.glob("??/*.r2d2p"))
+    assert "6 of 6 found in the store" in r2d2(*command).output
+    assert "found in the store" not in r2d2(*command, "--no-cache").output
+
+
+def test_evaluate_judges_features_of_others(r2d2, checkpoint, benchmark_folder, tmp_path):
+    images = sorted((benchmark_folder / "i_one").glob("?.png"))
+    r2d2("extract", checkpoint, *images, *LOOSE)
+    for image in images[1:]:
+        path = image.with_name(image.name + ".r2d2")
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        with path.open("wb") as file:
+            np.savez(file, **arrays | {"descriptors": arrays["descriptors"] * 3})
+    file = tmp_path / "out.json"
+    command = ("evaluate", "--features", "r2d2", "--benchmark", benchmark_folder, "--json", file)
+    result = r2d2(*command, "--protocol", "glue-factory-480")
+    assert result.exit_code == 0, result.output
+    # One sentence for five files.
+    assert " ".join(result.output.split()).count("normalised (5 files, first ") == 1
+    values = json.loads(file.read_text())
+    assert (values["model"], values["protocol"], values["collapse"]) == ("r2d2", "glue-factory-480", None)
+    assert values["summary"]["mma_1px"] == 1
+
+
+def test_features_are_refused_with_the_file(r2d2, benchmark_folder, checkpoint):
+    command = ("evaluate", "--benchmark", benchmark_folder)
+    assert "i_one/1.png.mine" in refused(r2d2(*command, "--features", "mine"))
+    (benchmark_folder / "i_one" / "1.png.mine").write_bytes(b"half a file")
+    for number in range(2, 7):
+        (benchmark_folder / "i_one" / f"{number}.png.mine").write_bytes(b"")
+    assert "1.png.mine is no file of features" in refused(r2d2(*command, "--features", "mine"))
+    assert "name either a MODEL or --features TAG" in refused(r2d2(*command))
+    assert "name either a MODEL or --features TAG" in refused(
+        r2d2(*command, checkpoint, "--features", "mine")
+    )
 
 
 @pytest.mark.parametrize("base", [ExtractionSettings(), ExtractionSettings(exact=True)])
@@ -201,6 +254,21 @@ def test_extract_names_refused_images_and_does_the_others(r2d2, checkpoint, phot
     (photos / "a.png").write_bytes(b"no image")
     assert "a.png" in refused(r2d2("extract", checkpoint, photos))
     assert (photos / "b.png.r2d2").is_file()
+
+
+def test_compare_writes_every_form_and_refuses_what_was_judged_otherwise(r2d2, make_evaluation, tmp_path):
+    for name, bonus, digest in (("a", 0.0, "d"), ("b", 0.1, "d"), ("c", 0.1, "e")):
+        scored = replace(make_evaluation(bonus, digest * 64), model=name, model_digest=name * 64)
+        (tmp_path / f"{name}.json").write_text(json.dumps(scored.to_json()))
+    a, b, c = (tmp_path / f"{name}.json" for name in "abc")
+    forms = {"--html": "<!DOCTYPE html>", "--markdown": "# ", "--csv": "variant,", "--json": "{"}
+    flags = [part for flag in forms for part in (flag, tmp_path / f"out{flag}")]
+    result = r2d2("compare", f"mine={a}", b, *flags)
+    assert result.exit_code == 0, result.output
+    assert "difference to mine" in result.output
+    assert all((tmp_path / f"out{flag}").read_text().startswith(start) for flag, start in forms.items())
+    assert "different images or homographies" in refused(r2d2("compare", a, c))
+    assert "unknown baseline 'd'; known: a, b" in refused(r2d2("compare", a, b, "--baseline", "d"))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from r2d2.config import TrainConfig
 from runner.definition import SweepDefinition
-from runner.history import TRAIN, Record
+from runner.history import TRAIN, Record, write_json
 from runner.stored import StoredSweep
 from search_spaces.sweep import Trial
 
@@ -59,9 +59,19 @@ def test_starting_networks_of_two_architectures_are_two_rows(stored):
     assert labels(stored(*configs))[2:] == ["untrained network, dim=32", "untrained network, dim=64"]
 
 
-def test_the_first_trained_row_of_the_definition_comes_first(stored):
+def test_the_first_trained_row_of_the_definition_comes_first(stored, make_evaluation):
     sweep = stored({"epochs": 0}, {"loss": {"similarity": "dice"}}, {"loss": {"similarity": "cosine"}})
-    assert sweep.trained_labels() == ["ap+dice (scratch)", "ap+cosine (scratch)"]
+    for trial in sweep.trials():
+        write_score(sweep.history(trial), make_evaluation())
+    names = ["ap+dice (scratch)", "ap+cosine (scratch)", "untrained network"]
+    assert [c.variant for c in sweep.contenders("validation")] == names
+    assert sweep.contenders("hpatches") == []
+
+
+def write_score(history, evaluation):
+    write_json(history.folder / "table_001.validation.json", evaluation.to_json())
+    evaluation.save_examples(history.folder / "examples_001.validation.npz")
+    history.write(Record(1, "validation", {}, "uri", evaluation="table_001.validation.json"))
 
 
 def test_a_sweep_that_is_not_there_is_refused_with_the_known_ones(stored, tmp_path):

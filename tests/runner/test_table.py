@@ -58,5 +58,5 @@ def test_csv_and_markdown_carry_figures_and_warnings():
     assert float(line[f"{METRIC} mean"]) == pytest.approx(0.5)
     assert (line["seeds"], line["warnings"]) == ("2", "the map is flat")
     markdown = to_markdown(table, METRIC)
-    assert "| dice | 2 | 2 | 0.500 ±0.141 |" in markdown
-    assert "- dice: the map is flat" in markdown
+    assert "| dice | 2 | 2 | 0.500 ±0.141† |" in markdown
+    assert "- † dice: the map is flat" in markdown

@@ -153,6 +153,7 @@ def test_a_score_is_metrics_and_two_tables(tracker, open_run, make_evaluation):
     assert logged.metrics["validation/mma_3px_viewpoint"] == pytest.approx(0.15)
     assert logged.tags["r2d2.dataset.validation"] == "d" * 64
     assert logged.tags["r2d2.protocol.validation"] == "validation"
+    assert logged.tags["r2d2.protocol.validation.digest"] == make_evaluation().protocol.digest
     table = json.loads(read(tracker, run, "mma/validation_epoch_003.json"))
     assert table["columns"] == ["threshold", "overall", "illumination", "viewpoint"]
     assert [row[0] for row in table["data"]] == list(range(1, 16))
@@ -250,27 +251,22 @@ def test_many_runs_are_listed_page_by_page(tracker, experiment, open_run, reques
     assert [run.key for run in tracker.list_runs(request.node.name)] == keys
 
 
-def test_a_summary_replaces_the_former_one(tracker, experiment, request, make_evaluation):
+def test_a_summary_replaces_the_former_one(tracker, experiment, request):
     for score in (0.5, 0.75):
-        run_id = tracker.log_summary(
-            experiment,
-            {"sweep": "smoke"},
-            csv=f"variant,mma\nap+dice,{score}\nuntrained,nan\n",
-            markdown=f"| ap+dice | {score} |",
-            curves={"ap+dice": make_evaluation().mma()},
-        )
+        table = LoggedTable.from_csv(f"variant,mma\nap+dice,{score}\nuntrained,nan\n")
+        files = {"comparison.md": f"| ap+dice | {score} |", "mma_curves.png": b"picture"}
+        run_id = tracker.log_summary(experiment, {"sweep": "smoke"}, files, table)
     (summary,) = tracker.list_runs(request.node.name)
     assert (summary.run_id, summary.role, summary.status) == (run_id, "summary", "FINISHED")
     run = tracker.open_run(experiment, "summary", "summary", {}, {})
-    assert json.loads(read(tracker, run, "comparison.json")) == {
+    assert json.loads(read(tracker, run, "variants.json")) == {
         "columns": ["variant", "mma"],
         "data": [["ap+dice", 0.75], ["untrained", None]],
     }
     assert read(tracker, run, "comparison.md") == "| ap+dice | 0.75 |"
     assert {f.path for f in tracker.client.list_artifacts(run_id)} == {
-        "comparison.csv",
         "comparison.md",
-        "comparison.json",
+        "variants.json",
         "mma_curves.png",
     }
 

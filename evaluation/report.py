@@ -1,0 +1,278 @@
+"""Report: a comparison with all that a reader needs to judge it, ready to be written down."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from evaluation.bootstrap import REPLICATES
+from evaluation.comparison import Comparison, Difference, Mean, SequenceDifference, compare, mean_curves
+from evaluation.evaluation import OVERALL, SCALAR_THRESHOLDS
+from evaluation.examples import MatchExample
+from evaluation.hpatches import SPLITS
+from evaluation.variants import Variant
+
+CAUTION = "Choosing on HPatches is tuning on the test set: choose by a validation score."
+ONE_SEED = (
+    "Where a variant has one seed, its interval says what other images would do to these networks, not what "
+    "another seed would do."
+)
+
+# Set beside every figure of a variant that has collapsed.
+MARK = "†"
+
+EXAMPLE_VARIANTS = 3
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What is known of a variant beside its evaluations.
+
+    Attributes:
+        epochs: how long it was trained, e.g. `5` or `3-5`; empty if that is unknown.
+        figures: further figures of each of its networks, e.g. `train/loss_peakiness`.
+        warnings: what spoils its figures, in sentences.
+    """
+
+    epochs: str = ""
+    figures: Sequence[Mapping[str, float]] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """One figure of one training, by epoch.
+
+    Attributes:
+        variant: its name.
+        seed: of the training.
+        metric: e.g. `train/loss_peakiness` or `validation/mma_3px`.
+        points: epoch and value, by epoch.
+    """
+
+    variant: str
+    seed: int | None
+    metric: str
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report is about, and how it came to be.
+
+    Attributes:
+        title: of the page.
+        question: what was asked; may be empty.
+        role: of the benchmark in a sweep, e.g. `validation`; empty outside of one.
+        threshold: pixels, of the figure that orders the table.
+        split: "overall", "illumination" or "viewpoint", of the same figure.
+        sort_by: another figure that orders the table, a key of `Entry.figures`; empty: none.
+        ascending: whether the smallest of it is the best.
+        command: makes the report again.
+        code_version: of the code that made it.
+        training: the training curves, if they are known.
+    """
+
+    title: str
+    question: str = ""
+    role: str = ""
+    threshold: int = 3
+    split: str = OVERALL
+    sort_by: str = ""
+    ascending: bool = False
+    command: str = ""
+    code_version: str = ""
+    training: tuple[TrainingCurve, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variant of a report.
+
+    Attributes:
+        name: as in the comparison.
+        epochs: how long it was trained; empty if that is unknown.
+        networks: name and digest of each of its networks.
+        seeds: of the networks; None if they are unknown.
+        figures: everything but MMA, the mean over its networks.
+        deviations: the standard deviations over networks, where there are two or more.
+        warnings: what spoils its figures, in sentences.
+        remarks: what the judge noted of its input, in sentences.
+    """
+
+    name: str
+    epochs: str
+    networks: tuple[tuple[str, str], ...]
+    seeds: tuple[int, ...] | None
+    figures: Mapping[str, float]
+    deviations: Mapping[str, float]
+    warnings: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def mark(self) -> str:
+        """What stands beside its figures: a sign if they are spoilt."""
+        return MARK if self.warnings else ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison and what belongs to it.
+
+    Attributes:
+        curves: means at 1 to 15 pixels.
+        entries: all variants, the best first.
+        examples: name of a variant and a pair matched by its first network.
+    """
+
+    about: About
+    comparison: Comparison
+    curves: tuple[Mean, ...]
+    entries: tuple[Entry, ...]
+    examples: tuple[tuple[str, MatchExample], ...] = field(default=(), repr=False)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that the benchmark has, `overall` first."""
+        return list(dict.fromkeys(row.split for row in self.comparison.means))
+
+    @property
+    def thresholds(self) -> list[int]:
+        """The thresholds of the tables, pixels."""
+        return sorted({row.threshold for row in self.comparison.means})
+
+    @property
+    def metrics(self) -> list[str]:
+        """The further figures that any variant has, in their order."""
+        return list(dict.fromkeys(key for entry in self.entries for key in entry.figures))
+
+    def mean(self, variant: str, split: str | None = None, threshold: int | None = None) -> Mean:
+        """The mean of a variant; by default the figure that the table shows first."""
+        return self.comparison.mean(variant, threshold or self.about.threshold, split or self.about.split)
+
+    def difference(
+        self, variant: str, split: str | None = None, threshold: int | None = None
+    ) -> Difference | None:
+        """The difference of a variant to the baseline; None for the baseline itself."""
+        if variant == self.comparison.baseline:
+            return None
+        return self.comparison.difference(
+            variant, threshold or self.about.threshold, split or self.about.split
+        )
+
+    def by_sequence(self, variant: str) -> list[SequenceDifference]:
+        """Where a variant wins: its differences at the first threshold in the first split, the best first."""
+        wanted = [
+            row
+            for row in self.comparison.by_sequence
+            if (row.variant, row.threshold) == (variant, self.about.threshold)
+            and self.about.split in (OVERALL, row.split)
+        ]
+        return sorted(wanted, key=lambda row: -row.estimate)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What every reader must be told."""
+        one_seed = any(not row.covers_seeds for row in self.comparison.means)
+        return [CAUTION, *([ONE_SEED] if one_seed else [])]
+
+    @property
+    def finding(self) -> str:
+        """What the comparison shows, in one sentence."""
+        verdicts = [d.verdict for e in self.entries if (d := self.difference(e.name)) is not None]
+        if not verdicts:
+            return "There is nothing to compare it with."
+        counts = {verdict: verdicts.count(verdict) for verdict in ("better", "worse", "no difference shown")}
+        words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+        return f"Of {len(verdicts)} compared with {self.comparison.baseline}: {words}."
+
+
+def make_report(
+    variants: Sequence[Variant],
+    baseline: str,
+    about: About,
+    notes: Mapping[str, Notes] | None = None,
+    replicates: int = REPLICATES,
+) -> Report:
+    """Compares variants and gathers what belongs to the comparison.
+
+    Args:
+        variants: the baseline among them, at least one.
+        baseline: the name of one of them.
+        about: what the report is about.
+        notes: by variant; what is not there is not known.
+        replicates: how many draws of the bootstrap.
+
+    Raises:
+        ValueError: as `evaluation.comparison.compare`, and if the benchmark has no sequence of the split, or
+            no variant the figure that the table is to be ordered by.
+    """
+    thresholds = sorted({*SCALAR_THRESHOLDS, about.threshold})
+    compared = compare(variants, baseline, thresholds, replicates)
+    known = {row.split for row in compared.means}
+    if about.split not in known:
+        raise ValueError(f"benchmark {compared.benchmark} has no {about.split} sequences")
+    entries = [_entry(variant, (notes or {}).get(variant.name, Notes())) for variant in variants]
+    report = Report(about, compared, mean_curves(variants, replicates), _ordered(entries, about, compared))
+    return replace(report, examples=_examples(report, variants))
+
+
+def _entry(variant: Variant, notes: Notes) -> Entry:
+    further = notes.figures or [{}] * len(variant.evaluations)
+    own = [
+        {key: value for key, value in scored.scalars().items() if not _is_shown_elsewhere(key)}
+        for scored in variant.evaluations
+    ]
+    values: dict[str, list[float]] = {}
+    for figures in (dict(mine) | dict(others) for mine, others in zip(own, further, strict=True)):
+        for key, value in figures.items():
+            if math.isfinite(value):
+                values.setdefault(key, []).append(value)
+    return Entry(
+        name=variant.name,
+        epochs=notes.epochs,
+        networks=tuple((scored.model, scored.model_digest) for scored in variant.evaluations),
+        seeds=variant.seeds,
+        figures={key: statistics.fmean(found) for key, found in values.items()},
+        deviations={key: statistics.stdev(found) for key, found in values.items() if len(found) > 1},
+        warnings=notes.warnings,
+        remarks=tuple(dict.fromkeys(remark for scored in variant.evaluations for remark in scored.warnings)),
+    )
+
+
+def _is_shown_elsewhere(key: str) -> bool:
+    """MMA has intervals and tables of its own; the splits of other figures would fill the page."""
+    return key.startswith("mma_") or key.endswith(tuple(f"_{split}" for split in SPLITS))
+
+
+def _ordered(entries: Sequence[Entry], about: About, compared: Comparison) -> tuple[Entry, ...]:
+    key = about.sort_by
+    if key and not any(key in entry.figures for entry in entries):
+        known = sorted({name for entry in entries for name in entry.figures})
+        raise ValueError(f"no variant has a figure '{key}'; known: {', '.join(known)}")
+
+    def place(entry: Entry) -> float:
+        if not key:
+            return -compared.mean(entry.name, about.threshold, about.split).mean
+        return entry.figures.get(key, math.inf) * (1 if about.ascending else -1)
+
+    return tuple(sorted(entries, key=lambda entry: (bool(key) and key not in entry.figures, place(entry))))
+
+
+def _examples(report: Report, variants: Sequence[Variant]) -> tuple[tuple[str, MatchExample], ...]:
+    """An easy and a hard pair, matched by the best variant, the baseline and the worst one."""
+    order = [entry.name for entry in report.entries]
+    chosen = list(dict.fromkeys([order[0], report.comparison.baseline, order[-1]]))[:EXAMPLE_VARIANTS]
+    by_name = {variant.name: variant.evaluations[0].examples for variant in variants}
+    kept = [(name, by_name[name]) for name in sorted(chosen, key=order.index)]
+    pairs = sorted({(e.sequence, e.image) for _, examples in kept for e in examples})
+    shown = dict.fromkeys(pairs[:1] + pairs[-1:])
+    return tuple(
+        (name, example)
+        for pair in shown
+        for name, examples in kept
+        for example in examples
+        if (example.sequence, example.image) == pair
+    )

@@ -1,0 +1,252 @@
+"""A report as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from evaluation.comparison import Difference, Mean
+from evaluation.headings import heading
+from evaluation.report import MARK, Entry, Report
+
+# A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
+MAX_SEQUENCES = 30
+ENDS = 5
+
+_COLUMNS = (
+    *("variant", "baseline", "seeds", "metric", "split", "sequence", "value", "low", "high", "difference"),
+    *("difference_low", "difference_high", "p", "p_holm", "verdict", "collapse"),
+)
+
+
+def figure(value: float) -> str:
+    """A figure as tables show it: three decimals, none if it is large."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def interval(mean: Mean) -> str:
+    """The 95 % interval of a mean; empty with a single sequence."""
+    return "" if mean.low is None else f"{mean.low:.3f} to {mean.high:.3f}"
+
+
+def difference_interval(row: Difference) -> str:
+    """The 95 % interval of a difference; empty with a single sequence."""
+    return "" if row.low is None else f"{row.low:+.3f} to {row.high:+.3f}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as tables show it; empty if there is none."""
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def wins(report: Report, name: str) -> str:
+    """On how many sequences a variant lies above the baseline, and where most and least."""
+    rows = report.by_sequence(name)
+    above = sum(row.estimate > 0 for row in rows)
+    ends = f"{rows[0].sequence} {rows[0].estimate:+.3f}"
+    if len(rows) > 1:
+        ends += f", {rows[-1].sequence} {rows[-1].estimate:+.3f}"
+    return f"above on {above} of {len(rows)} ({ends})"
+
+
+def provenance(report: Report) -> list[tuple[str, str]]:
+    """What the figures depend on, and how to make them again: names and values."""
+    compared = report.comparison
+    protocol = compared.protocol
+    parts = [
+        ("protocol", f"{protocol.name}, digest {protocol.digest}"),
+        ("its settings", json.dumps(protocol.definition)),
+        ("benchmark", f"{compared.benchmark}, digest {compared.benchmark_digest}"),
+        ("baseline", compared.baseline),
+        ("made by", report.about.command),
+        ("code", report.about.code_version),
+    ]
+    return [(name, value) for name, value in parts if value]
+
+
+def to_markdown(report: Report) -> str:
+    """The report to be read, without its pictures."""
+    about = report.about
+    parts = [f"# {about.title}", about.question, report.finding]
+    parts += [_main_table(report)]
+    parts += ["\n".join(f"- {MARK} {e.name}: {w}" for e in report.entries for w in e.warnings)]
+    parts += ["\n".join(f"- {e.name}: {remark}" for e in report.entries for remark in e.remarks)]
+    if len(report.entries) > 1:
+        parts += ["## Differences by split and threshold", _difference_table(report)]
+        parts += ["## By sequence", _sequence_tables(report)]
+    if report.metrics:
+        parts += ["## Further figures", _metric_table(report)]
+    parts += ["## How it was measured", "\n".join(f"- {n}: `{v}`" for n, v in provenance(report))]
+    parts += ["\n".join(f"- {sentence}" for sentence in report.cautions)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def to_csv(report: Report) -> str:
+    """Everything in one table of long form: a line per variant, metric and split or sequence.
+
+    `value` is the mean over seeds, `difference` that to the baseline; empty cells are not known.
+    """
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for entry in report.entries:
+        common = {
+            "variant": entry.name,
+            "baseline": report.comparison.baseline,
+            "seeds": len(entry.networks),
+            "collapse": "; ".join(entry.warnings),
+        }
+        writer.writerows(common | _cells(line) for line in _lines(report, entry))
+    return buffer.getvalue()
+
+
+def to_json(report: Report) -> str:
+    """Everything but the pictures, as JSON; what is not known is null."""
+    about, compared = report.about, report.comparison
+    values = {
+        "title": about.title,
+        "question": about.question,
+        "role": about.role,
+        "ordered_by": {"threshold": about.threshold, "split": about.split, "figure": about.sort_by or None},
+        "command": about.command,
+        "code_version": about.code_version,
+        "finding": report.finding,
+        "cautions": report.cautions,
+        "baseline": compared.baseline,
+        "protocol": compared.protocol.name,
+        "protocol_digest": compared.protocol.digest,
+        "protocol_settings": compared.protocol.definition,
+        "benchmark": compared.benchmark,
+        "benchmark_digest": compared.benchmark_digest,
+        "variants": [asdict(entry) for entry in report.entries],
+        **compared.to_rows(),
+        "curves": [asdict(row) for row in report.curves],
+        "training": [asdict(curve) for curve in about.training],
+    }
+    return json.dumps(values, indent=1, allow_nan=False)
+
+
+def _main_table(report: Report) -> str:
+    threshold, split = report.about.threshold, report.about.split
+    where = "" if split == "overall" else f" {split}"
+    head = ["variant", "seeds", "epochs", f"MMA@{threshold}{where}", "95 % interval"]
+    head += [f"difference to {report.comparison.baseline}", "95 % interval", "p (Holm)", ""]
+    rows = []
+    for entry in report.entries:
+        mean, row = report.mean(entry.name), report.difference(entry.name)
+        cells = [entry.name, str(len(entry.networks)), entry.epochs, f"{mean.mean:.3f}{entry.mark}"]
+        cells += [interval(mean)]
+        if row is None:
+            cells += ["", "", "", "baseline"]
+        else:
+            cells += [f"{row.estimate:+.3f}{entry.mark}", difference_interval(row), p_value(row.p_holm)]
+            cells += [row.verdict]
+        rows.append(cells)
+    return _table(head, rows)
+
+
+def _difference_table(report: Report) -> str:
+    head = ["variant", "split", *(f"{t} px" for t in report.thresholds)]
+    rows = []
+    for entry in _others(report):
+        for split in report.splits:
+            found = [report.difference(entry.name, split, t) for t in report.thresholds]
+            cells = [
+                f"{row.estimate:+.3f}{entry.mark} ({difference_interval(row)}) {row.verdict}"
+                for row in found
+                if row is not None
+            ]
+            rows.append([entry.name, split, *cells])
+    return _table(head, rows)
+
+
+def _sequence_tables(report: Report) -> str:
+    """Every sequence if there are few, else the ends of the list, one table per variant."""
+    parts = []
+    for entry in _others(report):
+        rows = report.by_sequence(entry.name)
+        shown = rows if len(rows) <= MAX_SEQUENCES else [*rows[:ENDS], *rows[-ENDS:]]
+        title = f"{entry.name}: {wins(report, entry.name)}"
+        cells = [[row.sequence, f"{row.mean:.3f}{entry.mark}", f"{row.estimate:+.3f}"] for row in shown]
+        parts += [title, _table(["sequence", f"MMA@{report.about.threshold}", "difference"], cells)]
+    return "\n\n".join(parts)
+
+
+def _metric_table(report: Report) -> str:
+    rows = [[e.name, *(metric_cell(e, key) for key in report.metrics)] for e in report.entries]
+    return _table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
+
+
+def metric_heading(key: str) -> str:
+    """A further figure's heading, e.g. `AUC@3 DLT` or `loss peakiness`."""
+    role, _, name = key.rpartition("/")
+    return f"loss {heading(name.removeprefix('loss_'))}" if role == "train" else heading(name)
+
+
+def metric_cell(entry: Entry, key: str) -> str:
+    """A further figure: mean, standard deviation over networks where there are several; `-` without it."""
+    if key not in entry.figures:
+        return "-"
+    deviation = f" {spread(entry, key)}" if key in entry.deviations else ""
+    return f"{figure(entry.figures[key])}{deviation}{entry.mark}"
+
+
+def spread(entry: Entry, key: str) -> str:
+    """The standard deviation over networks of a further figure, with as many decimals as its mean."""
+    decimals = 0 if abs(entry.figures[key]) >= 100 else 3
+    return f"±{entry.deviations[key]:.{decimals}f}"
+
+
+def _others(report: Report) -> list[Entry]:
+    return [entry for entry in report.entries if entry.name != report.comparison.baseline]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _cells(line: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: f"{value:.6f}" if isinstance(value, float) else value
+        for key, value in line.items()
+        if value is not None
+    }
+
+
+def _lines(report: Report, entry: Entry) -> Iterator[dict[str, Any]]:
+    """The lines of one variant in the CSV, without what all of them have."""
+    for mean in (row for row in report.comparison.means if row.variant == entry.name):
+        line = {"metric": f"mma_{mean.threshold}px", "split": mean.split, "value": mean.mean}
+        line |= {"low": mean.low, "high": mean.high}
+        found = report.difference(entry.name, mean.split, mean.threshold)
+        if found is not None:
+            line |= {
+                "difference": found.estimate,
+                "difference_low": found.low,
+                "difference_high": found.high,
+                "p": found.p,
+                "p_holm": found.p_holm,
+                "verdict": found.verdict,
+            }
+        yield line
+    for key, value in entry.figures.items():
+        yield {"metric": key, "split": "overall", "value": value}
+    for row in (row for row in report.comparison.by_sequence if row.variant == entry.name):
+        yield {
+            "metric": f"mma_{row.threshold}px",
+            "split": row.split,
+            "sequence": row.sequence,
+            "value": row.mean,
+            "difference": row.estimate,
+        }

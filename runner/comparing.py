@@ -1,0 +1,175 @@
+"""Comparing: contenders become a report, a report becomes files."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.evaluation import OVERALL
+from evaluation.figures import mma_curves
+from evaluation.mma import THRESHOLDS
+from evaluation.report import About, Report, make_report
+from evaluation.report_page import to_html
+from evaluation.report_text import to_csv, to_json, to_markdown
+from r2d2.atomic import atomic_file
+from r2d2.version import code_version
+from runner.contender import Contender, curves_of, notes_of, variants_of
+from runner.definition import SweepDefinition
+from runner.history import TRAIN
+from runner.stored import StoredSweep
+from runner.table import Row
+from runner.table import to_csv as table_to_csv
+from runner.table import to_markdown as table_to_markdown
+
+log = logging.getLogger(__name__)
+
+PAGE, CURVES = "comparison.html", "mma_curves.png"
+
+
+def compare_contenders(
+    contenders: Sequence[Contender],
+    metric: str,
+    *,
+    title: str,
+    question: str = "",
+    baseline: str | None = None,
+    ascending: bool | None = None,
+    command: str = "",
+) -> Report:
+    """The report that compares contenders.
+
+    Args:
+        contenders: at least one.
+        metric: what orders the table, with or without its role, e.g. `hpatches/mma_3px_viewpoint`.
+        title: of the report.
+        question: that it answers; may be empty.
+        baseline: a variant; None: the first one.
+        ascending: whether the smallest figure is the best; None: where it is a loss or an error.
+        command: makes the report again.
+
+    Raises:
+        ValueError: if they were not judged alike, or the baseline or the metric is unknown.
+    """
+    variants = variants_of(contenders)
+    role, _, name = metric.rpartition("/")
+    found = re.fullmatch(r"mma_(\d+)px(?:_(\w+))?", name)
+    about = About(
+        title=title,
+        question=question,
+        role="" if role == TRAIN else role,
+        threshold=int(found[1]) if found else 3,
+        split=(found[2] if found else None) or OVERALL,
+        sort_by="" if found else (metric if role == TRAIN else name),
+        ascending=("loss" in name or "error" in name) if ascending is None else ascending,
+        command=command,
+        code_version=code_version(),
+        training=curves_of(contenders),
+    )
+    return make_report(variants, baseline or variants[0].name, about, notes_of(contenders))
+
+
+def sweep_report(
+    stored: StoredSweep, metric: str | None = None, baseline: str | None = None, question: str = ""
+) -> Report | None:
+    """The report of one sweep; None if nothing is scored yet.
+
+    Args:
+        stored: the sweep.
+        metric: what orders the table; None: what decides the sweep.
+        baseline: a variant; None: the first one that was trained.
+        question: that the sweep asks.
+
+    Raises:
+        ValueError: as `compare_contenders`.
+    """
+    definition = stored.definition
+    chosen = metric or definition.metric
+    contenders = stored.contenders(_role(definition, chosen))
+    if not contenders:
+        return None
+    return compare_contenders(
+        contenders,
+        chosen,
+        title=definition.name,
+        question=question,
+        baseline=baseline,
+        ascending=definition.mode == "min" if chosen == definition.metric else None,
+        command=compare_command([definition.name], metric=metric, baseline=baseline),
+    )
+
+
+def _role(definition: SweepDefinition, metric: str) -> str:
+    """The benchmark whose scores are compared: that of the metric; for a loss the first one."""
+    role, known = metric.partition("/")[0], list(definition.benchmarks)
+    if role != TRAIN and role not in known:
+        scored = ", ".join(known) or "nothing"
+        raise ValueError(f"sweep '{definition.name}' has no {metric}: it is scored on {scored}")
+    return (known or [""])[0] if role == TRAIN else role
+
+
+def compare_command(what: Sequence[str], **options: object) -> str:
+    """The command line that compares again; options that are None or empty are left out."""
+    given = [part for name, value in options.items() if value for part in (f"--{name}", str(value))]
+    return shlex.join(["r2d2", "compare", *what, *given])
+
+
+def report_files(report: Report) -> dict[str, str | bytes]:
+    """The report in every form, by file name."""
+    return {
+        PAGE: to_html(report),
+        "comparison.md": to_markdown(report),
+        "comparison.csv": to_csv(report),
+        "comparison.json": to_json(report),
+        CURVES: curves_picture(report),
+    }
+
+
+def comparison_files(stored: StoredSweep, table: Sequence[Row], question: str) -> dict[str, str | bytes]:
+    """All files about a sweep that has ended; if it cannot be compared, those of its table alone."""
+    metric = stored.definition.metric
+    files: dict[str, str | bytes] = {
+        "comparison.md": table_to_markdown(table, metric),
+        "comparison.csv": table_to_csv(table, metric),
+    }
+    try:
+        report = sweep_report(stored, question=question)
+    except ValueError as error:
+        log.warning("the sweep cannot be compared: %s", error)
+        return files
+    return files if report is None else report_files(report)
+
+
+def curves_picture(report: Report) -> bytes:
+    """A PNG of the MMA curves of all variants with their intervals."""
+    from runner.trial_run import png
+
+    rows = {
+        entry.name: [row for row in report.curves if (row.variant, row.split) == (entry.name, OVERALL)]
+        for entry in report.entries
+    }
+    curves = {name: np.array([row.mean for row in found]) for name, found in rows.items()}
+    bands = {
+        name: np.array([[row.low for row in found], [row.high for row in found]], dtype=np.float64)
+        for name, found in rows.items()
+        if all(row.low is not None for row in found)
+    }
+    assert all(len(curve) == len(THRESHOLDS) for curve in curves.values())
+    return png(mma_curves(curves, bands))
+
+
+def save_pictures(folder: Path, files: Mapping[str, str | bytes]) -> Path | None:
+    """Writes what is to be looked at into a sweep's folder; returns the page's path, None without one."""
+    for name in {PAGE, CURVES} & files.keys():
+        write_file(folder / name, files[name])
+    return folder / PAGE if PAGE in files else None
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)

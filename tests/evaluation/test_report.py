@@ -1,0 +1,247 @@
+"""A report in every form: the same figures, collapse beside what it spoils, nothing that needs a network."""
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from evaluation.collapse import CollapseSigns
+from evaluation.evaluation import Evaluation, PairScore, Timings
+from evaluation.examples import MatchExample
+from evaluation.hpatches import split_of
+from evaluation.mma import THRESHOLDS
+from evaluation.protocols import PROTOCOLS
+from evaluation.report import CAUTION, MARK, ONE_SEED, About, Notes, TrainingCurve
+from evaluation.report import make_report as make_whole_report
+from evaluation.report_page import to_html
+from evaluation.report_text import p_value, to_csv, to_json, to_markdown, wins
+from evaluation.variants import Variant
+
+SEQUENCES = [f"i_{number}" for number in range(6)] + [f"v_{number}" for number in range(8)]
+DIFFICULTY = np.random.default_rng(0).uniform(0.3, 0.7, size=len(SEQUENCES))
+HOSTILE = '<script>alert("x")</script> | `a` & *b*'
+FLAT = "the repeatability map is flat"
+
+
+def example(sequence):
+    image = np.full((48, 64, 3), 128, np.uint8)
+    points = np.array([[10, 10], [40, 20]], np.float32)
+    pairs = np.array([[0, 0], [1, 1]])
+    return MatchExample(sequence, 4, image, image, points, points, pairs, np.array([0.5, 9.0]))
+
+
+def evaluation(name, levels):
+    pairs = tuple(
+        PairScore(seq, split_of(seq), image, 500, 500, 100, tuple(level + 0.01 * (t - 3) for t in THRESHOLDS))
+        for seq, level in zip(SEQUENCES, levels, strict=True)
+        for image in range(2, 7)
+    )
+    examples = (example("i_0"), example("v_3"), example("v_7"))
+    parts = ("bench", "b" * 64, pairs, Timings(1, 1), CollapseSigns(0.2, 0.8))
+    digest = name.encode().hex()[-64:].rjust(64, "0")
+    return Evaluation(name, digest, PROTOCOLS["d2net"], *parts, examples=examples)
+
+
+def variant(name, gain=0.0, seeds=(0, 1, 2)):
+    rng = np.random.default_rng(sum(name.encode()))
+    noise = rng.normal(0, 0.005, (len(seeds), len(SEQUENCES)))
+    scored = (evaluation(f"{name}{s}", DIFFICULTY + gain + noise[i]) for i, s in enumerate(seeds))
+    return Variant(name, tuple(scored), seeds)
+
+
+def make_report(*arguments):
+    """With so few draws that a test takes no time."""
+    return make_whole_report(*arguments, replicates=399)
+
+
+NOTES = {
+    "dice": Notes("5", [{"train/loss_peakiness": x} for x in (0.1, 0.2, 0.3)]),
+    "cosine": Notes("4-5", [{"train/loss_peakiness": 0.5}] * 3),
+    HOSTILE: Notes("5", [{}] * 3, (FLAT,)),
+}
+TRAINING = tuple(
+    TrainingCurve("dice", seed, "train/loss_total", ((1, 0.5), (2, 0.4 + seed / 100))) for seed in (0, 1)
+)
+
+
+@pytest.fixture(scope="module")
+def report():
+    variants = [variant("cosine"), variant("dice", 0.05), variant(HOSTILE, -0.2)]
+    about = About("losses", f"Which? {HOSTILE}", "hpatches", command="r2d2 compare losses", training=TRAINING)
+    return make_report(variants, "cosine", about, NOTES)
+
+
+def test_the_best_comes_first_and_the_finding_counts(report):
+    assert [entry.name for entry in report.entries] == ["dice", "cosine", HOSTILE]
+    assert report.finding == "Of 2 compared with cosine: 1 better, 1 worse."
+
+
+def test_further_figures_are_means_over_networks(report):
+    dice, cosine, hostile = report.entries
+    assert dice.figures["train/loss_peakiness"] == pytest.approx(0.2)
+    assert dice.deviations["train/loss_peakiness"] == pytest.approx(0.1)
+    assert cosine.figures["matches"] == 100
+    assert "train/loss_peakiness" not in hostile.figures
+    assert not any(key.startswith("mma_") for key in dice.figures)
+
+
+def test_another_figure_may_order_the_table():
+    variants = [variant("cosine"), variant("dice", 0.05)]
+    about = About("t", sort_by="train/loss_peakiness", ascending=False)
+    assert [e.name for e in make_report(variants, "dice", about, NOTES).entries] == ["cosine", "dice"]
+    about = About("t", sort_by="train/loss_peakiness", ascending=True)
+    assert [e.name for e in make_report(variants, "dice", about, NOTES).entries] == ["dice", "cosine"]
+    with pytest.raises(ValueError, match=r"no variant has a figure 'auc'; known: .*matches"):
+        make_report(variants, "dice", About("t", sort_by="auc"))
+
+
+def test_another_split_and_threshold_may_come_first():
+    gain = np.where([name.startswith("v_") for name in SEQUENCES], -0.1, 0.1)
+    about = About("t", threshold=2, split="viewpoint")
+    found = make_report([variant("cosine"), variant("dice", gain)], "cosine", about)
+    assert [entry.name for entry in found.entries] == ["cosine", "dice"]
+    assert found.thresholds == [1, 2, 3, 5, 10]
+    assert found.difference("dice").estimate == pytest.approx(-0.1, abs=0.02)
+    assert {row.split for row in found.by_sequence("dice")} == {"viewpoint"}
+
+
+def test_a_split_that_the_benchmark_lacks_is_refused():
+    with pytest.raises(ValueError, match="benchmark bench has no night sequences"):
+        make_report([variant("cosine")], "cosine", About("t", split="night"))
+
+
+def test_where_it_wins(report):
+    assert wins(report, "dice").startswith("above on 14 of 14 (")
+    first, *_, last = report.by_sequence("dice")
+    assert first.estimate > last.estimate
+
+
+def test_a_single_seed_is_said(report):
+    assert report.cautions == [CAUTION]
+    alone = make_report([variant("cosine", seeds=(0,))], "cosine", About("t"))
+    assert alone.cautions == [CAUTION, ONE_SEED]
+    assert alone.finding == "There is nothing to compare it with."
+
+
+def test_an_easy_and_a_hard_pair_are_shown_for_best_baseline_and_worst(report):
+    shown = [(name, example.sequence) for name, example in report.examples]
+    assert shown == [(name, s) for s in ("i_0", "v_7") for name in ("dice", "cosine", HOSTILE)]
+
+
+@pytest.mark.parametrize(("p", "text"), [(None, ""), (0.00042, "< 0.001"), (0.0421, "0.042"), (1.0, "1.000")])
+def test_p_values(p, text):
+    assert p_value(p) == text
+
+
+def test_csv_holds_every_figure_in_one_long_table(report):
+    lines = list(csv.DictReader(io.StringIO(to_csv(report))))
+    wanted = {"variant": "dice", "metric": "mma_3px", "split": "viewpoint", "sequence": ""}
+    (line,) = [line for line in lines if wanted.items() <= line.items()]
+    row = report.difference("dice", "viewpoint", 3)
+    assert float(line["value"]) == pytest.approx(report.mean("dice", "viewpoint", 3).mean, abs=1e-6)
+    assert float(line["difference_low"]) == pytest.approx(row.low, abs=1e-6)
+    assert (line["verdict"], line["seeds"], line["baseline"]) == ("better", "3", "cosine")
+    by_sequence = [
+        x for x in lines if (x["variant"], x["metric"], x["sequence"]) == ("dice", "mma_1px", "v_3")
+    ]
+    assert len(by_sequence) == 1
+    assert {line["collapse"] for line in lines if line["variant"] == HOSTILE} == {FLAT}
+    assert {line["verdict"] for line in lines if line["variant"] == "cosine"} == {""}
+
+
+def test_json_holds_everything_and_no_nan(report):
+    values = json.loads(to_json(report), parse_constant=pytest.fail)
+    assert values["benchmark_digest"] == "b" * 64
+    assert values["protocol_digest"] == PROTOCOLS["d2net"].digest
+    assert [entry["name"] for entry in values["variants"]] == ["dice", "cosine", HOSTILE]
+    assert values["variants"][2]["warnings"] == [FLAT]
+    assert len(values["curves"]) == 3 * 3 * 15
+    assert len(values["by_sequence"]) == 2 * len(SEQUENCES) * 4
+    assert values["cautions"] == [CAUTION]
+
+
+def test_markdown_marks_what_is_spoilt_and_says_why(report):
+    text = to_markdown(report)
+    mean = report.mean(HOSTILE).mean
+    assert f"{mean:.3f}{MARK}" in text
+    assert f"- {MARK} {HOSTILE}: {FLAT}" in text
+    assert "| dice | 3 | 5 | " in text
+    assert "| better |" in text
+    assert CAUTION in text
+
+
+def test_markdown_tables_keep_their_columns_whatever_the_names(report):
+    tables = [block for block in to_markdown(report).split("\n\n") if block.startswith("|")]
+    assert len(tables) == 5
+    for table in tables:
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1
+        assert "<script" not in table
+
+
+class Page(HTMLParser):
+    """What a page holds: its texts, its tags, and every address that it names."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.text, self.open = [], [], "", []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.open += [] if tag in ("meta", "img") else [tag]
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_is_well_formed_and_needs_nothing_else(report):
+    text = to_html(report)
+    page = Page(text)
+    assert page.open == []
+    assert page.addresses
+    assert all(address.startswith("data:image/jpeg;base64,") for address in page.addresses)
+    assert not re.search(r"https?://|@import|url\(|<link", text)
+    assert page.tags.count("script") == 1
+    assert HOSTILE in page.text
+
+
+def test_the_page_shows_all_that_the_report_has(report):
+    text = to_html(report)
+    page = Page(text)
+    # Curves of three splits, the losses of training, a bar per variant and split, its axes, heat map, legend.
+    assert text.count('class="chart"') == 3 + 1
+    assert text.count('class="bar') == 3 * 2 + 3
+    assert text.count('class="heat"') == 1
+    assert page.tags.count("img") == 6
+    for words in ("i_0", "better", "worse", FLAT, CAUTION, "b" * 64, "r2d2 compare losses", "loss peakiness"):
+        assert words in page.text
+    assert f"{report.mean('dice').mean:.3f}" in page.text
+    assert f">{MARK}</sup>" in text
+
+
+def test_the_page_of_a_single_variant_has_no_differences():
+    text = to_html(make_report([variant("cosine", seeds=(0,))], "cosine", About("t")))
+    assert 'class="heat"' not in text
+    assert "Differences to" not in text
+    assert Page(text).open == []
+
+
+def test_one_network_far_below_leaves_the_others_their_colours():
+    variants = [variant("cosine"), *(variant(f"v{i}", 0.005 * i) for i in range(4)), variant("worst", -0.3)]
+    text = to_html(make_report(variants, "cosine", About("t")))
+    opacities = [float(x) for x in re.findall(r'fill-opacity="([\d.]+)"', text)]
+    assert np.median(opacities) > 0.08
+    assert "<polygon points=" in text

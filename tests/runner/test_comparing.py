@@ -1,0 +1,64 @@
+"""A sweep's comparison ends as files; what cannot be compared still has its table."""
+
+import json
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from runner.comparing import (
+    PAGE,
+    compare_command,
+    compare_contenders,
+    report_files,
+    save_pictures,
+)
+from runner.contender import Contender
+
+
+@pytest.fixture
+def contenders(make_evaluation):
+    return [
+        Contender(name, replace(make_evaluation(bonus), model_digest=name * 64), "mine", figures=figures)
+        for name, bonus, figures in (
+            ("a", 0.0, {"train/loss_total": 1.0}),
+            ("b", 0.2, {"train/loss_total": 2.0}),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "threshold", "split", "order"),
+    [
+        ("mma_3px", 3, "overall", ["b", "a"]),
+        ("hpatches/mma_7px_viewpoint", 7, "viewpoint", ["b", "a"]),
+        ("train/loss_total", 3, "overall", ["a", "b"]),
+        ("validation/keypoints", 3, "overall", ["a", "b"]),
+    ],
+)
+def test_the_metric_orders_the_table(contenders, metric, threshold, split, order):
+    report = compare_contenders(contenders, metric, title="t")
+    assert (report.about.threshold, report.about.split) == (threshold, split)
+    assert [entry.name for entry in report.entries] == order
+    assert report.comparison.baseline == "a"
+
+
+def test_what_was_not_judged_alike_is_refused(contenders, make_evaluation):
+    other = Contender("c", make_evaluation(digest="e" * 64), "mine")
+    with pytest.raises(ValueError, match="different images or homographies"):
+        compare_contenders([*contenders, other], "mma_3px", title="t")
+
+
+def test_the_report_is_a_page_two_tables_a_json_and_a_picture(contenders, tmp_path):
+    files = report_files(compare_contenders(contenders, "mma_3px", title="t"))
+    assert set(files) == {PAGE, "comparison.md", "comparison.csv", "comparison.json", "mma_curves.png"}
+    assert json.loads(files["comparison.json"])["baseline"] == "a"
+    assert files["mma_curves.png"][:4] == b"\x89PNG"
+    assert save_pictures(tmp_path, files) == tmp_path / PAGE
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, "mma_curves.png"]
+    assert save_pictures(tmp_path, {"comparison.md": ""}) is None
+
+
+def test_the_command_can_be_pasted():
+    command = compare_command(["my sweep"], metric="mma_3px", baseline="ap+dice (scratch)", role="")
+    assert shlex.split(command)[2:] == ["my sweep", "--metric", "mma_3px", "--baseline", "ap+dice (scratch)"]
