@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.sheet import MARGIN, Bytes, Sheet
+from evaluation.sheet import FAINT, MARGIN, Bytes, Sheet
 from r2d2.containers import Pair
 from r2d2.data.images import denormalise
 from r2d2.geometry import sampling_grid
@@ -42,7 +42,8 @@ def training_picture(pairs: Sequence[Pair], title: str) -> bytes:
     row = line + round(height * _CROP_WIDTH / across)
     rows, columns = -(-len(pairs) // _PER_ROW), min(len(pairs), _PER_ROW)
     sheet = Sheet(columns * (width + 2 * MARGIN), 2 * MARGIN + line + rows * (row + _GAP), _TEXT)
-    sheet.text(title, MARGIN, MARGIN + _TEXT, bold=True)
+    end = sheet.text(title, MARGIN, MARGIN + _TEXT, bold=True)
+    sheet.text("pale: no partner in the other crop", end + _TEXT, MARGIN + _TEXT, colour=FAINT)
     for index, pair in enumerate(pairs):
         left = MARGIN + index % _PER_ROW * (width + 2 * MARGIN)
         top = MARGIN + 2 * line + index // _PER_ROW * (row + _GAP)
@@ -91,7 +92,7 @@ def _draw(sheet: Sheet, pair: Pair, left: int, top: int) -> None:
         f"{mask1.mean():.0%} of crop 1 is in crop 2" if pair.valid else "no common windows: enters no loss"
     )
     end = sheet.text(pair.sample, left, top - 0.5 * sheet.text_size)
-    sheet.text(share, end + sheet.text_size, top - 0.5 * sheet.text_size, colour="0.4")
+    sheet.text(share, end + sheet.text_size, top - 0.5 * sheet.text_size, colour=FAINT)
     panel1 = sheet.image(_shaded(pair.image1, mask1), left, top, _CROP_WIDTH)
     panel2 = sheet.image(_shaded(pair.image2, mask2), panel1.right + _GAP, top, _CROP_WIDTH)
     points1, points2 = (points.numpy() for points in correspondences(pair))

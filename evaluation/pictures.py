@@ -11,7 +11,7 @@ import numpy.typing as npt
 from evaluation.figures import CORRECT, CORRECT_WITHIN, MAX_LINES, WRONG
 from evaluation.maps import KEPT_SIDE, ImageMaps
 from evaluation.matching import Matches
-from evaluation.sheet import MARGIN, Bytes, Panel, Sheet, grey, heat_map
+from evaluation.sheet import FAINT, MARGIN, Bytes, Panel, Sheet, grey, heat_map
 from r2d2.containers import FloatArray
 
 # Okabe and Ito's orange for keypoints; their sky blue for matches that are neither right nor wrong.
@@ -204,7 +204,7 @@ def _matches(
     base = top - 0.5 * sheet.text_size
     end = sheet.legend(legend, lefts[0], base)
     if len(shown) < total:
-        sheet.text(f"{len(shown)} of them are drawn", end, base, colour="0.4")
+        sheet.text(f"{len(shown)} of them are drawn", end, base, colour=FAINT)
 
 
 def _count(number: int, noun: str, plural: str = "s") -> str:

@@ -22,7 +22,7 @@ Points = npt.NDArray[np.floating]
 Colours = str | Sequence[str]
 
 MARGIN = 16
-INK = "#1a1a1a"
+INK, FAINT = "#1a1a1a", "#666666"
 _DPI = 100
 _POINTS_PER_PIXEL = 72 / _DPI
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from runner.history import History, Record, final_scores, read_evaluation, write_json
+from runner.history import History, Record, final_scores, read_evaluation, read_maps, write_json
 from runner.table import Row, to_csv, to_markdown
 from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
 from search_spaces.sweep import Trial
@@ -108,7 +108,8 @@ class Reporter:
         if record.evaluation is None:
             run.log_epoch(record.epoch, record.metrics)
         else:
-            run.log_evaluation(read_evaluation(history, record), record.epoch, record.kind)
+            evaluation, maps = read_evaluation(history, record), read_maps(history, record)
+            run.log_evaluation(evaluation, record.epoch, record.kind, maps)
 
     def _finish(self, trial: Trial, history: History, status: Status, reason: str | None) -> None:
         run, records = self._open(trial), history.records()
