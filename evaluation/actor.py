@@ -57,7 +57,7 @@ class Verdict:
 
     Attributes:
         evaluation: the table.
-        maps: of the first image of a few sequences, the same for every checkpoint.
+        maps: of two images of the benchmark, the same for every checkpoint.
     """
 
     evaluation: Evaluation
@@ -88,9 +88,8 @@ class Judge:
             self._benchmarks[role] = open_benchmark(Path(spec.folder))
         model = load_model(source)
         model.network.to("cuda" if torch.cuda.is_available() else "cpu")
-        evaluation = evaluate(
-            model, self._benchmarks[role], PROTOCOLS[spec.protocol], examples=EXAMPLES, images=self._images
-        )
+        benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]
+        evaluation = evaluate(model, benchmark, protocol, examples=EXAMPLES, images=self._images)
         return Verdict(evaluation, example_maps(model.network, evaluation.examples))
 
 

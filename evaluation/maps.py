@@ -68,11 +68,21 @@ def image_maps(
 
 
 def example_maps(network: R2D2Network, examples: Iterable[MatchExample]) -> tuple[ImageMaps, ...]:
-    """The maps of the first image of each example, with the keypoints that were judged."""
-    return tuple(
-        image_maps(network, example.image1, example.keypoints1, f"{example.sequence} 1")
-        for example in examples
-    )
+    """The maps of one image of each example, with the keypoints that were judged: no extraction is needed.
+
+    It is image 1, or image k where image 1 was shown already: the sequences of a validation benchmark come in
+    twos of the same photograph.
+    """
+    maps: list[ImageMaps] = []
+    firsts: list[Bytes] = []
+    for example in examples:
+        image, keypoints, number = example.image1, example.keypoints1, 1
+        if any(np.array_equal(image, first) for first in firsts):
+            image, keypoints, number = example.image2, example.keypoints2, example.image
+        else:
+            firsts.append(image)
+        maps.append(image_maps(network, image, keypoints, f"{example.sequence} {number}"))
+    return tuple(maps)
 
 
 def save_maps(path: Path, maps: Sequence[ImageMaps]) -> None:

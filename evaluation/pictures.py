@@ -25,8 +25,9 @@ EPOCH_BYTES = 300_000
 
 _GAP = 12
 _EPOCH_TEXT = 13
-_LARGE_SIDE, _TEXT = 1100, 18
-_PAIR_SIDE = 900
+_TEXT = 18
+_LARGE_SIDE, _IMAGE_WIDTH = 1100, 1000
+_PAIR_WIDTH, _HIGHEST = 1800, 1200
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,11 @@ def image_picture(seen: ImageMaps, title: str) -> bytes:
     line, bar = 2 * _TEXT, 4 * _TEXT
     width, height = _fitted(seen.image, _LARGE_SIDE)
     half = (height - line - _GAP) // 2
-    small = round(half * width / height)
+    small = max(1, round(half * width / height))
     right = MARGIN + width + 2 * _GAP
-    sheet = Sheet(right + small + _GAP + bar + MARGIN, 2 * MARGIN + 2 * line + height, _TEXT)
-    sheet.text(title, MARGIN, MARGIN + _TEXT, bold=True)
+    needed = right + small + _GAP + bar + MARGIN
+    sheet = Sheet(max(_IMAGE_WIDTH, needed), 2 * MARGIN + 2 * line + height, _TEXT)
+    _title(sheet, title)
     top = MARGIN + 2 * line
     _with_patches(sheet, seen, MARGIN, top, width)
     upper = _image(sheet, "repeatability", heat_map(seen.image, seen.repeatability), right, top, small)
@@ -103,26 +105,25 @@ def pair_picture(seen: tuple[ImageMaps, ImageMaps], found: PairMatches, title: s
         title: the first line.
     """
     line, bar = 2 * _TEXT, 3 * _TEXT
-    sizes = [_fitted(image.image, _PAIR_SIDE) for image in seen]
-    lefts = [MARGIN, MARGIN + sizes[0][0] + _GAP]
-    height = max(rows for _, rows in sizes)
-    # Four maps take the width of the two images and of three gaps, less the colour bar.
-    share = (sum(width for width, _ in sizes) - 2 * _GAP - bar) / (2 * sum(width for width, _ in sizes))
-    smalls = [round(width * share) for width, _ in sizes]
-    low = max(round(rows * share) for _, rows in sizes)
-    sheet = Sheet(lefts[1] + sizes[1][0] + MARGIN, 2 * MARGIN + 4 * line + 2 * height + low, _TEXT)
-    sheet.text(title, MARGIN, MARGIN + _TEXT, bold=True)
+    ratios = [image.image.shape[1] / image.image.shape[0] for image in seen]
+    height = min(_HIGHEST, round(_PAIR_WIDTH / sum(ratios)))
+    widths = [max(1, round(height * ratio)) for ratio in ratios]
+    lefts = [MARGIN, MARGIN + widths[0] + _GAP]
+    # Four maps and a colour bar, with gaps between them, take the width of the two images and their gap.
+    low = round((sum(widths) - 3 * _GAP - bar) / (2 * sum(ratios)))
+    sheet = Sheet(_PAIR_WIDTH + _GAP + 2 * MARGIN, 2 * MARGIN + 4 * line + 2 * height + low, _TEXT)
+    _title(sheet, title)
     top = MARGIN + 2 * line
-    _matches(sheet, seen, found, lefts, top, [width for width, _ in sizes])
+    _matches(sheet, seen, found, lefts, top, widths)
     top += height + line
-    for image, left, (width, _) in zip(seen, lefts, sizes, strict=True):
+    for image, left, width in zip(seen, lefts, widths, strict=True):
         _with_patches(sheet, image, left, top, width)
     top += height + line
     left = MARGIN
-    for image, small in zip(seen, smalls, strict=True):
+    for image, ratio in zip(seen, ratios, strict=True):
         for name, values in (("repeatability", image.repeatability), ("reliability", image.reliability)):
-            heat = heat_map(image.image, values)
-            panel = _image(sheet, f"{image.name}: {name}", heat, left, top, small)
+            heat, width = heat_map(image.image, values), max(1, round(low * ratio))
+            panel = _image(sheet, f"{image.name}: {name}", heat, left, top, width)
             left = panel.right + _GAP
     sheet.colour_bar(left, top, panel.height, _TEXT)
     return sheet.png()
@@ -154,17 +155,22 @@ def _fitted(image: Bytes, side: int) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
+def _title(sheet: Sheet, title: str) -> None:
+    end = sheet.text(title, MARGIN, MARGIN + _TEXT, bold=True)
+    note = "circles: patches of some of the best keypoints"
+    sheet.text(note, end + _TEXT, MARGIN + _TEXT, colour=FAINT)
+
+
 def _image(sheet: Sheet, caption: str, image: Bytes, left: int, top: int, width: int) -> Panel:
-    sheet.text(caption, left, top - 0.5 * sheet.text_size)
+    sheet.text(caption, left, top - 0.5 * sheet.text_size, room=width)
     return sheet.image(image, left, top, width)
 
 
 def _with_patches(sheet: Sheet, seen: ImageMaps, left: int, top: int, width: int) -> None:
-    """The image with a dot for each keypoint and a circle for the patch of some."""
-    shown = seen.keypoints[apart(seen.keypoints)]
-    caption = _summary(seen) + (f"; circles: patches of {len(shown)} of the best" if len(shown) else "")
-    panel = _image(sheet, caption, grey(seen.image), left, top, width)
+    """The image with a dot for each keypoint and a circle for the patch of some of the best."""
+    panel = _image(sheet, _summary(seen), grey(seen.image), left, top, width)
     sheet.dots(panel, seen.keypoints, KEYPOINT, 4)
+    shown = seen.keypoints[apart(seen.keypoints)]
     sheet.circles(panel, shown, shown[:, 2], KEYPOINT, 1.5)
 
 

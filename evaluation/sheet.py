@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import CircleCollection, LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageColor
 
@@ -102,8 +103,17 @@ class Sheet:
         )
         return Panel(left, top, width, height, width / image.shape[1])
 
-    def text(self, text: str, left: float, base: float, bold: bool = False, colour: str = INK) -> float:
-        """Writes on the line `base`, from `left` on; returns where the text ends."""
+    def text(
+        self,
+        text: str,
+        left: float,
+        base: float,
+        *,
+        room: float = np.inf,
+        bold: bool = False,
+        colour: str = INK,
+    ) -> float:
+        """Writes on the line `base`, from `left` on, at most `room` pixels; returns where the text ends."""
         written = self._figure.text(
             left,
             base,
@@ -114,7 +124,12 @@ class Sheet:
             transform=self._pixels,
             parse_math=False,
         )
-        return left + float(written.get_window_extent(self._agg.get_renderer()).width)
+        width = self._width(written)
+        while width > room and len(text) > 1:
+            text = text[: min(len(text) - 1, int(len(text) * room / width))]
+            written.set_text(f"{text}…")
+            width = self._width(written)
+        return left + width
 
     def legend(self, entries: Sequence[tuple[str, str]], left: float, base: float) -> float:
         """Writes texts in one line, each behind a patch of its colour; returns where more may be written."""
@@ -177,6 +192,9 @@ class Sheet:
         marks = Image.fromarray(np.asarray(self._agg.buffer_rgba()))
         paper = Image.fromarray(self._canvas).convert("RGBA")
         return Image.alpha_composite(paper, marks).convert("RGB")
+
+    def _width(self, text: Text) -> float:
+        return float(text.get_window_extent(self._agg.get_renderer()).width)
 
     def _circles(self, panel: Panel, points: Points, across: Points, **looks: Any) -> None:
         """Circles of diameters (N,) in pixels of the sheet, cut off at the panel's edge."""

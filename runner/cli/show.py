@@ -66,8 +66,7 @@ def show(
         shown = _training_pairs(photos, overrides, seed, count or COUNT)
     else:
         shown = _seen(str(model), images, homography, extraction_settings(flags, ExtractionSettings()))
-    with atomic_file(target) as file:
-        file.write(shown.png)
+    _write(target, shown.png)
     make_console().print(f"{target}: {shown.summary}", soft_wrap=True, highlight=False, markup=False)
 
 
@@ -111,6 +110,14 @@ def _target(out: Path | None, name: str, images: list[Path], overwrite: bool) ->
     if target.exists() and not overwrite:
         raise ValueError(f"{target} is there already; replace it with --overwrite or use --out FILE.png")
     return target
+
+
+def _write(target: Path, png: bytes) -> None:
+    try:
+        with atomic_file(target) as file:
+            file.write(png)
+    except OSError as error:
+        raise ValueError(f"{target} cannot be written: {error.strerror}") from error
 
 
 def _seen(source: str, images: list[Path], file: Path | None, settings: ExtractionSettings) -> Shown:
