@@ -157,6 +157,8 @@ class Sheet:
             colors=colours,
             linewidths=width * _POINTS_PER_PIXEL,
             alpha=0.8,
+            # Matplotlib would move a level line to another row.
+            snap=False,
             transform=self._pixels,
         )
         self._figure.add_artist(drawn)
