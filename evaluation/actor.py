@@ -1,4 +1,4 @@
-"""The judge behind Ray actors: a pool that takes a checkpoint's URI and returns the table.
+"""The judge behind Ray actors: a pool that takes a checkpoint's URI and returns the table and a few maps.
 
 Each judge keeps the benchmark's images in memory. A judge that dies is restarted by Ray, and the checkpoint
 it was scoring is scored again.
@@ -15,6 +15,7 @@ import ray
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
+    from evaluation.maps import ImageMaps
 
 ATTEMPTS = 3
 EXAMPLES = 2
@@ -55,6 +56,19 @@ class JudgeResources:
         return max(1, int(self.num_cpus))
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of one checkpoint on one benchmark.
+
+    Attributes:
+        evaluation: the table.
+        maps: of two images of the benchmark, the same for every checkpoint.
+    """
+
+    evaluation: Evaluation
+    maps: tuple[ImageMaps, ...]
+
+
 class Judge:
     """Scores checkpoints, one after the other. Benchmarks are opened when first needed."""
 
@@ -69,12 +83,13 @@ class Judge:
         self._benchmarks: dict[str, Any] = {}
         self._images = ImageStore()
 
-    def score(self, source: str, role: str) -> Evaluation:
-        """The table of the model `source` (checkpoint folder or upstream .pt) on the benchmark `role`."""
+    def score(self, source: str, role: str) -> Verdict:
+        """Table and maps of the model `source` (checkpoint folder, upstream .pt) on the benchmark `role`."""
         import torch
 
         from evaluation.evaluator import PROTOCOLS, evaluate
         from evaluation.hpatches import open_benchmark
+        from evaluation.maps import example_maps
         from r2d2.checkpoint import load_model
 
         spec = self._specs[role]
@@ -82,9 +97,9 @@ class Judge:
             self._benchmarks[role] = open_benchmark(Path(spec.folder))
         model = load_model(source)
         model.network.to("cuda" if torch.cuda.is_available() else "cpu")
-        return evaluate(
-            model, self._benchmarks[role], PROTOCOLS[spec.protocol], examples=EXAMPLES, images=self._images
-        )
+        benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]
+        evaluation = evaluate(model, benchmark, protocol, examples=EXAMPLES, images=self._images)
+        return Verdict(evaluation, example_maps(model.network, evaluation.examples))
 
 
 class JudgePool:
@@ -101,8 +116,8 @@ class JudgePool:
         for _ in range(resources.number):
             self._idle.put_nowait(judge.remote(benchmarks, resources.threads))
 
-    async def score(self, source: str, role: str) -> Evaluation:
-        """The table of a checkpoint on one benchmark.
+    async def score(self, source: str, role: str) -> Verdict:
+        """Table and maps of a checkpoint on one benchmark.
 
         Raises:
             RuntimeError: if `ATTEMPTS` judges died over this checkpoint.
@@ -111,7 +126,7 @@ class JudgePool:
         judge = await self._idle.get()
         try:
             # Ray waits for a judge that is being restarted and asks it again, ATTEMPTS times in all.
-            result: Evaluation = await judge.score.remote(source, role)
+            result: Verdict = await judge.score.remote(source, role)
             return result
         except ray.exceptions.RayActorError as error:
             raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {error}") from error

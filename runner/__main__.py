@@ -15,6 +15,7 @@ VERBS = {
     "evaluate": "judge",
     "extract": "judge",
     "promote": "models",
+    "show": "show",
     "sweep": "sweeps",
     "sweeps": "sweeps",
     "ui": "machine",

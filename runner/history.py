@@ -20,6 +20,7 @@ from r2d2.atomic import atomic_file
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
+    from evaluation.maps import ImageMaps
 
 TRAIN = "train"
 HISTORY = "history"
@@ -126,10 +127,23 @@ def read_evaluation(history: History, record: Record) -> Evaluation:
     from evaluation.examples import load_examples
 
     assert record.evaluation is not None
-    path = history.folder / record.evaluation
-    evaluation = Evaluation.from_json(json.loads(path.read_text()))
-    examples = path.with_name(path.name.replace("table_", "examples_")).with_suffix(".npz")
-    return dataclasses.replace(evaluation, examples=load_examples(examples))
+    evaluation = Evaluation.from_json(json.loads((history.folder / record.evaluation).read_text()))
+    return dataclasses.replace(evaluation, examples=load_examples(_beside_table(history, record, "examples")))
+
+
+def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:
+    """What the scored network sees in a few images; nothing of a score that was written without."""
+    from evaluation.maps import load_maps
+
+    path = _beside_table(history, record, "maps")
+    return load_maps(path) if path.is_file() else ()
+
+
+def _beside_table(history: History, record: Record, what: str) -> Path:
+    """The archive of that kind which belongs to the table of a score."""
+    assert record.evaluation is not None
+    name = record.evaluation.replace("table_", f"{what}_")
+    return (history.folder / name).with_suffix(".npz")
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.history import History, Record, final_scores, read_evaluation, write_json
+from runner.history import History, Record, final_scores, read_evaluation, read_maps, write_json
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
 from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
@@ -99,7 +99,8 @@ class Reporter:
         if record.evaluation is None:
             run.log_epoch(record.epoch, record.metrics)
         else:
-            run.log_evaluation(read_evaluation(history, record), record.epoch, record.kind)
+            evaluation, maps = read_evaluation(history, record), read_maps(history, record)
+            run.log_evaluation(evaluation, record.epoch, record.kind, maps)
 
     def _finish(self, trial: Trial, history: History, status: Status, reason: str | None) -> None:
         run, records = self._open(trial), history.records()

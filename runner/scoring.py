@@ -77,16 +77,19 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
 
 def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) -> Record:
     """Has a checkpoint scored on one benchmark; the table, or why there is none, goes into the history."""
+    from evaluation.maps import save_maps
+
     try:
-        evaluation = ray.get(judge.score.remote(uri, role))
+        verdict = ray.get(judge.score.remote(uri, role))
     except (ray.exceptions.RayTaskError, RuntimeError) as error:
         failed = Record(epoch, role, {}, uri, error=str(getattr(error, "cause", error)))
         history.write(failed)
         return failed
-    # The event is written last: whoever reads it finds the table and the example matches.
-    name = f"table_{epoch:03d}.{role}.json"
+    # The event is written last: whoever reads it finds the table, the example matches and the maps.
+    evaluation, name = verdict.evaluation, f"table_{epoch:03d}.{role}.json"
     write_json(history.folder / name, evaluation.to_json())
     evaluation.save_examples(history.folder / f"examples_{epoch:03d}.{role}.npz")
+    save_maps(history.folder / f"maps_{epoch:03d}.{role}.npz", verdict.maps)
     metrics = {f"{role}/{key}": value for key, value in evaluation.scalars().items()}
     record = Record(epoch, role, metrics, uri, evaluation=name)
     history.write(record)

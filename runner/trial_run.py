@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from evaluation.evaluation import Evaluation
+    from evaluation.maps import ImageMaps
 
 BEST_CHECKPOINT = "r2d2.checkpoint.best"
 BEST_EPOCH = "r2d2.checkpoint.best_epoch"
@@ -107,10 +108,7 @@ class TrialRun:
             metrics: full names such as `train/loss_total`.
             tags: set in the same request.
         """
-        if self._steps is None:
-            with as_tracking_error():
-                self._steps = self._read_steps(self._client.get_run(self.run_id))
-        steps = self._steps
+        steps = self._known_steps()
         fresh = {k: float(v) for k, v in metrics.items() if step not in steps.get(k, ())}
         now = int(time.time() * 1000)
         entities = [Metric(k, v if math.isfinite(v) else math.nan, now, step) for k, v in fresh.items()]
@@ -121,8 +119,18 @@ class TrialRun:
             steps.setdefault(key, set()).add(step)
         self._steps = steps
 
-    def log_evaluation(self, evaluation: Evaluation, step: int, benchmark_role: str) -> None:
-        """Logs a score: metrics `<role>/<scalar>` at `step`, the MMA table and the table of pairs.
+    def log_evaluation(
+        self, evaluation: Evaluation, step: int, benchmark_role: str, maps: Sequence[ImageMaps] = ()
+    ) -> None:
+        """Logs a score: metrics `<role>/<scalar>` at `step`, the MMA table, the table of pairs, a picture.
+
+        The metrics come last: a step that has them is known to have the picture, which is drawn once.
+
+        Args:
+            evaluation: the score.
+            step: the epoch.
+            benchmark_role: what the score is for.
+            maps: drawn into `pictures/<role>/epoch_<step>.png`; without any there is no picture.
 
         Raises:
             ValueError: if this run was scored on other images or by another protocol in the same role.
@@ -131,11 +139,16 @@ class TrialRun:
         tags |= self._same_tag(protocol_tag(benchmark_role), evaluation.protocol.name)
         tags |= self._same_tag(f"{protocol_tag(benchmark_role)}.digest", evaluation.protocol.digest)
         metrics = {f"{benchmark_role}/{key}": value for key, value in evaluation.scalars().items()}
-        self.log_epoch(step, metrics, tags)
         name = f"{benchmark_role}_epoch_{step:03d}.json"
-        self.log_files(
-            {f"mma/{name}": mma_table(evaluation).json(), f"pairs/{name}": pair_table(evaluation).json()}
-        )
+        files: dict[str, str | bytes] = {
+            f"mma/{name}": mma_table(evaluation).json(),
+            f"pairs/{name}": pair_table(evaluation).json(),
+        }
+        if maps and step not in self._known_steps().get(f"{benchmark_role}/mma_3px", ()):
+            picture = _epoch_picture(maps, step, benchmark_role, metrics)
+            files[f"pictures/{benchmark_role}/epoch_{step:03d}.png"] = picture
+        self.log_files(files)
+        self.log_epoch(step, metrics, tags)
 
     def log_figures(self, evaluation: Evaluation, benchmark_role: str) -> None:
         """Logs the pictures of one epoch, the final or the best: MMA curves, and matches on two pairs.
@@ -216,6 +229,13 @@ class TrialRun:
                 self._client.log_batch(self.run_id, metrics=metrics, tags=run_tags)
             self._tags |= fresh
 
+    def _known_steps(self) -> dict[str, set[int]]:
+        """The steps that MLflow has of each metric."""
+        if self._steps is None:
+            with as_tracking_error():
+                self._steps = self._read_steps(self._client.get_run(self.run_id))
+        return self._steps
+
     def _read_steps(self, run: Run) -> dict[str, set[int]]:
         history = self._client.get_metric_history
         with as_tracking_error():
@@ -261,6 +281,15 @@ def pair_table(evaluation: Evaluation) -> LoggedTable:
     thresholds = range(1, len(evaluation.pairs[0].mma) + 1)
     columns = (*counts, *(f"mma_{t}px" for t in thresholds))
     return LoggedTable(columns, tuple((*(getattr(p, c) for c in counts), *p.mma) for p in evaluation.pairs))
+
+
+def _epoch_picture(
+    maps: Sequence[ImageMaps], step: int, benchmark_role: str, metrics: Mapping[str, float]
+) -> bytes:
+    from evaluation.pictures import epoch_picture
+
+    score = metrics[f"{benchmark_role}/mma_3px"]
+    return epoch_picture(maps, f"epoch {step}, {benchmark_role}: MMA@3 {score:.3f}")
 
 
 def png(figure: Figure) -> bytes:

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
@@ -80,13 +81,22 @@ def read(process: int, name: str) -> bytes:
 
 
 def test_a_checkpoint_is_scored_with_examples(undisturbed):
-    assert len(undisturbed.pairs) == 10
-    assert len(undisturbed.examples) == 2
+    assert len(undisturbed.evaluation.pairs) == 10
+    assert len(undisturbed.evaluation.examples) == 2
+
+
+def test_the_same_images_are_seen_each_time(pool, checkpoint, undisturbed):
+    again = ray.get(pool.score.remote(checkpoint, "validation"))
+    assert len({maps.name for maps in undisturbed.maps}) == 2
+    for first, second in zip(undisturbed.maps, again.maps, strict=True):
+        assert first.name == second.name
+        np.testing.assert_array_equal(first.image, second.image)
+        np.testing.assert_array_equal(first.repeatability, second.repeatability)
 
 
 def test_several_checkpoints_are_scored_at_a_time_and_alike(pool, checkpoint, undisturbed):
     scores = ray.get([pool.score.remote(checkpoint, "validation") for _ in range(3)])
-    assert all(score.pairs == undisturbed.pairs for score in scores)
+    assert all(score.evaluation.pairs == undisturbed.evaluation.pairs for score in scores)
 
 
 def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, undisturbed):
@@ -97,7 +107,7 @@ def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, und
     # All of them: no idle one can step in.
     for process in alive:
         os.kill(process, signal.SIGKILL)
-    assert all(score.pairs == undisturbed.pairs for score in ray.get(asked))
+    assert all(score.evaluation.pairs == undisturbed.evaluation.pairs for score in ray.get(asked))
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):

@@ -120,6 +120,13 @@ def steps_of(home: Path, run_id: str, metric: str) -> list[int]:
     return sorted(m.step for m in tracker.client.get_metric_history(run_id, metric))
 
 
+def pictures_of(home: Path, run_id: str) -> list[str]:
+    """Names of the pictures of epochs on the validation benchmark."""
+    settings = settings_in(home)
+    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    return sorted(Path(f.path).name for f in tracker.client.list_artifacts(run_id, "pictures/validation"))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """Two trials, one of them with two workers, that nothing disturbs: file, home, plan, result."""
@@ -169,6 +176,8 @@ def test_mlflow_holds_one_run_per_trial_and_a_summary(undisturbed):
         assert steps_of(home, run.run_id, "validation/mma_3px") == [1, 2]
         assert run.params["data.crop_size"] == "64"
         assert Path(run.tags["r2d2.checkpoint.best"]).is_dir()
+        assert pictures_of(home, run.run_id) == ["epoch_001.png", "epoch_002.png"]
+    assert [pictures_of(home, r.run_id) for r in runs if r.role == "baseline"] == [["epoch_000.png"]]
 
 
 def test_the_way_to_the_first_step_is_measured(undisturbed):

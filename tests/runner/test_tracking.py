@@ -9,9 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
 
+from evaluation.maps import ImageMaps
+from evaluation.pictures import epoch_picture
 from r2d2.config import TrainConfig
 from runner.logged_table import LoggedTable
 from runner.tracking import DatasetUse, Tracker, TrackingError
@@ -161,6 +164,63 @@ def test_a_score_is_metrics_and_two_tables(tracker, open_run, make_evaluation):
     pairs = json.loads(read(tracker, run, "pairs/validation_epoch_003.json"))
     assert pairs["columns"][:6] == ["sequence", "split", "image", "keypoints1", "keypoints2", "matches"]
     assert pairs["data"][1][:7] == ["v_two", "viewpoint", 3, 100, 80, 40, pytest.approx(0.05)]
+
+
+@pytest.fixture
+def maps():
+    grey = np.full((48, 64), 128, np.uint8)
+    return (ImageMaps("i_one 1", np.stack([grey] * 3, axis=2), grey, grey, np.zeros((0, 2), np.float32)),)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The titles of the pictures of epochs that were drawn."""
+    titles = []
+
+    def draw(maps, title):
+        titles.append(title)
+        return epoch_picture(maps, title)
+
+    monkeypatch.setattr("evaluation.pictures.epoch_picture", draw)
+    return titles
+
+
+def pictures(tracker, run):
+    return [f.path for f in tracker.client.list_artifacts(run.run_id, "pictures/validation")]
+
+
+def test_each_epoch_has_a_picture_which_is_drawn_once_even_after_a_restart(
+    tracker, open_run, make_evaluation, maps, drawn
+):
+    run = open_run()
+    for step in (0, 3):
+        run.log_evaluation(make_evaluation(), step, "validation", maps)
+    again = open_run()
+    for step in (0, 3, 4):
+        again.log_evaluation(make_evaluation(), step, "validation", maps)
+    assert pictures(tracker, run) == [f"pictures/validation/epoch_{n:03d}.png" for n in (0, 3, 4)]
+    assert drawn == [f"epoch {n}, validation: MMA@3 0.150" for n in (0, 3, 4)]
+    file = tracker.client.download_artifacts(run.run_id, "pictures/validation/epoch_003.png")
+    assert Path(file).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_picture_that_mlflow_did_not_take_is_told_again(
+    tracker, open_run, make_evaluation, maps, drawn, monkeypatch
+):
+    run = open_run()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run._client), "log_artifacts", lambda *a, **k: 1 / 0)
+        with pytest.raises(TrackingError):
+            run.log_evaluation(make_evaluation(), 1, "validation", maps)
+    assert pictures(tracker, run) == []
+    run.log_evaluation(make_evaluation(), 1, "validation", maps)
+    assert len(pictures(tracker, run)) == 1
+
+
+def test_a_score_without_maps_has_no_picture(tracker, open_run, make_evaluation):
+    run = open_run()
+    run.log_evaluation(make_evaluation(), 1, "validation")
+    assert pictures(tracker, run) == []
 
 
 @pytest.mark.parametrize("change", [{"digest": "e" * 64}, {"protocol": "d2net"}])

@@ -1,0 +1,53 @@
+"""A score stands in the history with all that belongs to it, or not at all."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from evaluation.actor import Verdict
+from evaluation.maps import ImageMaps
+from runner.history import History, read_evaluation, read_maps
+from runner.scoring import score_role
+
+
+@pytest.fixture
+def judge(make_evaluation, monkeypatch):
+    """A judge pool that answers at once."""
+    grey = np.full((48, 64), 128, np.uint8)
+    maps = ImageMaps("i_one 1", np.stack([grey] * 3, axis=2), grey, grey, np.ones((3, 2), np.float32))
+    verdict = Verdict(make_evaluation(), (maps,))
+    monkeypatch.setattr("runner.scoring.ray.get", lambda answer: answer)
+    return SimpleNamespace(score=SimpleNamespace(remote=lambda uri, role: verdict))
+
+
+def test_table_examples_and_maps_lie_beside_the_event(tmp_path, judge, make_evaluation):
+    history = History(tmp_path)
+    record = score_role(history, "/checkpoint", 3, "validation", judge)
+    assert history.records() == [record]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "epoch_003.validation.json",
+        "table_003.validation.json",
+        "examples_003.validation.npz",
+        "maps_003.validation.npz",
+    }
+    (seen,) = read_maps(history, record)
+    assert (seen.name, len(seen.keypoints)) == ("i_one 1", 3)
+    assert len(read_evaluation(history, record).examples) == 2
+
+
+def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, judge, monkeypatch):
+    def fail(path, maps):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("evaluation.maps.save_maps", fail)
+    with pytest.raises(OSError, match="disk full"):
+        score_role(History(tmp_path), "/checkpoint", 3, "validation", judge)
+    assert History(tmp_path).records() == []
+
+
+def test_a_score_of_before_there_were_maps_has_none(tmp_path, judge):
+    history = History(tmp_path)
+    record = score_role(history, "/checkpoint", 3, "validation", judge)
+    (tmp_path / "maps_003.validation.npz").unlink()
+    assert read_maps(history, record) == ()
