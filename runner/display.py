@@ -65,8 +65,10 @@ def differences(report: Report) -> Group:
     title = f"MMA@{about.threshold}{where}: difference to {escape(compared.baseline)}"
     made = Table(title=f"{about.role} {title}".strip(), title_justify="left")
     splits = [split for split in report.splits if split != about.split]
-    for name in ("variant", "difference", "95 % interval", "p (Holm)", "", *splits, "sequences above"):
-        made.add_column(name, justify="left" if name in ("variant", "") else "right", no_wrap=True)
+    # Where the terminal is narrow, names are wrapped; figures and verdicts are not.
+    made.add_column("variant")
+    for name in ("difference", "95 % interval", "p (Holm)", "", *splits, "sequences above"):
+        made.add_column(name, justify="right" if name else "left", no_wrap=True)
     rows = [(entry, row) for entry in report.entries if (row := report.difference(entry.name)) is not None]
     for entry, row in sorted(rows, key=lambda pair: -pair[1].estimate):
         parts = [_brief(report.difference(entry.name, split)) for split in splits]

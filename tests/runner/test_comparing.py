@@ -1,10 +1,13 @@
 """A sweep's comparison ends as files; what cannot be compared still has its table."""
 
+import io
 import json
+import re
 import shlex
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from runner.comparing import (
     PAGE,
@@ -14,6 +17,7 @@ from runner.comparing import (
     save_pictures,
 )
 from runner.contender import Contender
+from runner.display import differences
 
 
 @pytest.fixture
@@ -57,6 +61,13 @@ def test_the_report_is_a_page_two_tables_a_json_and_a_picture(contenders, tmp_pa
     assert save_pictures(tmp_path, files) == tmp_path / PAGE
     assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, "mma_curves.png"]
     assert save_pictures(tmp_path, {"comparison.md": ""}) is None
+
+
+def test_long_names_leave_verdicts_whole(contenders):
+    named = [replace(c, variant=f"{c.variant} {'long ' * 20}") for c in contenders]
+    console = Console(record=True, width=140, file=io.StringIO())
+    console.print(differences(compare_contenders(named, "mma_3px", title="t")))
+    assert re.search("better|worse|no difference shown", console.export_text())
 
 
 def test_the_command_can_be_pasted():
