@@ -25,7 +25,7 @@ from r2d2.checkpoint import Model
 from r2d2.containers import Keypoints
 from r2d2.data.images import ImageRefused, normalise, open_image
 from r2d2.geometry import apply_homography, resize_homography
-from r2d2.keypoints import arithmetic, extract_keypoints
+from r2d2.keypoints import ExtractionSettings, Extractor, arithmetic
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,16 @@ class NetworkPredictor(Predictor):
         self.name, self.digest, self.notes = model.name, model.digest, Notes()
         self.device = next(model.network.parameters()).device
         self._network, self._images = model.network, images
+        self._extractors: dict[ExtractionSettings, Extractor] = {}
 
     def predict(self, path: Path, protocol: Protocol) -> Prediction:
         """See `Predictor.predict`."""
         with _naming_large(path):
             pixels = self._images.read(path)
             image = normalise(resized(pixels, protocol.shorter_side))
+            extract = self._extractor(protocol.extraction)
             start = perf_counter()
-            found = extract_keypoints(self._network, image, protocol.extraction)
+            found = extract(image)
             return Prediction(found, (pixels.shape[1], pixels.shape[0]), perf_counter() - start)
 
     def arithmetic(self, protocol: Protocol) -> str:
@@ -107,6 +109,11 @@ class NetworkPredictor(Predictor):
     def collapse(self, paths: list[Path]) -> CollapseSigns | None:
         """See `evaluation.collapse`."""
         return collapse_signs(self._network, (self._images.read(path) for path in paths))
+
+    def _extractor(self, settings: ExtractionSettings) -> Extractor:
+        if settings not in self._extractors:
+            self._extractors[settings] = Extractor(self._network, settings)
+        return self._extractors[settings]
 
 
 class StoredPredictor(Predictor):

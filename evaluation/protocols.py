@@ -105,9 +105,10 @@ class Protocol:
         """Reads what `to_json` gave. The digest is computed again, so that a setting added since counts.
 
         Evaluations stored before protocols had estimators carry name and extraction only; the rest is what
-        the protocol of that name says today.
+        the protocol of that name says today. Extraction was exact before it was a setting.
         """
-        name, extraction = str(values["protocol"]), ExtractionSettings(**values["settings"])
+        name = str(values["protocol"])
+        extraction = ExtractionSettings(**{"exact": True, **values["settings"]})
         if "protocol_settings" not in values:
             usual = PROTOCOLS.get(name.partition("[")[0])
             return replace(usual, name=name, extraction=extraction) if usual else cls(name, extraction)

@@ -28,7 +28,7 @@ class SweepDefinition:
         trials: key to configuration, in order; empty if a searcher chooses them.
         search: what a searcher chooses from, and how often; empty without a searcher.
         photos: digest of all photographs, training and held out.
-        benchmarks: role to {"protocol", "digest"}.
+        benchmarks: role to {"protocol", "protocol_digest", "digest"}.
         init: digest of the released network, empty if no trial needs it.
     """
 

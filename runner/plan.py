@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.actor import JudgeResources
+from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_model
 from r2d2.config import SCRATCH, DataConfig, with_override
 from r2d2.data.photos import SAMPLES
@@ -102,7 +103,12 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         search=_search(sweep, options) if sweep.search_alg else {},
         photos=f"{data.training.digest} {data.held_out.digest}",
         benchmarks={
-            s.role: {"protocol": s.protocol, "digest": data.digests[s.role]} for s in data.benchmarks
+            s.role: {
+                "protocol": s.protocol,
+                "protocol_digest": PROTOCOLS[s.protocol].digest,
+                "digest": data.digests[s.role],
+            }
+            for s in data.benchmarks
         },
         init=digest,
     )

@@ -17,7 +17,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from r2d2.checkpoint import load_model
 from r2d2.data.images import normalise
-from r2d2.keypoints import ExtractionSettings, extract_keypoints
+from r2d2.keypoints import ExtractionSettings, Extractor
 
 CHECKPOINT = "checkpoint"
 
@@ -54,8 +54,8 @@ class ServedModel(PythonModel):
         Raises:
             ValueError: for an array that is no such image, or a parameter out of range.
         """
-        settings = ExtractionSettings(**(params or {}))
-        found = [extract_keypoints(self.network, normalise(i), settings) for i in as_images(model_input)]
+        extract = Extractor(self.network, ExtractionSettings(**(params or {})))
+        found = [extract(normalise(image)) for image in as_images(model_input)]
         return [{"keypoints": f.keypoints, "descriptors": f.descriptors, "scores": f.scores} for f in found]
 
 

@@ -13,7 +13,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from evaluation.protocols import PROTOCOLS
 from r2d2.atomic import atomic_file
-from r2d2.keypoints import ExtractionSettings, extract_keypoints, save_keypoints
+from r2d2.keypoints import ExtractionSettings, Extractor, save_keypoints
 from runner.console import make_console
 from runner.settings import Settings
 
@@ -122,7 +122,8 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
     settings = extraction_settings(flags, ExtractionSettings())
     paths = image_paths(images)
     todo = [p for p in paths if overwrite or not _output(p).exists()]
-    network, console = find_model(model, Settings.from_environment()).network, make_console()
+    extractor = Extractor(find_model(model, Settings.from_environment()).network, settings)
+    console = make_console()
     refused: list[str] = []
     with _progress() as progress:
         for path in progress.track(todo, description="images"):
@@ -131,7 +132,7 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
             except ImageRefused as error:
                 refused.append(str(error))
                 continue
-            save_keypoints(_output(path), extract_keypoints(network, image, settings))
+            save_keypoints(_output(path), extractor(image))
     existed = len(paths) - len(todo)
     console.print(
         f"{len(todo) - len(refused)} images extracted"
