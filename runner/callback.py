@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ray import tune
@@ -24,9 +25,25 @@ class SweepCallback(tune.Callback):
         interrupted: whether the sweep ended before its trials did.
     """
 
-    def __init__(self, stored: StoredSweep, reporter: Reporter, progress: SweepProgress, stops: bool) -> None:
+    def __init__(
+        self,
+        stored: StoredSweep,
+        reporter: Reporter,
+        progress: SweepProgress,
+        roles: Collection[str],
+        stops: bool,
+    ) -> None:
+        """A callback.
+
+        Args:
+            stored: the sweep on disk.
+            reporter: tells MLflow.
+            progress: tells the screen.
+            roles: the benchmarks that a complete trial was scored on.
+            stops: whether a scheduler may stop trials.
+        """
         self._stored, self._reporter, self._progress = stored, reporter, progress
-        self._stops = stops
+        self._roles, self._stops = roles, stops
         self._running: dict[str, Trial] = {}
         self._warned: set[str] = set()
         self.statuses: dict[str, str] = {}
@@ -67,7 +84,8 @@ class SweepCallback(tune.Callback):
         ours = _ours(trial)
         history = self._stored.history(ours)
         epoch = max((r.epoch for r in history.records()), default=0)
-        if self._stops and epoch < ours.config.epochs:
+        # Training may be ahead of the score that stopped it, and one benchmark ahead of the other.
+        if self._stops and not history.is_complete(ours.config.epochs, self._roles):
             history.mark_stopped(epoch)
             self._end(ours, "KILLED", stopped_early(epoch))
         else:

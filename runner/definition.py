@@ -80,7 +80,7 @@ class SweepDefinition:
             shown += [f"and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else []
             raise ValueError(
                 f"the sweep '{self.name}' in {folder} was started with another definition: "
-                f"{'; '.join(shown)}. Give the new one a name of its own with --name, or delete the folder"
+                f"{'; '.join(shown)}. Give the new one a name of its own with --name"
             )
 
 

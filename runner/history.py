@@ -103,13 +103,17 @@ class History:
         return str(json.loads(path.read_text())["reason"]) if path.is_file() else None
 
     def follow(self, finished: Callable[[], bool], interval: float = 0.5) -> Iterator[Record]:
-        """Yields every event once, those of the past first, until `finished` and nothing is left."""
-        told: set[str] = set()
+        """Yields every event once, those of the past first, until `finished` and nothing is left.
+
+        A score that failed at first and then succeeded is two events.
+        """
+        told: set[tuple[str, bool]] = set()
         while True:
             last = finished()
             for record in self.records():
-                if record.name not in told:
-                    told.add(record.name)
+                event = (record.name, record.error is None)
+                if event not in told:
+                    told.add(event)
                     yield record
             if last:
                 return
@@ -122,13 +126,14 @@ def final_scores(records: Sequence[Record]) -> list[Record]:
 
 
 def read_evaluation(history: History, record: Record) -> Evaluation:
-    """The complete table of a score, with its example matches."""
+    """The complete table of a score, with its example matches if they are still there."""
     from evaluation.evaluation import Evaluation
     from evaluation.examples import load_examples
 
     assert record.evaluation is not None
     evaluation = Evaluation.from_json(json.loads((history.folder / record.evaluation).read_text()))
-    return dataclasses.replace(evaluation, examples=load_examples(_beside_table(history, record, "examples")))
+    path = _beside_table(history, record, "examples")
+    return dataclasses.replace(evaluation, examples=load_examples(path)) if path.is_file() else evaluation
 
 
 def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:

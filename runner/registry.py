@@ -137,6 +137,7 @@ def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> _Candidate:
         "score": repr(score),
         "benchmark_digest": run.tags.get(dataset_tag(role), ""),
         "protocol": run.tags.get(protocol_tag(role), ""),
+        "protocol_digest": run.tags.get(f"{protocol_tag(role)}.digest", ""),
         "run_id": run.run_id,
         "epoch": str(checkpoint.epoch),
         "code_version": checkpoint.code_version,
@@ -154,7 +155,7 @@ def _verdict(candidate: _Candidate, champion: ModelVersion | None, mode: str) ->
     """Whether the candidate is better, and why (not)."""
     if champion is None:
         return True, "there was no champion yet"
-    for key in ("metric", "benchmark_digest", "protocol"):
+    for key in ("metric", "benchmark_digest", "protocol", "protocol_digest"):
         ours, theirs = candidate.tags[key], champion.tags.get(key, "unknown")
         if ours != theirs:
             return False, f"different {key.replace('_', ' ')}: {ours[:32]}, the champion's is {theirs[:32]}"

@@ -14,6 +14,7 @@ from runner.history import History, Record, final_scores, read_evaluation, read_
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
 from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
+from runner.trial_run import dataset_tag
 from search_spaces.sweep import Trial
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,22 @@ class Reporter:
         self._sweep = sweep
         self._runs: dict[str, TrialRun] = {}
         self._away = False
+
+    def refuse_other_images(self) -> None:
+        """Compares what the sweep's earlier runs in MLflow were trained and scored on.
+
+        Raises:
+            ValueError: if it was something else: their figures do not belong into the same runs.
+        """
+        for run in self._tracker.list_runs(self._sweep.name):
+            for use in self._sweep.datasets:
+                former = run.tags.get(dataset_tag(use.context), use.digest)
+                if former != use.digest:
+                    raise ValueError(
+                        f"MLflow has runs of a sweep '{self._sweep.name}' with other images for "
+                        f"{use.context} (digest {former[:12]}, now {use.digest[:12]}); give the new one a "
+                        "name of its own with --name"
+                    )
 
     def record(self, trial: Trial, history: History, record: Record) -> None:
         """Logs one event of a trial."""
@@ -144,7 +161,8 @@ class Reporter:
 
     def _receipt(self, history: History) -> dict[str, Any]:
         """What stands beside a history that was told completely."""
-        return {"tracking_uri": self._tracker.tracking_uri, "events": [r.name for r in history.records()]}
+        events = [r.name for r in history.records() if r.error is None]
+        return {"tracking_uri": self._tracker.tracking_uri, "events": events}
 
 
 def stopped_early(epoch: int) -> str:

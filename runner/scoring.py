@@ -17,6 +17,9 @@ from runner.history import HISTORY, TRAIN, History, Record, write_json
 if TYPE_CHECKING:
     import ray.train
 
+# Beyond every score; finite, because Ray Train keeps it as JSON.
+UNSCORED = 1e9
+
 
 @dataclass(frozen=True)
 class TrialContext:
@@ -29,7 +32,8 @@ class TrialContext:
         inits: path of every model that a configuration's `init` names.
         num_gpus: GPUs of one worker.
         metric, mode: decide which checkpoints are kept.
-        keep: checkpoints kept per trial, best first; the last one is always kept.
+        keep: checkpoints kept per trial, best first; the last one is always kept. Three: beside the best and
+            the last one that waits for a score.
         max_restarts: how often a trial whose worker died continues from its last checkpoint.
     """
 
@@ -40,7 +44,7 @@ class TrialContext:
     num_gpus: float
     metric: str
     mode: str
-    keep: int = 2
+    keep: int = 3
     max_restarts: int = 2
 
 
@@ -51,6 +55,10 @@ def score_checkpoint(
 
     A checkpoint that was scored by an earlier attempt is not scored again. What cannot be scored is written
     down as an event too: the trial then fails with that reason, after its training.
+
+    Returns:
+        The metrics, by which Ray Train keeps the best checkpoints. One without a score counts as the best, so
+        that it is still there when a later attempt scores it.
     """
     history = History(Path(folder) / HISTORY)
     metrics: dict[str, float] = {}
@@ -59,7 +67,7 @@ def score_checkpoint(
         if record is None or record.error is not None:
             record = score_role(history, checkpoint.path, epoch, role, context.judge)
         metrics |= record.metrics
-    return metrics
+    return {context.metric: UNSCORED if context.mode == "max" else -UNSCORED} | metrics
 
 
 def score_missing(history: History, context: TrialContext) -> list[Record]:

@@ -47,12 +47,13 @@ class StoredSweep:
         return definition
 
     def trials(self) -> list[Trial]:
-        """The trials that were started, the oldest first."""
+        """The trials that were started, the oldest first.
+
+        Raises:
+            ValueError: if one was written by a version of this program with other settings.
+        """
         configs = (self.folder / TRIALS).glob("*/config.json")
-        return [
-            Trial(TrainConfig.from_dict(json.loads(path.read_text())))
-            for path in sorted(configs, key=lambda path: path.stat().st_mtime)
-        ]
+        return [_read_trial(path) for path in sorted(configs, key=lambda path: path.stat().st_mtime)]
 
     def trial_folder(self, trial: Trial) -> Path:
         """Holds the trial's configuration, history and checkpoints."""
@@ -86,13 +87,14 @@ class StoredSweep:
             for record in final_scores(records):
                 if record.kind == role:
                     evaluation = read_evaluation(history, record)
-                    found.append(self._contender(trial, labels[trial.key], records, role, evaluation))
+                    found.append(self._contender(trial, labels[trial.key], records, record, evaluation))
         return found
 
     def _contender(
-        self, trial: Trial, label: str, records: Sequence[Record], role: str, evaluation: Evaluation
+        self, trial: Trial, label: str, records: Sequence[Record], scored: Record, evaluation: Evaluation
     ) -> Contender:
-        epoch, metrics = latest(records)
+        epoch, role = scored.epoch, scored.kind
+        metrics = {k: v for r in records if r.epoch == epoch for k, v in r.metrics.items()}
         others = {key: value for key, value in metrics.items() if not key.startswith(f"{role}/")}
         followed = [*LOSSES, *(f"{role}/mma_{threshold}px" for threshold in (1, 3))]
         curves = {metric: _curve(records, metric) for metric in followed}
@@ -121,6 +123,16 @@ class StoredSweep:
             label, seed = labels[trial.key], trial.config.seed
             outcomes.append(Outcome(trial.key, label, seed, epoch, metrics, warnings))
         return rows(outcomes, metric, mode)
+
+
+def _read_trial(path: Path) -> Trial:
+    trial = Trial(TrainConfig.from_dict(json.loads(path.read_text())))
+    if trial.key != path.parent.name:
+        raise ValueError(
+            f"{path} was written by another version of this program, whose settings differ from today's; "
+            "read that sweep with the version that its MLflow runs name (r2d2.code_version)"
+        )
+    return trial
 
 
 def label_trials(trials: Sequence[Trial]) -> dict[str, str]:

@@ -76,8 +76,9 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
                 gpus, concurrent = _shares(plan, capacity)
                 # Nothing is written before the cluster is known to hold the sweep: a refused one leaves no
                 # definition behind that a corrected one would differ from.
-                plan.definition.save(plan.folder)
                 reporter = Reporter(tracker, _identity(plan, tracker))
+                reporter.refuse_other_images()
+                plan.definition.save(plan.folder)
                 callback = _run(plan, gpus, concurrent, reporter, console)
             failed, interrupted = callback.reasons, callback.interrupted
         behind = _catch_up(plan, reporter)
@@ -145,12 +146,13 @@ def _run(
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
-        callback = SweepCallback(plan.stored, reporter, progress, stops=plan.sweep.scheduler is not None)
+        stops = plan.sweep.scheduler is not None
+        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops)
         _tune(plan, _to_run(plan), context, callback, concurrent)
         if plan.sweep.search_alg is not None and not callback.interrupted:
             _tune(plan, None, context, callback, concurrent)
         if not callback.interrupted:
-            _score_what_was_left(plan, context, reporter, progress)
+            callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
     return callback
 
 
@@ -184,7 +186,8 @@ def _tune(
             scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
             num_samples=plan.sweep.num_samples if trials is None else 1,
             max_concurrent_trials=None if searcher else concurrent,
-            reuse_actors=True,
+            # A trial that is stopped takes its driver along, and so its workers, which would go on.
+            reuse_actors=plan.sweep.scheduler is None,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
@@ -224,13 +227,17 @@ def _trial_name(tune_trial: Any) -> str:
 
 def _score_what_was_left(
     plan: SweepPlan, context: TrialContext, reporter: Reporter, progress: SweepProgress
-) -> None:
-    """Scores the checkpoints whose scoring was cut off when their trial was stopped."""
+) -> dict[str, str]:
+    """Scores the checkpoints whose scoring was cut off when their trial was stopped; returns what failed."""
+    failed = {}
     for trial in [t for t in plan.stored.trials() if plan.stored.history(t).stopped_after is not None]:
         history = plan.stored.history(trial)
         for record in score_missing(history, context):
             reporter.record(trial, history, record)
             progress.event(trial.key, record)
+            if record.error is not None:
+                failed[trial.key] = f"epoch {record.epoch} has no score on {record.kind}: {record.error}"
+    return failed
 
 
 def _to_run(plan: SweepPlan) -> list[Trial]:

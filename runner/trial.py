@@ -41,7 +41,8 @@ def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """
     trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
     folder = Path(context.trials_folder) / trial.key
-    write_json(folder / "config.json", trial.config.to_dict())
+    if not (folder / "config.json").exists():
+        write_json(folder / "config.json", trial.config.to_dict())
     history = History(folder / HISTORY)
     history.mark_failed(None)
     try:
@@ -106,7 +107,9 @@ def _train(config: TrainConfig, folder: Path, context: TrialContext) -> None:
             score_missing(History(folder / HISTORY), context)
             return
         except ray.train.WorkerGroupError as error:
-            fault = next(iter(error.worker_failures.values()))
+            faults = list(error.worker_failures.values())
+            # The others of a group fail too when one stops: of the connection to it.
+            fault = next((f for f in faults if isinstance(f, ValueError)), faults[0])
             if isinstance(fault, ValueError) or restart == context.max_restarts:
                 raise RuntimeError(f"training failed: {fault}") from error
 

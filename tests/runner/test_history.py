@@ -51,6 +51,21 @@ def test_following_tells_the_past_then_the_present_each_once(history):
     assert told == [(1, TRAIN), (1, "validation")]
 
 
+def test_a_score_that_failed_and_then_succeeded_is_told_both_times(history):
+    history.write(Record(1, "validation", {}, "uri", error="the judge died"))
+    asked = 0
+
+    def finished() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            history.write(Record(1, "validation", {"validation/mma_3px": 0.5}, "uri"))
+        return asked == 3
+
+    told = [(r.error, dict(r.metrics)) for r in history.follow(finished, interval=0)]
+    assert told == [("the judge died", {}), (None, {"validation/mma_3px": 0.5})]
+
+
 def test_an_event_written_just_before_the_end_is_told(history):
     def finished() -> bool:
         history.write(Record(1, TRAIN, {}, "uri"))

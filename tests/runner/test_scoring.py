@@ -7,8 +7,8 @@ import pytest
 
 from evaluation.actor import Verdict
 from evaluation.maps import ImageMaps
-from runner.history import History, read_evaluation, read_maps
-from runner.scoring import score_role
+from runner.history import HISTORY, History, read_evaluation, read_maps
+from runner.scoring import TrialContext, score_checkpoint, score_role
 
 
 @pytest.fixture
@@ -36,6 +36,24 @@ def test_table_examples_and_maps_lie_beside_the_event(tmp_path, judge, make_eval
     assert len(read_evaluation(history, record).examples) == 2
 
 
+@pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
+def test_a_checkpoint_that_could_not_be_scored_is_kept_as_if_it_were_the_best(tmp_path, judge, mode, sign):
+    def die(answer):
+        raise RuntimeError("3 judges died")
+
+    context = TrialContext(str(tmp_path), judge, ("validation",), {}, 0, "validation/mma_3px", mode)
+    checkpoint = SimpleNamespace(path="/checkpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runner.scoring.ray.get", die)
+        kept_by = score_checkpoint(checkpoint, 1, context, str(tmp_path))
+    assert sign * kept_by["validation/mma_3px"] > 1e6
+    assert History(tmp_path / HISTORY).find(1, "validation").error == "3 judges died"
+    # Asked again, it is scored, and counts for what it is.
+    assert score_checkpoint(checkpoint, 1, context, str(tmp_path))["validation/mma_3px"] == pytest.approx(
+        0.15
+    )
+
+
 def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, judge, monkeypatch):
     def fail(path, maps):
         raise OSError("disk full")
@@ -51,3 +69,10 @@ def test_a_score_of_before_there_were_maps_has_none(tmp_path, judge):
     record = score_role(history, "/checkpoint", 3, "validation", judge)
     (tmp_path / "maps_003.validation.npz").unlink()
     assert read_maps(history, record) == ()
+
+
+def test_a_score_outlives_its_examples(tmp_path, judge):
+    history = History(tmp_path)
+    record = score_role(history, "/checkpoint", 3, "validation", judge)
+    (tmp_path / "examples_003.validation.npz").unlink()
+    assert read_evaluation(history, record).examples == ()

@@ -78,3 +78,11 @@ def test_a_sweep_that_is_not_there_is_refused_with_the_known_ones(stored, tmp_pa
     stored({})
     with pytest.raises(ValueError, match=r"there is no sweep 'yours' .* known: mine"):
         _ = StoredSweep(tmp_path / "sweeps" / "yours").definition
+
+
+def test_a_trial_of_a_version_with_other_settings_is_refused_not_overlooked(stored):
+    sweep = stored({"seed": 0})
+    [trial] = sweep.trials()
+    sweep.trial_folder(trial).rename(sweep.trial_folder(trial).with_name("ap-cosine-scratch-s0-00000000"))
+    with pytest.raises(ValueError, match="another version of this program"):
+        sweep.trials()

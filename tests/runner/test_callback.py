@@ -1,0 +1,69 @@
+"""What Tune says of a trial becomes what the sweep remembers of it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from r2d2.config import TrainConfig
+from runner.callback import SweepCallback
+from runner.history import TRAIN, Record
+from runner.stored import StoredSweep
+from runner.trial import CONFIG_KEY
+from search_spaces.sweep import Trial
+
+TRIAL = Trial(TrainConfig(epochs=2))
+ROLES = ("validation", "hpatches")
+
+
+class Listener:
+    """Stands for MLflow and the screen: notes how trials ended."""
+
+    def __init__(self):
+        self.ends = []
+
+    def finish(self, trial, history, status, reason=None):
+        self.ends.append((status, reason))
+
+    def ended(self, key, status, reason=None):
+        pass
+
+
+@pytest.fixture
+def stored(tmp_path):
+    return StoredSweep(tmp_path)
+
+
+def complete(stored, stops: bool) -> list:
+    listener = Listener()
+    callback = SweepCallback(stored, listener, listener, ROLES, stops)
+    callback.on_trial_complete(0, [], SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()}))
+    return listener.ends
+
+
+def write(stored, *events):
+    for epoch, kind in events:
+        stored.history(TRIAL).write(Record(epoch, kind, {}, "uri"))
+
+
+def test_a_trial_with_all_its_scores_is_finished(stored):
+    write(stored, *((epoch, kind) for epoch in (1, 2) for kind in (TRAIN, *ROLES)))
+    assert complete(stored, stops=True) == [("FINISHED", None)]
+    assert stored.history(TRIAL).stopped_after is None
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        # Stopped by the score of its first epoch; by the same while its last was trained; by the last score
+        # on one benchmark before there was one on the other.
+        [(1, TRAIN), (1, "validation"), (1, "hpatches")],
+        [(1, TRAIN), (1, "validation"), (1, "hpatches"), (2, TRAIN)],
+        [(1, TRAIN), (1, "validation"), (1, "hpatches"), (2, TRAIN), (2, "validation")],
+    ],
+)
+def test_a_trial_that_lacks_a_score_was_stopped(stored, events):
+    write(stored, *events)
+    [(status, reason)] = complete(stored, stops=True)
+    assert status == "KILLED"
+    assert "stopped early by its score" in reason
+    assert stored.history(TRIAL).stopped_after == events[-1][0]
