@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.images import normalise
@@ -77,6 +78,7 @@ def test_a_version_tells_where_it_came_from(tracker, make_run, name):
         "score": repr(run.metrics[METRIC]),
         "benchmark_digest": "d" * 64,
         "protocol": "validation",
+        "protocol_digest": PROTOCOLS["validation"].digest,
         "run_id": run.run_id,
         "epoch": "2",
         "code_version": checkpoint.code_version,
@@ -112,6 +114,15 @@ def test_unlike_scores_are_not_compared_unless_forced(tracker, make_run, name, c
     assert forced.promoted
     assert forced.reason.startswith(f"forced, although {reason}")
     assert tracker.client.get_model_version(name, "2").tags["forced"].startswith(reason)
+
+
+def test_two_protocols_of_one_name_are_not_compared(tracker, make_run, name):
+    promote(tracker, make_run("a"), name=name)
+    other = make_run("bb", 0.1)
+    tracker.client.set_tag(other.run_id, "r2d2.protocol.validation.digest", "0" * 64)
+    refused = promote(tracker, tracker.get_run(other.run_id), name=name)
+    assert not refused.promoted
+    assert refused.reason.startswith("different protocol digest")
 
 
 def test_where_less_is_better(tracker, make_run, name):
