@@ -27,6 +27,11 @@ from r2d2.data.images import ImageRefused, normalise, open_image
 from r2d2.geometry import apply_homography, resize_homography
 from r2d2.keypoints import ExtractionSettings, Extractor, arithmetic
 
+NOTHING_FOUND = (
+    "no keypoints: the image is smaller than --min-size, or nothing passes --min-reliability and "
+    "--min-repeatability"
+)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -59,6 +64,11 @@ class Predictor(ABC):
     digest: str
     device: torch.device
     notes: Notes
+
+    def note_emptiness(self, keypoints: Keypoints, path: Path) -> None:
+        """Notes an image in which a network found nothing: its pairs count 0, which may not be meant."""
+        if not len(keypoints):
+            self.notes.add(NOTHING_FOUND, path)
 
     @abstractmethod
     def predict(self, path: Path, protocol: Protocol) -> Prediction:
@@ -100,6 +110,7 @@ class NetworkPredictor(Predictor):
             extract = self._extractor(protocol.extraction)
             start = perf_counter()
             found = extract(image)
+            self.note_emptiness(found, path)
             return Prediction(found, (pixels.shape[1], pixels.shape[0]), perf_counter() - start)
 
     def arithmetic(self, protocol: Protocol) -> str:
@@ -148,7 +159,9 @@ class StoredPredictor(Predictor):
         }
         stored = self._store.read(key)
         if stored is not None:
-            return _prediction(stored, reused=True)
+            predicted = _prediction(stored, reused=True)
+            self.note_emptiness(predicted.keypoints, path)
+            return predicted
         made = self._predictor.predict(path, protocol)
         arrays = encode_keypoints(made.keypoints) | {
             "original_size": np.array(made.original_size, dtype=np.int64),

@@ -98,8 +98,13 @@ class SweepCallback(tune.Callback):
         self.reasons[ours.key] = reason
         self._end(ours, "FAILED", reason)
 
-    def close(self) -> None:
-        """Tune has returned: what still runs was interrupted."""
+    def close(self, keys: Collection[str]) -> None:
+        """Tune has returned: what still runs was interrupted, and so was what was never started.
+
+        Args:
+            keys: of the trials that Tune was to run, if they are known beforehand.
+        """
+        self.interrupted |= not self.statuses.keys() >= set(keys)
         for trial in list(self._running.values()):
             self.interrupted = True
             self._end(trial, "KILLED", "interrupted; the same command continues it")

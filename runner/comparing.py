@@ -82,7 +82,7 @@ def sweep_report(
         stored: the sweep.
         metric: what orders the table; None: what decides the sweep.
         baseline: a variant; None: the first one that was trained.
-        question: that the sweep asks.
+        question: that the sweep asks; empty: as it was written down when it started.
 
     Raises:
         ValueError: as `compare_contenders`.
@@ -96,7 +96,7 @@ def sweep_report(
         contenders,
         chosen,
         title=definition.name,
-        question=question,
+        question=question or stored.question,
         baseline=baseline,
         ascending=definition.mode == "min" if chosen == definition.metric else None,
         command=compare_command([definition.name], metric=metric, baseline=baseline),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def find_model(source: str, settings: Settings) -> Model:
         from runner.tracking import Tracker
 
         tracker = Tracker(settings.tracking_uri, settings.artifact_root)
-        model = load_model(resolve_model(source, tracker))
+        model = replace(load_model(resolve_model(source, tracker)), name=source)
     else:
         model = load_model(source)
     model.network.to("cuda" if torch.cuda.is_available() else "cpu")

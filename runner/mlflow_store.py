@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.telemetry import set_telemetry_client
@@ -28,10 +30,19 @@ def open_client(tracking_uri: str) -> MlflowClient:
     _check_store(tracking_uri)
     try:
         client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
-        client.search_experiments(max_results=1)
+        with _one_creates(tracking_uri):
+            client.search_experiments(max_results=1)
     except Exception as error:
         raise ValueError(f"the MLflow store {tracking_uri} cannot be opened: {root_cause(error)}") from error
     return client
+
+
+def _one_creates(uri: str) -> AbstractContextManager[object]:
+    """Keeps two first commands from making the tables of a SQLite store at once: one of them would fail."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:") or not path.parent.is_dir():
+        return nullcontext()
+    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 def root_cause(error: BaseException) -> str:

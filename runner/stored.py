@@ -18,6 +18,7 @@ from runner.table import COLUMNS, Outcome, Row, latest, rows
 from search_spaces.sweep import Trial
 
 TRIALS = "trials"
+QUESTION = "question.txt"
 # What a variant's name or the columns of the table say already.
 IN_VARIANT = ("seed", "loss.reliability", "loss.similarity", "init")
 # What is followed through a training, beside its scores.
@@ -45,6 +46,12 @@ class StoredSweep:
                 f"known: {', '.join(known) or 'none'}"
             )
         return definition
+
+    @property
+    def question(self) -> str:
+        """What the sweep asks, as it was written down when it last ran; empty if it was not."""
+        path = self.folder / QUESTION
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     def trials(self) -> list[Trial]:
         """The trials that were started, the oldest first.

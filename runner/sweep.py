@@ -27,7 +27,7 @@ from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, Status, SweepIdentity, stopped_early
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
-from runner.stored import TRIALS
+from runner.stored import QUESTION, TRIALS
 from runner.table import Row
 from runner.tracking import DatasetUse, Tracker
 from runner.trial import CONFIG_KEY, run_trial
@@ -79,6 +79,7 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
                 reporter = Reporter(tracker, _identity(plan, tracker))
                 reporter.refuse_other_images()
                 plan.definition.save(plan.folder)
+                (plan.folder / QUESTION).write_text(plan.question, encoding="utf-8")
                 callback = _run(plan, gpus, concurrent, reporter, console)
             failed, interrupted = callback.reasons, callback.interrupted
         behind = _catch_up(plan, reporter)
@@ -199,7 +200,7 @@ def _tune(
         ),
     )
     tuner.fit()
-    callback.close()
+    callback.close(() if trials is None else [trial.key for trial in trials])
 
 
 def _searcher(plan: SweepPlan, concurrent: int) -> Any:

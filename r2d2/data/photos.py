@@ -9,9 +9,10 @@ import warnings
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
-from r2d2.data.images import ImageRefused, list_images
+from r2d2.data.images import ImageRefused, list_images, read_image
 
 SAMPLES = "samples"
 
@@ -90,16 +91,18 @@ def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSe
     """Splits photographs into (training, held out).
 
     Which ones are held out depends on their names and the seed alone; another photograph in the folder
-    changes at most one of them. Further copies of a held-out file are in neither part, so that nothing held
-    out is ever trained on.
+    changes at most one of them. One that cannot be read is not held out: it would be missing in what is made
+    of them, while training replaces it and counts it. Further copies of a held-out file are in neither part,
+    so that nothing held out is ever trained on.
 
     Raises:
         ValueError: if no photograph would be left to train on.
     """
     ranked = sorted(photos.names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
     by_name = dict(zip(photos.names, photos.paths, strict=True))
-    held = {name: by_name[name] for name in ranked[:held_out]}
-    rest = {name: by_name[name] for name in ranked[held_out:]}
+    readable = (name for name in ranked if _can_be_read(by_name[name]))
+    held = {name: by_name[name] for name in islice(readable, held_out)}
+    rest = {name: by_name[name] for name in ranked if name not in held}
     copies = _copies(held, rest)
     training = {name: path for name, path in rest.items() if name not in copies}
     if not training:
@@ -135,6 +138,14 @@ def _sample_paths() -> list[Path]:
             )
         found += [path for path in paths if path.is_file()]
     return found
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        read_image(path)
+    except ImageRefused:
+        return False
+    return True
 
 
 def _copies(held: dict[str, Path], rest: dict[str, Path]) -> set[str]:

@@ -67,3 +67,15 @@ def test_a_trial_that_lacks_a_score_was_stopped(stored, events):
     assert status == "KILLED"
     assert "stopped early by its score" in reason
     assert stored.history(TRIAL).stopped_after == events[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "interrupted"), [([TRIAL.key], False), ([TRIAL.key, "never-started"], True)]
+)
+def test_a_trial_that_was_never_started_means_an_interruption(stored, keys, interrupted):
+    write(stored, *((epoch, kind) for epoch in (1, 2) for kind in (TRAIN, *ROLES)))
+    listener = Listener()
+    callback = SweepCallback(stored, listener, listener, ROLES, stops=False)
+    callback.on_trial_complete(0, [], SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()}))
+    callback.close(keys)
+    assert callback.interrupted is interrupted

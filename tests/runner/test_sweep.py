@@ -53,8 +53,8 @@ sweep = Sweep(space=[
 ])
 """
 ONE_BAD = """
-# A trial that learns, then one that cannot (its learning rate is 0), then another that does. Illumination pairs
-# flatter a network that has learned nothing, so the viewpoint decides.
+# A trial that learns, then one that cannot (its learning rate is 0), then a third.
+# Illumination pairs flatter a network that has learned nothing, so the viewpoint decides.
 sweep = Sweep(
     space={
         **TINY,

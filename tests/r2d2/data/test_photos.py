@@ -123,3 +123,14 @@ def test_copies_of_held_out_photos_are_not_trained_on(folder):
 def test_too_few_photos(folder, held_out):
     with pytest.raises(ValueError, match=f"20 photographs .* too few to hold out {held_out}"):
         split(open_photos(str(folder)), held_out, seed=0)
+
+
+def test_a_photograph_that_cannot_be_read_is_not_held_out(folder):
+    photos = open_photos(str(folder))
+    _, before = split(photos, 3, seed=0)
+    before.paths[0].write_bytes(b"no image")
+    training, held = split(photos, 3, seed=0)
+    assert len(held) == 3
+    assert set(held.names) > set(before.names[1:])
+    # Training meets it, replaces it and counts it.
+    assert before.names[0] in training.names
