@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import sys
 from typing import Any
 
 import click
@@ -57,10 +59,24 @@ class Verbs(click.Group):
         """Runs the verb; what the user can mend ends with one sentence instead of a traceback."""
         try:
             return super().invoke(ctx)
-        except ValueError as error:
-            if ctx.params["traceback"]:
+        except (ValueError, OSError, RuntimeError) as error:
+            sentence = _sentence(error)
+            if sentence is None or ctx.params["traceback"]:
                 raise
-            raise UserError(" ".join(str(error).split())) from error
+            raise UserError(" ".join(sentence.split())) from error
+
+
+def _sentence(error: Exception) -> str | None:
+    """What the user is told of an error; None if it is not the user's to mend."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return str(error.strerror)
+    # Where the module is not loaded, MLflow was not told anything.
+    tracking = sys.modules.get("runner.trial_run")
+    return str(error) if tracking is not None and isinstance(error, tracking.TrackingError) else None
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from runner.cli.outputs import OutputFile
 from runner.console import make_console
 from runner.settings import Settings
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from runner.stored import StoredSweep
     from runner.table import Row
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = OutputFile()
 
 
 @click.command()

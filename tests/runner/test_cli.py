@@ -1,5 +1,6 @@
 """The command line: help that is enough, and one sentence with status 2 for whatever the user can mend."""
 
+import errno
 import json
 import pickle
 from dataclasses import replace
@@ -17,8 +18,11 @@ from r2d2.network import build_network
 from runner.__main__ import VERBS, main
 from runner.cli.judge import extraction_settings, image_paths
 from runner.cli.sweeps import demo_name
+from runner.trial_run import TrackingError
 
 TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
+
+SWEEP = "from search_spaces.sweep import Sweep\nsweep = Sweep(space=SPACE)\n"
 
 
 @pytest.fixture
@@ -159,7 +163,29 @@ def test_a_dry_run_prints_every_trial_and_the_time_and_starts_nothing(r2d2, tmp_
     assert "ap-cosine-scratch-s7" in result.output
     assert "ap-dice-scratch-s7" in result.output
     assert "2 trials and 1 starting networks; about" in result.output
+    assert "neither the preparation of pairs nor scoring is counted" in result.output
     assert not (tmp_path / "home" / "sweeps").exists()
+
+
+def test_a_sweep_of_ones_own_needs_no_docstring(r2d2, tmp_path):
+    (tmp_path / "mine.py").write_text(SWEEP.replace("SPACE", "{'epochs': 1}"))
+    result = r2d2("sweep", tmp_path / "mine.py", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "mine: mine.py" in result.output
+
+
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        ("[]", "mine.py cannot be read: line 2: ValueError: the sweep has no trials"),
+        ("{'epochs': {'grid_search': []}}", "the sweep has no trials"),
+        ("[][0]", "mine.py cannot be read: line 2: IndexError: list index out of range"),
+        ("{'epochs': ", "line 2"),
+    ],
+)
+def test_a_sweep_of_ones_own_that_is_not_in_order_is_refused(r2d2, tmp_path, space, sentence):
+    (tmp_path / "mine.py").write_text(SWEEP.replace("SPACE", space))
+    assert sentence in refused(r2d2("sweep", tmp_path / "mine.py", "--dry-run"))
 
 
 def test_evaluate_prints_a_table_and_writes_json(r2d2, checkpoint, benchmark_folder, tmp_path):
@@ -269,6 +295,55 @@ def test_compare_writes_every_form_and_refuses_what_was_judged_otherwise(r2d2, m
     assert all((tmp_path / f"out{flag}").read_text().startswith(start) for flag, start in forms.items())
     assert "different images or homographies" in refused(r2d2("compare", a, c))
     assert "unknown baseline 'd'; known: a, b" in refused(r2d2("compare", a, b, "--baseline", "d"))
+
+
+@pytest.mark.parametrize("flag", ["--html", "--markdown", "--csv", "--json"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_compared(r2d2, tmp_path, flag):
+    (tmp_path / "file").write_text("")
+    assert "is a folder" in refused(r2d2("compare", "nothing", flag, tmp_path))
+    assert "is no folder" in refused(r2d2("compare", "nothing", flag, tmp_path / "file" / "out"))
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_scored(r2d2, tmp_path):
+    command = ("evaluate", "/nowhere", "--benchmark", "/nowhere", "--json", tmp_path)
+    assert f"{tmp_path} is a folder" in refused(r2d2(*command))
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_extracted(r2d2, photos, monkeypatch):
+    monkeypatch.setattr("runner.cli.outputs.os.access", lambda path, mode: Path(path) != photos)
+    sentence = refused(r2d2("extract", "/nowhere", photos))
+    assert f".png.r2d2 cannot be written: {photos} is read-only" in sentence
+
+
+def test_a_home_that_cannot_be_made_is_named(r2d2, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("R2D2_HOME", str(tmp_path / "file" / "home"))
+    assert f"{tmp_path}/file/home" in refused(r2d2("sweep", "smoke"))
+    assert isinstance(r2d2("--traceback", "sweep", "smoke").exception, NotADirectoryError)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+        (TrackingError("MLflow did\nnot answer"), "error: MLflow did not answer"),
+    ],
+)
+def test_what_goes_wrong_outside_is_told_in_one_sentence(r2d2, monkeypatch, error, sentence):
+    def fail(settings):
+        raise error
+
+    monkeypatch.setattr("runner.doctor.checks", fail)
+    assert refused(r2d2("doctor")) == sentence
+    assert r2d2("--traceback", "doctor").exception is error
+
+
+def test_a_mistake_of_our_own_is_no_sentence(r2d2, monkeypatch):
+    def fail(settings):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("runner.doctor.checks", fail)
+    assert isinstance(r2d2("doctor").exception, RuntimeError)
 
 
 @pytest.mark.parametrize(
