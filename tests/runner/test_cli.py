@@ -359,6 +359,13 @@ def test_the_demo_on_other_images_is_a_sweep_of_its_own(photos, hpatches, name):
     assert demo_name(photos, hpatches) == name
 
 
+def test_a_run_of_no_sweep_is_not_promoted(r2d2, tracker, tracking_uri, experiment, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+    run = tracker.client.create_run(experiment, run_name="another's")
+    sentence = refused(r2d2("promote", "--run", run.info.run_id))
+    assert "is of no sweep: it has no checkpoint to promote" in sentence
+
+
 def test_images_are_named_by_file_folder_pattern_and_list(photos, monkeypatch):
     a, b = photos / "a.png", photos / "b.png"
     (photos / "list.txt").write_text("# a comment\na.png\n\n")
