@@ -9,18 +9,19 @@ from typing import Any
 
 import click
 
-# Verb -> the module of runner.cli that holds it: a verb imports what it needs, and `--help` nothing more.
+# Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
+# nothing more.
 VERBS = {
-    "compare": "comparison",
-    "demo": "sweeps",
-    "doctor": "machine",
-    "evaluate": "judge",
-    "extract": "judge",
-    "promote": "models",
-    "show": "show",
-    "sweep": "sweeps",
-    "sweeps": "sweeps",
-    "ui": "machine",
+    "compare": ("comparison", "Show which differences are real, with 95 % intervals."),
+    "demo": ("sweeps", "Train six loss variants on sample photographs, compare them, promote the best."),
+    "doctor": ("machine", "Check this machine."),
+    "evaluate": ("judge", "Score a model on a benchmark."),
+    "extract": ("judge", "Write the keypoints of every image beside it."),
+    "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
+    "show": ("show", "Draw what a model sees and matches, or training pairs."),
+    "sweep": ("sweeps", "Run a sweep, or resume it."),
+    "sweeps": ("sweeps", "List the sweeps of search_spaces/ with their questions."),
+    "ui": ("machine", "Start the MLflow server on the local store."),
 }
 
 
@@ -45,9 +46,14 @@ class Verbs(click.Group):
         """The verb's command; None if it is unknown."""
         if cmd_name not in VERBS:
             return None
-        command = getattr(importlib.import_module(f"runner.cli.{VERBS[cmd_name]}"), cmd_name)
+        command = getattr(importlib.import_module(f"runner.cli.{VERBS[cmd_name][0]}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Lists the verbs; click would import each one for its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in sorted(VERBS.items())])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Finds the verb, or says which there are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from r2d2.data.photos import SAMPLES
 from runner.console import make_console
 from runner.settings import Settings
 from search_spaces.sweep import load_sweep, sweep_names
@@ -89,6 +91,7 @@ def sweep(
         verbose=verbose,
     )
     plan = plan_sweep(name, settings, options)
+    _say_refused(plan, console)
     if dry_run:
         estimate(plan).show(console)
         return
@@ -101,7 +104,8 @@ def sweep(
 
 @click.command()
 @_data_options
-def demo(photos: str | None, hpatches: Path | None) -> None:
+@click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
+def demo(photos: str | None, hpatches: Path | None, own_name: str) -> None:
     """Train six loss variants on sample photographs in five minutes, compare them, promote the best."""
     from runner.cli.models import announcement
     from runner.plan import SweepOptions, plan_sweep
@@ -111,8 +115,9 @@ def demo(photos: str | None, hpatches: Path | None) -> None:
     console, started = make_console(), time.monotonic()
     settings = _settings(hpatches, None)
     overrides = (f"data.photos={photos}",) if photos else ()
-    name = demo_name(photos, settings.hpatches)
+    name = own_name or demo_name(photos, settings.hpatches)
     plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides))
+    _say_refused(plan, console)
     result = _run(plan, settings, console)
     if result.failed or result.interrupted:
         raise click.exceptions.Exit(1)
@@ -126,11 +131,26 @@ def demo(photos: str | None, hpatches: Path | None) -> None:
 def demo_name(photos: str | None, hpatches: Path | None) -> str:
     """A sweep of its own for each set of photographs and benchmarks: their figures share no table."""
     parts = ["demo"]
-    if photos is not None:
-        parts.append(re.sub(r"[^A-Za-z0-9_-]+", "-", Path(photos).absolute().name).strip("-"))
+    if photos is not None and photos != SAMPLES:
+        place = photos if "://" in photos else str(Path(photos).expanduser().absolute())
+        parts += [re.sub(r"[^A-Za-z0-9_-]+", "-", Path(place).name).strip("-"), _short_digest(place)]
     if hpatches is not None:
-        parts.append("hpatches")
+        parts += ["hpatches", _short_digest(str(hpatches.absolute()))]
     return "-".join(part for part in parts if part)
+
+
+def _short_digest(place: str) -> str:
+    """Tells folders of the same name apart."""
+    return hashlib.sha256(place.encode()).hexdigest()[:6]
+
+
+def _say_refused(plan: Any, console: Console) -> None:
+    """Names the held-out photographs that nothing is scored on, as they cannot be read."""
+    for name, reason in plan.data.refused:
+        console.print(
+            f"[yellow]left out of the validation benchmark[/] {escape(name)}: {escape(reason)}",
+            soft_wrap=True,
+        )
 
 
 def _settings(hpatches: Path | None, released: Path | None) -> Settings:

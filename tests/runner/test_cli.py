@@ -3,9 +3,11 @@
 import errno
 import json
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -13,6 +15,7 @@ from PIL import Image
 
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
+from r2d2.data.photos import open_photos, split
 from r2d2.keypoints import ExtractionSettings, load_keypoints
 from r2d2.network import build_network
 from runner.__main__ import VERBS, main
@@ -72,7 +75,16 @@ def test_every_verb_has_help(r2d2, verb):
 
 def test_the_help_names_every_verb(r2d2):
     output = r2d2("--help").output
-    assert all(verb in output for verb in VERBS)
+    assert all(f"{verb} " in output for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_the_help_says_of_every_verb_what_the_verb_says_of_itself(verb):
+    line = VERBS[verb][1]
+    command = main.get_command(click.Context(main), verb)
+    assert line.endswith(".")
+    assert len(line) < 80
+    assert command.help.split()[0] == line.split()[0] or verb == "promote"
 
 
 def refused(result) -> str:
@@ -350,13 +362,38 @@ def test_a_mistake_of_our_own_is_no_sentence(r2d2, monkeypatch):
     ("photos", "hpatches", "name"),
     [
         (None, None, "demo"),
-        ("/data/my photos (1)", None, "demo-my-photos-1"),
-        (None, Path("/data/hpatches"), "demo-hpatches"),
-        ("/data/photos/", Path("/data/hpatches"), "demo-photos-hpatches"),
+        ("samples", None, "demo"),
+        ("/data/my photos (1)", None, "demo-my-photos-1-D"),
+        (None, Path("/data/hpatches"), "demo-hpatches-D"),
+        ("/data/photos/", Path("/data/hpatches"), "demo-photos-D-hpatches-D"),
     ],
 )
 def test_the_demo_on_other_images_is_a_sweep_of_its_own(photos, hpatches, name):
-    assert demo_name(photos, hpatches) == name
+    assert re.fullmatch(name.replace("D", "[0-9a-f]{6}"), demo_name(photos, hpatches))
+
+
+def test_folders_of_the_same_name_are_sweeps_of_their_own(monkeypatch):
+    monkeypatch.chdir("/")
+    assert demo_name("/a/photos", None) != demo_name("/b/photos", None)
+    assert demo_name("/a/photos", None) == demo_name("a/photos/", None)
+    assert demo_name(None, Path("/a/hpatches")) != demo_name(None, Path("/b/hpatches"))
+
+
+def test_the_demo_takes_a_name(r2d2):
+    assert "the sweep's name is 'a/b'" in refused(r2d2("demo", "--name", "a/b"))
+
+
+def test_a_held_out_photograph_that_cannot_be_read_is_named(r2d2, photos):
+    for name in ("c", "d"):
+        (photos / f"{name}.png").write_bytes((photos / "a.png").read_bytes()[:-1000] + name.encode())
+    held = split(open_photos(str(photos)), 3, TrainConfig().data.split_seed)[1]
+    assert {"c.png", "d.png"} & set(held.names)
+    command = ("sweep", "smoke", "--dry-run", "--photos", photos, "--set", "data.held_out=3")
+    for _ in range(2):
+        output = r2d2(*command).output
+        lines = [line for line in output.splitlines() if line.startswith("left out of the validation")]
+        assert len(lines) == len({"c.png", "d.png"} & set(held.names))
+        assert "c.png: " in output or "d.png: " in output
 
 
 def test_a_run_of_no_sweep_is_not_promoted(r2d2, tracker, tracking_uri, experiment, monkeypatch):
