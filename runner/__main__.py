@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import sys
 from typing import Any
 
 import click
 
-# Verb -> the module of runner.cli that holds it: a verb imports what it needs, and `--help` nothing more.
+# Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
+# nothing more.
 VERBS = {
-    "compare": "comparison",
-    "demo": "sweeps",
-    "doctor": "machine",
-    "evaluate": "judge",
-    "extract": "judge",
-    "promote": "models",
-    "show": "show",
-    "sweep": "sweeps",
-    "sweeps": "sweeps",
-    "ui": "machine",
+    "compare": ("comparison", "Show which differences are real, with 95 % intervals."),
+    "demo": ("sweeps", "Train six loss variants on sample photographs, compare them, promote the best."),
+    "doctor": ("machine", "Check this machine."),
+    "evaluate": ("judge", "Score a model on a benchmark."),
+    "extract": ("judge", "Write the keypoints of every image beside it."),
+    "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
+    "show": ("show", "Draw what a model sees and matches, or training pairs."),
+    "sweep": ("sweeps", "Run a sweep, or resume it."),
+    "sweeps": ("sweeps", "List the sweeps of search_spaces/ with their questions."),
+    "ui": ("machine", "Start the MLflow server on the local store."),
 }
 
 
@@ -43,9 +46,14 @@ class Verbs(click.Group):
         """The verb's command; None if it is unknown."""
         if cmd_name not in VERBS:
             return None
-        command = getattr(importlib.import_module(f"runner.cli.{VERBS[cmd_name]}"), cmd_name)
+        command = getattr(importlib.import_module(f"runner.cli.{VERBS[cmd_name][0]}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Lists the verbs; click would import each one for its help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in sorted(VERBS.items())])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Finds the verb, or says which there are."""
@@ -57,10 +65,24 @@ class Verbs(click.Group):
         """Runs the verb; what the user can mend ends with one sentence instead of a traceback."""
         try:
             return super().invoke(ctx)
-        except ValueError as error:
-            if ctx.params["traceback"]:
+        except (ValueError, OSError, RuntimeError) as error:
+            sentence = _sentence(error)
+            if sentence is None or ctx.params["traceback"]:
                 raise
-            raise UserError(" ".join(str(error).split())) from error
+            raise UserError(" ".join(sentence.split())) from error
+
+
+def _sentence(error: Exception) -> str | None:
+    """What the user is told of an error; None if it is not the user's to mend."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return str(error.strerror)
+    # Where the module is not loaded, MLflow was not told anything.
+    tracking = sys.modules.get("runner.trial_run")
+    return str(error) if tracking is not None and isinstance(error, tracking.TrackingError) else None
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

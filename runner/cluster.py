@@ -41,8 +41,9 @@ class Capacity:
         """How many trials can run at a time beside the judges.
 
         Raises:
-            ValueError: if a trial asks for more than there is.
+            ValueError: if the judges or a trial ask for more than there is.
         """
+        self._require_judges(judges)
         cpus = self.cpus - judges.number * judges.num_cpus
         gpus = self.gpus - judges.number * judges.num_gpus
         workers = max((t.config.num_workers for t in trials), default=1)
@@ -58,6 +59,14 @@ class Capacity:
             )
         fits = int(cpus // workers)
         return min(fits, int(gpus // (workers * gpus_per_worker))) if gpus_per_worker else fits
+
+    def _require_judges(self, judges: JudgeResources) -> None:
+        for unit, each, there in (("CPU", judges.num_cpus, self.cpus), ("GPU", judges.num_gpus, self.gpus)):
+            if judges.number * each > there:
+                raise ValueError(
+                    f"the judges ask for {judges.number} times {each:g} {unit}s (--judges, "
+                    f"--judge-{unit.lower()}s), but the cluster has {there:g} {unit}s"
+                )
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from evaluation.report_text import to_csv, to_json, to_markdown
 from r2d2.atomic import atomic_file
 from r2d2.version import code_version
 from runner.contender import Contender, curves_of, notes_of, variants_of
-from runner.definition import SweepDefinition
 from runner.history import TRAIN
+from runner.ordering import find_ordering, mode_of
 from runner.stored import StoredSweep
 from runner.table import Row
 from runner.table import to_csv as table_to_csv
@@ -65,7 +65,7 @@ def compare_contenders(
         threshold=int(found[1]) if found else 3,
         split=(found[2] if found else None) or OVERALL,
         sort_by="" if found else (metric if role == TRAIN else name),
-        ascending=("loss" in name or "error" in name) if ascending is None else ascending,
+        ascending=mode_of(metric) == "min" if ascending is None else ascending,
         command=command,
         code_version=code_version(),
         training=curves_of(contenders),
@@ -74,7 +74,11 @@ def compare_contenders(
 
 
 def sweep_report(
-    stored: StoredSweep, metric: str | None = None, baseline: str | None = None, question: str = ""
+    stored: StoredSweep,
+    metric: str | None = None,
+    baseline: str | None = None,
+    question: str = "",
+    role: str = "",
 ) -> Report | None:
     """The report of one sweep; None if nothing is scored yet.
 
@@ -83,33 +87,25 @@ def sweep_report(
         metric: what orders the table; None: what decides the sweep.
         baseline: a variant; None: the first one that was trained.
         question: that the sweep asks; empty: as it was written down when it started.
+        role: of the benchmark; empty: that of the metric.
 
     Raises:
-        ValueError: as `compare_contenders`.
+        ValueError: as `compare_contenders` and `find_ordering`.
     """
     definition = stored.definition
-    chosen = metric or definition.metric
-    contenders = stored.contenders(_role(definition, chosen))
+    order = find_ordering(metric, role, definition)
+    contenders = stored.contenders(order.role)
     if not contenders:
         return None
     return compare_contenders(
         contenders,
-        chosen,
+        order.metric,
         title=definition.name,
         question=question or stored.question,
         baseline=baseline,
-        ascending=definition.mode == "min" if chosen == definition.metric else None,
-        command=compare_command([definition.name], metric=metric, baseline=baseline),
+        ascending=order.mode == "min",
+        command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
     )
-
-
-def _role(definition: SweepDefinition, metric: str) -> str:
-    """The benchmark whose scores are compared: that of the metric; for a loss the first one."""
-    role, known = metric.partition("/")[0], list(definition.benchmarks)
-    if role != TRAIN and role not in known:
-        scored = ", ".join(known) or "nothing"
-        raise ValueError(f"sweep '{definition.name}' has no {metric}: it is scored on {scored}")
-    return (known or [""])[0] if role == TRAIN else role
 
 
 def compare_command(what: Sequence[str], **options: object) -> str:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.history import write_json
+from runner.history import TRAIN, write_json
 
 FILE = "sweep.json"
 MAX_DIFFERENCES = 8
@@ -40,6 +40,12 @@ class SweepDefinition:
     photos: str
     benchmarks: Mapping[str, Mapping[str, str]]
     init: str
+
+    @property
+    def role(self) -> str:
+        """The benchmark that decides; for a loss the first one; empty without any."""
+        role = self.metric.partition("/")[0]
+        return next(iter(self.benchmarks), "") if role == TRAIN else role
 
     def save(self, folder: Path) -> None:
         """Writes the definition into the sweep's folder."""

@@ -25,7 +25,7 @@ START_SECONDS = 13.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """The trials of a sweep and the seconds each will take on this machine, scoring not counted.
+    """The trials of a sweep and the seconds each will take here, but for preparing pairs and scoring.
 
     Attributes:
         seconds: by trial key; of one worker on one processor or GPU, the start of its processes included.
@@ -65,7 +65,8 @@ class Estimate:
         console.print(
             f"{len(plan.trials)} trials and {len(plan.baselines)} starting networks; about "
             f"{self.total / 3600:.1f} worker hours, {self.total / 3600 / self.slots:.1f} hours here "
-            f"({self.slots} at a time; one step of each kind was timed, scoring is not counted)",
+            f"({self.slots} at a time; one step of each kind was timed, "
+            "neither the preparation of pairs nor scoring is counted)",
             soft_wrap=True,
         )
 

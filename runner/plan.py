@@ -147,6 +147,8 @@ def _search(sweep: Sweep, options: SweepOptions) -> dict[str, str]:
 
 def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
     """The photographs and the split that all trials share."""
+    if not trials:
+        raise ValueError("the sweep has no trials: nothing in its space is a point of a grid")
     splits = {(t.config.data.photos, t.config.data.held_out, t.config.data.split_seed) for t in trials}
     if len(splits) > 1:
         raise ValueError(

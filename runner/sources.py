@@ -79,7 +79,7 @@ def find_contenders(
     for source in sources:
         if source in stored:
             sweep, chosen = stored[source]
-            role = role or sweep.definition.metric.partition("/")[0]
+            role = role or sweep.definition.role
             contenders += [source.named(c) for c in sweep.contenders(role, chosen, labels)]
         else:
             contenders.append(source.named(_scored(source.text, settings, judging)))

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import random
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.mode not in ("min", "max"):
             raise ValueError(f"mode is '{self.mode}'; it must be 'min' or 'max'")
+        spaces = [self.space] if isinstance(self.space, Mapping) else self.space
+        if not isinstance(spaces, list | tuple) or not all(isinstance(space, Mapping) for space in spaces):
+            raise ValueError(f"space is {self.space!r}; it must be a dictionary or a list of dictionaries")
+        if not spaces or self.num_samples < 1:
+            raise ValueError("the sweep has no trials: its space is an empty list, or num_samples is below 1")
         if self.search_alg is not None and not isinstance(self.space, Mapping):
             raise ValueError("a sweep with a searcher takes one space, not a list of spaces")
 
@@ -129,7 +135,7 @@ def sweep_names() -> tuple[str, ...]:
 
 
 def load_sweep(name: str) -> tuple[Sweep, str]:
-    """The sweep called `name` (or in the file `name`) and its docstring.
+    """The sweep called `name` (or in the file `name`) and its docstring, without one the file's name.
 
     Raises:
         ValueError: if there is no such sweep (with the known ones) or the file defines none.
@@ -147,7 +153,7 @@ def load_sweep(name: str) -> tuple[Sweep, str]:
     sweep = getattr(module, "sweep", None)
     if not isinstance(sweep, Sweep):
         raise ValueError(f"{path} defines no sweep; it must hold `sweep = Sweep(space=...)`")
-    return sweep, (module.__doc__ or "").strip()
+    return sweep, (module.__doc__ or "").strip() or path.name
 
 
 def _unique(trials: Iterable[Trial]) -> list[Trial]:
@@ -161,9 +167,20 @@ def _import_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, TypeError, NameError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read: {_what_and_where(error, path)}") from error
     return module
+
+
+def _what_and_where(error: Exception, path: Path) -> str:
+    """The error, and the line of the file that it came from."""
+    if isinstance(error, SyntaxError):
+        # Its text names the line.
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+    where = f"line {lines[-1]}: " if lines else ""
+    return f"{where}{type(error).__name__}: {error}"
 
 
 def _points(space: Space, generator: random.Random) -> Iterator[dict[str, Any]]:

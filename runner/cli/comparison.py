@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from runner.cli.outputs import OutputFile
 from runner.console import make_console
 from runner.settings import Settings
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from runner.stored import StoredSweep
     from runner.table import Row
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = OutputFile()
 
 
 @click.command()
@@ -59,32 +60,29 @@ def compare(what: tuple[str, ...], **options: Any) -> None:
 
 
 def _show_sweep(console: Console, folder: Path, options: Mapping[str, Any]) -> Report | None:
+    from runner.ordering import find_ordering
     from runner.stored import StoredSweep
 
     stored = StoredSweep(folder)
-    definition = stored.definition
-    metric = options["metric"] or definition.metric
-    if options["role"] and not options["metric"]:
-        metric = f"{options['role']}/{metric.rpartition('/')[2]}"
-    return show_comparison(
-        console, stored, stored.table(metric, definition.mode), metric, options["baseline"]
-    )
+    order = find_ordering(options["metric"], options["role"], stored.definition)
+    table = stored.table(order.metric, order.mode)
+    return show_comparison(console, stored, table, order.metric, options["baseline"], order.role)
 
 
 def _show_list(
     console: Console, what: Sequence[str], settings: Settings, options: Mapping[str, Any]
 ) -> Report:
     from runner.comparing import compare_command, compare_contenders
+    from runner.ordering import find_ordering
     from runner.sources import Judging, find_contenders
 
-    metric = options["metric"] or "mma_3px"
-    role = options["role"] or metric.rpartition("/")[0]
+    order = find_ordering(options["metric"], options["role"])
     with judging_progress(console) as (on_source, on_image):
         judging = Judging(options["benchmark"], options["protocol"], on_source, on_image)
-        contenders = find_contenders(what, settings, judging, role)
+        contenders = find_contenders(what, settings, judging, order.role)
     report = compare_contenders(
         contenders,
-        metric,
+        order.metric,
         title=" · ".join(dict.fromkeys(c.variant for c in contenders))
         if len(contenders) < 4
         else "Comparison",
@@ -131,7 +129,12 @@ def judging_progress(
 
 
 def show_comparison(
-    console: Console, stored: StoredSweep, table: Sequence[Row], metric: str, baseline: str | None = None
+    console: Console,
+    stored: StoredSweep,
+    table: Sequence[Row],
+    metric: str,
+    baseline: str | None = None,
+    role: str = "",
 ) -> Report | None:
     """Prints a sweep's table, and each variant's difference to the baseline; returns the whole report.
 
@@ -141,6 +144,7 @@ def show_comparison(
         table: its rows.
         metric: what orders them.
         baseline: a variant; None: the first one that was trained.
+        role: of the benchmark whose scores are compared; empty: that of the metric.
 
     Raises:
         ValueError: for an unknown baseline; names the known ones.
@@ -148,7 +152,7 @@ def show_comparison(
     from runner.comparing import sweep_report
     from runner.display import comparison, differences
 
-    report = sweep_report(stored, metric, baseline)
+    report = sweep_report(stored, metric, baseline, role=role)
     console.print(comparison(table, metric, f"{stored.folder.name}: {metric}"))
     if report is not None and len(report.entries) > 1:
         console.print(differences(report))

@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 from evaluation.protocols import PROTOCOLS
 from r2d2.atomic import atomic_file
 from r2d2.keypoints import ExtractionSettings, Extractor, save_keypoints
+from runner.cli.outputs import OutputFile, check_writable
 from runner.console import make_console
 from runner.settings import Settings
 
@@ -63,7 +64,7 @@ def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> Extr
     "--benchmark", required=True, type=click.Path(path_type=Path), help="Folder in HPatches' layout."
 )
 @click.option("--protocol", default="d2net", show_default=True, help=f"One of {', '.join(PROTOCOLS)}.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write everything to this file.")
+@click.option("--json", "json_file", type=OutputFile(), help="Write everything to this file.")
 @click.option("--no-cache", is_flag=True, help="Neither use nor store predictions in R2D2_HOME/cache.")
 @extraction_options
 def evaluate(
@@ -122,6 +123,8 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
     settings = extraction_settings(flags, ExtractionSettings())
     paths = image_paths(images)
     todo = [p for p in paths if overwrite or not _output(p).exists()]
+    for first in {path.parent: path for path in todo}.values():
+        check_writable(_output(first))
     extractor = Extractor(find_model(model, Settings.from_environment()).network, settings)
     console = make_console()
     refused: list[str] = []

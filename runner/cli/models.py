@@ -8,6 +8,7 @@ import click
 
 from runner.console import make_console
 from runner.definition import SweepDefinition
+from runner.ordering import mode_of
 from runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def promote(
     settings = Settings.from_environment()
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     run = tracker.get_run(run_id) if run_id else None
+    if run is not None and "sweep" not in run.tags:
+        raise ValueError(f"run '{run.name}' ({run.run_id}) is of no sweep: it has no checkpoint to promote")
     decides, mode = _decides(settings, run.tags["sweep"] if run else str(sweep), metric)
     chosen = run or best_run(tracker, str(sweep), decides, mode)
     promotion = register(tracker, chosen, decides, mode=mode, name=name, alias=alias, force=force)
@@ -54,8 +57,7 @@ def announcement(promotion: Promotion) -> str:
 
 
 def _decides(settings: Settings, sweep: str, metric: str | None) -> tuple[str, str]:
-    """The metric and mode of the sweep, if its folder is here; a metric that is asked for is maximised."""
+    """The metric that decides, that of the sweep if its folder is here, and its mode."""
     definition = SweepDefinition.load(settings.sweep_folder(sweep))
-    if metric is not None or definition is None:
-        return metric or "validation/mma_3px", "max"
-    return definition.metric, definition.mode
+    decides = metric or (definition.metric if definition else "validation/mma_3px")
+    return decides, mode_of(decides, definition)

@@ -10,6 +10,7 @@ import click
 from r2d2.atomic import atomic_file
 from r2d2.keypoints import ExtractionSettings
 from runner.cli.judge import extraction_options, extraction_settings
+from runner.cli.outputs import check_writable
 from runner.console import make_console
 from runner.settings import Settings
 
@@ -98,7 +99,7 @@ def _target(out: Path | None, name: str, images: list[Path], overwrite: bool) ->
     """Where the picture goes.
 
     Raises:
-        ValueError: if it is no PNG, one of the images, or there already.
+        ValueError: if it is no PNG, one of the images, there already, or cannot be written.
     """
     target = Path(name) if out is None else out
     if target.suffix.lower() != ".png":
@@ -109,6 +110,7 @@ def _target(out: Path | None, name: str, images: list[Path], overwrite: bool) ->
         raise ValueError(f"the picture would replace the image {target}; name another file with --out")
     if target.exists() and not overwrite:
         raise ValueError(f"{target} is there already; replace it with --overwrite or use --out FILE.png")
+    check_writable(target)
     return target
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from r2d2.data.photos import SAMPLES
 from runner.console import make_console
 from runner.settings import Settings
 from search_spaces.sweep import load_sweep, sweep_names
+
+# 128 + SIGINT.
+INTERRUPTED = 130
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -89,19 +96,19 @@ def sweep(
         verbose=verbose,
     )
     plan = plan_sweep(name, settings, options)
+    _say_refused(plan, console)
     if dry_run:
         estimate(plan).show(console)
         return
     result = _run(plan, settings, console)
-    if result.interrupted:
-        console.print(f"Interrupted. Continue with the same command: r2d2 sweep {name}")
     if result.failed:
         raise click.exceptions.Exit(1)
 
 
 @click.command()
 @_data_options
-def demo(photos: str | None, hpatches: Path | None) -> None:
+@click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
+def demo(photos: str | None, hpatches: Path | None, own_name: str) -> None:
     """Train six loss variants on sample photographs in five minutes, compare them, promote the best."""
     from runner.cli.models import announcement
     from runner.plan import SweepOptions, plan_sweep
@@ -111,10 +118,11 @@ def demo(photos: str | None, hpatches: Path | None) -> None:
     console, started = make_console(), time.monotonic()
     settings = _settings(hpatches, None)
     overrides = (f"data.photos={photos}",) if photos else ()
-    name = demo_name(photos, settings.hpatches)
+    name = own_name or demo_name(photos, settings.hpatches)
     plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides))
+    _say_refused(plan, console)
     result = _run(plan, settings, console)
-    if result.failed or result.interrupted:
+    if result.failed:
         raise click.exceptions.Exit(1)
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     best = best_run(tracker, name, plan.sweep.metric, plan.sweep.mode)
@@ -126,11 +134,26 @@ def demo(photos: str | None, hpatches: Path | None) -> None:
 def demo_name(photos: str | None, hpatches: Path | None) -> str:
     """A sweep of its own for each set of photographs and benchmarks: their figures share no table."""
     parts = ["demo"]
-    if photos is not None:
-        parts.append(re.sub(r"[^A-Za-z0-9_-]+", "-", Path(photos).absolute().name).strip("-"))
+    if photos is not None and photos != SAMPLES:
+        place = photos if "://" in photos else str(Path(photos).expanduser().absolute())
+        parts += [re.sub(r"[^A-Za-z0-9_-]+", "-", Path(place).name).strip("-"), _short_digest(place)]
     if hpatches is not None:
-        parts.append("hpatches")
+        parts += ["hpatches", _short_digest(str(hpatches.absolute()))]
     return "-".join(part for part in parts if part)
+
+
+def _short_digest(place: str) -> str:
+    """Tells folders of the same name apart."""
+    return hashlib.sha256(place.encode()).hexdigest()[:6]
+
+
+def _say_refused(plan: Any, console: Console) -> None:
+    """Names the held-out photographs that nothing is scored on, as they cannot be read."""
+    for name, reason in plan.data.refused:
+        console.print(
+            f"[yellow]left out of the validation benchmark[/] {escape(name)}: {escape(reason)}",
+            soft_wrap=True,
+        )
 
 
 def _settings(hpatches: Path | None, released: Path | None) -> Settings:
@@ -143,7 +166,11 @@ def _settings(hpatches: Path | None, released: Path | None) -> Settings:
 
 
 def _run(plan: Any, settings: Settings, console: Console) -> Any:
-    """Runs the sweep and prints its table, what failed, and where to look."""
+    """Runs the sweep and prints its table, what failed, and where to look.
+
+    Raises:
+        Exit: if it was interrupted, with the status that shells give such commands.
+    """
     from runner.cli.comparison import show_comparison
     from runner.sweep import run_sweep
 
@@ -161,4 +188,8 @@ def _run(plan: Any, settings: Settings, console: Console) -> Any:
     console.print(
         f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
     )
+    if result.interrupted:
+        same = shlex.join(["r2d2", *sys.argv[1:]])
+        console.print(f"Interrupted. The same command continues: {same}", soft_wrap=True, highlight=False)
+        raise click.exceptions.Exit(INTERRUPTED)
     return result

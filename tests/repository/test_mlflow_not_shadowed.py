@@ -36,3 +36,11 @@ def test_the_installed_package_wins_with_the_root_first(monkeypatch):
 def test_importing_the_conductor_does_not_import_mlflow(module):
     code = f"import {module}, sys; sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_help_imports_neither_mlflow_nor_torch():
+    code = (
+        "import sys; from runner.__main__ import main; main(['--help'], standalone_mode=False); "
+        "sys.exit(bool({'mlflow', 'torch', 'ray'} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)

@@ -1,10 +1,13 @@
 """The command line: help that is enough, and one sentence with status 2 for whatever the user can mend."""
 
+import errno
 import json
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,13 +15,17 @@ from PIL import Image
 
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
+from r2d2.data.photos import open_photos, split
 from r2d2.keypoints import ExtractionSettings, load_keypoints
 from r2d2.network import build_network
 from runner.__main__ import VERBS, main
 from runner.cli.judge import extraction_settings, image_paths
 from runner.cli.sweeps import demo_name
+from runner.trial_run import TrackingError
 
 TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
+
+SWEEP = "from search_spaces.sweep import Sweep\nsweep = Sweep(space=SPACE)\n"
 
 
 @pytest.fixture
@@ -68,7 +75,16 @@ def test_every_verb_has_help(r2d2, verb):
 
 def test_the_help_names_every_verb(r2d2):
     output = r2d2("--help").output
-    assert all(verb in output for verb in VERBS)
+    assert all(f"{verb} " in output for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_the_help_says_of_every_verb_what_the_verb_says_of_itself(verb):
+    line = VERBS[verb][1]
+    command = main.get_command(click.Context(main), verb)
+    assert line.endswith(".")
+    assert len(line) < 80
+    assert command.help.split()[0] == line.split()[0] or verb == "promote"
 
 
 def refused(result) -> str:
@@ -159,7 +175,29 @@ def test_a_dry_run_prints_every_trial_and_the_time_and_starts_nothing(r2d2, tmp_
     assert "ap-cosine-scratch-s7" in result.output
     assert "ap-dice-scratch-s7" in result.output
     assert "2 trials and 1 starting networks; about" in result.output
+    assert "neither the preparation of pairs nor scoring is counted" in result.output
     assert not (tmp_path / "home" / "sweeps").exists()
+
+
+def test_a_sweep_of_ones_own_needs_no_docstring(r2d2, tmp_path):
+    (tmp_path / "mine.py").write_text(SWEEP.replace("SPACE", "{'epochs': 1}"))
+    result = r2d2("sweep", tmp_path / "mine.py", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "mine: mine.py" in result.output
+
+
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        ("[]", "mine.py cannot be read: line 2: ValueError: the sweep has no trials"),
+        ("{'epochs': {'grid_search': []}}", "the sweep has no trials"),
+        ("[][0]", "mine.py cannot be read: line 2: IndexError: list index out of range"),
+        ("{'epochs': ", "line 2"),
+    ],
+)
+def test_a_sweep_of_ones_own_that_is_not_in_order_is_refused(r2d2, tmp_path, space, sentence):
+    (tmp_path / "mine.py").write_text(SWEEP.replace("SPACE", space))
+    assert sentence in refused(r2d2("sweep", tmp_path / "mine.py", "--dry-run"))
 
 
 def test_evaluate_prints_a_table_and_writes_json(r2d2, checkpoint, benchmark_folder, tmp_path):
@@ -271,17 +309,98 @@ def test_compare_writes_every_form_and_refuses_what_was_judged_otherwise(r2d2, m
     assert "unknown baseline 'd'; known: a, b" in refused(r2d2("compare", a, b, "--baseline", "d"))
 
 
+@pytest.mark.parametrize("flag", ["--html", "--markdown", "--csv", "--json"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_compared(r2d2, tmp_path, flag):
+    (tmp_path / "file").write_text("")
+    assert "is a folder" in refused(r2d2("compare", "nothing", flag, tmp_path))
+    assert "is no folder" in refused(r2d2("compare", "nothing", flag, tmp_path / "file" / "out"))
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_scored(r2d2, tmp_path):
+    command = ("evaluate", "/nowhere", "--benchmark", "/nowhere", "--json", tmp_path)
+    assert f"{tmp_path} is a folder" in refused(r2d2(*command))
+
+
+def test_a_read_only_folder_is_refused_before_anything_is_extracted(r2d2, photos, monkeypatch):
+    monkeypatch.setattr("runner.cli.outputs.os.access", lambda path, mode: Path(path) != photos)
+    sentence = refused(r2d2("extract", "/nowhere", photos))
+    assert f".png.r2d2 cannot be written: {photos} is read-only" in sentence
+
+
+def test_a_home_that_cannot_be_made_is_named(r2d2, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("R2D2_HOME", str(tmp_path / "file" / "home"))
+    assert f"{tmp_path}/file/home" in refused(r2d2("sweep", "smoke"))
+    assert isinstance(r2d2("--traceback", "sweep", "smoke").exception, NotADirectoryError)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+        (TrackingError("MLflow did\nnot answer"), "error: MLflow did not answer"),
+    ],
+)
+def test_what_goes_wrong_outside_is_told_in_one_sentence(r2d2, monkeypatch, error, sentence):
+    def fail(settings):
+        raise error
+
+    monkeypatch.setattr("runner.doctor.checks", fail)
+    assert refused(r2d2("doctor")) == sentence
+    assert r2d2("--traceback", "doctor").exception is error
+
+
+def test_a_mistake_of_our_own_is_no_sentence(r2d2, monkeypatch):
+    def fail(settings):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("runner.doctor.checks", fail)
+    assert isinstance(r2d2("doctor").exception, RuntimeError)
+
+
 @pytest.mark.parametrize(
     ("photos", "hpatches", "name"),
     [
         (None, None, "demo"),
-        ("/data/my photos (1)", None, "demo-my-photos-1"),
-        (None, Path("/data/hpatches"), "demo-hpatches"),
-        ("/data/photos/", Path("/data/hpatches"), "demo-photos-hpatches"),
+        ("samples", None, "demo"),
+        ("/data/my photos (1)", None, "demo-my-photos-1-D"),
+        (None, Path("/data/hpatches"), "demo-hpatches-D"),
+        ("/data/photos/", Path("/data/hpatches"), "demo-photos-D-hpatches-D"),
     ],
 )
 def test_the_demo_on_other_images_is_a_sweep_of_its_own(photos, hpatches, name):
-    assert demo_name(photos, hpatches) == name
+    assert re.fullmatch(name.replace("D", "[0-9a-f]{6}"), demo_name(photos, hpatches))
+
+
+def test_folders_of_the_same_name_are_sweeps_of_their_own(monkeypatch):
+    monkeypatch.chdir("/")
+    assert demo_name("/a/photos", None) != demo_name("/b/photos", None)
+    assert demo_name("/a/photos", None) == demo_name("a/photos/", None)
+    assert demo_name(None, Path("/a/hpatches")) != demo_name(None, Path("/b/hpatches"))
+
+
+def test_the_demo_takes_a_name(r2d2):
+    assert "the sweep's name is 'a/b'" in refused(r2d2("demo", "--name", "a/b"))
+
+
+def test_a_held_out_photograph_that_cannot_be_read_is_named(r2d2, photos):
+    for name in ("c", "d"):
+        (photos / f"{name}.png").write_bytes((photos / "a.png").read_bytes()[:-1000] + name.encode())
+    held = split(open_photos(str(photos)), 3, TrainConfig().data.split_seed)[1]
+    assert {"c.png", "d.png"} & set(held.names)
+    command = ("sweep", "smoke", "--dry-run", "--photos", photos, "--set", "data.held_out=3")
+    for _ in range(2):
+        output = r2d2(*command).output
+        lines = [line for line in output.splitlines() if line.startswith("left out of the validation")]
+        assert len(lines) == len({"c.png", "d.png"} & set(held.names))
+        assert "c.png: " in output or "d.png: " in output
+
+
+def test_a_run_of_no_sweep_is_not_promoted(r2d2, tracker, tracking_uri, experiment, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+    run = tracker.client.create_run(experiment, run_name="another's")
+    sentence = refused(r2d2("promote", "--run", run.info.run_id))
+    assert "is of no sweep: it has no checkpoint to promote" in sentence
 
 
 def test_images_are_named_by_file_folder_pattern_and_list(photos, monkeypatch):

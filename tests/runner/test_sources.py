@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from r2d2.config import TrainConfig
+from runner.comparing import sweep_report
 from runner.definition import SweepDefinition
 from runner.history import TRAIN, Record, write_json
+from runner.ordering import find_ordering
 from runner.settings import Settings
 from runner.sources import Judging, find_contenders, is_sweep
 from runner.stored import StoredSweep
@@ -71,6 +73,25 @@ def test_a_sweep_gives_all_its_rows_with_losses_and_curves(write_sweep, settings
     assert found[0].figures["train/loss_peakiness"] == 0.4
     assert found[0].curves["train/loss_total"] == ((1, 1.5),)
     assert len(found[0].curves["validation/mma_3px"]) == 1
+
+
+def test_a_loss_orders_the_table_and_the_report_alike(write_sweep, settings):
+    sweep = write_sweep("mine", {"loss": {"similarity": "dice"}}, {"loss": {"similarity": "cosine"}})
+    for trial, loss in zip(sweep.trials(), (2.0, 1.0), strict=True):
+        sweep.history(trial).write(Record(1, TRAIN, {"train/loss_total": loss}, "uri"))
+    order = find_ordering("train/loss_total", "", sweep.definition)
+    report = sweep_report(sweep, "train/loss_total")
+    assert report is not None
+    shown = [row.variant for row in sweep.table(order.metric, order.mode)]
+    assert shown == [entry.name for entry in report.entries]
+    assert shown[0] == sweep.trials()[1].variant
+    assert "--role" in sweep_report(sweep, role="validation").about.command
+
+
+def test_the_benchmark_of_a_sweep_that_a_loss_decides_is_its_first(write_sweep, settings):
+    sweep = write_sweep("mine", {"seed": 0})
+    replace(sweep.definition, metric="train/loss_total", mode="min").save(sweep.folder)
+    assert len(find_contenders(["mine"], settings, Judging())) == 1
 
 
 def test_rows_of_two_sweeps_say_what_differs_between_them(write_sweep, settings):

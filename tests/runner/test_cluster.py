@@ -1,0 +1,39 @@
+"""What a cluster can hold, and who is told when it cannot."""
+
+import pytest
+
+from evaluation.actor import JudgeResources
+from r2d2.config import TrainConfig
+from runner.cluster import Capacity
+from search_spaces.sweep import Trial
+
+
+def trials(workers: int) -> tuple[Trial, ...]:
+    return (Trial(TrainConfig()), Trial(TrainConfig.from_dict({"num_workers": workers})))
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "judges", "workers", "gpus_per_worker", "fits"),
+    [
+        (16, 0, JudgeResources(1, 0, 0), 1, 0, 16),
+        (16, 0, JudgeResources(2, 2, 0), 4, 0, 3),
+        (16, 4, JudgeResources(1, 0, 1), 1, 1, 3),
+        (16, 1, JudgeResources(1, 0, 0.5), 1, 0.25, 2),
+    ],
+)
+def test_as_many_trials_as_fit_beside_the_judges(cpus, gpus, judges, workers, gpus_per_worker, fits):
+    assert Capacity(cpus, gpus).concurrent_trials(trials(workers), judges, gpus_per_worker) == fits
+
+
+@pytest.mark.parametrize(
+    ("judges", "workers", "gpus_per_worker", "sentence"),
+    [
+        (JudgeResources(1, 0, 1), 1, 0, "the judges ask for 1 times 1 GPUs .* the cluster has 0 GPUs"),
+        (JudgeResources(3, 2, 0), 1, 0, "the judges ask for 3 times 2 CPUs .* the cluster has 4 CPUs"),
+        (JudgeResources(1, 2, 0), 3, 0, "a trial asks for 3 workers .* has 2 CPUs beside the judges"),
+        (JudgeResources(1, 0, 0), 1, 1, "a trial asks for 1 workers of 1 GPUs each, .* has 0 GPUs"),
+    ],
+)
+def test_who_asks_for_too_much_is_named(judges, workers, gpus_per_worker, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Capacity(4, 0).concurrent_trials(trials(workers), judges, gpus_per_worker)
