@@ -2,7 +2,7 @@
 
 Every similarity with the AP reliability and the cosine with HardNet, a network of 1 channel from scratch on
 sample photographs: five minutes on two cores. Expect every variant far above the untrained network, and
-differences between variants that one seed and six photographs cannot establish.
+differences between variants that one seed and three photographs cannot establish.
 """
 
 from ray import tune
