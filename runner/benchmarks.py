@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evaluation.actor import BenchmarkSpec
 from evaluation.hpatches import open_benchmark
-from evaluation.validation import build_validation_benchmark, read_manifest
+from evaluation.validation import build_validation_benchmark
 from r2d2.config import DataConfig
 from r2d2.data.photos import PhotoSet, open_photos, split
 
@@ -23,14 +23,12 @@ class SweepData:
         training, held_out: disjoint sets of photographs.
         benchmarks: what every checkpoint is scored on, in this order.
         digests: digest of each benchmark, by role.
-        refused: (name, reason) of held-out photographs that the validation benchmark leaves out.
     """
 
     training: PhotoSet
     held_out: PhotoSet
     benchmarks: tuple[BenchmarkSpec, ...]
     digests: dict[str, str]
-    refused: tuple[tuple[str, str], ...] = ()
 
 
 def prepare_data(config: DataConfig, cache: Path, hpatches: Path | None) -> SweepData:
@@ -41,13 +39,11 @@ def prepare_data(config: DataConfig, cache: Path, hpatches: Path | None) -> Swee
     """
     training, held_out = split(open_photos(config.photos), config.held_out, config.split_seed)
     specs = []
-    manifest = None
     if config.held_out:
         folder = cache / "validation" / f"{held_out.digest[:16]}-{config.split_seed}"
         build_validation_benchmark(held_out, folder, seed=config.split_seed)
-        manifest = read_manifest(folder)
         specs.append(BenchmarkSpec(VALIDATION, str(folder), PROTOCOL[VALIDATION]))
     if hpatches is not None:
         specs.append(BenchmarkSpec(HPATCHES, str(hpatches), PROTOCOL[HPATCHES]))
     digests = {spec.role: open_benchmark(Path(spec.folder)).digest for spec in specs}
-    return SweepData(training, held_out, tuple(specs), digests, manifest.refused if manifest else ())
+    return SweepData(training, held_out, tuple(specs), digests)

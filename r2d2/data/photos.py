@@ -102,6 +102,11 @@ def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSe
     by_name = dict(zip(photos.names, photos.paths, strict=True))
     readable = (name for name in ranked if _can_be_read(by_name[name]))
     held = {name: by_name[name] for name in islice(readable, held_out)}
+    if len(held) < min(held_out, len(photos)):
+        raise ValueError(
+            f"only {len(held)} of {len(photos)} photographs can be read; too few to hold out {held_out} and "
+            "train on the rest"
+        )
     rest = {name: by_name[name] for name in ranked if name not in held}
     copies = _copies(held, rest)
     training = {name: path for name, path in rest.items() if name not in copies}

@@ -96,7 +96,6 @@ def sweep(
         verbose=verbose,
     )
     plan = plan_sweep(name, settings, options)
-    _say_refused(plan, console)
     if dry_run:
         estimate(plan).show(console)
         return
@@ -120,7 +119,6 @@ def demo(photos: str | None, hpatches: Path | None, own_name: str) -> None:
     overrides = (f"data.photos={photos}",) if photos else ()
     name = own_name or demo_name(photos, settings.hpatches)
     plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides))
-    _say_refused(plan, console)
     result = _run(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)
@@ -145,15 +143,6 @@ def demo_name(photos: str | None, hpatches: Path | None) -> str:
 def _short_digest(place: str) -> str:
     """Tells folders of the same name apart."""
     return hashlib.sha256(place.encode()).hexdigest()[:6]
-
-
-def _say_refused(plan: Any, console: Console) -> None:
-    """Names the held-out photographs that nothing is scored on, as they cannot be read."""
-    for name, reason in plan.data.refused:
-        console.print(
-            f"[yellow]left out of the validation benchmark[/] {escape(name)}: {escape(reason)}",
-            soft_wrap=True,
-        )
 
 
 def _settings(hpatches: Path | None, released: Path | None) -> Settings:
