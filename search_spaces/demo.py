@@ -12,7 +12,7 @@ from search_spaces.sweep import Sweep
 
 _SMALL = {
     "network": {"channels": 1, "dim": 32},
-    "data": {"crop_size": 96, "held_out": 3, "pairs_per_epoch": 256, "max_shorter_side": 512},
+    "data": {"crop_size": 96, "held_out": 3, "pairs_per_epoch": 192, "max_shorter_side": 512},
     "optimiser": {"learning_rate": 3e-3},
     "pairs_per_worker": 4,
     "epochs": 2,
