@@ -13,7 +13,7 @@ import click
 # nothing more.
 VERBS = {
     "compare": ("comparison", "Show which differences are real, with 95 % intervals."),
-    "demo": ("sweeps", "Train six loss variants on sample photographs, compare them, promote the best."),
+    "demo": ("sweeps", "Train four loss variants on sample photographs, compare them, promote the best."),
     "doctor": ("machine", "Check this machine."),
     "evaluate": ("judge", "Score a model on a benchmark."),
     "extract": ("judge", "Write the keypoints of every image beside it."),
