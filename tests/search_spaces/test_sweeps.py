@@ -24,7 +24,7 @@ def test_expanding_twice_gives_the_same_trials(name):
     assert [t.key for t in sweep.trials()] == [t.key for t in sweep.trials()]
 
 
-@pytest.mark.parametrize("name", ["demo", "similarities", "full_grid"])
+@pytest.mark.parametrize("name", ["similarities", "full_grid"])
 def test_a_new_similarity_appears_in_the_sweeps_by_itself(name):
     sweep, _ = load_sweep(name)
     assert {t.config.loss.similarity for t in sweep.trials()} == set(SIMILARITIES)
