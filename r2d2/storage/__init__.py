@@ -1,0 +1,1 @@
+"""Where data lies: a folder, an S3 bucket, or shards in either; one way to read them all."""
