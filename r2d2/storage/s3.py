@@ -51,6 +51,7 @@ class S3Server:
         """
         self.patience = patience
         self._connected: tuple[int, Any] | None = None
+        self._endpoint = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_connected": None}
@@ -60,12 +61,15 @@ class S3Server:
         """boto3's client, which tries nothing again by itself."""
         if self._connected is None or self._connected[0] != os.getpid():
             self._connected = (os.getpid(), _make_client())
+            self._endpoint = str(self._connected[1].meta.endpoint_url)
         return self._connected[1]
 
     @property
     def endpoint(self) -> str:
-        """The server's address."""
-        return str(self.client.meta.endpoint_url)
+        """The server's address; known without connecting where it was asked for before."""
+        if not self._endpoint:
+            self._endpoint = str(self.client.meta.endpoint_url)
+        return self._endpoint
 
     def ask(self, where: str, method: str, *, patience: float | None = None, **request: Any) -> Any:
         """The answer to one request.
@@ -83,7 +87,7 @@ class S3Server:
         try:
             return patiently(lambda: getattr(self.client, method)(**request), passes, limit)
         except Exception as error:
-            raise explain(error, where, self._endpoint_or_default()) from error
+            raise explain(error, where, self._endpoint or "the usual AWS address") from error
 
     def list(self, bucket: str, prefix: str) -> Iterator[S3Object]:
         """All objects whose keys begin with a prefix, in the order of their keys, page by page.
@@ -117,9 +121,6 @@ class S3Server:
             if entry["Key"] == key:
                 return S3Object(key, entry["Size"], bare(entry["ETag"]))
         return None
-
-    def _endpoint_or_default(self) -> str:
-        return "the AWS default" if self._connected is None else self.endpoint
 
 
 def bare(etag: str) -> str:
