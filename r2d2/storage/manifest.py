@@ -1,7 +1,7 @@
 """Manifest: what should lie at a place, file by file, so that a copy can be verified without another copy.
 
-`manifest.json` in the place: {"format": 1, "source": "web", "count", "bytes", "left_out": [...], "files": [{"path",
-"size", "sha256", "width", "height"}, ...]}, sorted by path; width and height of images only.
+`manifest.json` in the place: {"format": 1, "source": "web", "count", "bytes", "left_out": [...], "files":
+[{"path", "size", "sha256", "width", "height"}, ...]}, sorted by path; width and height of images only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from r2d2.atomic import atomic_file
 from r2d2.storage.files import FileSet
@@ -74,7 +74,7 @@ class Manifest:
         return frozenset(self.source.split(_AND))
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """Of all files together."""
         return sum(file.size for file in self.files)
 
@@ -95,7 +95,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """As it is written: one line a file, so that two can be compared by eye."""
-        head = {"format": FORMAT, "source": self.source, "count": len(self.files), "bytes": self.bytes}
+        head = {"format": FORMAT, "source": self.source, "count": len(self.files), "bytes": self.total_bytes}
         start = json.dumps({**head, "left_out": list(self.left_out)}, ensure_ascii=False)[:-1]
         lines = ",\n".join(json.dumps(file.to_dict(), ensure_ascii=False) for file in self.files)
         return f'{start}, "files": [\n{lines}\n]}}\n'.encode()
@@ -227,7 +227,7 @@ def _compare(
     def digest(file: ManifestFile) -> str | OSError:
         try:
             with files.open(file.path) as content:
-                return hashlib.file_digest(content, "sha256").hexdigest()
+                return sha256_of(content)
         except OSError as error:
             # It is a finding about one file; the others are still to be looked at.
             return error
@@ -241,6 +241,14 @@ def _compare(
             elif found != file.sha256:
                 contents.append(file.path)
     return contents, unreadable
+
+
+def sha256_of(content: BinaryIO) -> str:
+    """SHA-256 (hexadecimal) of what is left to read."""
+    total = hashlib.sha256()
+    while data := content.read(2**20):
+        total.update(data)
+    return total.hexdigest()
 
 
 def _first(names: Iterable[str], count: int) -> str:

@@ -103,6 +103,8 @@ def write_shards(
         OSError: if something cannot be read or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left_behind in folder.glob(".shard-*.tmp"):
+        left_behind.unlink()
     told = on_file or (lambda _: None)
     planned = plan_shards(manifest, shard_bytes)
     shards = []

@@ -172,7 +172,7 @@ def through_shards(files: FileSet) -> FileSet:
 def sequential_order(
     shards: Sequence[int] | npt.NDArray[np.integer], rng: np.random.Generator, window: int = WINDOW
 ) -> npt.NDArray[np.int64]:
-    """An order of items that reads their shards a few at a time, one after the other, and is random otherwise.
+    """An order of items that reads their shards a few at a time and is random otherwise.
 
     The order of the shards is random, and so is that of the items within each window of `window` shards.
 
