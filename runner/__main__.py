@@ -13,6 +13,7 @@ import click
 # nothing more.
 VERBS = {
     "compare": ("comparison", "Show which differences are real, with 95 % intervals."),
+    "data": ("data", "Prepare, check and list training data and benchmarks."),
     "demo": ("sweeps", "Train four loss variants on sample photographs, compare them, promote the best."),
     "doctor": ("machine", "Check this machine."),
     "evaluate": ("judge", "Score a model on a benchmark."),

@@ -165,8 +165,9 @@ class Findings:
 
     @property
     def faults(self) -> int:
-        """Number of files that are not as they should be; extra ones harm nothing and do not count."""
-        return len(self.missing) + len(self.sizes) + len(self.contents) + len(self.unreadable)
+        """Number of files that are not as they should be; extra ones count, as training would use them."""
+        named = (self.missing, self.extra, self.sizes, self.contents, self.unreadable)
+        return sum(len(names) for names in named)
 
     def lines(self, first: int = 10) -> list[str]:
         """One line for each kind of difference: how many, and the names of the first ones."""

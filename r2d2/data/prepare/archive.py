@@ -50,9 +50,9 @@ class _Member:
     open: Callable[[], IO[bytes]]
 
 
-def is_archive(path: Path) -> bool:
+def is_archive(path: str) -> bool:
     """Whether a path is named like an archive."""
-    return path.name.lower().endswith(SUFFIXES)
+    return path.lower().endswith(SUFFIXES)
 
 
 def unpack(

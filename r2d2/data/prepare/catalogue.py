@@ -1,4 +1,4 @@
-"""The catalogue: the sources that are known by name, where they are to be had, and what to do where they are not."""
+"""The catalogue: sources that are known by name, where they are, and what to do where they are not."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ _SOURCES = (
         (RemoteFile(f"{_NAVER}/aachen_style_transfer.zip"),),
         "3,636 pairs with images of `aachen`",
         3 * _GB // 10,
-        "offered with R2D2 (CC BY-NC-SA 3.0, non-commercial); made from Aachen's images, whose terms hold too",
+        "offered with R2D2 (CC BY-NC-SA 3.0, non-commercial); made from Aachen's images, see `aachen`",
         "See 'Training the model' at https://github.com/naver/r2d2 for the present address.",
     ),
     Source(
@@ -93,7 +93,7 @@ _SOURCES = (
         (RemoteFile(f"{_NAVER}/aachen_optical_flow.zip"),),
         "4,770 pairs of images of `aachen`",
         29 * _GB // 10,
-        "offered with R2D2 (CC BY-NC-SA 3.0, non-commercial); made from Aachen's images, whose terms hold too",
+        "offered with R2D2 (CC BY-NC-SA 3.0, non-commercial); made from Aachen's images, see `aachen`",
         "See 'Training the model' at https://github.com/naver/r2d2 for the present address.",
     ),
     Source(

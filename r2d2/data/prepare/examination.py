@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from r2d2.data.images import ImageRefused, open_image
+from r2d2.data.images import MIN_SIDE
 from r2d2.data.prepare.layout import is_image
 from r2d2.storage.manifest import ManifestFile, sha256_of
 
@@ -20,8 +21,8 @@ def examine(
 ) -> tuple[list[ManifestFile], dict[str, str]]:
     """Looks at files.
 
-    An image must be of a known format with a sound header, each side at least 32 pixels; of a PNG the checksums
-    must hold, too. Pixels are not decoded, which would take hours for what training notices in passing.
+    An image must be of a known format with a sound header, each side at least 32 pixels; of a PNG the
+    checksums must hold, too. Pixels are not decoded: that takes long, and training notices it in passing.
 
     Args:
         folder: where they are.
@@ -51,27 +52,28 @@ def _look_at(folder: Path, name: str) -> ManifestFile | str:
     path = folder / name
     sides = (0, 0)
     if is_image(name):
-        try:
-            sides = _sides(path)
-        except ImageRefused as refusal:
-            return refusal.reason
+        found = _sides(path)
+        if isinstance(found, str):
+            return found
+        sides = found
     with path.open("rb") as file:
         return ManifestFile(name, path.stat().st_size, sha256_of(file), *sides)
 
 
-def _sides(path: Path) -> tuple[int, int]:
-    """Width and height as stored, pixels.
-
-    Raises:
-        ImageRefused: if it is no image, too small, or damaged as far as that can be told without decoding.
-    """
-    with open_image(path):
-        pass
+def _sides(path: Path) -> tuple[int, int] | str:
+    """Width and height as stored, pixels; or why the image cannot be used."""
     try:
-        with Image.open(path) as image:
-            sides = image.size
-            image.verify()
+        with warnings.catch_warnings():
+            # About metadata, such as damaged EXIF.
+            warnings.simplefilter("ignore", UserWarning)
+            with Image.open(path) as image:
+                width, height = image.size
+                image.verify()
+    except UnidentifiedImageError:
+        return "not an image of a known format"
     except Exception as error:
-        # As in `open_image`, broken files raise whatever comes.
-        raise ImageRefused(path, f"it is damaged ({error})") from error
-    return sides
+        # Broken files raise OSError, SyntaxError, ValueError, struct.error, zlib.error, IndexError, ...
+        return f"it is damaged ({error or type(error).__name__})"
+    if min(width, height) < MIN_SIDE:
+        return f"{width}x{height} pixels; both sides must be at least {MIN_SIDE}"
+    return width, height

@@ -1,11 +1,11 @@
-"""Intake: addresses, archives and folders become files in one folder. What is there already is not done again."""
+"""Intake: addresses, archives and folders become files in one folder; what is there is not done again."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +23,10 @@ from r2d2.storage.shards import through_shards
 _WEB = ("http://", "https://")
 
 
-def collect(job: Job, progress: Progress) -> list[str]:
+Origin = RemoteFile | str
+
+
+def collect(job: Job, origins: Sequence[Origin], progress: Progress) -> list[str]:
     """Brings everything that belongs to a source into `job.staging`.
 
     Returns:
@@ -34,7 +37,7 @@ def collect(job: Job, progress: Progress) -> list[str]:
         OSError: if something cannot be had or written.
     """
     collected: dict[str, str] = {}
-    for origin in _origins(job):
+    for origin in origins:
         text = origin.url if isinstance(origin, RemoteFile) else origin
         names = _take(job, origin, progress)
         if not names:
@@ -46,7 +49,15 @@ def collect(job: Job, progress: Progress) -> list[str]:
     return sorted(collected)
 
 
-def _origins(job: Job) -> list[RemoteFile | str]:
+def find_origins(job: Job) -> list[Origin]:
+    """Where a source comes from: the origins of the job, or the source's own addresses.
+
+    Raises:
+        ValueError: if there is no such file or folder, or no address is known.
+    """
+    for origin in job.origins:
+        if not origin.startswith(_WEB) and not is_remote(origin) and not Path(origin).expanduser().exists():
+            raise ValueError(f"there is no file or folder '{origin}'")
     if not job.origins and not job.source.addresses:
         raise ValueError(f"no address is known for '{job.source.name}': {job.source.otherwise}")
     if not job.origins:
@@ -55,19 +66,23 @@ def _origins(job: Job) -> list[RemoteFile | str]:
     return [known.get(o, RemoteFile(o)) if o.startswith(_WEB) else o for o in job.origins]
 
 
-def _take(job: Job, origin: RemoteFile | str, progress: Progress) -> list[str]:
+def _take(job: Job, origin: Origin, progress: Progress) -> list[str]:
     if isinstance(origin, RemoteFile):
-        return _unpack(job, _download(job, origin, progress), progress)
+        archive = _download(job, origin, progress)
+        try:
+            return _unpack(job, archive, progress)
+        except ValueError:
+            # Whatever came in its place shall not be found there by the next run.
+            archive.unlink()
+            raise
     if is_remote(origin):
-        if not is_archive(PurePosixPath(origin)):
+        if not is_archive(origin):
             return _copy(job, open_files(origin), progress)
         cache = CacheSettings(str(job.work / "s3"), max_bytes=2**62)
         return _unpack(job, local_file(origin, cache), progress)
     path = Path(origin).expanduser()
     if path.is_dir():
         return _copy(job, FolderFiles.of(path.absolute()), progress)
-    if not path.is_file():
-        raise ValueError(f"there is no file or folder '{origin}'")
     return _unpack(job, path, progress)
 
 

@@ -111,7 +111,7 @@ def check_flow(names: frozenset[str]) -> list[str]:
 
 def check_hpatches(names: frozenset[str]) -> list[str]:
     """Each sequence has six images and five homographies."""
-    sequences = defaultdict(Counter[str])
+    sequences: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name in names:
         if found := _SEQUENCE.search(name):
             sequences[found[1]][found[2].partition(".")[0]] += 1

@@ -1,4 +1,4 @@
-"""Preparation: from an address to a place with a manifest. Interrupted anywhere, the same call goes on from there."""
+"""Preparation: from an address to a place with a manifest. Interrupted, the same call goes on from there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from r2d2.data.prepare.examination import examine
-from r2d2.data.prepare.intake import collect
+from r2d2.data.prepare.intake import Origin, collect, find_origins
 from r2d2.data.prepare.job import Job, Prepared
 from r2d2.data.prepare.layout import AACHEN_IMAGES, is_image
 from r2d2.data.prepare.progress import Progress, Silence, step
@@ -25,10 +25,11 @@ def prepare(job: Job, progress: Progress | None = None) -> Prepared:
     """Downloads, unpacks, examines and stores a source, and writes the manifest of its place.
 
     Raises:
-        ValueError: if an origin is not what it should be, too many images cannot be opened, or the place holds
-            something else.
+        ValueError: if an origin is not what it should be, too many images cannot be opened, or the place
+            holds something else.
         OSError: if something cannot be had, read or stored; the message says what.
     """
+    origins = find_origins(job)
     _make_work(job)
     try:
         with FileLock(job.work / "lock", timeout=0):
@@ -36,7 +37,7 @@ def prepare(job: Job, progress: Progress | None = None) -> Prepared:
             if former is not None and _is_there(job, *former):
                 prepared = Prepared(former[0], shards=former[1], was_there=True)
             else:
-                prepared = _prepare(job, former[0] if former else None, progress or Silence())
+                prepared = _prepare(job, origins, former[0] if former else None, progress or Silence())
     except Timeout:
         raise ValueError(f"{job.place} is being prepared by another process") from None
     shutil.rmtree(job.work)
@@ -62,9 +63,11 @@ def _is_there(job: Job, former: Manifest, shards: int) -> bool:
     if names <= former.sources and kind == wanted:
         if shards:
             return True
-        sizes = list_sizes(job.place)
+        if any(not is_remote(origin) and Path(origin).is_dir() for origin in job.origins):
+            # A folder may have changed, and looking costs little.
+            return False
         # Files that are missing come again.
-        return all(sizes.get(file.path) == file.size for file in former.files)
+        return _still_there(job, former) == former
     if kind != wanted or shards:
         raise ValueError(f"{here}; choose another place for '{job.source.name}' as {wanted}")
     alone = (former.sources | names) - {"aachen", "style", "flow"}
@@ -73,8 +76,8 @@ def _is_there(job: Job, former: Manifest, shards: int) -> bool:
     return False
 
 
-def _prepare(job: Job, former: Manifest | None, progress: Progress) -> Prepared:
-    names = collect(job, progress)
+def _prepare(job: Job, origins: list[Origin], former: Manifest | None, progress: Progress) -> Prepared:
+    names = collect(job, origins, progress)
     total = sum((job.staging / name).stat().st_size for name in names)
     with step(progress, f"examine {len(names)} files", total) as advance:
         entries, refused = examine(job.staging, names, advance)
@@ -82,7 +85,7 @@ def _prepare(job: Job, former: Manifest | None, progress: Progress) -> Prepared:
     entries, refused = _without_partners(job, entries, refused)
     manifest = Manifest(job.source.name, tuple(entries), tuple(sorted(refused)))
     if former is not None:
-        manifest = manifest.joined(former)
+        manifest = manifest.joined(_still_there(job, former))
     paths = frozenset(file.path for file in manifest.files)
     problems = job.source.check(paths)
     if problems:
@@ -94,6 +97,17 @@ def _prepare(job: Job, former: Manifest | None, progress: Progress) -> Prepared:
         os.sync()
     shards = publish(job, manifest, progress)
     return Prepared(manifest, refused, tuple(notes), shards)
+
+
+def _still_there(job: Job, former: Manifest) -> Manifest:
+    """A manifest without those files of the job's source that are not at the place any more."""
+    sizes = list_sizes(job.place)
+    files = [
+        file
+        for file in former.files
+        if job.source.place_of(file.path) is None or sizes.get(file.path) == file.size
+    ]
+    return Manifest(former.source, tuple(files), former.left_out)
 
 
 def _check_share(job: Job, names: list[str], refused: dict[str, str]) -> None:

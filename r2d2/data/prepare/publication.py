@@ -50,7 +50,7 @@ def read_manifest(place: str) -> Manifest | None:
 
 
 def read_content(place: str) -> tuple[Manifest, int] | None:
-    """The manifest of what can be read at a place, that of the shards' content if there are any, and their number.
+    """The manifest of what can be read at a place, be it from shards, and the number of shards.
 
     None if the place has no manifest. Raises as `read_manifest`.
     """

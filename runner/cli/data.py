@@ -1,0 +1,145 @@
+"""Verbs about data: prepare, check, list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from rich.markup import escape
+
+from r2d2.storage.manifest import Manifest
+from r2d2.storage.shard_writer import SHARD_BYTES
+from runner.console import make_console
+from runner.settings import Settings
+
+_MIB, _GIB = 2**20, 2**30
+# Names that are shown of each kind of difference.
+_NAMED = 10
+
+
+@click.group()
+def data() -> None:
+    """Prepare, check and list training data and benchmarks.
+
+    A place is a folder or s3://bucket/prefix; endpoint, region and credentials of S3 come from the usual AWS
+    environment. A prepared place has a manifest.json: path, size, SHA-256 and sides of every file.
+    """
+
+
+@data.command()
+@click.argument("source")
+@click.option(
+    "--from",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Address, archive (zip, tar), folder or place on S3; may be given several times "
+    "[default: the known addresses of SOURCE].",
+)
+@click.option("--to", "place", required=True, metavar="PLACE", help="Folder or s3://bucket/prefix.")
+@click.option("--shards", is_flag=True, help="Store plain tar files with an index instead of single files.")
+@click.option(
+    "--shard-mib",
+    default=SHARD_BYTES // _MIB,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Size of a shard, MiB.",
+)
+def prepare(source: str, origins: tuple[str, ...], place: str, shards: bool, shard_mib: int) -> None:
+    """Download, unpack, examine and store SOURCE (see `r2d2 data list`), and write its manifest.
+
+    Interrupted at any point, the same command goes on from there. aachen, style and flow may share a place:
+    name them one by one, or as aachen+style+flow.
+    """
+    from r2d2.data.prepare.preparation import prepare as run
+    from runner.preparing import make_job, terminal_progress
+
+    job = make_job(source, origins, place, shard_mib if shards else None, Settings.from_environment())
+    console = make_console()
+    with terminal_progress(console) as progress:
+        prepared = run(job, progress)
+    if prepared.was_there:
+        console.print(f"{escape(place)} had been prepared; `r2d2 data check` reads every byte of it")
+    for name, reason in list(prepared.refused.items())[:_NAMED]:
+        console.print(f"left out: {escape(name)}: {escape(reason)}", soft_wrap=True)
+    if len(prepared.refused) > _NAMED:
+        console.print(
+            f"left out: {len(prepared.refused) - _NAMED} more; {escape(place)}/manifest.json names them"
+        )
+    for line in (*_facts(prepared.manifest, prepared.shards), *prepared.notes):
+        console.print(escape(line), soft_wrap=True, highlight=False)
+
+
+@data.command()
+@click.argument("place")
+def check(place: str) -> None:
+    """Compare every byte at PLACE with its manifest. Status 1: something differs, and is named."""
+    from r2d2.data.prepare.progress import step
+    from r2d2.data.prepare.publication import list_sizes, read_manifest
+    from r2d2.storage.location import open_files
+    from r2d2.storage.manifest import verify
+    from runner.preparing import terminal_progress
+
+    manifest = read_manifest(place)
+    if manifest is None:
+        raise ValueError(f"{place} has no manifest.json; `r2d2 data prepare SOURCE --to {place}` writes one")
+    console = make_console()
+    with (
+        terminal_progress(console) as progress,
+        step(progress, f"check {place}", manifest.total_bytes) as advance,
+    ):
+        found = verify(manifest, open_files(place), list_sizes(place), on_file=advance)
+    for line in found.lines(_NAMED):
+        console.print(escape(line), soft_wrap=True, highlight=False)
+    whole = f"{found.whole} of {len(manifest.files)} files of '{escape(manifest.source)}' are whole"
+    console.print(f"[{'red' if found.faults else 'green'}]{whole}[/]", highlight=False)
+    if found.faults:
+        raise click.exceptions.Exit(1)
+
+
+@data.command(name="list")
+@click.argument("place", required=False)
+def list_data(place: str | None) -> None:
+    """List the known sources; with PLACE, what lies there."""
+    console = make_console()
+    for line in _sources() if place is None else _contents(place):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _sources() -> Iterator[str]:
+    from r2d2.data.prepare.catalogue import BY_HAND, SOURCES
+
+    for source in SOURCES.values():
+        yield f"[bold]{source.name}[/]  {escape(source.what)}"
+        size = f", about {source.bytes / 10**9:.1f} GB" if source.bytes else ""
+        yield f"    holds    {escape(source.count)}{size}"
+        yield f"    licence  {escape(source.licence)}"
+        for address in source.addresses:
+            yield f"    address  {escape(address.url)}"
+        yield f"    [dim]{escape(source.otherwise)}[/]"
+    yield f"[dim]{BY_HAND}[/]"
+
+
+def _contents(place: str) -> Iterator[str]:
+    from r2d2.data.prepare.publication import list_sizes, read_content
+
+    content = read_content(place)
+    if content is not None:
+        yield from (escape(line) for line in _facts(*content))
+        return
+    sizes = list_sizes(place)
+    if not sizes:
+        raise ValueError(f"there is nothing at {place}")
+    yield f"{len(sizes)} files, {sum(sizes.values()) / _GIB:.2f} GiB, without a manifest"
+
+
+def _facts(manifest: Manifest, shards: int) -> Iterator[str]:
+    images = sum(file.width > 0 for file in manifest.files)
+    kept = f", in {shards} shards" if shards else ""
+    yield (
+        f"{manifest.source}: {len(manifest.files)} files, {images} of them images, "
+        f"{manifest.total_bytes / _GIB:.2f} GiB{kept}"
+    )
+    if manifest.left_out:
+        yield f"{len(manifest.left_out)} files are left out"
+    yield f"digest {manifest.digest}"
