@@ -66,7 +66,9 @@ class Web:
         if isinstance(how, int) or name not in self.files:
             return self._send(request, how if isinstance(how, int) else 404, b"", {})
         if how == "page":
-            return self._send(request, 200, b"<html>moved</html>", {"Content-Type": "text/html; charset=utf-8"})
+            return self._send(
+                request, 200, b"<html>moved</html>", {"Content-Type": "text/html; charset=utf-8"}
+            )
         if how == "hang":
             self.over.wait(30)
             return None
