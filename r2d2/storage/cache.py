@@ -1,7 +1,7 @@
 """ObjectCache: objects of S3 on the disk of a node, each fetched once, whoever asks for it.
 
-An object is found by its content: by its SHA-256 where a manifest gives it, by server, bucket, key and ETag
-otherwise. So an object that was replaced is another one, and a place keeps to those that it found when opened.
+An object is found by its content: by its SHA-256 where a manifest gives it, else by server, bucket, key and
+ETag. So an object that was replaced is another one, and a place keeps to those that it found when opened.
 
 Any number of processes may share a folder, and be killed at any moment: an object appears in it whole or not
 at all, and the locks of a process end with it. Where the folder cannot be written (any more), everything

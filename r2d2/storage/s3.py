@@ -71,9 +71,7 @@ class S3Server:
             self._endpoint = str(self.client.meta.endpoint_url)
         return self._endpoint
 
-    def ask(
-        self, where: str, method: str, request: Mapping[str, Any], patience: float | None = None
-    ) -> Any:
+    def ask(self, where: str, method: str, request: Mapping[str, Any], patience: float | None = None) -> Any:
         """The answer to one request.
 
         Args:
