@@ -6,6 +6,7 @@ AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/config and so on; boto3 reads them.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ def split_place(place: str) -> tuple[str, str]:
 def _make_client() -> Any:
     import boto3
     import botocore.config
+    import botocore.session
 
     def config(style: Literal["auto", "path"]) -> Any:
         return botocore.config.Config(
@@ -155,10 +157,20 @@ def _make_client() -> Any:
             s3={"addressing_style": style} if style == "path" else None,
         )
 
-    session = boto3.Session()
+    core = botocore.session.Session()
+    core.register_component("data_loader", _loader())
+    session = boto3.Session(botocore_session=core)
     client = session.client("s3", config=config("auto"))
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     if host.endswith(("amazonaws.com", "amazonaws.com.cn")):
         return client
     # Few servers but AWS's have a host name for every bucket.
     return session.client("s3", config=config("path"))
+
+
+@functools.cache
+def _loader() -> Any:
+    """Holds boto's description of S3, which takes longest of what a connection needs."""
+    import botocore.loaders
+
+    return botocore.loaders.create_loader()

@@ -106,7 +106,9 @@ class FaultyProxy:
         connection.request(handler.command, handler.path, body or None, headers)
         answer = connection.getresponse()
         content = answer.read()
-        kept = [(k, v) for k, v in answer.getheaders() if k.lower() not in ("transfer-encoding", "connection")]
+        kept = [
+            (k, v) for k, v in answer.getheaders() if k.lower() not in ("transfer-encoding", "connection")
+        ]
         if fault.flip:
             content = bytes([content[0] ^ 1]) + content[1:]
         self._send(handler, answer.status, kept, content, fault)

@@ -26,6 +26,8 @@ KEYS = {"AWS_ACCESS_KEY_ID": "dev", "AWS_SECRET_ACCESS_KEY": "devsecret", "AWS_D
 # What a developer's own set-up would bring in.
 FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE")
 
+_clients = {}
+
 
 @dataclass(frozen=True)
 class S3:
@@ -95,7 +97,9 @@ def s3_server(tmp_path_factory):
     if kind == "ceph":
         port, state = _free_port(3), tmp_path_factory.mktemp("ceph") / "state"
         command = ["bash", str(CEPH)]
-        subprocess.run([*command, "start", str(state), str(port)], check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            [*command, "start", str(state), str(port)], check=True, capture_output=True, timeout=120
+        )
         yield kind, f"http://127.0.0.1:{port}"
         subprocess.run([*command, "stop", str(state)], check=True, capture_output=True, timeout=60)
         return
@@ -128,10 +132,12 @@ def s3(s3_server, monkeypatch):
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     boto3 = importlib.import_module("boto3")
-    client, bucket = boto3.client("s3"), f"test-{uuid.uuid4().hex}"
+    # One for all tests: making it takes a while.
+    if endpoint not in _clients:
+        _clients[endpoint] = boto3.client("s3")
+    client, bucket = _clients[endpoint], f"test-{uuid.uuid4().hex}"
     client.create_bucket(Bucket=bucket)
-    yield S3(endpoint, bucket, kind, client)
-    client.close()
+    return S3(endpoint, bucket, kind, client)
 
 
 @pytest.fixture

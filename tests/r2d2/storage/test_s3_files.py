@@ -155,9 +155,7 @@ def test_eight_processes_fetch_an_object_once(proxy, s3, cache, size):
     files = open_files(s3.place("set"), cache)
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    workers = [
-        context.Process(target=read_in_process, args=(files, "wanted", results)) for _ in range(8)
-    ]
+    workers = [context.Process(target=read_in_process, args=(files, "wanted", results)) for _ in range(8)]
     for worker in workers:
         worker.start()
     found = [results.get(timeout=60) for _ in workers]
