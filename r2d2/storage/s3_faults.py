@@ -45,6 +45,7 @@ def passes(error: Exception) -> bool:
         return False
     lost = (
         StalledError,
+        boto.ConnectionError,
         boto.HTTPClientError,
         boto.IncompleteReadError,
         boto.ResponseStreamingError,
