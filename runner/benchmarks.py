@@ -10,6 +10,7 @@ from evaluation.hpatches import open_benchmark
 from evaluation.validation import build_validation_benchmark
 from r2d2.config import DataConfig
 from r2d2.data.photos import PhotoSet, open_photos, split
+from r2d2.storage.cache import CacheSettings
 
 VALIDATION, HPATCHES = "validation", "hpatches"
 PROTOCOL = {VALIDATION: "validation", HPATCHES: "d2net"}
@@ -31,8 +32,16 @@ class SweepData:
     digests: dict[str, str]
 
 
-def prepare_data(config: DataConfig, cache: Path, hpatches: Path | None) -> SweepData:
+def prepare_data(
+    config: DataConfig, cache: Path, hpatches: str | None, objects: CacheSettings | None = None
+) -> SweepData:
     """Splits the photographs, builds the validation benchmark unless it is there, opens HPatches.
+
+    Args:
+        config: names the photographs.
+        cache: where validation benchmarks lie.
+        hpatches: a folder or `s3://bucket/prefix`; None: checkpoints are not scored on it.
+        objects: where each node keeps what is on S3.
 
     Raises:
         ValueError: for a folder without images, too few photographs, or a benchmark that is not in order.
@@ -44,6 +53,6 @@ def prepare_data(config: DataConfig, cache: Path, hpatches: Path | None) -> Swee
         build_validation_benchmark(held_out, folder, seed=config.split_seed)
         specs.append(BenchmarkSpec(VALIDATION, str(folder), PROTOCOL[VALIDATION]))
     if hpatches is not None:
-        specs.append(BenchmarkSpec(HPATCHES, str(hpatches), PROTOCOL[HPATCHES]))
-    digests = {spec.role: open_benchmark(Path(spec.folder)).digest for spec in specs}
+        specs.append(BenchmarkSpec(HPATCHES, hpatches, PROTOCOL[HPATCHES], objects))
+    digests = {spec.role: open_benchmark(spec.folder, spec.cache).digest for spec in specs}
     return SweepData(training, held_out, tuple(specs), digests)

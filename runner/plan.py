@@ -13,6 +13,7 @@ from r2d2.checkpoint import load_model
 from r2d2.config import SCRATCH, DataConfig, with_override
 from r2d2.data.photos import SAMPLES
 from r2d2.start import starting_network
+from r2d2.storage.location import absolute_place
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
 from runner.settings import Settings
@@ -90,7 +91,7 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     options = _with_absolute_photos(sweep, options)
     trials = tuple(sweep.trials(options.overrides))
     inits, digest = _starting_networks(trials, settings)
-    data = prepare_data(_common_data(trials), settings.cache, settings.hpatches)
+    data = prepare_data(_common_data(trials), settings.cache, settings.hpatches, settings.objects)
     role = sweep.metric.partition("/")[0]
     if role not in data.digests:
         hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
@@ -171,7 +172,7 @@ def _starting_networks(trials: tuple[Trial, ...], settings: Settings) -> tuple[d
                 "R2D2_RELEASED (faster2d2_WASF_N16.pt of the R2D2 authors, or any checkpoint folder), "
                 "or train from scratch with --set init=scratch"
             )
-        inits[init] = str(settings.released if init == RELEASED else Path(init).expanduser().absolute())
-        starting_network(trial.config, inits[init])
-        digests.append(load_model(inits[init]).digest)
+        inits[init] = str(settings.released) if init == RELEASED else absolute_place(init)
+        starting_network(trial.config, inits[init], settings.objects)
+        digests.append(load_model(inits[init], settings.objects).digest)
     return inits, " ".join(sorted(digests))

@@ -1,7 +1,7 @@
 """ObjectCache: objects of S3 on the disk of a node, each fetched once, whoever asks for it.
 
-An object is found by its content: by its SHA-256 where a manifest gives it, by server, bucket, key and ETag
-otherwise. So an object that was replaced is another one; a place that was opened before keeps to the one it knew.
+An object is found by its content: by its SHA-256 where a manifest gives it, else by server, bucket, key and
+ETag. So an object that was replaced is another one, and a place keeps to those that it found when opened.
 
 Any number of processes may share a folder, and be killed at any moment: an object appears in it whole or not
 at all, and the locks of a process end with it. Where the folder cannot be written (any more), everything
@@ -10,6 +10,7 @@ goes on without it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -120,11 +121,9 @@ class ObjectCache:
         if os.fstat(file.fileno()).st_size != size:
             file.close()
             return None
-        try:
+        # Removed since, or of another user: it can be read all the same.
+        with contextlib.suppress(OSError):
             self._kept.use(path)
-        except OSError:
-            # Removed since, or of another user: it can be read all the same.
-            pass
         return file
 
     def _fetch(self, server: S3Server, wanted: Wanted, path: Path) -> BinaryIO:
@@ -134,11 +133,12 @@ class ObjectCache:
             with self._giving_up(), self._new_file(path) as file:
                 file.write(content)
             return io.BytesIO(content)
+        kept: BinaryIO | None = None
         with self._giving_up():
             with self._new_file(path) as file:
                 fetch_file(server, wanted, file)
-            return path.open("rb")
-        return open_apart(server, wanted)
+            kept = path.open("rb")
+        return kept or open_apart(server, wanted)
 
     @contextmanager
     def _new_file(self, path: Path) -> Iterator[BinaryIO]:

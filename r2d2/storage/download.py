@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from r2d2.storage.errors import changed, corrupt
-from r2d2.storage.retry import patiently
+from r2d2.storage.retry import Result, patiently
 from r2d2.storage.s3 import READ, SCHEME, S3Server, bare
 from r2d2.storage.s3_faults import StalledError, code_of, explain, passes
 
@@ -99,7 +99,7 @@ def fetch_file(server: S3Server, wanted: Wanted, file: BinaryIO) -> None:
     _twice(wanted, lambda: _Download(server, wanted, write).run().verify(read))
 
 
-def _twice(wanted: Wanted, attempt: Callable[[], Any]) -> Any:
+def _twice(wanted: Wanted, attempt: Callable[[], Result]) -> Result:
     """What an attempt gives; where what came is not what was announced, that of a second one."""
     try:
         return attempt()
@@ -225,7 +225,9 @@ class _Download:
             answer["Body"].close()
             raise MismatchError(f"{answer['ContentLength']} bytes came instead of {length}")
         self._etag = etag
-        encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
+        encrypted = (
+            "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
+        )
         plain = _MD5.fullmatch(etag) and not encrypted and not self.wanted.bucket.endswith(_DIRECTORY_BUCKET)
         self._md5 = etag if plain else None
         self._sha256 = self._sha256 or answer.get("Metadata", {}).get("sha256")

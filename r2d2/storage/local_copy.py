@@ -3,8 +3,8 @@
     <cache>/folders/<digest of names and contents>/<last name of the place>/...
     <cache>/folders/<digest>.used       locked by every process that uses the folder, as long as it lives
 
-Where the folders have grown beyond their share of the cache, those that were not used for the longest time and
-are used by nobody are removed.
+Where the folders have grown beyond their share of the cache, those that nobody uses are removed, the least
+recently used first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FOLDERS = "folders"
 # Seconds that another process may take to remove a folder.
 _REMOVAL = 60.0
 
-# Descriptors whose locks keep the folders that this process uses, by path; the system unlocks them at its end.
+# Descriptors whose locks keep the folders that this process uses; the system unlocks them at its end.
 _in_use: dict[Path, int] = {}
 
 

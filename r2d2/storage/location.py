@@ -1,19 +1,23 @@
-"""Location: a place as people write it, a folder or `s3://bucket/prefix`, and what lies there on this disk."""
+"""Location: a place as people write it, a folder or `s3://bucket/prefix`, and what lies there."""
 
 from __future__ import annotations
 
 import atexit
 import functools
+import logging
 import shutil
 import tempfile
 from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.local_copy import local_copy
 from r2d2.storage.s3 import SCHEME, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
 from r2d2.storage.upload import upload_bytes, upload_file
+
+log = logging.getLogger(__name__)
 
 
 def is_remote(place: str) -> bool:
@@ -57,7 +61,7 @@ def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
     if not is_remote(place):
         return Path(place).expanduser()
     cache = cache or _temporary_cache()
-    return local_copy(S3Files.of(place, cache), cache)
+    return _local_copy(S3Files.of(place, cache), cache)
 
 
 def local_file(place: str, cache: CacheSettings | None = None) -> Path:
@@ -72,11 +76,11 @@ def local_file(place: str, cache: CacheSettings | None = None) -> Path:
     if found is None or not key:
         raise ValueError(f"there is no {place} on {server.endpoint}")
     files = S3Files(above, [Entry(name, found.size, found.etag)], hashed=False, server=server, cache=cache)
-    return local_copy(files, cache) / name
+    return _local_copy(files, cache) / name
 
 
 def local_path(place: str, cache: CacheSettings | None = None) -> Path:
-    """What lies at a place on this disk, a file or a folder: of S3 the object of that very name, or all below it.
+    """What lies at a place, on this disk: of S3 the object of that very name, or a folder of all below it.
 
     Raises:
         ValueError: if there is neither on S3.
@@ -115,6 +119,18 @@ def store_bytes(content: bytes, place: str) -> None:
 
     with atomic_file(Path(place)) as target:
         target.write(content)
+
+
+def _local_copy(files: S3Files, cache: CacheSettings) -> Path:
+    try:
+        return local_copy(files, cache)
+    except StorageError:
+        raise
+    except OSError as error:
+        # A cache that is full or cannot be written stops nothing.
+        other = _temporary_cache()
+        log.warning("%s: %s; %s is copied to %s", cache.folder, error.strerror, files.place, other.folder)
+        return local_copy(files, other)
 
 
 @functools.cache

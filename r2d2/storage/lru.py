@@ -1,4 +1,4 @@
-"""LruFolder: files that can be made again, at most so many bytes of them, the least recently used removed first.
+"""LruFolder: files that can be made again, so many bytes of them; the least recently used are removed first.
 
 Several processes may share a folder: one at a time removes.
 """

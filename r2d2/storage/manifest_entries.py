@@ -36,7 +36,9 @@ def manifest_entries(content: bytes, where: str) -> list[tuple[str, int, str]]:
 
 
 def _entry(file: Any, where: str) -> tuple[str, int, str]:
-    path, size, sha256 = (file.get(key) if isinstance(file, dict) else None for key in ("path", "size", "sha256"))
+    path, size, sha256 = (
+        file.get(key) if isinstance(file, dict) else None for key in ("path", "size", "sha256")
+    )
     if (
         not isinstance(path, str)
         or not path

@@ -1,4 +1,4 @@
-"""Retry: an action again, after what passes by itself, with growing and random pauses, within a limit of time."""
+"""Retry: an action again, after faults that pass, with growing and random pauses, within a limit of time."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/config and so on; boto3 reads them.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from r2d2.storage.retry import patiently
@@ -71,14 +72,14 @@ class S3Server:
             self._endpoint = str(self.client.meta.endpoint_url)
         return self._endpoint
 
-    def ask(self, where: str, method: str, *, patience: float | None = None, **request: Any) -> Any:
+    def ask(self, where: str, method: str, request: Mapping[str, Any], patience: float | None = None) -> Any:
         """The answer to one request.
 
         Args:
             where: the place or object it is about, `s3://...`.
             method: of boto3's client.
-            patience: seconds, if not the server's own.
             request: its arguments.
+            patience: seconds, if not the server's own.
 
         Raises:
             StorageError: if there is none, with the reason and what was tried.
@@ -98,7 +99,7 @@ class S3Server:
         where, patience = f"{SCHEME}{bucket}/{prefix}", min(self.patience, FIRST_PATIENCE)
         request = {"Bucket": bucket, "Prefix": prefix}
         while True:
-            page = self.ask(where, "list_objects_v2", patience=patience, **request)
+            page = self.ask(where, "list_objects_v2", request, patience)
             for entry in page.get("Contents", ()):
                 yield S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]))
             if not page.get("IsTruncated"):
@@ -114,9 +115,8 @@ class S3Server:
         """
         # The answer to a HEAD request does not tell a missing bucket from a missing object; a listing does.
         where, patience = f"{SCHEME}{bucket}/{key}", min(self.patience, FIRST_PATIENCE)
-        page = self.ask(
-            where, "list_objects_v2", patience=patience, Bucket=bucket, Prefix=key, MaxKeys=1
-        )
+        request = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
+        page = self.ask(where, "list_objects_v2", request, patience)
         for entry in page.get("Contents", ()):
             if entry["Key"] == key:
                 return S3Object(key, entry["Size"], bare(entry["ETag"]))
@@ -143,8 +143,9 @@ def split_place(place: str) -> tuple[str, str]:
 def _make_client() -> Any:
     import boto3
     import botocore.config
+    import botocore.session
 
-    def config(**s3: str) -> Any:
+    def config(style: Literal["auto", "path"]) -> Any:
         return botocore.config.Config(
             connect_timeout=CONNECT,
             read_timeout=READ,
@@ -153,13 +154,23 @@ def _make_client() -> Any:
             # We compare contents ourselves, and older servers refuse the checksums that boto3 adds of late.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            **({"s3": s3} if s3 else {}),
+            s3={"addressing_style": style} if style == "path" else None,
         )
 
-    session = boto3.Session()
-    client = session.client("s3", config=config())
+    core = botocore.session.Session()
+    core.register_component("data_loader", _loader())
+    session = boto3.Session(botocore_session=core)
+    client = session.client("s3", config=config("auto"))
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     if host.endswith(("amazonaws.com", "amazonaws.com.cn")):
         return client
     # Few servers but AWS's have a host name for every bucket.
-    return session.client("s3", config=config(addressing_style="path"))
+    return session.client("s3", config=config("path"))
+
+
+@functools.cache
+def _loader() -> Any:
+    """Holds boto's description of S3, which takes longest of what a connection needs."""
+    import botocore.loaders
+
+    return botocore.loaders.create_loader()

@@ -17,7 +17,14 @@ _CREDENTIALS = {
     "AllAccessDisabled": "access is denied",
     "403": "access is denied",
 }
-_BUSY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequests", "InternalError"}
+_BUSY = {
+    "SlowDown",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "InternalError",
+}
 _CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 
 
@@ -29,6 +36,7 @@ def passes(error: Exception) -> bool:
     """Whether a fault may pass by itself: a server that is busy, a connection that was lost."""
     import urllib3.exceptions
     from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
 
     if isinstance(error, boto.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -37,10 +45,11 @@ def passes(error: Exception) -> bool:
         return False
     lost = (
         StalledError,
+        boto.ConnectionError,
         boto.HTTPClientError,
         boto.IncompleteReadError,
         boto.ResponseStreamingError,
-        boto.ResponseParserError,
+        ResponseParserError,
         urllib3.exceptions.HTTPError,
         HTTPException,
         ConnectionError,
@@ -51,7 +60,9 @@ def passes(error: Exception) -> bool:
 
 def code_of(error: Exception) -> str:
     """The code of a server's refusal, e.g. `NoSuchKey`; empty for another error."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    from botocore.exceptions import ClientError
+
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def explain(error: Exception, where: str, endpoint: str) -> StorageError:
@@ -78,9 +89,8 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
     if code in ("NoSuchKey", "404"):
         return gone(where)
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        reason = (
-            f"there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE; {tried}"
-        )
+        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        reason = f"there are no credentials: {advice}; {tried}"
         return PlaceError(errno.EACCES, reason, where)
     if isinstance(error, boto.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

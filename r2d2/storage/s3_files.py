@@ -11,7 +11,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -43,7 +43,13 @@ class S3Files:
     """The files at `s3://bucket/prefix`; see `FileSet`. Can be pickled; a copy connects for itself."""
 
     def __init__(
-        self, place: str, entries: Iterable[Entry], *, hashed: bool, server: S3Server, cache: CacheSettings | None
+        self,
+        place: str,
+        entries: Iterable[Entry],
+        *,
+        hashed: bool,
+        server: S3Server,
+        cache: CacheSettings | None,
     ) -> None:
         """Keeps the entries; `S3Files.of` finds them.
 
@@ -120,14 +126,17 @@ class S3Files:
         """Fetches objects ahead of `open` in this process: by few threads, and only so many ahead of it."""
         self._run()[2].want(names)
 
-    def copy(self, name: str, target: Any) -> None:
+    def copy(self, name: str, target: Path) -> None:
         """Puts an object on this disk under the path `target`, which must be new.
 
         Raises:
             StorageError: as `open`.
         """
-        cache = self._run()[1]
+        _, cache, ahead = self._run()
         assert cache is not None, "without a cache there is nothing to copy from"
+        fetched = ahead.take(name)
+        if fetched is not None:
+            fetched.close()
         cache.copy(self._server, self._wanted(name), target)
 
     def _run(self) -> tuple[int, ObjectCache | None, ReadAhead]:
@@ -156,4 +165,8 @@ class S3Files:
 
 def _is_visible(name: str) -> bool:
     """Whether an object is a file as a folder would have it: no hidden one, no marker of a folder."""
-    return bool(name) and not name.endswith("/") and not any(p.startswith(".") for p in PurePosixPath(name).parts)
+    return (
+        bool(name)
+        and not name.endswith("/")
+        and not any(p.startswith(".") for p in PurePosixPath(name).parts)
+    )

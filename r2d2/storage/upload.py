@@ -26,7 +26,7 @@ def upload_bytes(server: S3Server, bucket: str, key: str, content: bytes) -> Non
     """
     sha256 = hashlib.sha256(content).hexdigest()
     request = {"Body": content, "ContentMD5": _md5(content), "Metadata": {"sha256": sha256}}
-    server.ask(f"{SCHEME}{bucket}/{key}", "put_object", Bucket=bucket, Key=key, **request)
+    server.ask(f"{SCHEME}{bucket}/{key}", "put_object", {"Bucket": bucket, "Key": key, **request})
     _verify(server, bucket, key, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
 
 
@@ -44,11 +44,12 @@ def upload_file(server: S3Server, bucket: str, key: str, path: Path) -> None:
     where, place = f"{SCHEME}{bucket}/{key}", {"Bucket": bucket, "Key": key}
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    begun = server.ask(where, "create_multipart_upload", **place, Metadata={"sha256": sha256})
+    begun = server.ask(where, "create_multipart_upload", {**place, "Metadata": {"sha256": sha256}})
     upload = {**place, "UploadId": begun["UploadId"]}
     try:
         parts, digest = _send_parts(server, where, upload, path, size)
-        server.ask(where, "complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+        request = {**upload, "MultipartUpload": {"Parts": parts}}
+        server.ask(where, "complete_multipart_upload", request)
     except BaseException:
         # Parts of an upload that nobody completes cost their owner money.
         server.client.abort_multipart_upload(**upload)
@@ -68,7 +69,7 @@ def _send_parts(
             content = _read_at(file, (number - 1) * part_size, part_size)
         # The server refuses a part that arrives with another checksum.
         request = {"PartNumber": number, "Body": content, "ContentMD5": _md5(content)}
-        answer = server.ask(where, "upload_part", **upload, **request)
+        answer = server.ask(where, "upload_part", {**upload, **request})
         return {"PartNumber": number, "ETag": answer["ETag"]}, hashlib.md5(
             content, usedforsecurity=False
         ).digest()
@@ -90,7 +91,7 @@ def _md5(content: bytes) -> str:
 
 def _verify(server: S3Server, bucket: str, key: str, size: int, etag: str) -> None:
     where = f"{SCHEME}{bucket}/{key}"
-    found = server.ask(where, "head_object", Bucket=bucket, Key=key)
+    found = server.ask(where, "head_object", {"Bucket": bucket, "Key": key})
     # The ETag of what the server encrypts with keys of its owner is no checksum; it checked Content-MD5.
     comparable = found.get("ServerSideEncryption", "AES256") == "AES256"
     if found["ContentLength"] != size or (comparable and bare(found["ETag"]) != etag):
