@@ -15,6 +15,7 @@ from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.local_copy import local_copy
 from r2d2.storage.s3 import SCHEME, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
+from r2d2.storage.shards import through_shards
 from r2d2.storage.upload import upload_bytes, upload_file
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,12 @@ def absolute_place(place: str) -> str:
 
 
 def open_files(place: str, cache: CacheSettings | None = None) -> FileSet:
-    """The files at a place.
+    """The files at a place; those in its shards if it has any. Arguments and errors as of `open_stored`."""
+    return through_shards(open_stored(place, cache))
+
+
+def open_stored(place: str, cache: CacheSettings | None = None) -> FileSet:
+    """The files at a place as they are stored, be they shards or not.
 
     Args:
         place: a folder, or `s3://bucket/prefix`.

@@ -76,7 +76,7 @@ def check(place: str) -> None:
     """Compare every byte at PLACE with its manifest. Status 1: something differs, and is named."""
     from r2d2.data.prepare.progress import step
     from r2d2.data.prepare.publication import list_sizes, read_manifest
-    from r2d2.storage.location import open_files
+    from r2d2.storage.location import open_stored
     from r2d2.storage.manifest import verify
     from runner.preparing import terminal_progress
 
@@ -88,7 +88,7 @@ def check(place: str) -> None:
         terminal_progress(console) as progress,
         step(progress, f"check {place}", manifest.total_bytes) as advance,
     ):
-        found = verify(manifest, open_files(place), list_sizes(place), on_file=advance)
+        found = verify(manifest, open_stored(place), list_sizes(place), on_file=advance)
     for line in found.lines(_NAMED):
         console.print(escape(line), soft_wrap=True, highlight=False)
     whole = f"{found.whole} of {len(manifest.files)} files of '{escape(manifest.source)}' are whole"

@@ -18,7 +18,6 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.location import is_remote, local_file, open_files
-from r2d2.storage.shards import through_shards
 
 _WEB = ("http://", "https://")
 
@@ -82,7 +81,7 @@ def _take(job: Job, origin: Origin, progress: Progress) -> list[str]:
         return _unpack(job, local_file(origin, cache), progress)
     path = Path(origin).expanduser()
     if path.is_dir():
-        return _copy(job, FolderFiles.of(path.absolute()), progress)
+        return _copy(job, open_files(str(path.absolute())), progress)
     return _unpack(job, path, progress)
 
 
@@ -106,8 +105,7 @@ def _unpack(job: Job, archive: Path, progress: Progress) -> list[str]:
         return unpack(archive, job.staging, job.source.place_of, limits=job.unpack_limits, advance=advance)
 
 
-def _copy(job: Job, origin: FileSet, progress: Progress) -> list[str]:
-    files = through_shards(origin)
+def _copy(job: Job, files: FileSet, progress: Progress) -> list[str]:
     wanted = {name: place for name in files.names if (place := _place(job, files, name)) is not None}
     if job.direct and Path(files.place).resolve() == job.staging.resolve():
         moved = [name for name, place in wanted.items() if name != place]
