@@ -13,7 +13,7 @@ from r2d2.storage.files import FolderFiles
 from r2d2.storage.location import is_remote
 from r2d2.storage.manifest import Manifest, ManifestFile
 from r2d2.storage.manifest_entries import MANIFEST
-from r2d2.storage.s3 import S3Object, S3Server, split_place
+from r2d2.storage.s3 import SCHEME, S3Object, S3Server, split_place
 from r2d2.storage.shard_index import INDEX, ShardIndex
 from r2d2.storage.shard_writer import write_shards
 from r2d2.storage.upload import upload_bytes, upload_file
@@ -173,7 +173,7 @@ def _is_there(server: S3Server, bucket: str, found: S3Object | None, path: Path,
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
         return digest.hexdigest() == found.etag
-    head = server.ask(f"s3://{bucket}/{found.key}", "head_object", Bucket=bucket, Key=found.key)
+    head = server.ask(f"{SCHEME}{bucket}/{found.key}", "head_object", {"Bucket": bucket, "Key": found.key})
     return bool(head.get("Metadata", {}).get("sha256") == file.sha256)
 
 
