@@ -18,8 +18,8 @@ from PIL import Image
 class Web:
     """Serves `files`; `script` says how the next requests are answered, one item each, and then well.
 
-    "cut": half of what is left, then the connection ends. "hang": nothing comes. "trickle": a byte now and then.
-    A number: that status. "page": a web page. "whole": the range that was asked for is ignored.
+    "cut": half of what is left, then the connection ends. "hang": nothing comes. "trickle": a byte now and
+    then. A number: that status. "page": a web page. "whole": the range that was asked for is ignored.
     """
 
     def __init__(self):
@@ -170,7 +170,7 @@ BECOMES = {
 
 @pytest.fixture(scope="session")
 def originals():
-    """Path -> content of a miniature of each original, with its exact layout and some files that are not wanted."""
+    """Path -> content of a miniature of each original: its exact layout, and files that are not wanted."""
     return {name: make() for name, make in ORIGINALS.items()}
 
 

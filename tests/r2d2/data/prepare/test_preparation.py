@@ -134,7 +134,7 @@ def test_aachens_sources_share_a_place(unpacked, make_job, becomes):
     assert len(prepared.manifest.files) == sum(becomes[s][0] for s in ("aachen", "style", "flow"))
     assert prepared.notes == ()
     with pytest.raises(
-        ValueError, match="holds 'aachen[+]flow[+]style' as files; choose another place for 'web'"
+        ValueError, match=r"holds 'aachen[+]flow[+]style' as files; choose another place for 'web'"
     ):
         prepare(make_job("web", unpacked("web", "web")))
 
@@ -193,7 +193,7 @@ def test_a_file_that_is_no_archive_is_asked_for_again_the_next_time(web, packed,
 
 
 def test_the_same_file_from_two_origins_is_refused(unpacked, make_job):
-    with pytest.raises(ValueError, match="both hold holiday/0.png"):
+    with pytest.raises(ValueError, match=r"both hold holiday/0\.png"):
         prepare(make_job("photos", unpacked("photos", "a"), unpacked("photos", "b")))
 
 
@@ -315,7 +315,8 @@ class Slow:
     def end(self): pass
 
 origin, place, shard = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-prepare(Job(find_source("photos"), str(place), place / ".prepare", (origin,), shard_bytes=shard or None), Slow())
+job = Job(find_source("photos"), str(place), place / ".prepare", (origin,), shard_bytes=shard or None)
+prepare(job, Slow())
 """
 
 
