@@ -22,7 +22,7 @@ FLOW, MASK = "optical_flow/flow", "optical_flow/mask"
 _WEB = re.compile(r"(?:^|/)([0-9a-f]{3}/[^/]+\.jpe?g)$", re.IGNORECASE)
 _AACHEN = re.compile(r"(?:^|/)images_upright/(db/[^/]+\.(?:jpe?g|png))$", re.IGNORECASE)
 _STYLED = re.compile(r"(?:^|/)([^/]+\.jpg\.st_[^/]+\.(?:jpe?g|png))$", re.IGNORECASE)
-_FLOW = re.compile(r"(?:^|/)((?:flow|mask)/[^/_]+_[^/_]+\.png)$", re.IGNORECASE)
+_FLOW = re.compile(r"(?:^|/)((?:flow|mask)/[^/]+_[^/]+\.png)$", re.IGNORECASE)
 _SEQUENCE = re.compile(r"(?:^|/)([iv]_[^/]+)/((?:[1-6]\.(?:ppm|pgm|png|jpe?g))|H_1_[2-6])$")
 _FIRST = 5
 
@@ -101,12 +101,18 @@ def check_flow(names: frozenset[str]) -> list[str]:
         {name.rpartition("/")[2] for name in names if name.startswith(f"{part}/")} for part in (FLOW, MASK)
     )
     photos = {PurePosixPath(name).stem for name in names if name.startswith(f"{AACHEN_IMAGES}/")}
-    alone = [pair for pair in flows if not set(pair[: -len(".png")].split("_")) <= photos] if photos else []
+    alone = [pair for pair in flows if not _joins_two(pair[: -len(".png")], photos)] if photos else []
     return [
         *_named("flows have no mask", flows - masks),
         *_named("masks have no flow", masks - flows),
         *_named("flows lack a photograph", alone),
     ]
+
+
+def _joins_two(pair: str, photos: set[str]) -> bool:
+    """Whether a name is `A_B` of two photographs, whose names may hold underscores, too."""
+    words = pair.split("_")
+    return any("_".join(words[:k]) in photos and "_".join(words[k:]) in photos for k in range(1, len(words)))
 
 
 def check_hpatches(names: frozenset[str]) -> list[str]:
