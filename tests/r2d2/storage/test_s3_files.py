@@ -260,7 +260,7 @@ def test_folders_nobody_uses_are_removed(s3, tmp_path):
     for number in range(5):
         s3.put(f"set-{number}/content", bytes([number]) * 4000)
     used = local_folder(s3.place("set-0"), cache)
-    process = multiprocessing.get_context("spawn").Process(target=copy_all, args=(s3.bucket, cache))
+    process = multiprocessing.get_context("fork").Process(target=copy_all, args=(s3.bucket, cache))
     process.start()
     process.join(60)
     assert process.exitcode == 0
