@@ -284,18 +284,17 @@ def test_a_file_that_is_not_that_of_the_manifest(s3, cache):
         read(files)
 
 
-def full_disk(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 @pytest.mark.parametrize("size", [1000, LARGE])
-def test_a_full_disk_is_said_once_and_stops_nothing(s3, cache, monkeypatch, caplog, size):
+def test_a_full_disk_is_said_once_and_stops_nothing(s3, cache, caplog, size):
     contents = {name: content_of(size, seed) for seed, name in enumerate("abc")}
     for name, content in contents.items():
         s3.put(f"set/{name}", content)
     files = open_files(s3.place("set"), cache)
     assert read(files, "a") == contents["a"]
-    monkeypatch.setattr(cache_module.os, "fdatasync", full_disk)
+    _, opened, _ = files._run()
+    path = opened._path(files._server, files._wanted("b"))
+    path.parent.mkdir(exist_ok=True)
+    path.with_name(f".{path.stem}.part").symlink_to("/dev/full")
     with caplog.at_level(logging.WARNING):
         assert [read(files, name) for name in "abc"] == [contents[name] for name in "abc"]
     assert [r.getMessage() for r in caplog.records] == [
