@@ -1,5 +1,6 @@
 """What goes wrong between here and S3: each fault passes, or is one sentence, and nothing hangs."""
 
+import datetime
 import errno
 import hashlib
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore import auth
 from faulty_proxy import Fault, until
 
 from r2d2.storage import cache as cache_module
@@ -163,6 +165,19 @@ def test_wrong_credentials_at_a_real_server(s3, monkeypatch, name, code):
         pytest.skip("moto's server takes any credentials")
     monkeypatch.setenv(name, "wrong")
     with pytest.raises(PlaceError, match=f"{code}.*credentials of the environment"):
+        open_files(s3.place("set"))
+
+
+def test_a_clock_that_is_wrong_at_a_real_server(s3, monkeypatch):
+    if s3.kind == "moto":
+        pytest.skip("moto's server looks at no clock")
+    now = auth.get_current_datetime
+
+    def late(*arguments, **options):
+        return now(*arguments, **options) + datetime.timedelta(hours=2)
+
+    monkeypatch.setattr(auth, "get_current_datetime", late)
+    with pytest.raises(PlaceError, match=r"clock and the server's differ too much \(RequestTimeTooSkewed\)"):
         open_files(s3.place("set"))
 
 
