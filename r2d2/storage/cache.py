@@ -149,8 +149,9 @@ class ObjectCache:
         try:
             with temporary.open("w+b") as file:
                 yield file
+                # Not synchronised with the disk, which would take longer than fetching a photograph: what a
+                # crash of the machine cuts is told by its size.
                 file.flush()
-                os.fdatasync(file.fileno())
                 size = os.fstat(file.fileno()).st_size
             # Other names of it, which `copy` makes, must not be written through.
             temporary.chmod(0o444)

@@ -38,6 +38,7 @@ class ReadAhead:
         self._wanted: deque[Iterator[str]] = deque()
         self._next: str | None = None
         self._fetched: OrderedDict[str, _Fetched] = OrderedDict()
+        self._bytes = 0
         # Opened before the threads came to them.
         self._passed: set[str] = set()
         self._taken = 0
@@ -64,10 +65,13 @@ class ReadAhead:
                 return None
             self._taken += 1
             found = self._fetched.pop(name, None)
-            if found is None and self._wanted:
+            if found is not None:
+                self._bytes -= found.size
+            elif self._wanted:
                 self._passed.add(name)
             self._forget()
-            self._state.notify_all()
+            # For one file taken there is room for about one, and waking threads costs more than that.
+            self._state.notify()
         return None if found is None else found.content.result()
 
     def _forget(self) -> None:
@@ -80,6 +84,7 @@ class ReadAhead:
 
     def _drop_oldest(self) -> None:
         _, dropped = self._fetched.popitem(last=False)
+        self._bytes -= dropped.size
         dropped.content.add_done_callback(_close)
 
     def _start(self) -> None:
@@ -95,7 +100,11 @@ class ReadAhead:
                 assert self._next is not None
                 name, self._next = self._next, None
                 content: Future[BinaryIO] = Future()
-                self._fetched[name] = _Fetched(content, self._size(name), self._taken)
+                size = self._size(name)
+                self._fetched[name] = _Fetched(content, size, self._taken)
+                self._bytes += size
+                # What one file leaves of the room another thread may use.
+                self._state.notify()
             try:
                 content.set_result(self._fetch(name))
             except Exception as error:
@@ -116,8 +125,7 @@ class ReadAhead:
         if self._next is None:
             self._passed.clear()
             return False
-        ahead = sum(fetched.size for fetched in self._fetched.values())
-        full = ahead + self._size(self._next) > MOST_BYTES or len(self._fetched) >= MOST_FILES
+        full = self._bytes + self._size(self._next) > MOST_BYTES or len(self._fetched) >= MOST_FILES
         return not self._fetched or not full
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from r2d2.storage.download import PARALLEL
-from r2d2.storage.errors import FileError
+from r2d2.storage.errors import FileError, StorageError
 from r2d2.storage.s3 import SCHEME, S3Server, bare
+
+log = logging.getLogger(__name__)
 
 # Larger files are sent in parts; S3 takes 10,000 of them, each of at least 5 MiB.
 PART = 16 * 2**20
@@ -51,10 +54,17 @@ def upload_file(server: S3Server, bucket: str, key: str, path: Path) -> None:
         request = {**upload, "MultipartUpload": {"Parts": parts}}
         server.ask(where, "complete_multipart_upload", request)
     except BaseException:
-        # Parts of an upload that nobody completes cost their owner money.
-        server.client.abort_multipart_upload(**upload)
+        _abandon(server, where, upload)
         raise
     _verify(server, bucket, key, size, digest)
+
+
+def _abandon(server: S3Server, where: str, upload: dict[str, Any]) -> None:
+    """Removes the parts of an upload that is not completed, for which their owner would go on paying."""
+    try:
+        server.ask(where, "abort_multipart_upload", upload, patience=0)
+    except StorageError as error:
+        log.warning("parts of an upload that failed remain: %s", error)
 
 
 def _send_parts(

@@ -1,5 +1,6 @@
 """What goes wrong between here and S3: each fault passes, or is one sentence, and nothing hangs."""
 
+import datetime
 import errno
 import hashlib
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore import auth
 from faulty_proxy import Fault, until
 
 from r2d2.storage import cache as cache_module
@@ -166,6 +168,19 @@ def test_wrong_credentials_at_a_real_server(s3, monkeypatch, name, code):
         open_files(s3.place("set"))
 
 
+def test_a_clock_that_is_wrong_at_a_real_server(s3, monkeypatch):
+    if s3.kind == "moto":
+        pytest.skip("moto's server looks at no clock")
+    now = auth.get_current_datetime
+
+    def late(*arguments, **options):
+        return now(*arguments, **options) + datetime.timedelta(hours=2)
+
+    monkeypatch.setattr(auth, "get_current_datetime", late)
+    with pytest.raises(PlaceError, match=r"clock and the server's differ too much \(RequestTimeTooSkewed\)"):
+        open_files(s3.place("set"))
+
+
 def test_no_credentials(s3, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -284,18 +299,17 @@ def test_a_file_that_is_not_that_of_the_manifest(s3, cache):
         read(files)
 
 
-def full_disk(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 @pytest.mark.parametrize("size", [1000, LARGE])
-def test_a_full_disk_is_said_once_and_stops_nothing(s3, cache, monkeypatch, caplog, size):
+def test_a_full_disk_is_said_once_and_stops_nothing(s3, cache, caplog, size):
     contents = {name: content_of(size, seed) for seed, name in enumerate("abc")}
     for name, content in contents.items():
         s3.put(f"set/{name}", content)
     files = open_files(s3.place("set"), cache)
     assert read(files, "a") == contents["a"]
-    monkeypatch.setattr(cache_module.os, "fdatasync", full_disk)
+    _, opened, _ = files._run()
+    path = opened._path(files._server, files._wanted("b"))
+    path.parent.mkdir(exist_ok=True)
+    path.with_name(f".{path.stem}.part").symlink_to("/dev/full")
     with caplog.at_level(logging.WARNING):
         assert [read(files, name) for name in "abc"] == [contents[name] for name in "abc"]
     assert [r.getMessage() for r in caplog.records] == [

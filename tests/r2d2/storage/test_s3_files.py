@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from r2d2.storage import read_ahead
+from r2d2.storage import read_ahead, upload
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.download import RANGE
 from r2d2.storage.errors import FileError, PlaceError
@@ -260,7 +260,7 @@ def test_folders_nobody_uses_are_removed(s3, tmp_path):
     for number in range(5):
         s3.put(f"set-{number}/content", bytes([number]) * 4000)
     used = local_folder(s3.place("set-0"), cache)
-    process = multiprocessing.get_context("spawn").Process(target=copy_all, args=(s3.bucket, cache))
+    process = multiprocessing.get_context("fork").Process(target=copy_all, args=(s3.bucket, cache))
     process.start()
     process.join(60)
     assert process.exitcode == 0
@@ -297,3 +297,19 @@ def test_storing_in_a_bucket_that_is_not_there(s3, tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     with pytest.raises(PlaceError, match="there is no such bucket"):
         store_file(tmp_path / "file", "s3://no-such-bucket-here/file")
+
+
+def test_an_upload_that_fails_leaves_no_parts(s3, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(bytes(40 * 2**20))
+    read_at = upload._read_at
+
+    def fail_late(file, offset, length):
+        if offset:
+            raise OSError(5, "Input/output error", "file")
+        return read_at(file, offset, length)
+
+    monkeypatch.setattr(upload, "_read_at", fail_late)
+    with pytest.raises(OSError, match="Input/output error"):
+        store_file(tmp_path / "file", s3.place("stored/file"))
+    assert s3.client.list_multipart_uploads(Bucket=s3.bucket).get("Uploads", []) == []
+    assert s3.client.list_objects_v2(Bucket=s3.bucket)["KeyCount"] == 0
