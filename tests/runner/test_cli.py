@@ -98,7 +98,7 @@ def refused(result) -> str:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (["swep"], "unknown verb 'swep'; known: compare, demo"),
+        (["swep"], "unknown verb 'swep'; known: compare, data, demo"),
         (["sweep", "stduy"], "unknown sweep 'stduy'; known: demo"),
         (["sweep", "smoke", "--set", "loss.similarity=dise"], "unknown similarity 'dise'"),
         (
