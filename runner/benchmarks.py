@@ -9,7 +9,9 @@ from evaluation.actor import BenchmarkSpec
 from evaluation.hpatches import open_benchmark
 from evaluation.validation import build_validation_benchmark
 from r2d2.config import DataConfig
-from r2d2.data.photos import PhotoSet, open_photos, split
+from r2d2.data.mixture import Mixture
+from r2d2.data.photos import PhotoSet
+from r2d2.data.training_data import open_training_data
 
 VALIDATION, HPATCHES = "validation", "hpatches"
 PROTOCOL = {VALIDATION: "validation", HPATCHES: "d2net"}
@@ -17,27 +19,29 @@ PROTOCOL = {VALIDATION: "validation", HPATCHES: "d2net"}
 
 @dataclass(frozen=True)
 class SweepData:
-    """Photographs and benchmarks of a sweep.
+    """Training data and benchmarks of a sweep.
 
     Attributes:
-        training, held_out: disjoint sets of photographs.
+        training: what every trial is fed; shows nothing of what is held out.
+        held_out: photographs.
         benchmarks: what every checkpoint is scored on, in this order.
         digests: digest of each benchmark, by role.
     """
 
-    training: PhotoSet
+    training: Mixture
     held_out: PhotoSet
     benchmarks: tuple[BenchmarkSpec, ...]
     digests: dict[str, str]
 
 
 def prepare_data(config: DataConfig, cache: Path, hpatches: Path | None) -> SweepData:
-    """Splits the photographs, builds the validation benchmark unless it is there, opens HPatches.
+    """Opens the training data, builds the validation benchmark unless it is there, opens HPatches.
 
     Raises:
         ValueError: for a folder without images, too few photographs, or a benchmark that is not in order.
     """
-    training, held_out = split(open_photos(config.photos), config.held_out, config.split_seed)
+    data = open_training_data(config, object_cache)
+    training, held_out = data.training, data.held_out
     specs = []
     if config.held_out:
         folder = cache / "validation" / f"{held_out.digest[:16]}-{config.split_seed}"
