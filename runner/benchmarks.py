@@ -12,6 +12,7 @@ from r2d2.config import DataConfig
 from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet
 from r2d2.data.training_data import open_training_data
+from r2d2.storage.cache import CacheSettings
 
 VALIDATION, HPATCHES = "validation", "hpatches"
 PROTOCOL = {VALIDATION: "validation", HPATCHES: "d2net"}
@@ -26,21 +27,32 @@ class SweepData:
         held_out: photographs.
         benchmarks: what every checkpoint is scored on, in this order.
         digests: digest of each benchmark, by role.
+        objects: where each node keeps what is on S3; None: nowhere.
     """
 
     training: Mixture
     held_out: PhotoSet
     benchmarks: tuple[BenchmarkSpec, ...]
     digests: dict[str, str]
+    objects: CacheSettings | None = None
 
 
-def prepare_data(config: DataConfig, cache: Path, hpatches: Path | None) -> SweepData:
+def prepare_data(
+    config: DataConfig, cache: Path, hpatches: str | None, objects: CacheSettings | None = None
+) -> SweepData:
     """Opens the training data, builds the validation benchmark unless it is there, opens HPatches.
 
+    Args:
+        config: names the training data.
+        cache: where validation benchmarks lie.
+        hpatches: a folder or `s3://bucket/prefix`; None: checkpoints are not scored on it.
+        objects: where each node keeps what is on S3.
+
     Raises:
-        ValueError: for a folder without images, too few photographs, or a benchmark that is not in order.
+        ValueError: for a place without images or pairs, too few photographs, or a benchmark that is not in
+            order.
     """
-    data = open_training_data(config, object_cache)
+    data = open_training_data(config, objects)
     training, held_out = data.training, data.held_out
     specs = []
     if config.held_out:
@@ -48,6 +60,6 @@ def prepare_data(config: DataConfig, cache: Path, hpatches: Path | None) -> Swee
         build_validation_benchmark(held_out, folder, seed=config.split_seed)
         specs.append(BenchmarkSpec(VALIDATION, str(folder), PROTOCOL[VALIDATION]))
     if hpatches is not None:
-        specs.append(BenchmarkSpec(HPATCHES, str(hpatches), PROTOCOL[HPATCHES]))
-    digests = {spec.role: open_benchmark(Path(spec.folder)).digest for spec in specs}
-    return SweepData(training, held_out, tuple(specs), digests)
+        specs.append(BenchmarkSpec(HPATCHES, hpatches, PROTOCOL[HPATCHES], objects))
+    digests = {spec.role: open_benchmark(spec.folder, spec.cache).digest for spec in specs}
+    return SweepData(training, held_out, tuple(specs), digests, objects)

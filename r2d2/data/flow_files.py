@@ -14,7 +14,7 @@ from r2d2.data.images import ImageRefused, refusing
 from r2d2.data.windows import Ints
 from r2d2.storage.files import StoredFile
 
-# Parts of a pixel that the numbers in Aachen's files count, and in KITTI's, which are moved by a half of 2^16.
+# Parts of a pixel that the numbers in Aachen's files count, and in KITTI's; what those have for 0.
 AACHEN_UNIT, KITTI_UNIT, KITTI_ZERO = 16, 64, 2**15
 
 # "PIEH" as a number; and what no flow is larger than, in Middlebury's files.
@@ -23,7 +23,7 @@ _HEADER_BYTES = 12
 
 
 class AachenFlow(FlowField):
-    """A PNG whose bytes are int16 (x, y) per pixel, in 1/16 pixel; with a mask, a PNG that is 0 where unknown.
+    """A PNG whose bytes are int16 (x, y) per pixel, in 1/16 pixel; its mask, a PNG, is 0 where unknown.
 
     Raises:
         ImageRefused: if a file cannot be used, or the mask has another size.
@@ -106,7 +106,7 @@ def _read_mask(file: StoredFile) -> npt.NDArray[np.bool_]:
 def _read_bytes(file: StoredFile, order: str) -> npt.NDArray[np.uint8]:
     """One byte of each 16-bit channel of a PNG: the higher with "RGB;16B", the lower with "RGB;16L".
 
-    Pillow keeps the first byte of a big-endian number, which a PNG has, and the second of a little-endian one.
+    The numbers of a PNG are big-endian. Told that they are little-endian, Pillow keeps their other byte.
     """
     with refusing(file), file.open() as content, Image.open(content) as image:
         tiles = getattr(image, "tile", [])

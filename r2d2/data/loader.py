@@ -78,7 +78,7 @@ class PairDataset(Dataset[Pair]):
 
     An epoch of `pairs_per_epoch` pairs, or as many as the sources say (one per photograph), takes the items
     of each source in a random order, and where it needs more of them in further random orders. Instead of an
-    item that cannot be used a random other one of the same source is taken, and the pair says so in `refused`.
+    item that cannot be used a random other one of its source is taken, and the pair says so in `refused`.
     """
 
     def __init__(self, source: PhotoSet | Mixture, config: TrainConfig, epoch: int) -> None:

@@ -85,7 +85,7 @@ def _decode(photo: OpenImage, shrink: int) -> tuple[Pixels, Array]:
 
 
 def _decode_second(second: ImageFile, plan: PairPlan) -> tuple[Pixels, Array, Array]:
-    """The pixels of the second picture, the way to them from its own, and to its own from the photograph's."""
+    """The pixels of the second picture; the ways to them from its own, and to those from the photo's."""
     with open_image(second) as picture:
         to_second = resize_homography(*plan.photo, *picture.size)
         least = least_shrink(to_second @ plan.crop2_to_photo, plan.crop_size)
