@@ -104,9 +104,7 @@ def show_training_pairs(config: TrainConfig, count: int, objects: CacheSettings 
     empty = sum(not pair.valid for pair in shown)
     summary = f"{len(shown)} pairs" + (f", {empty} of them without common windows" if empty else "")
     source = config.data.sources or config.data.photos
-    return Shown(
-        training_picture(shown, f"training pairs of {source}, seed {config.seed}"), summary
-    )
+    return Shown(training_picture(shown, f"training pairs of {source}, seed {config.seed}"), summary)
 
 
 def sequence_homography(path1: Path, path2: Path) -> Homography | None:

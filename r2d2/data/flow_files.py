@@ -44,7 +44,7 @@ class AachenFlow(FlowField):
 
     def relative(self, rows: Ints, columns: Ints) -> Floats:
         """The flow at pixels, NaN where masked."""
-        flow = self._flow[rows, columns].astype(np.float32) / AACHEN_UNIT
+        flow = self._flow[rows, columns].astype(np.float32) / np.float32(AACHEN_UNIT)
         if self._known is not None:
             flow[~self._known[rows, columns]] = np.nan
         return flow
@@ -92,7 +92,7 @@ class KittiFlow(FlowField):
     def relative(self, rows: Ints, columns: Ints) -> Floats:
         """The flow at pixels, NaN where it is marked as unknown."""
         values = self._high[rows, columns].astype(np.int32) * 256 + self._low[rows, columns]
-        flow = (values[..., :2] - KITTI_ZERO).astype(np.float32) / KITTI_UNIT
+        flow = (values[..., :2] - KITTI_ZERO).astype(np.float32) / np.float32(KITTI_UNIT)
         flow[values[..., 2] == 0] = np.nan
         return flow
 
@@ -100,7 +100,8 @@ class KittiFlow(FlowField):
 def _read_mask(file: StoredFile) -> npt.NDArray[np.bool_]:
     with refusing(file), file.open() as content, Image.open(content) as image:
         pixels = np.asarray(image)
-    return pixels.any(axis=-1) if pixels.ndim == 3 else pixels.astype(bool)
+    known: npt.NDArray[np.bool_] = np.any(pixels if pixels.ndim == 3 else pixels[..., None], axis=-1)
+    return known
 
 
 def _read_bytes(file: StoredFile, order: str) -> npt.NDArray[np.uint8]:
@@ -112,7 +113,7 @@ def _read_bytes(file: StoredFile, order: str) -> npt.NDArray[np.uint8]:
         tiles = getattr(image, "tile", [])
         if image.mode != "RGB" or len(tiles) != 1 or tiles[0][3] != "RGB;16B":
             raise ImageRefused(file, f"a PNG of mode {image.mode}; flow has three channels of 16 bits")
-        image.tile = [tiles[0]._replace(args=order)]  # type: ignore[attr-defined]
+        image.tile = [tiles[0]._replace(args=order)]
         return np.array(image)
 
 
