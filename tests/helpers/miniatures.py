@@ -16,7 +16,9 @@ MARGIN = 16
 def texture(seed, size=SIZE):
     """A random photograph (H, W, 3) uint8."""
     rng = np.random.default_rng([7, seed])
-    coarse = Image.fromarray(rng.integers(0, 256, (9, 11, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 11, 3), np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     fine = rng.integers(-12, 13, (size[1] // 4 + 1, size[0] // 4 + 1, 3)).astype(np.int16)
     fine = fine.repeat(4, axis=0).repeat(4, axis=1)[: size[1], : size[0]]
     return (np.asarray(coarse).astype(np.int16) + fine).clip(0, 255).astype(np.uint8)

@@ -68,6 +68,6 @@ def _read_homography(file: StoredFile) -> Array:
     if len(numbers) != 9 or not np.isfinite(numbers).all():
         raise ImageRefused(file, "no homography: it is nine numbers")
     homography = numbers.reshape(3, 3)
-    if abs(np.linalg.det(homography)) < 1e-12 * np.abs(homography).max() ** 3:
+    if abs(np.linalg.det(homography)) <= 1e-12 * np.abs(homography).max() ** 3:
         raise ImageRefused(file, "no homography: it cannot be inverted")
     return homography
