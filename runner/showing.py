@@ -140,7 +140,7 @@ def _matched(first: Keypoints, second: Keypoints, homography: Homography | None)
     return PairMatches(matches, matching_errors(first.keypoints, second.keypoints, matches, homography))
 
 
-def _training_pairs(config: TrainConfig, objects: CacheSettings | None) -> Iterator[Pair]:
+def _training_pairs(config: TrainConfig, objects: CacheSettings | None = None) -> Iterator[Pair]:
     """The pairs of epoch 1, then those of the next ones."""
     training = open_training_data(config.data, objects).training
     for epoch in numbers_from(1):
