@@ -45,5 +45,4 @@ def test_a_pair_with_flow_costs_little_more_than_decoding(shared, scene):
             pair = min(pair, seconds(lambda: source.make(0, DataConfig(), rng, "sample")))  # noqa: B023
     finally:
         torch.set_num_threads(threads)
-    print(f"{scene}: decoding {1e3 * floor:.1f} ms, a pair {1e3 * pair:.1f} ms, ratio {pair / floor:.2f}")
     assert pair <= LIMIT * floor
