@@ -113,6 +113,10 @@ class S3Files:
         """What changes with the content of an object: its ETag, or its SHA-256 where there is a manifest."""
         return bytes(self._marks[self._index(name)]).decode()
 
+    def sha256(self, name: str) -> str | None:
+        """Of an object's content, hexadecimal; None where there is no manifest to tell."""
+        return self.mark(name) if self._hashed else None
+
     def open(self, name: str) -> BinaryIO:
         """An object's content, seekable.
 

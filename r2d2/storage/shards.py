@@ -80,6 +80,10 @@ class ShardFiles:
         """Of a file, bytes."""
         return int(self._sizes[self._index(name)])
 
+    def sha256(self, name: str) -> str | None:
+        """Of a file's content, hexadecimal."""
+        return self.content.files[self._index(name)].sha256
+
     def open(self, name: str) -> BinaryIO:
         """A file's content, seekable, in memory.
 

@@ -34,7 +34,11 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="PLACE",
         help="HPatches to score every checkpoint on too, a folder or s3://BUCKET/PREFIX [R2D2_HPATCHES].",
     )
-    photos = click.option("--photos", help="Folder of photographs to train on; short for --set data.photos=.")
+    photos = click.option(
+        "--photos",
+        metavar="PLACE",
+        help="Photographs to train on, a folder or s3://BUCKET/PREFIX; short for --set data.photos=.",
+    )
     return hpatches(photos(command))
 
 

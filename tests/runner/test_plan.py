@@ -1,9 +1,11 @@
 """A sweep's plan: everything is checked, and what names a place names it for every process."""
 
+import miniatures
 import numpy as np
 import pytest
 from PIL import Image
 
+from runner.estimate import _steps
 from runner.plan import SweepOptions, plan_sweep
 from runner.settings import Settings
 
@@ -51,3 +53,42 @@ def test_a_searcher_searches_with_the_full_name_too(photos, settings, monkeypatc
 def test_the_samples_keep_their_name(settings):
     plan = plan_sweep("smoke", settings, SweepOptions())
     assert {trial.config.data.photos for trial in plan.trials} == {"samples"}
+
+
+def test_places_of_sources_are_named_in_full_and_counted(settings, tmp_path, monkeypatch):
+    miniatures.write_wasf(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    plans = [
+        plan_sweep(
+            "smoke",
+            settings,
+            SweepOptions(
+                overrides=(f"data.sources={text}", "data.pairs_per_epoch=0", "pairs_per_worker=2"), name="mix"
+            ),
+        )
+        for text in ("WASF=.", f"wasf={tmp_path}")
+    ]
+    keys = [[trial.key for trial in plan.trials] for plan in plans]
+    assert keys[0] == keys[1]
+    assert {trial.config.data.sources for trial in plans[0].trials} == {f"wasf={tmp_path}"}
+    held_out = plans[0].trials[0].config.data.held_out
+    training = plans[0].data.training
+    assert len(plans[0].data.held_out) == held_out
+    assert training.pairs == len(training) <= 6 + 6 + 6 + 3 - held_out
+    assert plans[0].definition.photos == f"{training.digest} {plans[0].data.held_out.digest}"
+    assert _steps(plans[0], plans[0].trials[0]) == plans[0].trials[0].config.epochs * (training.pairs // 2)
+
+
+def test_other_contents_of_a_source_are_another_definition(settings, tmp_path):
+    miniatures.write_wasf(tmp_path)
+    options = SweepOptions(overrides=(f"data.sources=wasf={tmp_path}",), name="mix")
+    first = plan_sweep("smoke", settings, options).definition
+    miniatures.write_flow(tmp_path / "aachen", count=4)
+    path = tmp_path / "aachen/optical_flow/mask/0_1.png"
+    miniatures.save(path, ~miniatures.known_partners())
+    assert plan_sweep("smoke", settings, options).definition.photos != first.photos
+
+
+def test_a_wrong_source_is_refused_before_anything_starts(settings):
+    with pytest.raises(ValueError, match="unknown source 'wob'; known: aachen, flow"):
+        plan_sweep("smoke", settings, SweepOptions(overrides=("data.sources=wob=/data",)))

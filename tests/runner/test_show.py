@@ -1,5 +1,6 @@
 """`r2d2 show`: pictures of images, of pairs of images and of training pairs, or one sentence."""
 
+import miniatures
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -9,6 +10,7 @@ from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import open_photos, split
+from r2d2.data.sources import SOURCES
 from r2d2.network import build_network
 from runner.__main__ import main
 from runner.cli.show import default_name
@@ -106,6 +108,17 @@ def test_training_pairs(r2d2, sequence, tmp_path):
     assert other.exit_code == 0, other.output
     here = tmp_path / "here"
     assert (here / "folder" / "other.png").read_bytes() != (here / "show_pairs_v_wall.png").read_bytes()
+
+
+@pytest.mark.parametrize("source", sorted({*SOURCES, "wasf"}))
+def test_training_pairs_of_any_source(r2d2, tmp_path, source):
+    root = miniatures.write_wasf(tmp_path / "root")
+    miniatures.write_homographies(root / "pairs")
+    places = {"web": "revisitop1m", "photos": "revisitop1m", "homographies": "pairs", "wasf": ""}
+    result = r2d2("--pairs", f"{source}={root / places.get(source, 'aachen')}", *FEW)
+    assert result.exit_code == 0, result.output
+    assert ".png: 3 pairs" in result.output.replace("\n", "")
+    assert len(list((tmp_path / "here").glob("show_pairs_*.png"))) == 1
 
 
 def test_training_pairs_are_those_of_the_loader():
