@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +13,6 @@ from r2d2.data.windows import Window
 
 # For integrals by the midpoint rule.
 _STEPS = 32
-_MIDPOINTS: npt.NDArray[np.float64] = np.arange(_STEPS, dtype=np.float64) + 0.5
 
 
 def noise_field(
@@ -70,11 +68,11 @@ def _damping(side: float, through: float, crop_size: int) -> float:
     first = max(1.0, side / through)
     second = side / through * max(1.0, through / crop_size)
     step = 2 * min(first, second) / _STEPS
-    x = _MIDPOINTS * step
-    twice = 2 * step / (first * second) * float(np.dot(_cubic_spline(x / first), _cubic_spline(x / second)))
-    return twice / once
+    places = [(k + 0.5) * step for k in range(_STEPS)]
+    products = (_cubic_spline(x / first) * _cubic_spline(x / second) for x in places)
+    return 2 * step / (first * second) * sum(products) / once
 
 
-def _cubic_spline(u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _cubic_spline(u: float) -> float:
     """The autocorrelation of a triangle of half-width 1, for u in [0, 2]."""
-    return np.where(u < 1, 2 / 3 - u**2 + u**3 / 2, (2 - u) ** 3 / 6)
+    return 2 / 3 - u * u + u * u * u / 2 if u < 1 else (2 - u) ** 3 / 6

@@ -44,14 +44,14 @@ def make_pair(path: Path, config: DataConfig, rng: np.random.Generator, sample: 
     """
     with open_image(path) as photo:
         plan = draw_plan(photo.size, config, rng)
-        pixels, factor = photo.decode(_welcome_shrink(plan))
-    side, to_pixels = plan.crop_size, resize_homography(factor, factor, 1, 1)
-    view1 = view(pixels, to_pixels @ plan.crop1_to_photo, side)
-    view2 = view(pixels, to_pixels @ plan.crop2_to_photo, side)
+        image, factor = photo.decode(_welcome_shrink(plan))
+    side, to_image = plan.crop_size, resize_homography(factor, factor, 1, 1)
+    view1 = view(image, to_image @ plan.crop1_to_photo, side)
+    view2 = view(image, to_image @ plan.crop2_to_photo, side)
     if config.noise > 0:
         noise = noise_field(rng, plan.image1, plan.image2, plan.window2, side, config.noise)
         view2 = view2.add_(noise).clamp_(0, WHITE)
-    whole = thumbnail(pixels, to_pixels @ plan.image2_to_photo, plan.image2, THUMBNAIL)
+    whole = thumbnail(image, to_image @ plan.image2_to_photo, plan.image2, THUMBNAIL)
     view2 = plan.jitter.apply(view2.flatten(1), whole.flatten(1)).view_as(view2)
     aflow = homography_aflow(plan.crop1_to_crop2, side, side)
     if not plan.found:
