@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import time
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -23,23 +21,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from r2d2.atomic import atomic_file
 from r2d2.containers import Keypoints
+from r2d2.storage.lru import LruFolder
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 SUFFIX = ".r2d2p"
 MAGIC = b"R2D2 predictions 1\n"
 GIB = 2**30
-
-# Removal goes on until this share of the limit is left, so that it is rare.
-KEPT = 0.9
-# Other processes write too: after as large a share of the limit, the folder is looked through again.
-LOOK_AGAIN = 0.02
-# A file that its writer left unfinished, by being killed, is removed after as many seconds.
-ABANDONED = 3600.0
 
 _CHECKSUM = hashlib.sha256().digest_size
 
@@ -66,19 +57,16 @@ class PredictionStore:
             folder: holds nothing else.
             max_bytes: of all entries together, at least 0; 0 stores nothing.
         """
-        if max_bytes < 0:
-            raise ValueError(f"max_bytes is {max_bytes}; it must be at least 0")
-        self.folder, self.max_bytes = folder, max_bytes
+        self.folder = folder
         self.warning: str | None = None
-        self._written_since_look = float("inf")
+        self._entries = LruFolder(folder, max_bytes, SUFFIX)
 
     def read(self, key: Mapping[str, Any]) -> Arrays | None:
         """What was written under this key; None if there is nothing, or nothing whole."""
         path = self._path(key)
         try:
             content = path.read_bytes()
-            # Now it is the most recently used.
-            os.utime(path)
+            self._entries.use(path)
         except OSError:
             return None
         return _unpack(content)
@@ -86,55 +74,18 @@ class PredictionStore:
     def write(self, key: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Stores arrays, unless it would not fit or an earlier attempt failed; see `warning`."""
         content = _pack(arrays)
-        if self.warning is not None or len(content) > self.max_bytes * KEPT:
+        if self.warning is not None or not self._entries.fits(len(content)):
             return
         try:
             with atomic_file(self._path(key)) as file:
                 file.write(content)
-            self._written_since_look += len(content)
-            if self._written_since_look > LOOK_AGAIN * self.max_bytes:
-                self._make_room()
-                self._written_since_look = 0
+            self._entries.wrote(len(content))
         except OSError as error:
             self.warning = f"predictions are not stored any more: {self.folder}: {error.strerror or error}"
 
     def _path(self, key: Mapping[str, Any]) -> Path:
         text = json.dumps(key, sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        return self.folder / digest[:2] / (digest + SUFFIX)
-
-    def _make_room(self) -> None:
-        """Removes the least recently used entries beyond the limit, and files that nobody will finish."""
-        try:
-            with FileLock(self.folder / "lock", timeout=0):
-                entries = self._entries()
-                surplus = sum(size for _, size, _ in entries) - self.max_bytes
-                if surplus <= 0:
-                    return
-                surplus += int((1 - KEPT) * self.max_bytes)
-                for _, size, path in entries:
-                    path.unlink(missing_ok=True)
-                    surplus -= size
-                    if surplus <= 0:
-                        return
-        except Timeout:
-            # Another process is removing already.
-            return
-
-    def _entries(self) -> list[tuple[int, int, Path]]:
-        """(time of last use, bytes, path) of all entries, the least recently used first."""
-        entries = []
-        # These patterns match hidden names too, which files have while they are written.
-        for path in self.folder.glob("??/*"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            if path.suffix == SUFFIX:
-                entries.append((status.st_mtime_ns, status.st_size, path))
-            elif time.time() - status.st_mtime > ABANDONED:
-                path.unlink(missing_ok=True)
-        return sorted(entries)
+        return self._entries.path(hashlib.sha256(text.encode()).hexdigest())
 
 
 def encode_keypoints(keypoints: Keypoints) -> Arrays:

@@ -6,10 +6,9 @@ Sweeps choose on it, so that nothing is tuned on HPatches. Its folder has the la
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from evaluation.views import first_view, random_viewpoint, reduce_photo, render
 from r2d2.atomic import atomic_folder
 from r2d2.data.images import ImageRefused, read_image
 from r2d2.data.photos import PhotoSet
+from r2d2.data.places import content_digest
 
 Homography = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -123,15 +123,15 @@ def _write_sequences(
     """Writes the sequences of all photographs; returns those that could not be used, with reasons."""
     taken: set[str] = set()
     refused = []
-    for name, path in zip(photos.names, photos.paths, strict=True):
+    for name, file in zip(photos.names, photos.files, strict=True):
         try:
-            photo = read_image(path)
+            photo = read_image(file)
         except ImageRefused as error:
             refused.append((name, error.reason))
             continue
-        content = int(hashlib.sha256(path.read_bytes()).hexdigest(), 16)
+        content = int(content_digest(file), 16)
         rng = np.random.default_rng([seed, content])
-        _write_photo(photo, folder, _free_name(path.stem, taken), size, rng)
+        _write_photo(photo, folder, _free_name(PurePosixPath(name).stem, taken), size, rng)
     return refused
 
 

@@ -89,7 +89,7 @@ class DataConfig:
     )
     held_out: int = setting(6, "photographs kept for the validation benchmark, never trained on", low=0)
     split_seed: int = setting(0, "which photographs are held out", low=0)
-    pairs_per_epoch: int = setting(0, "pairs in an epoch; 0: one per training photograph", low=0)
+    pairs_per_epoch: int = setting(0, "pairs in an epoch; 0: one per training photograph or item", low=0)
     crop_size: int = setting(192, "side of the square training windows, pixels", low=32)
     min_shorter_side: int = setting(256, "smallest shorter side a photograph is rescaled to, pixels", low=32)
     max_shorter_side: int = setting(1024, "largest shorter side a photograph is rescaled to, pixels", low=32)
@@ -103,6 +103,11 @@ class DataConfig:
     hue: float = setting(0.1, "largest shift of hue, turns", low=0, high=0.5)
     loader_processes: int = setting(
         0, "processes that prepare pairs, per worker; 0: the worker itself", low=0
+    )
+    sources: str = setting(
+        "",
+        "sources of pairs instead of data.photos, e.g. 'web=s3://bucket/web, style=/data/aachen*2': NAME=PLACE, "
+        "how often each item is taken in an epoch behind *; wasf=PLACE is the classic mix; empty: data.photos",
     )
 
 

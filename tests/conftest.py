@@ -11,6 +11,8 @@ import torch
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+pytest_plugins = ["s3_server"]
+
 
 @pytest.fixture(scope="session")
 def golden():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,12 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from r2d2.storage.errors import FileError, PlaceError
+from r2d2.storage.files import StoredFile
+
 Pixels = npt.NDArray[np.uint8]
+# A file on this disk, or wherever its place is.
+ImageFile = Path | StoredFile
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 MIN_SIDE = 32
@@ -43,20 +48,20 @@ _LARGEST_16_BIT = 65535
 
 
 class ImageRefused(ValueError):  # noqa: N818 (it is named for what happened)
-    """An image file that cannot be used.
+    """An image file, or a file that belongs to one, that cannot be used.
 
     Attributes:
-        path: the file.
+        file: which one, as text.
         reason: why, without the file's name.
     """
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
+    def __init__(self, file: ImageFile | str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = str(file)
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[ImageRefused], tuple[Path, str]]:
-        return ImageRefused, (self.path, self.reason)
+    def __reduce__(self) -> tuple[type[ImageRefused], tuple[str, str]]:
+        return ImageRefused, (self.file, self.reason)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class OpenImage:
         size: (width, height) of the upright image, pixels.
     """
 
-    path: Path
+    path: ImageFile
     size: tuple[int, int]
     _file: Image.Image
     _orientation: int
@@ -87,7 +92,7 @@ class OpenImage:
             ImageRefused: if the pixels cannot be decoded.
         """
         factor = self._draft(shrink)
-        with _refusing(self.path):
+        with refusing(self.path):
             image = _to_rgb(self._file, self.path)
             turn = _UPRIGHT.get(self._orientation)
             return image if turn is None else image.transpose(turn), factor
@@ -103,25 +108,33 @@ class OpenImage:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[OpenImage]:
+def open_image(path: ImageFile) -> Iterator[OpenImage]:
     """Opens an image file and reads its header.
 
     Raises:
         ImageRefused: if it is missing, no image, or smaller than 32 pixels.
+        PlaceError: if nothing can be had from the place where it lies.
     """
-    with _refusing(path):
-        file = Image.open(path)
-    with file:
-        width, height = file.size
-        if min(width, height) < MIN_SIDE:
-            raise ImageRefused(path, f"{width}x{height} pixels; both sides must be at least {MIN_SIDE}")
-        with _refusing(path):
-            orientation = _orientation(file)
-        size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
-        yield OpenImage(path, size, file, orientation)
+    with refusing(path):
+        content = path.open() if isinstance(path, StoredFile) else nullcontext(path)
+    with content as source:
+        with refusing(path):
+            file = Image.open(source)
+        with file:
+            yield _opened(file, path)
 
 
-def read_image(path: Path) -> Pixels:
+def _opened(file: Image.Image, path: ImageFile) -> OpenImage:
+    width, height = file.size
+    if min(width, height) < MIN_SIDE:
+        raise ImageRefused(path, f"{width}x{height} pixels; both sides must be at least {MIN_SIDE}")
+    with refusing(path):
+        orientation = _orientation(file)
+    size = (height, width) if orientation in _SWAPS_SIDES else (width, height)
+    return OpenImage(path, size, file, orientation)
+
+
+def read_image(path: ImageFile) -> Pixels:
     """The upright pixels of an image file, (H, W, 3) uint8 RGB.
 
     Raises:
@@ -179,15 +192,17 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """Turns whatever Pillow throws at a broken file into a refusal that names it."""
+def refusing(path: ImageFile) -> Iterator[None]:
+    """Turns whatever a broken file makes Pillow throw into a refusal that names it."""
     try:
         with warnings.catch_warnings():
             # Pillow's UserWarnings are about metadata, such as damaged EXIF.
             warnings.simplefilter("ignore", UserWarning)
             yield
-    except (ImageRefused, MemoryError):
+    except (ImageRefused, MemoryError, PlaceError):
         raise
+    except FileError as error:
+        raise ImageRefused(path, error.strerror or str(error)) from error
     except FileNotFoundError:
         raise ImageRefused(path, "there is no such file") from None
     except UnidentifiedImageError:
@@ -211,7 +226,7 @@ def _orientation(file: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, path: ImageFile) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         image.load()
         return image
@@ -226,7 +241,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_16_bit(grey: npt.NDArray[np.integer], path: Path) -> Image.Image:
+def _from_16_bit(grey: npt.NDArray[np.integer], path: ImageFile) -> Image.Image:
     if grey.min() < 0 or grey.max() > _LARGEST_16_BIT:
         raise ImageRefused(path, "32-bit pixels; store it with 8 or 16 bits")
     eight = (grey.astype(np.uint32) * 255 + _LARGEST_16_BIT // 2) // _LARGEST_16_BIT

@@ -89,7 +89,7 @@ class PairDataset(Dataset[Pair]):
             try:
                 pair = make_pair(path, self.config.data, self._rng(number), sample)
             except ImageRefused as refusal:
-                refused.append((str(refusal.path), refusal.reason))
+                refused.append((refusal.file, refusal.reason))
             else:
                 return replace(pair, refused=tuple(refused))
         raise TooManyBadPhotos(tuple(refused), len(refused))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
 import importlib.util
 import warnings
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from r2d2.data.images import ImageRefused, list_images, read_image
+from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, read_image
+from r2d2.data.places import OpenPlace, content_digest, digest_of, open_place
+from r2d2.storage.errors import PlaceError
+from r2d2.storage.files import FolderFiles, StoredFile
 
 SAMPLES = "samples"
 
@@ -48,43 +51,64 @@ class PhotoSet:
     """Photographs, in the order of their names.
 
     Attributes:
-        paths: the files.
-        names: what they are called wherever the folder lies: their paths below it, with slashes.
+        files: wherever they lie.
+        names: what they are called wherever the place is: their paths below it, with slashes.
     """
 
-    paths: tuple[Path, ...]
+    files: tuple[StoredFile, ...]
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        assert len(self.paths) == len(self.names)
+        assert len(self.files) == len(self.names)
         assert list(self.names) == sorted(set(self.names)), "names must be sorted and distinct"
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.files)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of photographs that lie on this disk."""
+        return tuple(Path(str(file)) for file in self.files)
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 over names and contents; reads every file when first asked for.
+        """Sha256 over names and contents; reads every file that no manifest describes when first asked for.
 
         Raises:
             ImageRefused: if a file cannot be read.
         """
-        total = hashlib.sha256()
-        for name, path in zip(self.names, self.paths, strict=True):
-            total.update(f"{_content(path)}  {name}\n".encode())
-        return total.hexdigest()
+        return digest_of(zip(self.names, self.files, strict=True))
 
 
-def open_photos(name: str) -> PhotoSet:
-    """The photographs of a folder, or with the name "samples" those that installed packages ship.
+def open_photos(name: str, places: OpenPlace = open_place) -> PhotoSet:
+    """The photographs of a place, or with the name "samples" those that installed packages ship.
+
+    Args:
+        name: "samples", a folder, or `s3://bucket/prefix`.
+        places: opens a place.
 
     Raises:
-        ValueError: if the folder is missing or empty, or a package of the samples is not installed.
+        ValueError: if the place is missing or holds none, or a package of the samples is not installed.
+        StorageError: if a place on S3 cannot be looked at.
     """
     if name == SAMPLES:
-        return _photo_set({path.name: path for path in _sample_paths()})
-    folder = Path(name).expanduser()
-    return _photo_set({path.relative_to(folder).as_posix(): path for path in list_images(folder)})
+        return photo_set({file.name: file for file in _sample_files()})
+    files = places(name)
+    photos = {name: StoredFile(files, name) for name in files.names if is_image(name)}
+    if not photos:
+        raise ValueError(f"the folder '{name}' holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return photo_set(photos)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is named like an image."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def photo_set(files: dict[str, StoredFile]) -> PhotoSet:
+    """The set of photographs of these names."""
+    names = sorted(files)
+    return PhotoSet(tuple(files[name] for name in names), tuple(names))
 
 
 def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSet]:
@@ -99,7 +123,7 @@ def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSe
         ValueError: if no photograph would be left to train on.
     """
     ranked = sorted(photos.names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
-    by_name = dict(zip(photos.names, photos.paths, strict=True))
+    by_name = dict(zip(photos.names, photos.files, strict=True))
     readable = (name for name in ranked if _can_be_read(by_name[name]))
     held = {name: by_name[name] for name in islice(readable, held_out)}
     if len(held) < min(held_out, len(photos)):
@@ -108,23 +132,37 @@ def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSe
             "train on the rest"
         )
     rest = {name: by_name[name] for name in ranked if name not in held}
-    copies = _copies(held, rest)
-    training = {name: path for name, path in rest.items() if name not in copies}
+    copies = Copies(held.values())
+    training = {name: file for name, file in rest.items() if file not in copies}
     if not training:
         raise ValueError(
-            f"{len(photos)} photographs ({len(copies)} of them copies of others) are too few "
+            f"{len(photos)} photographs ({len(rest)} of them copies of others) are too few "
             f"to hold out {held_out} and train on the rest"
         )
-    return _photo_set(training), _photo_set(held)
+    return photo_set(training), photo_set(held)
 
 
-def _photo_set(paths: dict[str, Path]) -> PhotoSet:
-    names = sorted(paths)
-    return PhotoSet(tuple(paths[name] for name in names), tuple(names))
+class Copies:
+    """Whether a file has the content of one of some others; only files of equal size are read."""
+
+    def __init__(self, files: Iterable[StoredFile]) -> None:
+        self._by_size: dict[int, list[StoredFile]] = defaultdict(list)
+        for file in files:
+            self._by_size[file.size].append(file)
+
+    def __contains__(self, file: StoredFile) -> bool:
+        try:
+            others = self._by_size.get(file.size, ())
+            return any(content_digest(file) == content_digest(other) for other in others)
+        except PlaceError:
+            raise
+        except (OSError, ImageRefused):
+            # What cannot be read is no copy of what could; training replaces it and counts it.
+            return False
 
 
-def _sample_paths() -> list[Path]:
-    found = []
+def _sample_files() -> list[StoredFile]:
+    found: list[StoredFile] = []
     for package, (folder, names) in _SAMPLES.items():
         # Finds the package without importing it, which would take seconds.
         spec = importlib.util.find_spec(package)
@@ -133,41 +171,22 @@ def _sample_paths() -> list[Path]:
                 f"the sample photographs need the package {_DISTRIBUTIONS[package]}, which is not installed; "
                 "install it or name a folder of photographs"
             )
-        paths = [Path(spec.origin).parent / folder / name for name in names]
-        missing = [path.name for path in paths if not path.is_file()]
+        place = Path(spec.origin).parent / folder
+        missing = [name for name in names if not (place / name).is_file()]
         if missing:
             warnings.warn(
                 f"this version of {_DISTRIBUTIONS[package]} does not ship {', '.join(missing)}; "
                 "the sample photographs are fewer",
                 stacklevel=3,
             )
-        found += [path for path in paths if path.is_file()]
+        files = FolderFiles(str(place), tuple(sorted(set(names) - set(missing))))
+        found += [StoredFile(files, name) for name in files.names]
     return found
 
 
-def _can_be_read(path: Path) -> bool:
+def _can_be_read(file: StoredFile) -> bool:
     try:
-        read_image(path)
+        read_image(file)
     except ImageRefused:
         return False
     return True
-
-
-def _copies(held: dict[str, Path], rest: dict[str, Path]) -> set[str]:
-    """The names in `rest` whose content is that of a file in `held`; only files of equal size are read."""
-    sizes: dict[int, list[Path]] = defaultdict(list)
-    for path in held.values():
-        sizes[path.stat().st_size].append(path)
-    return {
-        name
-        for name, path in rest.items()
-        if any(filecmp.cmp(path, other, shallow=False) for other in sizes.get(path.stat().st_size, ()))
-    }
-
-
-def _content(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageRefused(path, f"cannot be read ({error.strerror})") from error

@@ -74,8 +74,8 @@ def draw_plan(photo: Size, config: DataConfig, rng: np.random.Generator) -> Pair
     shorter1, shorter2, side, growth = rng.random(4)
     tries, spare = rng.random((TRIES, 2)), rng.random((2, 2))
     jitter = Jitter.draw(config, rng)
-    image1 = resized(photo, _log_uniform(shorter1, config))
-    image2 = resized(image1, _log_uniform(shorter2, config))
+    image1 = resized(photo, shorter_side(shorter1, config))
+    image2 = resized(image1, shorter_side(shorter2, config))
     tilt = tilt_homography(image1, *_tilt(image1, config.tilt, side, growth))
     homography_1to2 = resize_homography(*image1, *image2) @ tilt
     windows = find_windows(homography_1to2, image1, image2, config.crop_size, tries)
@@ -122,7 +122,8 @@ def tilt_homography(size: Size, side: int, growth: int) -> Array:
     return from_unit @ tilt @ to_unit
 
 
-def _log_uniform(draw: float, config: DataConfig) -> float:
+def shorter_side(draw: float, config: DataConfig) -> float:
+    """A draw in [0, 1) becomes a shorter side, log-uniform in its range, pixels."""
     low, high = config.min_shorter_side, config.max_shorter_side
     return float(low * (high / low) ** draw)
 

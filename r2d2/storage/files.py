@@ -106,15 +106,3 @@ def _visible(folder: Path) -> Iterator[str]:
         name = path.relative_to(folder)
         if not any(part.startswith(".") for part in name.parts) and path.is_file():
             yield name.as_posix()
-
-
-def open_files(place: str) -> FileSet:
-    """The files at a place.
-
-    Args:
-        place: a folder.
-
-    Raises:
-        ValueError: if there is nothing.
-    """
-    return FolderFiles.of(Path(place).expanduser())

@@ -182,7 +182,7 @@ def test_rubbish_is_refused(tmp_path, name, content, reason):
     path.write_bytes(content)
     with pytest.raises(ImageRefused) as refusal:
         read_image(path)
-    assert refusal.value.path == path
+    assert refusal.value.file == str(path)
     assert refusal.value.reason == reason
     assert str(refusal.value) == f"{path}: {reason}"
 

@@ -1,0 +1,145 @@
+"""FlowField: dense flow between two images, asked for only where it is needed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.data.plan import Size
+from r2d2.data.windows import (
+    CELLS,
+    MAX_SCALE,
+    MIN_SCALE,
+    TRIES,
+    Ints,
+    Window,
+    place_windows,
+)
+from r2d2.geometry import Array
+
+Floats = npt.NDArray[np.float32]
+
+# A try takes the first of so many random pixels whose flow is known.
+CANDIDATES = 32
+
+# The overlap of two windows is judged at PLACES x PLACES pixels of the first: several to each cell.
+PLACES = 64
+
+
+class FlowField(ABC):
+    """How far each pixel of image 1 is from its partner in image 2.
+
+    Attributes:
+        size: (width, height) of image 1, pixels.
+    """
+
+    size: Size
+
+    @abstractmethod
+    def relative(self, rows: Ints, columns: Ints) -> Floats:
+        """The flow (x, y) at pixels of image 1, (..., 2) of the shape the two broadcast to; NaN unknown."""
+
+    def partners(self, rows: Ints, columns: Ints) -> Array:
+        """Positions (x, y) in image 2 of pixels of image 1, (..., 2) float64; NaN unknown."""
+        positions = np.stack(np.broadcast_arrays(columns, rows), axis=-1)
+        return positions + self.relative(rows, columns).astype(np.float64)
+
+    def windows(
+        self, size1: Size, size2: Size, resize2: Array, crop_size: int, rng: np.random.Generator
+    ) -> tuple[Window, Window] | None:
+        """The best of five tries for two windows that show the same place; see `Correspondence.windows`.
+
+        A try takes a random pixel whose flow is known; its partner must lie in image 2, and the local scale,
+        by central differences, in (0.2, 5).
+        """
+        rows, columns = self._tried(size1, rng.random((TRIES, CANDIDATES, 2)))
+        scale2, shift2 = resize2.diagonal()[:2], resize2[:2, 2]
+        centres2 = self.partners(rows, columns) * scale2 + shift2
+        scales = self._local_scale(rows, columns) * np.sqrt(scale2.prod())
+        limits1, limits2 = np.array(size1), np.array(size2)
+        inside = ((centres2 > -0.5) & (centres2 < limits2 - 0.5)).all(axis=1)
+        usable = inside & (scales > MIN_SCALE) & (scales < MAX_SCALE)
+        if not usable.any():
+            return None
+        scales, centres1 = scales[usable], np.stack([columns, rows], axis=1)[usable].astype(np.float64)
+        corners1, sides1 = place_windows(centres1, crop_size * np.maximum(1, 1 / scales), limits1)
+        corners2, sides2 = place_windows(centres2[usable], crop_size * np.maximum(1, scales), limits2)
+        shares = [
+            self._overlap(*windows, scale2, shift2)
+            for windows in zip(corners1, sides1, corners2, sides2, strict=True)
+        ]
+        best = int(np.argmax(shares))
+        if shares[best] == 0:
+            return None
+        return _window(corners1[best], sides1[best]), _window(corners2[best], sides2[best])
+
+    def crop_aflow(self, window1: Window, crop_size: int) -> Floats:
+        """Where each pixel of a crop lies in image 2, pixels: (2, crop_size, crop_size), NaN unknown.
+
+        The flow is interpolated bilinearly; it is unknown where any pixel that takes part is unknown.
+        """
+        x = window1.left - 0.5 + (np.arange(crop_size) + 0.5) * window1.width / crop_size
+        y = window1.top - 0.5 + (np.arange(crop_size) + 0.5) * window1.height / crop_size
+        (left, right, across), (upper, lower, down) = _between(x, self.size[0]), _between(y, self.size[1])
+        rows = np.unique(np.concatenate([upper, lower]))
+        columns = np.unique(np.concatenate([left, right]))
+        # Each pixel is asked for once.
+        part = self.relative(rows[:, None], columns)
+        first, second = np.searchsorted(rows, upper), np.searchsorted(rows, lower)
+        lines = _mix(part[first], part[second], down[:, None, None])
+        first, second = np.searchsorted(columns, left), np.searchsorted(columns, right)
+        flow = _mix(lines[:, first], lines[:, second], across[:, None])
+        return np.stack([flow[..., 0] + x, flow[..., 1] + y[:, None]]).astype(np.float32)
+
+    def _tried(self, size1: Size, draws: Array) -> tuple[Ints, Ints]:
+        """Row and column of the pixel of each try, (tries,)."""
+        pixels = np.floor(draws * size1).astype(np.int64)
+        known = np.isfinite(self.relative(pixels[..., 1], pixels[..., 0])).all(axis=-1)
+        chosen = pixels[np.arange(len(pixels)), known.argmax(axis=1)]
+        return chosen[:, 1], chosen[:, 0]
+
+    def _local_scale(self, rows: Ints, columns: Ints) -> Array:
+        """How much lengths grow around pixels: sqrt|det d partner / d pixel|, (tries,); NaN unknown."""
+        width, height = self.size
+        left, right = np.maximum(columns - 1, 0), np.minimum(columns + 1, width - 1)
+        upper, lower = np.maximum(rows - 1, 0), np.minimum(rows + 1, height - 1)
+        by_x = (self.partners(rows, right) - self.partners(rows, left)) / (right - left)[:, None]
+        by_y = (self.partners(lower, columns) - self.partners(upper, columns)) / (lower - upper)[:, None]
+        scale: Array = np.sqrt(np.abs(by_x[:, 0] * by_y[:, 1] - by_x[:, 1] * by_y[:, 0]))
+        return scale
+
+    def _overlap(
+        self, corner1: Ints, side1: Ints, corner2: Ints, side2: Ints, scale2: Array, shift2: Array
+    ) -> float:
+        """The smaller of: the share of window 1 that lands in window 2; that of 16 x 16 cells it hits."""
+        steps = (np.arange(PLACES) + 0.5) / PLACES
+        columns, rows = (
+            (corner + np.floor(steps * side)).astype(np.int64)
+            for corner, side in zip(corner1, side1, strict=True)
+        )
+        partners = self.partners(rows[:, None], columns) * scale2 + shift2
+        places = (partners + 0.5 - corner2) / side2
+        lands = ((places >= 0) & (places < 1)).all(axis=-1)
+        cells = (places[lands] * CELLS).astype(np.int64)
+        hit = len(np.unique(cells[:, 1] * CELLS + cells[:, 0]))
+        return min(float(lands.mean()), hit / CELLS**2)
+
+
+def _between(positions: Array, count: int) -> tuple[Ints, Ints, Floats]:
+    """The pixels before and after positions, and how far on the way they are; the border is repeated."""
+    inside = np.clip(positions, 0, count - 1)
+    before = np.floor(inside).astype(np.int64)
+    share = (inside - before).astype(np.float32)
+    # Where a position is a pixel, its neighbour takes no part, not even if it is unknown.
+    return before, np.where(share > 0, before + 1, before), share
+
+
+def _mix(first: Floats, second: Floats, share: Floats) -> Floats:
+    mixed: Floats = first + (second - first) * share
+    return mixed
+
+
+def _window(corner: Ints, side: Ints) -> Window:
+    return Window(int(corner[0]), int(corner[1]), int(side[0]), int(side[1]))

@@ -1,0 +1,120 @@
+"""Flow files: Aachen's PNG of int16, Middlebury's `.flo`, KITTI's PNG of 16 bits.
+
+Each is read once, as it is stored; numbers become flow only where they are asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from r2d2.data.flow_field import Floats, FlowField
+from r2d2.data.images import ImageRefused, refusing
+from r2d2.data.windows import Ints
+from r2d2.storage.files import StoredFile
+
+# Parts of a pixel that the numbers in Aachen's files count, and in KITTI's, which are moved by a half of 2^16.
+AACHEN_UNIT, KITTI_UNIT, KITTI_ZERO = 16, 64, 2**15
+
+# "PIEH" as a number; and what no flow is larger than, in Middlebury's files.
+MIDDLEBURY_MAGIC, MIDDLEBURY_UNKNOWN = 202021.25, 1e9
+_HEADER_BYTES = 12
+
+
+class AachenFlow(FlowField):
+    """A PNG whose bytes are int16 (x, y) per pixel, in 1/16 pixel; with a mask, a PNG that is 0 where unknown.
+
+    Raises:
+        ImageRefused: if a file cannot be used, or the mask has another size.
+    """
+
+    def __init__(self, file: StoredFile, mask: StoredFile | None) -> None:
+        with refusing(file), file.open() as content, Image.open(content) as image:
+            if image.mode != "RGBA":
+                raise ImageRefused(file, f"a PNG of mode {image.mode}; flow has four bytes a pixel (RGBA)")
+            self._flow = np.asarray(image).view("<i2")
+            self.size = image.size
+        self._known: npt.NDArray[np.bool_] | None = None
+        if mask is not None:
+            self._known = _read_mask(mask)
+            if self._known.shape != self._flow.shape[:2]:
+                height, width = self._known.shape
+                raise ImageRefused(mask, f"{width}x{height} pixels; its flow has {_text(self.size)}")
+
+    def relative(self, rows: Ints, columns: Ints) -> Floats:
+        """The flow at pixels, NaN where masked."""
+        flow = self._flow[rows, columns].astype(np.float32) / AACHEN_UNIT
+        if self._known is not None:
+            flow[~self._known[rows, columns]] = np.nan
+        return flow
+
+
+class MiddleburyFlow(FlowField):
+    """A `.flo` file: magic number, width, height, then float32 (x, y) per pixel; unknown beyond 1e9.
+
+    Raises:
+        ImageRefused: if the file cannot be used.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        with refusing(file):
+            content = file.read()
+        if len(content) < _HEADER_BYTES or np.frombuffer(content, "<f4", 1)[0] != MIDDLEBURY_MAGIC:
+            raise ImageRefused(file, "no .flo file: its first bytes are not PIEH")
+        width, height = np.frombuffer(content, "<i4", 2, offset=4).tolist()
+        expected = _HEADER_BYTES + 8 * width * height
+        if width < 1 or height < 1 or len(content) != expected:
+            raise ImageRefused(file, f"{len(content)} bytes; {width}x{height} pixels need {expected}")
+        self._flow = np.frombuffer(content, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
+        self.size = (width, height)
+
+    def relative(self, rows: Ints, columns: Ints) -> Floats:
+        """The flow at pixels, NaN where unknown."""
+        flow = self._flow[rows, columns].astype(np.float32)
+        # Comparisons with NaN are false.
+        known = (np.abs(flow) < MIDDLEBURY_UNKNOWN).all(axis=-1, keepdims=True)
+        return np.where(known, flow, np.float32(np.nan))
+
+
+class KittiFlow(FlowField):
+    """A PNG of three 16-bit channels: x and y as 64 times the flow + 2^15, and whether they are known.
+
+    Raises:
+        ImageRefused: if the file cannot be used.
+    """
+
+    def __init__(self, file: StoredFile) -> None:
+        high, low = (_read_bytes(file, order) for order in ("RGB;16B", "RGB;16L"))
+        self._high, self._low = high, low
+        self.size = (high.shape[1], high.shape[0])
+
+    def relative(self, rows: Ints, columns: Ints) -> Floats:
+        """The flow at pixels, NaN where it is marked as unknown."""
+        values = self._high[rows, columns].astype(np.int32) * 256 + self._low[rows, columns]
+        flow = (values[..., :2] - KITTI_ZERO).astype(np.float32) / KITTI_UNIT
+        flow[values[..., 2] == 0] = np.nan
+        return flow
+
+
+def _read_mask(file: StoredFile) -> npt.NDArray[np.bool_]:
+    with refusing(file), file.open() as content, Image.open(content) as image:
+        pixels = np.asarray(image)
+    return pixels.any(axis=-1) if pixels.ndim == 3 else pixels.astype(bool)
+
+
+def _read_bytes(file: StoredFile, order: str) -> npt.NDArray[np.uint8]:
+    """One byte of each 16-bit channel of a PNG: the higher with "RGB;16B", the lower with "RGB;16L".
+
+    Pillow keeps the first byte of a big-endian number, which a PNG has, and the second of a little-endian one.
+    """
+    with refusing(file), file.open() as content, Image.open(content) as image:
+        tiles = getattr(image, "tile", [])
+        if image.mode != "RGB" or len(tiles) != 1 or tiles[0][3] != "RGB;16B":
+            raise ImageRefused(file, f"a PNG of mode {image.mode}; flow has three channels of 16 bits")
+        image.tile = [tiles[0]._replace(args=order)]  # type: ignore[attr-defined]
+        return np.array(image)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

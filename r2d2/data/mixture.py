@@ -1,0 +1,156 @@
+"""Mixture: several sources of pairs as one, each with its share of an epoch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.config import DataConfig
+from r2d2.containers import Pair
+from r2d2.data.photos import PhotoSet
+from r2d2.data.sources.photos import PhotoSource
+from r2d2.data.sources.source import PairSource
+from r2d2.storage.files import StoredFile
+from r2d2.storage.shards import ShardFiles, sequential_order
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """A source and its share.
+
+    Attributes:
+        label: what it is called in the mixture, e.g. "web".
+        source: the items.
+        weight: how often each item has its turn in an epoch.
+        at_most: items of an epoch before weighting; 0: all.
+    """
+
+    label: str
+    source: PairSource
+    weight: float = 1.0
+    at_most: int = 0
+
+    @property
+    def pairs(self) -> float:
+        """Pairs of an epoch that is as long as it is by itself."""
+        count = len(self.source)
+        return self.weight * (min(count, self.at_most) if self.at_most else count)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Sources of pairs; their items are numbered one after the other.
+
+    Attributes:
+        ingredients: at least one.
+    """
+
+    ingredients: tuple[Ingredient, ...]
+
+    @classmethod
+    def of(cls, photos: PhotoSet) -> Mixture:
+        """Photographs alone."""
+        return cls((Ingredient("photos", PhotoSource(photos)),))
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one source, each of whose items has its turn once."""
+        return len(self.ingredients) == 1 and self.ingredients[0].pairs == len(self)
+
+    @property
+    def noun(self) -> str:
+        """What the items are, for sentences."""
+        return "photographs" if all(i.source.photos is not None for i in self.ingredients) else "items"
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of an epoch that is as long as it is by itself, at least one."""
+        return max(1, round(sum(ingredient.pairs for ingredient in self.ingredients)))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all sources and their shares; of photographs alone theirs."""
+        if self.alone:
+            return self.ingredients[0].source.digest
+        total = hashlib.sha256()
+        for part in self.ingredients:
+            total.update(f"{part.label} {part.source.digest} {part.weight!r} {part.at_most}\n".encode())
+        return total.hexdigest()
+
+    def counts(self, pairs: int) -> tuple[int, ...]:
+        """How many of so many pairs each source has: its share, rounded so that the sum is right."""
+        weights = np.array([ingredient.pairs for ingredient in self.ingredients])
+        exact = weights / weights.sum() * pairs
+        counts = np.floor(exact + 1e-9).astype(np.int64)
+        rest = np.argsort(counts - exact, kind="stable")[: pairs - counts.sum()]
+        counts[rest] += 1
+        return tuple(counts.tolist())
+
+    def order(self, pairs: int, rng: Callable[..., np.random.Generator]) -> Ints:
+        """The items of an epoch of so many pairs: each source in random orders, evenly among the others.
+
+        Args:
+            pairs: of the epoch.
+            rng: a generator of random numbers for (cycle,) or (cycle, source).
+        """
+        parts, times = [], []
+        for number, count in enumerate(self.counts(pairs)):
+            size, source = len(self.ingredients[number].source), self.ingredients[number].source
+            cycles = range(-(-count // size))
+            orders = [_order(source, rng(cycle, *([number] if number else []))) for cycle in cycles]
+            empty = np.empty(0, np.int64)
+            parts.append(self._first[number] + np.concatenate([empty, *orders])[:count])
+            times.append((np.arange(count) + 0.5) / max(count, 1))
+        # When each of a source's pairs has its turn, the epoch lasting from 0 to 1.
+        turns = np.argsort(np.concatenate(times), kind="stable")
+        return np.concatenate(parts)[turns]
+
+    def locate(self, item: int) -> tuple[Ingredient, int]:
+        """The source of an item, and its number there."""
+        number = int(np.searchsorted(self._first, item, side="right")) - 1
+        return self.ingredients[number], item - int(self._first[number])
+
+    def range_of(self, item: int) -> range:
+        """The numbers of all items of the same source."""
+        number = int(np.searchsorted(self._first, item, side="right")) - 1
+        return range(int(self._first[number]), int(self._first[number + 1]))
+
+    def name(self, item: int) -> str:
+        """What an item is called: by its source too, unless there is one only."""
+        part, index = self.locate(item)
+        name = part.source.name(index)
+        return name if len(self.ingredients) == 1 else f"{part.label}:{name}"
+
+    def files(self, item: int) -> tuple[StoredFile, ...]:
+        """The files of an item."""
+        part, index = self.locate(item)
+        return part.source.files(index)
+
+    def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
+        """Makes a pair of an item; see `PairSource.make`."""
+        part, index = self.locate(item)
+        return part.source.make(index, config, rng, sample)
+
+    @cached_property
+    def _first(self) -> Ints:
+        """The number of each source's first item, and the number of all items."""
+        return np.cumsum([0, *(len(ingredient.source) for ingredient in self.ingredients)])
+
+
+def _order(source: PairSource, rng: np.random.Generator) -> Ints:
+    """A random order of a source's items; of items in shards one that reads a few shards at a time."""
+    first = source.files(0)[0].files
+    if isinstance(first, ShardFiles):
+        shards = [first.shard_of(source.files(item)[0].name) for item in range(len(source))]
+        return sequential_order(shards, rng)
+    return rng.permutation(len(source))

@@ -1,0 +1,1 @@
+"""Getting data: downloads, archives and folders become a place with a manifest."""

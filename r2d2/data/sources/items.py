@@ -1,0 +1,81 @@
+"""ItemSource: what the sources have in common whose items are made of several files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from r2d2.config import DataConfig
+from r2d2.containers import Pair
+from r2d2.data.places import digest_of
+from r2d2.storage.files import FileSet, StoredFile
+
+
+@dataclass(frozen=True)
+class Item:
+    """The files of an item.
+
+    Attributes:
+        name: of the item.
+        image1, image2: their names.
+        others: names of the files that lead from one to the other.
+    """
+
+    name: str
+    image1: str
+    image2: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ItemSource(ABC):
+    """Pairs of images in the files of one place; see `PairSource`.
+
+    Attributes:
+        place: the files.
+        items: sorted by name.
+    """
+
+    place: FileSet
+    items: tuple[Item, ...]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def photos(self) -> None:
+        """None: pairs cannot be held out for the validation benchmark, which is made of photographs."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over names and contents of all files that are used."""
+        used = sorted({name for item in self.items for name in _names(item)})
+        return digest_of((name, StoredFile(self.place, name)) for name in used)
+
+    def name(self, item: int) -> str:
+        """The item's."""
+        return self.items[item].name
+
+    def files(self, item: int) -> tuple[StoredFile, ...]:
+        """Both images, and what leads from one to the other."""
+        return tuple(StoredFile(self.place, name) for name in _names(self.items[item]))
+
+    @abstractmethod
+    def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
+        """See `PairSource.make`."""
+
+    def without(self, held_out: Container[StoredFile]) -> Self | None:
+        """The items neither of whose images is held out."""
+        images = {name for item in self.items for name in (item.image1, item.image2)}
+        taken = {name for name in images if StoredFile(self.place, name) in held_out}
+        left = tuple(item for item in self.items if not taken & {item.image1, item.image2})
+        return replace(self, items=left) if left else None
+
+
+def _names(item: Item) -> tuple[str, ...]:
+    return (item.image1, item.image2, *item.others)

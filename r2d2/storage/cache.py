@@ -1,0 +1,211 @@
+"""ObjectCache: objects of S3 on the disk of a node, each fetched once, whoever asks for it.
+
+An object is found by its content: by its SHA-256 where a manifest gives it, else by server, bucket, key and
+ETag. So an object that was replaced is another one, and a place keeps to those that it found when opened.
+
+Any number of processes may share a folder, and be killed at any moment: an object appears in it whole or not
+at all, and the locks of a process end with it. Where the folder cannot be written (any more), everything
+goes on without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from filelock import FileLock, Timeout
+
+from r2d2.storage.download import RANGE, SLOWEST, Wanted, fetch_bytes, fetch_file
+from r2d2.storage.errors import StorageError
+from r2d2.storage.lru import LruFolder
+from r2d2.storage.s3 import PATIENCE, S3Server
+
+log = logging.getLogger(__name__)
+
+OBJECTS, LOCKS = "objects", "locks"
+SUFFIX = ".object"
+# Of the limit; the rest is for folders made of objects, see `location.local_folder`.
+SHARE = 0.75
+
+# Objects whose digests begin alike share a lock, so that locks need not be removed.
+_LOCK_LETTERS = 3
+# Seconds between two looks whether another process has the object by now.
+_POLL = 0.01
+
+# Folders that could not be written, by this process. Each is told once.
+_given_up: set[str] = set()
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where a node keeps what it fetches, how much of it, and how patiently it fetches. Can be pickled.
+
+    Attributes:
+        folder: on a disk of the node; made when something is written; holds nothing else.
+        max_bytes: of everything in it, at least 0; 0 keeps nothing.
+        patience: seconds that a request to a server which does not answer is tried again for, at least 0.
+    """
+
+    folder: str
+    max_bytes: int
+    patience: float = PATIENCE
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 0:
+            raise ValueError(f"max_bytes is {self.max_bytes}; it must be at least 0")
+        if self.patience < 0:
+            raise ValueError(f"patience is {self.patience} seconds; it must be at least 0")
+
+
+class ObjectCache:
+    """The cache in one folder; see this file's first lines."""
+
+    def __init__(self, settings: CacheSettings) -> None:
+        self._folder = Path(settings.folder)
+        self._kept = LruFolder(self._folder / OBJECTS, int(settings.max_bytes * SHARE), SUFFIX)
+
+    def open(self, server: S3Server, wanted: Wanted) -> BinaryIO:
+        """The content of an object from the first byte on, seekable; fetched if this node does not have it.
+
+        Raises:
+            StorageError: if it cannot be had, was changed, or is corrupt.
+        """
+        path = self._path(server, wanted)
+        file = self._open_kept(path, wanted.size)
+        if file is not None:
+            return file
+        if str(self._folder) in _given_up or not self._kept.fits(wanted.size):
+            return open_apart(server, wanted)
+        with self._lock(path, server.patience + wanted.size / SLOWEST) as locked:
+            if not locked:
+                return open_apart(server, wanted)
+            return self._open_kept(path, wanted.size) or self._fetch(server, wanted, path)
+
+    def copy(self, server: S3Server, wanted: Wanted, target: Path) -> None:
+        """Puts an object into another folder: as a further name of the kept file where that is possible.
+
+        Raises:
+            StorageError: as `open`.
+            OSError: if the target cannot be written.
+        """
+        with self.open(server, wanted) as file:
+            try:
+                # It is on this disk once, and remains if the cache lets go of it.
+                os.link(self._path(server, wanted), target)
+            except OSError:
+                with target.open("xb") as copy:
+                    shutil.copyfileobj(file, copy, RANGE)
+
+    def _path(self, server: S3Server, wanted: Wanted) -> Path:
+        if wanted.sha256 is not None:
+            return self._kept.path(wanted.sha256)
+        name = "\n".join((server.endpoint, str(wanted), str(wanted.size), str(wanted.etag)))
+        return self._kept.path(hashlib.sha256(name.encode()).hexdigest())
+
+    def _open_kept(self, path: Path, size: int) -> BinaryIO | None:
+        try:
+            file = path.open("rb")
+        except OSError:
+            return None
+        # Something cut it: a crash of the machine, another program.
+        if os.fstat(file.fileno()).st_size != size:
+            file.close()
+            return None
+        # Removed since, or of another user: it can be read all the same.
+        with contextlib.suppress(OSError):
+            self._kept.use(path)
+        return file
+
+    def _fetch(self, server: S3Server, wanted: Wanted, path: Path) -> BinaryIO:
+        """Fetches an object and keeps it; called by the one process that holds its lock."""
+        if wanted.size < 2 * RANGE:
+            content = fetch_bytes(server, wanted)
+            with self._giving_up(), self._new_file(path) as file:
+                file.write(content)
+            return io.BytesIO(content)
+        kept: BinaryIO | None = None
+        with self._giving_up():
+            with self._new_file(path) as file:
+                fetch_file(server, wanted, file)
+            kept = path.open("rb")
+        return kept or open_apart(server, wanted)
+
+    @contextmanager
+    def _new_file(self, path: Path) -> Iterator[BinaryIO]:
+        """A file that becomes `path` when the block ends well."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Who was killed here before left a file of the same name, which is written over.
+        temporary = path.with_name(f".{path.stem}.part")
+        try:
+            with temporary.open("w+b") as file:
+                yield file
+                file.flush()
+                os.fdatasync(file.fileno())
+                size = os.fstat(file.fileno()).st_size
+            # Other names of it, which `copy` makes, must not be written through.
+            temporary.chmod(0o444)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self._kept.wrote(size)
+
+    @contextmanager
+    def _lock(self, path: Path, seconds: float) -> Iterator[bool]:
+        """Whether this process alone may fetch an object now; False after so many seconds."""
+        name = self._folder / LOCKS / path.name[:_LOCK_LETTERS]
+        lock = FileLock(name, timeout=seconds, poll_interval=_POLL)
+        locked = False
+        with self._giving_up():
+            name.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+                locked = True
+            except Timeout:
+                # Who holds it stands still. It is of no use to wait longer, nor to stop the training.
+                log.warning("%s: another process has held it for %.0f s", name, seconds)
+        try:
+            yield locked
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Suppresses what the disk refuses; it is told once, and this process writes no further object."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except (OSError, NotImplementedError) as error:
+            if str(self._folder) not in _given_up:
+                _given_up.add(str(self._folder))
+                reason = getattr(error, "strerror", None) or error
+                log.warning("%s: objects are not kept any more: %s", self._folder, reason)
+
+
+def open_apart(server: S3Server, wanted: Wanted) -> BinaryIO:
+    """The content of an object, kept nowhere: in memory, or if it is large in a file without a name.
+
+    Raises:
+        StorageError: if it cannot be had, was changed, or is corrupt.
+    """
+    if wanted.size < 2 * RANGE:
+        return io.BytesIO(fetch_bytes(server, wanted))
+    file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (the caller closes it)
+    try:
+        fetch_file(server, wanted, file)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file

@@ -1,0 +1,140 @@
+"""Location: a place as people write it, a folder or `s3://bucket/prefix`, and what lies there."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from r2d2.storage.cache import CacheSettings
+from r2d2.storage.errors import StorageError
+from r2d2.storage.files import FileSet, FolderFiles
+from r2d2.storage.local_copy import local_copy
+from r2d2.storage.s3 import SCHEME, S3Server, split_place
+from r2d2.storage.s3_files import Entry, S3Files
+from r2d2.storage.upload import upload_bytes, upload_file
+
+log = logging.getLogger(__name__)
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is on S3."""
+    return place.startswith(SCHEME)
+
+
+def absolute_place(place: str) -> str:
+    """A place that means the same in every working directory."""
+    return place if is_remote(place) else str(Path(place).expanduser().absolute())
+
+
+def open_files(place: str, cache: CacheSettings | None = None) -> FileSet:
+    """The files at a place.
+
+    Args:
+        place: a folder, or `s3://bucket/prefix`.
+        cache: where objects of S3 are kept on this node; None: nowhere.
+
+    Raises:
+        ValueError: if there is nothing.
+        StorageError: if the place cannot be looked at, with the reason and what was tried.
+    """
+    return S3Files.of(place, cache) if is_remote(place) else FolderFiles.of(Path(place).expanduser())
+
+
+def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
+    """A folder on this disk with everything that lies at a place; a folder is itself.
+
+    What is on S3 is copied through the cache into a folder that is complete when it appears, bears the last
+    name of the place, and stays as long as this process lives. Nothing may be written into it.
+
+    Args:
+        place: a folder, or `s3://bucket/prefix`.
+        cache: of this node; None: a temporary one, which ends with the process.
+
+    Raises:
+        ValueError: if there is nothing on S3 at that place.
+        StorageError: if an object cannot be had.
+    """
+    if not is_remote(place):
+        return Path(place).expanduser()
+    cache = cache or _temporary_cache()
+    return _local_copy(S3Files.of(place, cache), cache)
+
+
+def local_file(place: str, cache: CacheSettings | None = None) -> Path:
+    """One file on this disk, with its own name; a path is itself. Otherwise as `local_folder`."""
+    if not is_remote(place):
+        return Path(place).expanduser()
+    cache = cache or _temporary_cache()
+    above, _, name = place.rpartition("/")
+    bucket, key = split_place(place)
+    server = S3Server(cache.patience)
+    found = server.find(bucket, key)
+    if found is None or not key:
+        raise ValueError(f"there is no {place} on {server.endpoint}")
+    files = S3Files(above, [Entry(name, found.size, found.etag)], hashed=False, server=server, cache=cache)
+    return _local_copy(files, cache) / name
+
+
+def local_path(place: str, cache: CacheSettings | None = None) -> Path:
+    """What lies at a place, on this disk: of S3 the object of that very name, or a folder of all below it.
+
+    Raises:
+        ValueError: if there is neither on S3.
+        StorageError: as `local_folder`.
+    """
+    if not is_remote(place):
+        return Path(place).expanduser()
+    cache = cache or _temporary_cache()
+    bucket, key = split_place(place.rstrip("/"))
+    is_file = bool(key) and S3Server(cache.patience).find(bucket, key) is not None
+    return local_file(place, cache) if is_file else local_folder(place, cache)
+
+
+def store_file(path: Path, place: str) -> None:
+    """Copies a file to `s3://bucket/key`, or to a path; it appears there whole or not at all.
+
+    Raises:
+        StorageError: if it cannot be stored, or something else is there afterwards.
+        OSError: if the file cannot be read, or the path not be written.
+    """
+    if is_remote(place):
+        upload_file(S3Server(), *split_place(place), path)
+        return
+    from r2d2.atomic import atomic_file
+
+    with path.open("rb") as source, atomic_file(Path(place)) as target:
+        shutil.copyfileobj(source, target)
+
+
+def store_bytes(content: bytes, place: str) -> None:
+    """As `store_file`, of a content in memory."""
+    if is_remote(place):
+        upload_bytes(S3Server(), *split_place(place), content)
+        return
+    from r2d2.atomic import atomic_file
+
+    with atomic_file(Path(place)) as target:
+        target.write(content)
+
+
+def _local_copy(files: S3Files, cache: CacheSettings) -> Path:
+    try:
+        return local_copy(files, cache)
+    except StorageError:
+        raise
+    except OSError as error:
+        # A cache that is full or cannot be written stops nothing.
+        other = _temporary_cache()
+        log.warning("%s: %s; %s is copied to %s", cache.folder, error.strerror, files.place, other.folder)
+        return local_copy(files, other)
+
+
+@functools.cache
+def _temporary_cache() -> CacheSettings:
+    folder = tempfile.mkdtemp(prefix="r2d2-s3-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return CacheSettings(folder, max_bytes=2**62)

@@ -1,0 +1,257 @@
+"""Manifest: what should lie at a place, file by file, so that a copy can be verified without another copy.
+
+`manifest.json` in the place: {"format": 1, "source": "web", "count", "bytes", "left_out": [...], "files":
+[{"path", "size", "sha256", "width", "height"}, ...]}, sorted by path; width and height of images only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from r2d2.atomic import atomic_file
+from r2d2.storage.files import FileSet
+from r2d2.storage.manifest_entries import FORMAT, MANIFEST, manifest_entries
+
+# Several sources at one place: "aachen+flow".
+_AND = "+"
+
+
+@dataclass(frozen=True, order=True)
+class ManifestFile:
+    """One file of a place.
+
+    Attributes:
+        path: below the place, with slashes.
+        size: bytes.
+        sha256: hexadecimal, of its content.
+        width, height: pixels as stored (EXIF rotation is not applied); 0 where it is no image.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    width: int = 0
+    height: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in the file."""
+        sides = {"width": self.width, "height": self.height} if self.width else {}
+        return {"path": self.path, "size": self.size, "sha256": self.sha256, **sides}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of a place.
+
+    Attributes:
+        source: what they are: `web`, `hpatches`, ...; several are joined by `+`.
+        files: sorted by path, each path once.
+        left_out: paths of files that could not be used when the place was prepared; a copy may lack them.
+    """
+
+    source: str
+    files: tuple[ManifestFile, ...]
+    left_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", tuple(sorted(self.files)))
+        paths = [file.path for file in self.files]
+        twice = [path for path, following in pairwise(paths) if path == following]
+        if twice:
+            raise ValueError(f"'{twice[0]}' stands twice in a manifest")
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The names in `source`."""
+        return frozenset(self.source.split(_AND))
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.size for file in self.files)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of names and contents; it does not depend on where the files lie."""
+        total = hashlib.sha256()
+        for file in self.files:
+            total.update(f"{file.sha256} {file.path}\n".encode())
+        return total.hexdigest()
+
+    def joined(self, other: Manifest) -> Manifest:
+        """Both; of a file in both this one's entry."""
+        files = {file.path: file for file in (*other.files, *self.files)}
+        left_out = (set(self.left_out) | set(other.left_out)) - files.keys()
+        sources = _AND.join(sorted(self.sources | other.sources))
+        return Manifest(sources, tuple(files.values()), tuple(sorted(left_out)))
+
+    def to_bytes(self) -> bytes:
+        """As it is written: one line a file, so that two can be compared by eye."""
+        head = {"format": FORMAT, "source": self.source, "count": len(self.files), "bytes": self.total_bytes}
+        start = json.dumps({**head, "left_out": list(self.left_out)}, ensure_ascii=False)[:-1]
+        lines = ",\n".join(json.dumps(file.to_dict(), ensure_ascii=False) for file in self.files)
+        return f'{start}, "files": [\n{lines}\n]}}\n'.encode()
+
+    def write(self, folder: Path) -> None:
+        """Writes `manifest.json` into a folder, whole or not at all."""
+        with atomic_file(folder / MANIFEST) as file:
+            file.write(self.to_bytes())
+
+    @classmethod
+    def parse(cls, content: bytes, where: str) -> Manifest:
+        """Reads what `to_bytes` made.
+
+        Args:
+            content: of the file.
+            where: it lies, for the sentence.
+
+        Raises:
+            ValueError: if it is damaged or of another format.
+        """
+        entries = manifest_entries(content, where)
+        whole = json.loads(content)
+        sides = [tuple(file.get(key, 0) for key in ("width", "height")) for file in whole["files"]]
+        left_out, source = whole.get("left_out", []), whole.get("source")
+        if not isinstance(source, str) or not source:
+            raise ValueError(f"{where} is damaged: 'source' names none")
+        if not isinstance(left_out, list) or not all(isinstance(path, str) for path in left_out):
+            raise ValueError(f"{where} is damaged: 'left_out' is no list of paths")
+        if not all(type(side) is int and side >= 0 for both in sides for side in both):
+            raise ValueError(f"{where} is damaged: a width or height is no number of pixels")
+        files = (ManifestFile(*entry, *both) for entry, both in zip(entries, sides, strict=True))
+        try:
+            return cls(source, tuple(files), tuple(left_out))
+        except ValueError as error:
+            raise ValueError(f"{where} is damaged: {error}") from error
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """The manifest of a folder; None if there is none.
+
+        Raises:
+            ValueError: as `parse`.
+        """
+        path = folder / MANIFEST
+        return cls.parse(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What differs between a place and its manifest; names are sorted.
+
+    Attributes:
+        whole: number of files that are as they should be.
+        missing: not there.
+        extra: there, but not in the manifest.
+        sizes: of another size: name, and "12 bytes, should be 34".
+        contents: of the right size and another SHA-256.
+        unreadable: name, and the reason.
+    """
+
+    whole: int
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    sizes: tuple[tuple[str, str], ...] = ()
+    contents: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def faults(self) -> int:
+        """Number of files that are not as they should be; extra ones harm nothing and do not count."""
+        return len(self.missing) + len(self.sizes) + len(self.contents) + len(self.unreadable)
+
+    def lines(self, first: int = 10) -> list[str]:
+        """One line for each kind of difference: how many, and the names of the first ones."""
+        kinds = (
+            ("missing", self.missing),
+            ("of another size", tuple(f"{name} ({what})" for name, what in self.sizes)),
+            ("of another content", self.contents),
+            ("unreadable", tuple(f"{name} ({what})" for name, what in self.unreadable)),
+            ("not in the manifest", self.extra),
+        )
+        return [f"{len(names)} {kind}: {_first(names, first)}" for kind, names in kinds if names]
+
+
+def verify(
+    manifest: Manifest,
+    files: FileSet,
+    sizes: Mapping[str, int] | None = None,
+    *,
+    on_file: Callable[[int], None] | None = None,
+    threads: int = 8,
+) -> Findings:
+    """Compares the files of a place with its manifest, byte by byte.
+
+    Args:
+        manifest: of the place.
+        files: the place.
+        sizes: bytes of every file that is really there, for a place whose names come from its manifest;
+            None: `files` was listed.
+        on_file: called after each file with its size.
+        threads: that read at once.
+    """
+    if sizes is None:
+        sizes = {name: files.size(name) for name in files.names}
+    known = {file.path for file in manifest.files} | {MANIFEST, *manifest.left_out}
+    missing = [file.path for file in manifest.files if file.path not in sizes]
+    other = [
+        (file.path, f"{sizes[file.path]} bytes, should be {file.size}")
+        for file in manifest.files
+        if file.path in sizes and sizes[file.path] != file.size
+    ]
+    alike = [file for file in manifest.files if sizes.get(file.path) == file.size]
+    contents, unreadable = _compare(alike, files, on_file or (lambda _: None), threads)
+    return Findings(
+        whole=len(alike) - len(contents) - len(unreadable),
+        missing=tuple(missing),
+        extra=tuple(sorted(sizes.keys() - known)),
+        sizes=tuple(other),
+        contents=tuple(contents),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _compare(
+    alike: list[ManifestFile], files: FileSet, on_file: Callable[[int], None], threads: int
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Names of files of another content, and of those that cannot be read with the reason."""
+
+    def digest(file: ManifestFile) -> str | OSError:
+        try:
+            with files.open(file.path) as content:
+                return sha256_of(content)
+        except OSError as error:
+            # It is a finding about one file; the others are still to be looked at.
+            return error
+
+    contents, unreadable = [], []
+    with ThreadPoolExecutor(threads, thread_name_prefix="r2d2-verify") as pool:
+        for file, found in zip(alike, pool.map(digest, alike), strict=True):
+            on_file(file.size)
+            if isinstance(found, OSError):
+                unreadable.append((file.path, found.strerror or str(found)))
+            elif found != file.sha256:
+                contents.append(file.path)
+    return contents, unreadable
+
+
+def sha256_of(content: BinaryIO) -> str:
+    """SHA-256 (hexadecimal) of what is left to read."""
+    total = hashlib.sha256()
+    while data := content.read(2**20):
+        total.update(data)
+    return total.hexdigest()
+
+
+def _first(names: Iterable[str], count: int) -> str:
+    names = tuple(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more

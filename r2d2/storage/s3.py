@@ -1,0 +1,176 @@
+"""S3Server: the server that the AWS environment or profile names, asked patiently, its faults in sentences.
+
+Endpoint, region and credentials come from where every program takes them: AWS_ENDPOINT_URL, AWS_REGION,
+AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/config and so on; boto3 reads them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from r2d2.storage.retry import patiently
+from r2d2.storage.s3_faults import explain, passes
+
+SCHEME = "s3://"
+
+# Seconds. Every wait for the network ends: a connection, the next bytes of an answer, all attempts together.
+CONNECT, READ, PATIENCE = 5.0, 20.0, 120.0
+# Until something has been had from a place, its address is more likely wrong than its server away.
+FIRST_PATIENCE = 15.0
+
+_CONNECTIONS = 64
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """An object as a listing shows it.
+
+    Attributes:
+        key: its name in the bucket.
+        size: bytes.
+        etag: changes with the content; without quotation marks.
+    """
+
+    key: str
+    size: int
+    etag: str
+
+
+class S3Server:
+    """The server, for one process at a time: a copy in another process connects for itself."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        """Connects when first asked.
+
+        Args:
+            patience: seconds that a request is tried again for, at least 0.
+        """
+        self.patience = patience
+        self._connected: tuple[int, Any] | None = None
+        self._endpoint = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_connected": None}
+
+    @property
+    def client(self) -> Any:
+        """boto3's client, which tries nothing again by itself."""
+        if self._connected is None or self._connected[0] != os.getpid():
+            self._connected = (os.getpid(), _make_client())
+            self._endpoint = str(self._connected[1].meta.endpoint_url)
+        return self._connected[1]
+
+    @property
+    def endpoint(self) -> str:
+        """The server's address; known without connecting where it was asked for before."""
+        if not self._endpoint:
+            self._endpoint = str(self.client.meta.endpoint_url)
+        return self._endpoint
+
+    def ask(self, where: str, method: str, request: Mapping[str, Any], patience: float | None = None) -> Any:
+        """The answer to one request.
+
+        Args:
+            where: the place or object it is about, `s3://...`.
+            method: of boto3's client.
+            request: its arguments.
+            patience: seconds, if not the server's own.
+
+        Raises:
+            StorageError: if there is none, with the reason and what was tried.
+        """
+        limit = self.patience if patience is None else patience
+        try:
+            return patiently(lambda: getattr(self.client, method)(**request), passes, limit)
+        except Exception as error:
+            raise explain(error, where, self._endpoint or "the usual AWS address") from error
+
+    def list(self, bucket: str, prefix: str) -> Iterator[S3Object]:
+        """All objects whose keys begin with a prefix, in the order of their keys, page by page.
+
+        Raises:
+            StorageError: as `ask`.
+        """
+        where, patience = f"{SCHEME}{bucket}/{prefix}", min(self.patience, FIRST_PATIENCE)
+        request = {"Bucket": bucket, "Prefix": prefix}
+        while True:
+            page = self.ask(where, "list_objects_v2", request, patience)
+            for entry in page.get("Contents", ()):
+                yield S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]))
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+            patience = self.patience
+
+    def find(self, bucket: str, key: str) -> S3Object | None:
+        """One object; None if there is none of that key.
+
+        Raises:
+            StorageError: as `ask`.
+        """
+        # The answer to a HEAD request does not tell a missing bucket from a missing object; a listing does.
+        where, patience = f"{SCHEME}{bucket}/{key}", min(self.patience, FIRST_PATIENCE)
+        request = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
+        page = self.ask(where, "list_objects_v2", request, patience)
+        for entry in page.get("Contents", ()):
+            if entry["Key"] == key:
+                return S3Object(key, entry["Size"], bare(entry["ETag"]))
+        return None
+
+
+def bare(etag: str) -> str:
+    """An ETag without its quotation marks."""
+    return etag.strip('"')
+
+
+def split_place(place: str) -> tuple[str, str]:
+    """Bucket, and prefix or key, of `s3://bucket/prefix`.
+
+    Raises:
+        ValueError: if it names no bucket.
+    """
+    bucket, _, rest = place.removeprefix(SCHEME).partition("/")
+    if not place.startswith(SCHEME) or not bucket:
+        raise ValueError(f"'{place}' names no bucket; a place on S3 is s3://bucket or s3://bucket/prefix")
+    return bucket, rest
+
+
+def _make_client() -> Any:
+    import boto3
+    import botocore.config
+    import botocore.session
+
+    def config(style: Literal["auto", "path"]) -> Any:
+        return botocore.config.Config(
+            connect_timeout=CONNECT,
+            read_timeout=READ,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=_CONNECTIONS,
+            # We compare contents ourselves, and older servers refuse the checksums that boto3 adds of late.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": style} if style == "path" else None,
+        )
+
+    core = botocore.session.Session()
+    core.register_component("data_loader", _loader())
+    session = boto3.Session(botocore_session=core)
+    client = session.client("s3", config=config("auto"))
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    if host.endswith(("amazonaws.com", "amazonaws.com.cn")):
+        return client
+    # Few servers but AWS's have a host name for every bucket.
+    return session.client("s3", config=config("path"))
+
+
+@functools.cache
+def _loader() -> Any:
+    """Holds boto's description of S3, which takes longest of what a connection needs."""
+    import botocore.loaders
+
+    return botocore.loaders.create_loader()

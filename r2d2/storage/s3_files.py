@@ -1,0 +1,176 @@
+"""S3Files: the objects below a prefix, as they were when the place was opened.
+
+Opening lists the prefix, or reads its `manifest.json` where there is one, which takes a single request. From
+then on every object is the one that was found: one that was replaced meanwhile is an error that says so. Open
+the place anew to have the new one.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from r2d2.storage.cache import CacheSettings, ObjectCache, open_apart
+from r2d2.storage.download import Wanted, fetch_bytes
+from r2d2.storage.errors import gone
+from r2d2.storage.manifest_entries import MANIFEST, manifest_entries
+from r2d2.storage.read_ahead import ReadAhead
+from r2d2.storage.s3 import PATIENCE, S3Server, split_place
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an object when its place is opened.
+
+    Attributes:
+        name: below the place.
+        size: bytes.
+        mark: its ETag; in a place with a manifest its SHA-256, hexadecimal.
+    """
+
+    name: str
+    size: int
+    mark: str
+
+
+class S3Files:
+    """The files at `s3://bucket/prefix`; see `FileSet`. Can be pickled; a copy connects for itself."""
+
+    def __init__(
+        self,
+        place: str,
+        entries: Iterable[Entry],
+        *,
+        hashed: bool,
+        server: S3Server,
+        cache: CacheSettings | None,
+    ) -> None:
+        """Keeps the entries; `S3Files.of` finds them.
+
+        Args:
+            place: `s3://bucket/prefix`.
+            entries: the objects.
+            hashed: whether their marks are SHA-256.
+            server: where they are.
+            cache: where they are kept on this node; None: nowhere.
+        """
+        self.place = place.rstrip("/")
+        self._bucket, self._prefix = split_place(self.place)
+        self._hashed, self._server, self._settings = hashed, server, cache
+        ordered = sorted(entries, key=lambda entry: entry.name)
+        # Arrays: a million objects take their names and little more.
+        self.names = tuple(entry.name for entry in ordered)
+        self._sizes = np.array([entry.size for entry in ordered], dtype=np.int64)
+        self._marks = np.array([entry.mark.encode() for entry in ordered], dtype=np.bytes_)
+        self._running: tuple[int, ObjectCache | None, ReadAhead] | None = None
+
+    @classmethod
+    def of(cls, place: str, cache: CacheSettings | None) -> S3Files:
+        """Looks at a place.
+
+        Raises:
+            StorageError: if it cannot be looked at, with the reason and what was tried.
+            ValueError: if its name or its manifest is not in order, or there is nothing.
+        """
+        place = place.rstrip("/")
+        bucket, prefix = split_place(place)
+        server = S3Server(PATIENCE if cache is None else cache.patience)
+        below = f"{prefix}/" if prefix else ""
+        manifest = server.find(bucket, below + MANIFEST)
+        if manifest is not None:
+            wanted = Wanted(bucket, manifest.key, manifest.size, manifest.etag)
+            found = manifest_entries(fetch_bytes(server, wanted), str(wanted))
+            entries = [Entry(*entry) for entry in found]
+        else:
+            entries = [
+                Entry(name, found.size, found.etag)
+                for found in server.list(bucket, below)
+                if _is_visible(name := found.key.removeprefix(below))
+            ]
+        if not entries:
+            raise ValueError(f"there is nothing at {place}/ on {server.endpoint}")
+        return cls(place, entries, hashed=manifest is not None, server=server, cache=cache)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_running": None}
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a request is tried again for."""
+        return self._server.patience
+
+    def size(self, name: str) -> int:
+        """Of an object when the place was opened, bytes."""
+        return int(self._sizes[self._index(name)])
+
+    def mark(self, name: str) -> str:
+        """What changes with the content of an object: its ETag, or its SHA-256 where there is a manifest."""
+        return bytes(self._marks[self._index(name)]).decode()
+
+    def sha256(self, name: str) -> str | None:
+        """Of an object's content, hexadecimal; None where there is no manifest to tell."""
+        return self.mark(name) if self._hashed else None
+
+    def open(self, name: str) -> BinaryIO:
+        """An object's content, seekable.
+
+        Raises:
+            StorageError: if it cannot be had, was changed since the place was opened, or is corrupt.
+        """
+        _, cache, ahead = self._run()
+        return ahead.take(name) or self._fetch(name, cache)
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Fetches objects ahead of `open` in this process: by few threads, and only so many ahead of it."""
+        self._run()[2].want(names)
+
+    def copy(self, name: str, target: Path) -> None:
+        """Puts an object on this disk under the path `target`, which must be new.
+
+        Raises:
+            StorageError: as `open`.
+        """
+        _, cache, ahead = self._run()
+        assert cache is not None, "without a cache there is nothing to copy from"
+        fetched = ahead.take(name)
+        if fetched is not None:
+            fetched.close()
+        cache.copy(self._server, self._wanted(name), target)
+
+    def _run(self) -> tuple[int, ObjectCache | None, ReadAhead]:
+        """The cache and the threads of this process."""
+        if self._running is None or self._running[0] != os.getpid():
+            cache = None if self._settings is None else ObjectCache(self._settings)
+            self._running = (os.getpid(), cache, ReadAhead(lambda name: self._fetch(name, cache), self.size))
+        return self._running
+
+    def _fetch(self, name: str, cache: ObjectCache | None) -> BinaryIO:
+        wanted = self._wanted(name)
+        return open_apart(self._server, wanted) if cache is None else cache.open(self._server, wanted)
+
+    def _wanted(self, name: str) -> Wanted:
+        key = f"{self._prefix}/{name}" if self._prefix else name
+        mark = self.mark(name)
+        etag, sha256 = (None, mark) if self._hashed else (mark, None)
+        return Wanted(self._bucket, key, self.size(name), etag, sha256)
+
+    def _index(self, name: str) -> int:
+        index = bisect_left(self.names, name)
+        if index == len(self.names) or self.names[index] != name:
+            raise gone(f"{self.place}/{name}")
+        return index
+
+
+def _is_visible(name: str) -> bool:
+    """Whether an object is a file as a folder would have it: no hidden one, no marker of a folder."""
+    return (
+        bool(name)
+        and not name.endswith("/")
+        and not any(p.startswith(".") for p in PurePosixPath(name).parts)
+    )

@@ -1,0 +1,98 @@
+"""Upload: a file becomes an object, whole or not at all, and is compared with what the server has."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from r2d2.storage.download import PARALLEL
+from r2d2.storage.errors import FileError
+from r2d2.storage.s3 import SCHEME, S3Server, bare
+
+# Larger files are sent in parts; S3 takes 10,000 of them, each of at least 5 MiB.
+PART = 16 * 2**20
+_MOST_PARTS = 10_000
+
+
+def upload_bytes(server: S3Server, bucket: str, key: str, content: bytes) -> None:
+    """Stores a content under a key; what had it is replaced.
+
+    Raises:
+        StorageError: if it cannot be stored, or the server has something else afterwards.
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    request = {"Body": content, "ContentMD5": _md5(content), "Metadata": {"sha256": sha256}}
+    server.ask(f"{SCHEME}{bucket}/{key}", "put_object", {"Bucket": bucket, "Key": key, **request})
+    _verify(server, bucket, key, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
+
+
+def upload_file(server: S3Server, bucket: str, key: str, path: Path) -> None:
+    """Stores a file under a key, large ones in parts; what had it is replaced when all is there.
+
+    Raises:
+        StorageError: as `upload_bytes`.
+        OSError: if the file cannot be read.
+    """
+    size = path.stat().st_size
+    if size <= PART:
+        upload_bytes(server, bucket, key, path.read_bytes())
+        return
+    where, place = f"{SCHEME}{bucket}/{key}", {"Bucket": bucket, "Key": key}
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    begun = server.ask(where, "create_multipart_upload", {**place, "Metadata": {"sha256": sha256}})
+    upload = {**place, "UploadId": begun["UploadId"]}
+    try:
+        parts, digest = _send_parts(server, where, upload, path, size)
+        request = {**upload, "MultipartUpload": {"Parts": parts}}
+        server.ask(where, "complete_multipart_upload", request)
+    except BaseException:
+        # Parts of an upload that nobody completes cost their owner money.
+        server.client.abort_multipart_upload(**upload)
+        raise
+    _verify(server, bucket, key, size, digest)
+
+
+def _send_parts(
+    server: S3Server, where: str, upload: dict[str, Any], path: Path, size: int
+) -> tuple[list[dict[str, Any]], str]:
+    """What was sent, part by part, and the ETag that S3 makes of it."""
+    part_size = max(PART, -(-size // _MOST_PARTS))
+    count = -(-size // part_size)
+
+    def send(number: int) -> tuple[dict[str, Any], bytes]:
+        with path.open("rb") as file:
+            content = _read_at(file, (number - 1) * part_size, part_size)
+        # The server refuses a part that arrives with another checksum.
+        request = {"PartNumber": number, "Body": content, "ContentMD5": _md5(content)}
+        answer = server.ask(where, "upload_part", {**upload, **request})
+        return {"PartNumber": number, "ETag": answer["ETag"]}, hashlib.md5(
+            content, usedforsecurity=False
+        ).digest()
+
+    with ThreadPoolExecutor(PARALLEL // 2, thread_name_prefix="r2d2-upload") as pool:
+        sent = list(pool.map(send, range(1, count + 1)))
+    total = hashlib.md5(b"".join(digest for _, digest in sent), usedforsecurity=False).hexdigest()
+    return [part for part, _ in sent], f"{total}-{count}"
+
+
+def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
+
+
+def _md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def _verify(server: S3Server, bucket: str, key: str, size: int, etag: str) -> None:
+    where = f"{SCHEME}{bucket}/{key}"
+    found = server.ask(where, "head_object", {"Bucket": bucket, "Key": key})
+    # The ETag of what the server encrypts with keys of its owner is no checksum; it checked Content-MD5.
+    comparable = found.get("ServerSideEncryption", "AES256") == "AES256"
+    if found["ContentLength"] != size or (comparable and bare(found["ETag"]) != etag):
+        raise FileError(errno.EIO, "the server has something else than what was sent to it", where)

@@ -1,0 +1,148 @@
+"""A real S3 server for the tests: Ceph's object gateway where it is installed, moto's server otherwise.
+
+`S3_SERVER=moto` or `S3_SERVER=ceph` in the environment decides.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from faulty_proxy import FaultyProxy
+
+CEPH = Path(__file__).parents[3] / "shared" / "tools" / "s3-server"
+KEYS = {"AWS_ACCESS_KEY_ID": "dev", "AWS_SECRET_ACCESS_KEY": "devsecret", "AWS_DEFAULT_REGION": "us-east-1"}
+# What a developer's own set-up would bring in.
+FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE")
+
+_clients = {}
+
+
+@dataclass(frozen=True)
+class S3:
+    """A bucket of its own for one test; the environment names its server.
+
+    Attributes:
+        endpoint: the server's address.
+        bucket: an empty bucket.
+        kind: `ceph` or `moto`.
+        client: boto3's client of that server, past every proxy.
+    """
+
+    endpoint: str
+    bucket: str
+    kind: str
+    client: object
+
+    def place(self, prefix=""):
+        return f"s3://{self.bucket}/{prefix}" if prefix else f"s3://{self.bucket}"
+
+    def put(self, key, content):
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=content)
+
+    def put_folder(self, folder, prefix):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def _free_port(count=1):
+    """A port such that the next ones are free too."""
+    for _ in range(50):
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+        try:
+            for further in range(port, port + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", further))
+        except OSError:
+            continue
+        return port
+    raise RuntimeError("no free ports")
+
+
+def _kind():
+    wanted = os.environ.get("S3_SERVER")
+    if wanted:
+        return wanted
+    return "ceph" if CEPH.is_file() and shutil.which("radosgw") and shutil.which("ceph-osd") else "moto"
+
+
+def _answers(endpoint):
+    try:
+        urllib.request.urlopen(endpoint, timeout=2).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """(kind, endpoint) of a server that runs as long as the tests."""
+    kind = _kind()
+    if kind == "ceph":
+        port, state = _free_port(3), tmp_path_factory.mktemp("ceph") / "state"
+        command = ["bash", str(CEPH)]
+        subprocess.run(
+            [*command, "start", str(state), str(port)], check=True, capture_output=True, timeout=120
+        )
+        yield kind, f"http://127.0.0.1:{port}"
+        subprocess.run([*command, "stop", str(state)], check=True, capture_output=True, timeout=60)
+        return
+    endpoint = f"http://127.0.0.1:{_free_port()}"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", endpoint.rpartition(":")[2]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not _answers(endpoint):
+        assert server.poll() is None, "moto's server ended"
+        assert time.monotonic() < deadline, "moto's server does not answer"
+        time.sleep(0.1)
+    yield kind, endpoint
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """A bucket of its own; the environment names server and credentials as for any AWS program."""
+    kind, endpoint = s3_server
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    boto3 = importlib.import_module("boto3")
+    # One for all tests: making it takes a while.
+    if endpoint not in _clients:
+        _clients[endpoint] = boto3.client("s3")
+    client, bucket = _clients[endpoint], f"test-{uuid.uuid4().hex}"
+    client.create_bucket(Bucket=bucket)
+    return S3(endpoint, bucket, kind, client)
+
+
+@pytest.fixture
+def proxy(s3, monkeypatch):
+    """A proxy in front of the server, which does what a test asks of it; the environment names the proxy."""
+    with FaultyProxy(s3.endpoint) as faulty:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", faulty.endpoint)
+        yield faulty
