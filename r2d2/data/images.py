@@ -79,7 +79,9 @@ class OpenImage:
     _orientation: int
 
     def decode(self, shrink: int = 1) -> tuple[Image.Image, int]:
-        """The upright image, its pixels in memory, those of a JPEG perhaps at 1/2, 1/4 or 1/8 of its size, which is quicker.
+        """The upright image with its pixels, that of a JPEG perhaps at 1/2, 1/4 or 1/8 of its size.
+
+        Shrinking makes decoding quicker.
 
         Args:
             shrink: the largest shrinking that is welcome: 1, 2, 4 or 8.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from torch import Tensor
 from r2d2.config import DataConfig
 
 WHITE = 255.0
+
+NAMES = ("brightness", "contrast", "saturation", "hue")
+_NEUTRAL = (1.0, 1.0, 1.0, 0.0)
 
 # Weights of ITU-R 601-2, as in Pillow's conversion to grey.
 _GREY = (0.299, 0.587, 0.114)
@@ -60,6 +63,41 @@ class Jitter:
         return planes
 
 
+@dataclass(frozen=True)
+class JitterBatch:
+    """The changes of B images, for one pass over all of them whatever their orders.
+
+    Attributes:
+        factors: (4, B, 4): of the change that is k-th in an image's order its factor, of the others one that
+            changes nothing; in the order of `NAMES`.
+    """
+
+    factors: Tensor
+
+    @classmethod
+    def of(cls, jitters: Sequence[Jitter]) -> JitterBatch:
+        """Those of single images."""
+        factors = torch.tensor([_NEUTRAL] * len(jitters)).repeat(4, 1, 1)
+        for image, jitter in enumerate(jitters):
+            for k, name in enumerate(jitter.order):
+                factors[k, image, NAMES.index(name)] = jitter.factors[name]
+        return cls(factors)
+
+    def apply(self, planes: Tensor, whole: Tensor) -> Tensor:
+        """Changes the planes (B, 3, N) of windows of B images; `whole` (B, 3, M) is for the mean greys."""
+        count = planes.shape[-1]
+        pixels = torch.cat([planes, whole], dim=-1)
+        factors = self.factors.to(planes.device, non_blocking=True)[..., None, None]
+        for step in factors.unbind(0):
+            brightness, contrast, saturation, hue = step.unbind(1)
+            pixels = (pixels * brightness).clamp_(0, WHITE)
+            pivot = grey(pixels[..., count:]).mean(dim=-1, keepdim=True)
+            pixels = torch.lerp(pivot, pixels, contrast).clamp_(0, WHITE)
+            pixels = torch.lerp(grey(pixels), pixels, saturation).clamp_(0, WHITE)
+            pixels = shift_hue(pixels, hue)
+        return pixels[..., :count]
+
+
 def grey(planes: Tensor) -> Tensor:
     """The grey of RGB planes (..., 3, N), (..., 1, N)."""
     red, green, blue = planes.unbind(-2)
@@ -81,7 +119,7 @@ def change_saturation(planes: Tensor, factor: float) -> Tensor:
     return torch.lerp(grey(planes), planes, factor).clamp_(0, WHITE)
 
 
-def shift_hue(planes: Tensor, turns: float) -> Tensor:
+def shift_hue(planes: Tensor, turns: float | Tensor) -> Tensor:
     """Turns the hue of hue-saturation-value by a share of a full turn; brightest and darkest channel stay.
 
     Count hues in sixths of a turn, red at 0, green at 2, blue at 4, and spread a pixel's channels to r, g, b

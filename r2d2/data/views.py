@@ -49,7 +49,7 @@ def view(image: Image.Image, to_image: Array, side: int) -> Tensor:
     if box is not None:
         shown = image.resize((side, side), Image.Resampling.BILINEAR, box)
         return _planes(shown)
-    part, to_part, inside = _part_in_view(image, to_image, side)
+    part, to_part, inside = part_in_view(image, to_image, side)
     height, width = part.shape[2:]
     grid = homography_grid(to_part, side, side, height, width)
     # Where nothing outside is seen, it need not be kept out, which is quicker.
@@ -103,7 +103,7 @@ def _planes(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C"))
 
 
-def _part_in_view(image: Image.Image, to_image: Array, side: int) -> tuple[Tensor, Array, bool]:
+def part_in_view(image: Image.Image, to_image: Array, side: int) -> tuple[Tensor, Array, bool]:
     """The part of an image that is in view, (1, 3, h, w) uint8, shrunk if the view shrinks; the way to it.
 
     And whether nothing outside the image is in view.
@@ -113,8 +113,12 @@ def _part_in_view(image: Image.Image, to_image: Array, side: int) -> tuple[Tenso
     inside = min(low) >= 0 and high[0] <= image.width - 1 and high[1] <= image.height - 1
     # Filters reach this far beyond the frame.
     margin = (2 * shrink).tolist()
-    left, top = (max(0, min(math.floor(v - m), n - 1)) for v, m, n in zip(low, margin, image.size, strict=True))
-    right, bottom = (max(1, min(math.ceil(v + m), n)) for v, m, n in zip(high, margin, image.size, strict=True))
+    left, top = (
+        max(0, min(math.floor(v - m), n - 1)) for v, m, n in zip(low, margin, image.size, strict=True)
+    )
+    right, bottom = (
+        max(1, min(math.ceil(v + m), n)) for v, m, n in zip(high, margin, image.size, strict=True)
+    )
     # Behind the permutation the memory keeps its order, in which PyTorch resizes bytes quickest.
     part = torch.from_numpy(np.array(image.crop((left, top, right, bottom)))).permute(2, 0, 1)[None]
     to_part = translation(-left, -top) @ to_image

@@ -19,7 +19,9 @@ def ramp(width=200, height=150):
 
 def test_the_identity_shows_the_image():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    np.testing.assert_allclose(view(Image.fromarray(pixels), np.eye(3), 64).permute(1, 2, 0), pixels, atol=1e-2)
+    np.testing.assert_allclose(
+        view(Image.fromarray(pixels), np.eye(3), 64).permute(1, 2, 0), pixels, atol=1e-2
+    )
 
 
 def test_moving_by_whole_pixels_cuts_out():
