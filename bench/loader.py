@@ -18,7 +18,8 @@ from r2d2.config import DataConfig, TrainConfig
 from r2d2.data.images import ImageRefused, open_image, read_image
 from r2d2.data.loader import epoch_loader
 from r2d2.data.pairs import make_pair
-from r2d2.data.photos import PhotoSet, open_photos
+from r2d2.data.photos import PhotoSet, open_photos, photo_set
+from r2d2.storage.files import StoredFile
 
 SIZE = (640, 480)
 PAIR_LIMIT = 2.5
@@ -35,17 +36,17 @@ def loader(photos: PhotoSet, rounds: int) -> list[Ratio]:
         photos: JPEGs of 640x480 pixels, see `bench_photos`.
         rounds: how often each photograph is timed; the shortest time counts.
     """
-    return [pair_cost(photos.paths, rounds), two_processes(photos, rounds=2)]
+    return [pair_cost(photos.files, rounds), two_processes(photos, rounds=2)]
 
 
-def pair_cost(paths: Sequence[Path], rounds: int) -> Ratio:
+def pair_cost(photos: Sequence[StoredFile], rounds: int) -> Ratio:
     """Processor time of a pair over floor D, on one core: the sum over the photographs of the best times."""
     works = {
-        "floor": lambda path, _: decode(path),
-        "pair": lambda path, seed: make_pair(path, DataConfig(), np.random.default_rng(seed)),
+        "floor": lambda photo, _: decode(photo),
+        "pair": lambda photo, seed: make_pair(photo, DataConfig(), np.random.default_rng(seed)),
     }
-    best = _best_processor_times(works, paths, rounds)
-    name = f"a pair from a JPEG of {SIZE[0]}x{SIZE[1]} / D ({1e3 * best['floor'] / len(paths):.1f} ms)"
+    best = _best_processor_times(works, photos, rounds)
+    name = f"a pair from a JPEG of {SIZE[0]}x{SIZE[1]} / D ({1e3 * best['floor'] / len(photos):.1f} ms)"
     return Ratio(name, best["pair"] / best["floor"], PAIR_LIMIT)
 
 
@@ -72,9 +73,9 @@ def pairs_per_second(photos: PhotoSet, processes: int, pairs_per_batch: int = 4)
     return count / (time.perf_counter() - start)
 
 
-def decode(path: Path) -> object:
+def decode(photo: StoredFile) -> object:
     """Floor D: bare Pillow, file to RGB array."""
-    with Image.open(path) as image:
+    with photo.open() as file, Image.open(file) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -89,39 +90,40 @@ def bench_photos(folder: str | None) -> Iterator[PhotoSet]:
         yield _of_size(open_photos(folder), folder)
         return
     with tempfile.TemporaryDirectory() as made:
-        for path in open_photos("samples").paths:
-            upright = Image.fromarray(read_image(path))
-            upright.resize(SIZE, Image.Resampling.BICUBIC).save(Path(made, f"{path.stem}.jpg"), quality=90)
+        for number, photo in enumerate(open_photos("samples").files):
+            upright = Image.fromarray(read_image(photo))
+            upright.resize(SIZE, Image.Resampling.BICUBIC).save(Path(made, f"{number}.jpg"), quality=90)
         yield open_photos(made)
 
 
 def _of_size(photos: PhotoSet, folder: str) -> PhotoSet:
-    kept = {name: path for name, path in zip(photos.names, photos.paths, strict=True) if _size(path) == SIZE}
+    named = zip(photos.names, photos.files, strict=True)
+    kept = {name: file for name, file in named if _size(file) == SIZE}
     if not kept:
         raise ValueError(f"the folder '{folder}' holds no photograph of {SIZE[0]}x{SIZE[1]} pixels")
-    return PhotoSet(tuple(kept.values()), tuple(kept))
+    return photo_set(kept)
 
 
-def _size(path: Path) -> tuple[int, int]:
+def _size(photo: StoredFile) -> tuple[int, int]:
     try:
-        with open_image(path) as image:
+        with open_image(photo) as image:
             return image.size
     except ImageRefused:
         return 0, 0
 
 
 def _best_processor_times(
-    works: dict[str, Callable[[Path, int], object]], paths: Sequence[Path], rounds: int
+    works: dict[str, Callable[[StoredFile, int], object]], photos: Sequence[StoredFile], rounds: int
 ) -> dict[str, float]:
     """The sum over the files of the shortest processor time of each work, seconds, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    best = {name: np.full(len(paths), np.inf) for name in works}
+    best = {name: np.full(len(photos), np.inf) for name in works}
     for _ in range(rounds):
-        for number, path in enumerate(paths):
+        for number, photo in enumerate(photos):
             for name, work in works.items():
                 start = time.process_time()
-                work(path, number)
+                work(photo, number)
                 best[name][number] = min(best[name][number], time.process_time() - start)
     torch.set_num_threads(threads)
     return {name: float(times.sum()) for name, times in best.items()}

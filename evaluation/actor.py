@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+
+from r2d2.storage.cache import CacheSettings
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
@@ -27,13 +28,15 @@ class BenchmarkSpec:
 
     Attributes:
         role: prefix of its metrics, e.g. `validation` or `hpatches`.
-        folder: in HPatches' layout, readable from every node that holds a judge.
+        folder: in HPatches' layout, readable from every node that holds a judge; or `s3://bucket/prefix`.
         protocol: name of an entry of `evaluator.PROTOCOLS`.
+        cache: where each node keeps what is on S3.
     """
 
     role: str
     folder: str
     protocol: str
+    cache: CacheSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Judge:
 
         spec = self._specs[role]
         if role not in self._benchmarks:
-            self._benchmarks[role] = open_benchmark(Path(spec.folder))
+            self._benchmarks[role] = open_benchmark(spec.folder, spec.cache)
         model = load_model(source)
         model.network.to("cuda" if torch.cuda.is_available() else "cpu")
         benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]

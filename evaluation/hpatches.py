@@ -11,6 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from r2d2.storage.cache import CacheSettings
+from r2d2.storage.location import local_folder
+
 Homography = npt.NDArray[np.float64]
 Split = Literal["illumination", "viewpoint"]
 
@@ -80,16 +83,21 @@ class Benchmark:
         return total.hexdigest()
 
 
-def open_benchmark(folder: Path) -> Benchmark:
+def open_benchmark(place: str | Path, cache: CacheSettings | None = None) -> Benchmark:
     """Finds the sequences of a folder and reads their homographies; images are not opened.
 
     A sequence is a subfolder called `i_*` or `v_*`, or with any other name if it holds an image `1` to `6`
     or a file `H_1_2` to `H_1_6`. Everything else in the folder is passed over.
 
+    Args:
+        place: a folder, or `s3://bucket/prefix`, which is copied to this disk.
+        cache: where the copy is kept on this node; None: in a temporary folder.
+
     Raises:
         ValueError: if there is no folder or no sequence, or a sequence lacks an image or a usable homography.
+        StorageError: if it is on S3 and cannot be had.
     """
-    folder = Path(folder)
+    folder = local_folder(str(place), cache)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; a benchmark is a folder of sequences such as i_leuven")
     candidates = sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in LEFT_OUT)

@@ -26,6 +26,8 @@ from torch import Tensor
 from r2d2.atomic import atomic_folder
 from r2d2.config import TrainConfig
 from r2d2.network import R2D2Network, network_from_state
+from r2d2.storage.cache import CacheSettings
+from r2d2.storage.location import local_path
 from r2d2.tensor_file import read_bytes, read_tensors, refuse_pickle, write_tensors
 from r2d2.upstream import load_upstream
 from r2d2.version import code_version
@@ -161,13 +163,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def load_model(source: str | Path) -> Model:
+def load_model(source: str | Path, cache: CacheSettings | None = None) -> Model:
     """The network of a checkpoint folder or of an upstream `.pt` file; nothing in it is executed.
+
+    Args:
+        source: a path, or `s3://bucket/prefix` of either.
+        cache: where what is on S3 is kept on this node; None: a temporary one.
 
     Raises:
         ValueError: if it is neither, or cannot be read; names the file.
+        StorageError: if it is on S3 and cannot be had.
     """
-    path = Path(source)
+    path = local_path(str(source), cache)
     accepted = "a model is a checkpoint folder or an upstream .pt file"
     if not path.exists():
         raise ValueError(f"there is no model {path}; {accepted}")

@@ -85,7 +85,7 @@ class DataConfig:
     """What it is trained on: photographs turned into pairs by random homographies."""
 
     photos: str = setting(
-        "samples", "folder of photographs, or 'samples': those that installed packages ship"
+        "samples", "folder or s3://bucket/prefix of photographs, or 'samples': those that packages ship"
     )
     held_out: int = setting(6, "photographs kept for the validation benchmark, never trained on", low=0)
     split_seed: int = setting(0, "which photographs are held out", low=0)
@@ -106,8 +106,8 @@ class DataConfig:
     )
     sources: str = setting(
         "",
-        "sources of pairs instead of data.photos, e.g. 'web=s3://bucket/web, style=/data/aachen*2': NAME=PLACE, "
-        "how often each item is taken in an epoch behind *; wasf=PLACE is the classic mix; empty: data.photos",
+        "sources of pairs instead of data.photos, NAME=PLACE, e.g. 'web=s3://bucket/web, style=/data*2'; "
+        "behind *: how often each item has its turn in an epoch; wasf=PLACE: the classic mix; empty: photos",
     )
 
 

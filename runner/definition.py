@@ -27,7 +27,7 @@ class SweepDefinition:
         metric, mode: the score that decides.
         trials: key to configuration, in order; empty if a searcher chooses them.
         search: what a searcher chooses from, and how often; empty without a searcher.
-        photos: digest of all photographs, training and held out.
+        photos: digests of the training data, all sources of it, and of the photographs held out.
         benchmarks: role to {"protocol", "protocol_digest", "digest"}.
         init: digest of the released network, empty if no trial needs it.
     """

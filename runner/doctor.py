@@ -86,7 +86,8 @@ def _hpatches(settings: Settings) -> str:
         return "not configured; --hpatches or R2D2_HPATCHES scores every checkpoint on it"
     from evaluation.hpatches import open_benchmark
 
-    return f"{len(open_benchmark(settings.hpatches).sequences)} sequences in {settings.hpatches}"
+    benchmark = open_benchmark(settings.hpatches, settings.objects)
+    return f"{len(benchmark.sequences)} sequences in {settings.hpatches}"
 
 
 def _released(settings: Settings) -> str:
@@ -94,7 +95,7 @@ def _released(settings: Settings) -> str:
         return "not configured; --released or R2D2_RELEASED names the network to fine-tune"
     from r2d2.checkpoint import load_model
 
-    model = load_model(settings.released)
+    model = load_model(settings.released, settings.objects)
     return f"{settings.released}: {model.network.config}"
 
 

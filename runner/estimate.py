@@ -87,7 +87,7 @@ def estimate(plan: SweepPlan) -> Estimate:
 
 def _steps(plan: SweepPlan, trial: Trial) -> int:
     config = trial.config
-    pairs = config.data.pairs_per_epoch or len(plan.data.training.paths)
+    pairs = config.data.pairs_per_epoch or plan.data.training.pairs
     return config.epochs * (pairs // (config.pairs_per_worker * config.num_workers))
 
 

@@ -36,7 +36,8 @@ def find_model(source: str, settings: Settings) -> Model:
     """The model that a source names, on the GPU if there is one.
 
     Args:
-        source: a checkpoint folder, an upstream .pt file, `runs:/RUN_ID` or `models:/NAME@ALIAS`.
+        source: a checkpoint folder or an upstream .pt file, here or on S3, `runs:/RUN_ID` or
+            `models:/NAME@ALIAS`.
         settings: says which MLflow store knows runs and models.
 
     Raises:
@@ -55,7 +56,7 @@ def find_model(source: str, settings: Settings) -> Model:
         tracker = Tracker(settings.tracking_uri, settings.artifact_root)
         model = replace(load_model(resolve_model(source, tracker)), name=source)
     else:
-        model = load_model(source)
+        model = load_model(source, settings.objects)
     model.network.to("cuda" if torch.cuda.is_available() else "cpu")
     return model
 
@@ -87,7 +88,7 @@ def find_predictor(source: str, benchmark: Benchmark, settings: Settings, *, cac
 
 def judge(
     source: str,
-    benchmark: Path,
+    benchmark: str | Path,
     protocol: Protocol,
     settings: Settings,
     *,
@@ -103,7 +104,7 @@ def judge(
 
     Args:
         source: see `find_predictor`.
-        benchmark: folder in HPatches' layout.
+        benchmark: folder in HPatches' layout, or `s3://bucket/prefix`.
         protocol: how it is judged.
         settings: where things are.
         on_image: called after each image with how many are done and how many there are.
@@ -116,6 +117,6 @@ def judge(
     from evaluation.evaluator import evaluate
     from evaluation.hpatches import open_benchmark
 
-    opened = open_benchmark(benchmark)
+    opened = open_benchmark(benchmark, settings.objects)
     predictor = find_predictor(source, opened, settings, cache=cache)
     return evaluate(predictor, opened, protocol, on_image=on_image, examples=examples)

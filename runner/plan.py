@@ -12,7 +12,9 @@ from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_model
 from r2d2.config import SCRATCH, DataConfig, with_override
 from r2d2.data.photos import SAMPLES
+from r2d2.data.source_text import absolute_sources
 from r2d2.start import starting_network
+from r2d2.storage.location import absolute_place, is_remote
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
 from runner.settings import Settings
@@ -87,10 +89,10 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     name = options.name or Path(source).stem
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
-    options = _with_absolute_photos(sweep, options)
+    options = _with_absolute_places(sweep, options)
     trials = tuple(sweep.trials(options.overrides))
     inits, digest = _starting_networks(trials, settings)
-    data = prepare_data(_common_data(trials), settings.cache, settings.hpatches)
+    data = prepare_data(_common_data(trials), settings.cache, settings.hpatches, settings.objects)
     role = sweep.metric.partition("/")[0]
     if role not in data.digests:
         hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
@@ -120,16 +122,18 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     return SweepPlan(sweep, question, trials, baselines, data, inits, definition, folder, options)
 
 
-def _with_absolute_photos(sweep: Sweep, options: SweepOptions) -> SweepOptions:
-    """Names the folder of photographs in full: workers run in folders of their own.
+def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
+    """Names the places of photographs and sources in full: workers run in folders of their own.
 
-    So a trial also has the same name from wherever, and however, the folder was named.
+    So a trial also has the same name from wherever, and however, the places were named.
     """
-    photos = _common_data(tuple(sweep.trials(options.overrides))).photos
-    if photos == SAMPLES or "://" in photos:
-        return options
-    folder = Path(photos).expanduser().absolute()
-    return replace(options, overrides=(*options.overrides, f"data.photos={folder}"))
+    data = _common_data(tuple(sweep.trials(options.overrides)))
+    overrides = []
+    if data.photos != SAMPLES and not is_remote(data.photos):
+        overrides.append(f"data.photos={absolute_place(data.photos)}")
+    if data.sources:
+        overrides.append(f"data.sources={absolute_sources(data.sources)}")
+    return replace(options, overrides=(*options.overrides, *overrides))
 
 
 def _space(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:
@@ -146,13 +150,16 @@ def _search(sweep: Sweep, options: SweepOptions) -> dict[str, str]:
 
 
 def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
-    """The photographs and the split that all trials share."""
+    """The training data and the split that all trials share."""
     if not trials:
         raise ValueError("the sweep has no trials: nothing in its space is a point of a grid")
-    splits = {(t.config.data.photos, t.config.data.held_out, t.config.data.split_seed) for t in trials}
+    splits = {
+        (data.photos, data.sources, data.held_out, data.split_seed)
+        for data in (trial.config.data for trial in trials)
+    }
     if len(splits) > 1:
         raise ValueError(
-            "the trials of a sweep must share data.photos, data.held_out and data.split_seed, "
+            "the trials of a sweep must share data.photos, data.sources, data.held_out and data.split_seed, "
             f"or their validation scores are not comparable; found {sorted(splits)}"
         )
     return trials[0].config.data
@@ -171,7 +178,7 @@ def _starting_networks(trials: tuple[Trial, ...], settings: Settings) -> tuple[d
                 "R2D2_RELEASED (faster2d2_WASF_N16.pt of the R2D2 authors, or any checkpoint folder), "
                 "or train from scratch with --set init=scratch"
             )
-        inits[init] = str(settings.released if init == RELEASED else Path(init).expanduser().absolute())
-        starting_network(trial.config, inits[init])
-        digests.append(load_model(inits[init]).digest)
+        inits[init] = str(settings.released) if init == RELEASED else absolute_place(init)
+        starting_network(trial.config, inits[init], settings.objects)
+        digests.append(load_model(inits[init], settings.objects).digest)
     return inits, " ".join(sorted(digests))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from r2d2.storage.cache import CacheSettings
 from runner.history import HISTORY, TRAIN, History, Record, write_json
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class TrialContext:
         keep: checkpoints kept per trial, best first; the last one is always kept. Three: beside the best and
             the last one that waits for a score.
         max_restarts: how often a trial whose worker died continues from its last checkpoint.
+        objects: where each node keeps what it fetches of training data on S3; None: nowhere.
     """
 
     trials_folder: str
@@ -46,6 +48,7 @@ class TrialContext:
     mode: str
     keep: int = 3
     max_restarts: int = 2
+    objects: CacheSettings | None = None
 
 
 def score_checkpoint(

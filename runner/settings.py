@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from r2d2.storage.cache import CacheSettings
+from r2d2.storage.location import absolute_place
+from r2d2.storage.s3 import PATIENCE
+
 HOME_FOLDER = ".r2d2"
-CACHE_GIB = 20.0
+CACHE_GIB, OBJECTS_GIB = 20.0, 50.0
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -20,33 +26,45 @@ class Settings:
         home: folder of everything local (R2D2_HOME, default `.r2d2` in the working directory).
         tracking_uri: MLflow tracking URI (MLFLOW_TRACKING_URI, default the SQLite file in `home`).
         ray_address: Ray cluster to join (RAY_ADDRESS); None starts one on this machine.
-        hpatches: HPatches folder to score every checkpoint on (R2D2_HPATCHES); None: not scored.
-        released: the released network that sweeps fine-tune (R2D2_RELEASED), an upstream .pt or checkpoint.
+        hpatches: HPatches to score every checkpoint on (R2D2_HPATCHES), a folder or `s3://...`; None: not
+            scored.
+        released: the released network that sweeps fine-tune (R2D2_RELEASED), an upstream .pt or checkpoint,
+            a path or `s3://...`.
         cache_gib: of stored predictions, at most (R2D2_CACHE_GIB, default 20); 0: none is stored.
+        cache_folder: of what can be made or fetched again (R2D2_CACHE, best on a disk of the node); None:
+            `cache` in `home`.
+        objects_gib: of what was fetched from S3, at most (R2D2_OBJECTS_GIB, default 50); 0: none is kept.
+        s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 120).
     """
 
     home: Path
     tracking_uri: str
     ray_address: str | None = None
-    hpatches: Path | None = None
-    released: Path | None = None
+    hpatches: str | None = None
+    released: str | None = None
     cache_gib: float = CACHE_GIB
+    cache_folder: Path | None = None
+    objects_gib: float = OBJECTS_GIB
+    s3_patience: float = PATIENCE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Reads R2D2_HOME, MLFLOW_TRACKING_URI, RAY_ADDRESS, R2D2_HPATCHES, R2D2_RELEASED, R2D2_CACHE_GIB.
+        """Reads the variables that the attributes name.
 
         Raises:
-            ValueError: if R2D2_CACHE_GIB is no number of at least 0.
+            ValueError: if one that must be a number is none of at least 0.
         """
         home = Path(environment.get("R2D2_HOME") or HOME_FOLDER).expanduser().absolute()
         return cls(
             home=home,
             tracking_uri=environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
             ray_address=environment.get("RAY_ADDRESS") or None,
-            hpatches=_path(environment.get("R2D2_HPATCHES")),
-            released=_path(environment.get("R2D2_RELEASED")),
-            cache_gib=_gib(environment.get("R2D2_CACHE_GIB")),
+            hpatches=_place(environment.get("R2D2_HPATCHES")),
+            released=_place(environment.get("R2D2_RELEASED")),
+            cache_gib=_number(environment, "R2D2_CACHE_GIB", CACHE_GIB, "GiB"),
+            cache_folder=_path(environment.get("R2D2_CACHE")),
+            objects_gib=_number(environment, "R2D2_OBJECTS_GIB", OBJECTS_GIB, "GiB"),
+            s3_patience=_number(environment, "R2D2_S3_PATIENCE", PATIENCE, "seconds"),
         )
 
     @property
@@ -60,20 +78,31 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """The folder of what can be made again: validation benchmarks, predictions."""
-        return self.home / "cache"
+        """The folder of what can be made again: validation benchmarks, predictions, objects of S3."""
+        return self.cache_folder or self.home / "cache"
+
+    @property
+    def objects(self) -> CacheSettings:
+        """Where each node keeps what it fetches from S3."""
+        limit = min(int(self.objects_gib * GIB), sys.maxsize)
+        return CacheSettings(str(self.cache / "objects"), limit, self.s3_patience)
 
 
-def _gib(text: str | None) -> float:
+def _number(environment: Mapping[str, str], name: str, default: float, unit: str) -> float:
+    text = environment.get(name)
     if not text:
-        return CACHE_GIB
+        return default
     try:
-        gib = float(text)
+        number = float(text)
     except ValueError:
-        gib = math.nan
-    if not 0 <= gib < math.inf:
-        raise ValueError(f"R2D2_CACHE_GIB is '{text}'; it must be a number of GiB, at least 0")
-    return gib
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name} is '{text}'; it must be a number of {unit}, at least 0")
+    return number
+
+
+def _place(text: str | None) -> str | None:
+    return absolute_place(text) if text else None
 
 
 def _path(text: str | None) -> Path | None:

@@ -22,9 +22,10 @@ from r2d2.config import TrainConfig
 from r2d2.containers import Keypoints, Pair
 from r2d2.data.images import normalise, read_image
 from r2d2.data.loader import epoch_loader
-from r2d2.data.photos import open_photos, split
+from r2d2.data.training_data import open_training_data
 from r2d2.geometry import apply_homography
 from r2d2.keypoints import ExtractionSettings, extract_keypoints
+from r2d2.storage.cache import CacheSettings
 
 # Longer side of the image that the maps are made of, pixels: that of extraction's largest level by default.
 MAPS_SIDE = 1024
@@ -88,22 +89,22 @@ def show_pair(
     return Shown(pair_picture((seen1, seen2), found, model.name), summary)
 
 
-def show_training_pairs(config: TrainConfig, count: int) -> Shown:
+def show_training_pairs(config: TrainConfig, count: int, objects: CacheSettings | None = None) -> Shown:
     """The first pairs that a training with this configuration is fed.
 
     Args:
-        config: names the photographs, the recipe and the seed.
+        config: names the sources, the recipe and the seed.
         count: how many pairs, at least 1.
+        objects: where this node keeps what is on S3; None: nowhere.
 
     Raises:
-        ValueError: for missing or too few photographs.
+        ValueError: for missing or too few photographs or pairs.
     """
-    shown = list(islice(_training_pairs(config), count))
+    shown = list(islice(_training_pairs(config, objects), count))
     empty = sum(not pair.valid for pair in shown)
     summary = f"{len(shown)} pairs" + (f", {empty} of them without common windows" if empty else "")
-    return Shown(
-        training_picture(shown, f"training pairs of {config.data.photos}, seed {config.seed}"), summary
-    )
+    source = config.data.sources or config.data.photos
+    return Shown(training_picture(shown, f"training pairs of {source}, seed {config.seed}"), summary)
 
 
 def sequence_homography(path1: Path, path2: Path) -> Homography | None:
@@ -139,11 +140,10 @@ def _matched(first: Keypoints, second: Keypoints, homography: Homography | None)
     return PairMatches(matches, matching_errors(first.keypoints, second.keypoints, matches, homography))
 
 
-def _training_pairs(config: TrainConfig) -> Iterator[Pair]:
+def _training_pairs(config: TrainConfig, objects: CacheSettings | None) -> Iterator[Pair]:
     """The pairs of epoch 1, then those of the next ones."""
-    data = config.data
-    photos, _ = split(open_photos(data.photos), data.held_out, data.split_seed)
+    training = open_training_data(config.data, objects).training
     for epoch in numbers_from(1):
-        for batch in epoch_loader(photos, config, epoch):
+        for batch in epoch_loader(training, config, epoch):
             for index, sample in enumerate(batch.samples):
                 yield Pair(batch.image1[index], batch.image2[index], batch.aflow[index], sample)

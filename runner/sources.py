@@ -12,6 +12,7 @@ from pathlib import Path
 
 from evaluation.evaluation import Evaluation
 from r2d2.collapse import collapse_warnings
+from r2d2.storage.location import is_remote, local_file
 from runner.contender import Contender, told_apart
 from runner.judging import FEATURES, find_protocol, judge
 from runner.settings import Settings
@@ -26,14 +27,14 @@ class Judging:
     """How a source without stored scores is judged.
 
     Attributes:
-        benchmark: folder in HPatches' layout; None: such a source is refused.
+        benchmark: folder in HPatches' layout, or `s3://bucket/prefix`; None: such a source is refused.
         protocol: name of the protocol.
         on_source: called with each source before it is judged.
         on_image: called after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images.
     """
 
-    benchmark: Path | None = None
+    benchmark: str | Path | None = None
     protocol: str = "d2net"
     on_source: Callable[[str], None] | None = None
     on_image: Callable[[int, int], None] | None = None
@@ -50,6 +51,8 @@ class _Source:
     @classmethod
     def parse(cls, text: str) -> _Source:
         name, equals, rest = text.partition("=")
+        if is_remote(text):
+            return cls(text, "")
         return cls(rest, name) if equals and name and not Path(text).exists() else cls(text, "")
 
     def named(self, contender: Contender) -> Contender:
@@ -63,7 +66,8 @@ def find_contenders(
 
     Args:
         texts: names of sweeps, `runs:/ID` of trials, files that `r2d2 evaluate --json` wrote, and what has to
-            be judged: checkpoint folders, upstream `.pt` files, `models:/...`, `features:TAG`.
+            be judged: checkpoint folders and upstream `.pt` files, here or on S3, `models:/...`,
+            `features:TAG`.
         settings: where things are.
         judging: how to judge the latter.
         role: the benchmark of sweeps and runs; empty: that by which the first sweep is decided.
@@ -120,8 +124,8 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
 def _scored(text: str, settings: Settings, judging: Judging) -> Contender:
     """The contender of a JSON file, or of a source that is judged now."""
     if text.endswith(".json"):
-        evaluation = _read_json(Path(text))
-    elif text.startswith((RUN, MODEL, FEATURES)) or Path(text).exists():
+        evaluation = _read_json(local_file(text, settings.objects))
+    elif text.startswith((RUN, MODEL, FEATURES)) or is_remote(text) or Path(text).exists():
         evaluation = _judge(text, settings, judging)
     else:
         folder = settings.home / "sweeps"

@@ -144,6 +144,7 @@ def _run(
         num_gpus=gpus,
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
+        objects=plan.data.objects,
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
@@ -258,7 +259,8 @@ def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
 
 
 def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
-    photos = plan.trials[0].config.data.photos
+    data = plan.trials[0].config.data
+    source = data.sources or data.photos
     return SweepIdentity(
         name=plan.definition.name,
         experiment_id=tracker.open_experiment(
@@ -268,7 +270,7 @@ def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
         mode=plan.sweep.mode,
         question=plan.question,
         datasets=(
-            DatasetUse(photos, plan.data.training.digest, photos, "training"),
+            DatasetUse(source, plan.data.training.digest, source, "training"),
             *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
         ),
     )

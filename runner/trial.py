@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,8 @@ def _score_start(config: TrainConfig, folder: Path, context: TrialContext) -> No
 
 
 def _trainer(config: TrainConfig, folder: Path, context: TrialContext) -> TorchTrainer:
-    task = WorkerTask(config.to_dict(), context.inits[config.init], str(folder), time.time())
+    objects = None if context.objects is None else asdict(context.objects)
+    task = WorkerTask(config.to_dict(), context.inits[config.init], str(folder), time.time(), objects)
     return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
         train_worker,
         train_loop_config=task.to_dict(),

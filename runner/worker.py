@@ -16,9 +16,11 @@ import torch.distributed
 from r2d2.checkpoint import load_checkpoint, restore_optimiser, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.loader import epoch_loader
-from r2d2.data.photos import PhotoSet, open_photos, split
+from r2d2.data.mixture import Mixture
+from r2d2.data.training_data import open_training_data
 from r2d2.network import R2D2Network
 from r2d2.start import starting_network
+from r2d2.storage.cache import CacheSettings
 from r2d2.training import (
     SiameseNetwork,
     StepReport,
@@ -42,12 +44,14 @@ class WorkerTask:
         init: where the starting weights are; "scratch" or a model's path.
         trial_folder: the trial's folder.
         started: when the trial was started, seconds since 1970.
+        objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
     """
 
     config: dict[str, Any]
     init: str
     trial_folder: str
     started: float
+    objects: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that Ray Train hands to every worker."""
@@ -89,8 +93,8 @@ class _Worker:
 
     def run(self) -> None:
         """Trains every epoch that has no checkpoint yet."""
-        data = self.config.data
-        photos, _ = split(open_photos(data.photos), data.held_out, data.split_seed)
+        objects = self.task.objects
+        data = open_training_data(self.config.data, None if objects is None else CacheSettings(**objects))
         network = starting_network(self.config, self.task.init)
         siamese = SiameseNetwork(network).to(ray.train.torch.get_device())
         optimiser = make_optimiser(network, self.config)
@@ -98,7 +102,7 @@ class _Worker:
         parallel = data_parallel(siamese, self.num_workers)
         self._passed("startup/ready")
         for epoch in range(done + 1, self.config.epochs + 1):
-            metrics = self._train(parallel, photos, optimiser, epoch)
+            metrics = self._train(parallel, data.training, optimiser, epoch)
             self._report(network, optimiser, epoch, self._all_workers(metrics))
             self.startup = {}
 
@@ -106,9 +110,9 @@ class _Worker:
         self.startup.setdefault(station, time.time() - self.task.started)
 
     def _train(
-        self, siamese: torch.nn.Module, photos: PhotoSet, optimiser: torch.optim.Optimizer, epoch: int
+        self, siamese: torch.nn.Module, source: Mixture, optimiser: torch.optim.Optimizer, epoch: int
     ) -> dict[str, float]:
-        batches = epoch_loader(photos, self.config, epoch, self.rank, self.num_workers)
+        batches = epoch_loader(source, self.config, epoch, self.rank, self.num_workers)
         reports: list[StepReport] = []
         shown = -PROGRESS_SECONDS
         for report in train_epoch(siamese, batches, self.config, optimiser, epoch, self.rank):

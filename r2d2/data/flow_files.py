@@ -14,7 +14,7 @@ from r2d2.data.images import ImageRefused, refusing
 from r2d2.data.windows import Ints
 from r2d2.storage.files import StoredFile
 
-# Parts of a pixel that the numbers in Aachen's files count, and in KITTI's, which are moved by a half of 2^16.
+# Parts of a pixel that the numbers in Aachen's files count, and in KITTI's; what those have for 0.
 AACHEN_UNIT, KITTI_UNIT, KITTI_ZERO = 16, 64, 2**15
 
 # "PIEH" as a number; and what no flow is larger than, in Middlebury's files.
@@ -23,7 +23,7 @@ _HEADER_BYTES = 12
 
 
 class AachenFlow(FlowField):
-    """A PNG whose bytes are int16 (x, y) per pixel, in 1/16 pixel; with a mask, a PNG that is 0 where unknown.
+    """A PNG whose bytes are int16 (x, y) per pixel, in 1/16 pixel; its mask, a PNG, is 0 where unknown.
 
     Raises:
         ImageRefused: if a file cannot be used, or the mask has another size.
@@ -44,7 +44,7 @@ class AachenFlow(FlowField):
 
     def relative(self, rows: Ints, columns: Ints) -> Floats:
         """The flow at pixels, NaN where masked."""
-        flow = self._flow[rows, columns].astype(np.float32) / AACHEN_UNIT
+        flow = self._flow[rows, columns].astype(np.float32) / np.float32(AACHEN_UNIT)
         if self._known is not None:
             flow[~self._known[rows, columns]] = np.nan
         return flow
@@ -92,7 +92,7 @@ class KittiFlow(FlowField):
     def relative(self, rows: Ints, columns: Ints) -> Floats:
         """The flow at pixels, NaN where it is marked as unknown."""
         values = self._high[rows, columns].astype(np.int32) * 256 + self._low[rows, columns]
-        flow = (values[..., :2] - KITTI_ZERO).astype(np.float32) / KITTI_UNIT
+        flow = (values[..., :2] - KITTI_ZERO).astype(np.float32) / np.float32(KITTI_UNIT)
         flow[values[..., 2] == 0] = np.nan
         return flow
 
@@ -100,19 +100,20 @@ class KittiFlow(FlowField):
 def _read_mask(file: StoredFile) -> npt.NDArray[np.bool_]:
     with refusing(file), file.open() as content, Image.open(content) as image:
         pixels = np.asarray(image)
-    return pixels.any(axis=-1) if pixels.ndim == 3 else pixels.astype(bool)
+    known: npt.NDArray[np.bool_] = np.any(pixels if pixels.ndim == 3 else pixels[..., None], axis=-1)
+    return known
 
 
 def _read_bytes(file: StoredFile, order: str) -> npt.NDArray[np.uint8]:
     """One byte of each 16-bit channel of a PNG: the higher with "RGB;16B", the lower with "RGB;16L".
 
-    Pillow keeps the first byte of a big-endian number, which a PNG has, and the second of a little-endian one.
+    The numbers of a PNG are big-endian. Told that they are little-endian, Pillow keeps their other byte.
     """
     with refusing(file), file.open() as content, Image.open(content) as image:
         tiles = getattr(image, "tile", [])
         if image.mode != "RGB" or len(tiles) != 1 or tiles[0][3] != "RGB;16B":
             raise ImageRefused(file, f"a PNG of mode {image.mode}; flow has three channels of 16 bits")
-        image.tile = [tiles[0]._replace(args=order)]  # type: ignore[attr-defined]
+        image.tile = [tiles[0]._replace(args=order)]
         return np.array(image)
 
 

@@ -1,6 +1,6 @@
-"""Photographs in, batches of training pairs out, the same whichever workers and processes prepare them.
+"""Sources in, batches of training pairs out, the same whichever workers and processes prepare them.
 
-Pair i of an epoch depends on (seed, epoch, i) and the photographs alone. With B pairs a step over all
+Pair i of an epoch depends on (seed, epoch, i) and the sources alone. With B pairs a step over all
 workers, step k takes the pairs kB to kB + B - 1, and worker r of n makes the r-th of n equal parts of them.
 """
 
@@ -9,21 +9,26 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from r2d2.config import TrainConfig
 from r2d2.containers import Pair, PairBatch, collate
 from r2d2.data.images import ImageRefused
-from r2d2.data.pairs import make_pair
+from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet
+from r2d2.storage.errors import PlaceError
+from r2d2.storage.files import FileSet
 
-MAX_BAD_SHARE = 0.01
+# One in so many photographs may be unusable.
+ONE_IN = 100
+# Who opens only some of them may by chance meet more bad ones: so many standard deviations more.
+CHANCE = 3.0
 MAX_LISTED = 10
 
 # A pair for which so many photographs in a row are refused is given up.
@@ -40,38 +45,48 @@ class TooManyBadPhotos(ValueError):  # noqa: N818 (it is named for what happened
     Attributes:
         refused: (file, reason) of those met so far.
         opened: of how many photographs.
+        noun: what they are, if not photographs.
     """
 
-    def __init__(self, refused: tuple[tuple[str, str], ...], opened: int) -> None:
+    def __init__(self, refused: tuple[tuple[str, str], ...], opened: int, noun: str = "photographs") -> None:
         listed = "; ".join(f"{file}: {reason}" for file, reason in refused[:MAX_LISTED])
         more = f"; and {len(refused) - MAX_LISTED} more" if len(refused) > MAX_LISTED else ""
         super().__init__(
-            f"{len(refused)} of {opened} photographs cannot be used, which is more than {MAX_BAD_SHARE:.0%}: "
+            f"{len(refused)} of {opened} {noun} cannot be used, which is more than {1 / ONE_IN:.0%}: "
             f"{listed}{more}"
         )
         self.refused = refused
         self.opened = opened
+        self.noun = noun
 
-    def __reduce__(self) -> tuple[type[TooManyBadPhotos], tuple[tuple[tuple[str, str], ...], int]]:
-        return TooManyBadPhotos, (self.refused, self.opened)
+    def __reduce__(self) -> tuple[type[TooManyBadPhotos], tuple[tuple[tuple[str, str], ...], int, str]]:
+        return TooManyBadPhotos, (self.refused, self.opened, self.noun)
+
+
+def most_bad(opened: int, count: int) -> int:
+    """How many unusable items an epoch may meet that opens `opened` of `count`.
+
+    One in a hundred, and always one. Who opens some of them only, because an epoch is shorter or another
+    worker opens the rest, is allowed what chance may add if one in a hundred of all are bad.
+    """
+    chance = CHANCE * (opened / ONE_IN) ** 0.5 if opened < count else 0.0
+    return max(1, opened // ONE_IN + int(chance))
 
 
 class PairDataset(Dataset[Pair]):
     """The pairs of one epoch by their number.
 
-    An epoch of `pairs_per_epoch` pairs, or one pair per photograph, takes the photographs in a random order,
-    and where it needs more of them in further random orders. Instead of a photograph that cannot be used a
-    random other one is taken, and the pair says so in `refused`.
+    An epoch of `pairs_per_epoch` pairs, or as many as the sources say (one per photograph), takes the items
+    of each source in a random order, and where it needs more of them in further random orders. Instead of an
+    item that cannot be used a random other one of its source is taken, and the pair says so in `refused`.
     """
 
-    def __init__(self, photos: PhotoSet, config: TrainConfig, epoch: int) -> None:
-        self.photos = photos
+    def __init__(self, source: PhotoSet | Mixture, config: TrainConfig, epoch: int) -> None:
+        self.source = Mixture.of(source) if isinstance(source, PhotoSet) else source
         self.config = config
         self.epoch = epoch
-        count = config.data.pairs_per_epoch or len(photos)
-        cycles = range(-(-count // len(photos)))
-        orders = [self._rng(cycle, _ORDER).permutation(len(photos)) for cycle in cycles]
-        self.order: npt.NDArray[np.int64] = np.concatenate(orders)[:count]
+        count = config.data.pairs_per_epoch or self.source.pairs
+        self.order: npt.NDArray[np.int64] = self.source.order(count, self._order_rng)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -80,26 +95,39 @@ class PairDataset(Dataset[Pair]):
         """Pair `number` of the epoch.
 
         Raises:
-            TooManyBadPhotos: if it finds no usable photograph.
+            TooManyBadPhotos: if it finds no usable item.
+            PlaceError: if nothing can be had from the place of an item.
         """
         refused: list[tuple[str, str]] = []
-        for photo in self._candidates(number):
-            path, name = self.photos.paths[photo], self.photos.names[photo]
-            sample = f"{name} epoch {self.epoch} pair {number}"
+        for item in self._candidates(number):
+            sample = f"{self.source.name(item)} epoch {self.epoch} pair {number}"
             try:
-                pair = make_pair(path, self.config.data, self._rng(number), sample)
+                pair = self.source.make(item, self.config.data, self._rng(number), sample)
             except ImageRefused as refusal:
                 refused.append((refusal.file, refusal.reason))
             else:
                 return replace(pair, refused=tuple(refused))
-        raise TooManyBadPhotos(tuple(refused), len(refused))
+        raise TooManyBadPhotos(tuple(refused), len(refused), self.source.noun)
+
+    def prefetch(self, numbers: Iterable[int]) -> None:
+        """Says which pairs are made soon, in this order: their files are fetched meanwhile."""
+        wanted: dict[int, tuple[FileSet, list[str]]] = {}
+        for number in numbers:
+            for file in self.source.files(int(self.order[number])):
+                wanted.setdefault(id(file.files), (file.files, []))[1].append(file.name)
+        for files, names in wanted.values():
+            files.prefetch(dict.fromkeys(names))
 
     def _candidates(self, number: int) -> Iterator[int]:
-        """The photograph of a pair, then those that may replace it."""
+        """The item of a pair, then those that may replace it."""
         first = int(self.order[number])
         yield first
-        others = self._rng(number, _REPLACEMENT).permutation(len(self.photos))
+        same = self.source.range_of(first)
+        others = same.start + self._rng(number, _REPLACEMENT).permutation(len(same))
         yield from others[others != first][:MAX_REPLACEMENTS].tolist()
+
+    def _order_rng(self, cycle: int, *source: int) -> np.random.Generator:
+        return self._rng(cycle, _ORDER, *source)
 
     def _rng(self, *words: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, self.epoch, *words])
@@ -108,39 +136,44 @@ class PairDataset(Dataset[Pair]):
 class EpochLoader:
     """The batches of one worker in one epoch; may be iterated again, with the same result.
 
-    Counts the distinct photographs that were refused. More than one, and more than 1 % of those that this
+    Counts the distinct files that were refused. More than one, and more than `most_bad` of those that this
     worker opens in the epoch, end the epoch. Each worker counts its own: it sees its share of the
     photographs, and of the bad ones.
     """
 
-    def __init__(self, pairs: PairDataset, rank: int, num_workers: int) -> None:
+    def __init__(self, pairs: PairDataset, rank: int, num_workers: int, start_step: int = 0) -> None:
         config = pairs.config
         self.processes = config.data.loader_processes
+        self.start_step = start_step
         self.batches = _Batches(pairs, rank, num_workers)
         if len(self.batches) == 0:
             raise ValueError(
-                f"an epoch of {len(pairs)} pairs ({len(pairs.photos)} training photographs) does not fill "
-                f"one batch of {config.pairs_per_worker} pairs on each of {num_workers} workers; "
+                f"an epoch of {len(pairs)} pairs ({len(pairs.source)} training {pairs.source.noun}) does not "
+                f"fill one batch of {config.pairs_per_worker} pairs on each of {num_workers} workers; "
                 "lower pairs_per_worker or raise data.pairs_per_epoch"
             )
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return max(0, len(self.batches) - self.start_step)
 
     def __iter__(self) -> Iterator[PairBatch]:
         bad: dict[str, str] = {}
-        opened = self.batches.photos_opened()
+        source = self.batches.pairs.source
+        opened = self.batches.items_opened()
+        most = most_bad(opened, len(source))
         for batch in self._prepared():
-            if isinstance(batch, TooManyBadPhotos):
+            if isinstance(batch, TooManyBadPhotos | PlaceError):
                 raise batch
             bad.update(batch.refused)
-            if len(bad) > max(1, MAX_BAD_SHARE * opened):
-                raise TooManyBadPhotos(tuple(bad.items()), opened)
+            if len(bad) > most:
+                raise TooManyBadPhotos(tuple(bad.items()), opened, source.noun)
             yield batch
 
-    def _prepared(self) -> Iterator[PairBatch | TooManyBadPhotos]:
+    def _prepared(self) -> Iterator[PairBatch | TooManyBadPhotos | PlaceError]:
+        steps = range(self.start_step, len(self.batches))
         if self.processes == 0:
-            yield from (self.batches[k] for k in range(len(self)))
+            self.batches.prefetch(steps)
+            yield from (self.batches[k] for k in steps)
             return
         # Forked from a clean server: quicker than starting afresh, safer than forking a process with threads.
         context = multiprocessing.get_context("forkserver")
@@ -148,6 +181,7 @@ class EpochLoader:
         yield from DataLoader(
             self.batches,
             batch_size=None,
+            sampler=steps,
             num_workers=self.processes,
             multiprocessing_context=context,
             worker_init_fn=_end_with_parent,
@@ -157,25 +191,33 @@ class EpochLoader:
 
 
 def epoch_loader(
-    photos: PhotoSet, config: TrainConfig, epoch: int, rank: int = 0, num_workers: int = 1
+    source: PhotoSet | Mixture,
+    config: TrainConfig,
+    epoch: int,
+    rank: int = 0,
+    num_workers: int = 1,
+    start_step: int = 0,
 ) -> EpochLoader:
     """The batches of training pairs of one worker in one epoch.
 
     All workers get equally many; pairs that fill no batch are left out.
 
     Args:
-        photos: what to train on; held-out photographs are not among them.
+        source: what to train on; nothing held out is in it.
         config: of the training.
         epoch: number of the epoch.
         rank: number of the worker.
         num_workers: how many there are.
+        start_step: the first step whose batch is wanted; those from there on are as in a whole epoch.
 
     Raises:
         ValueError: if the epoch does not fill a batch.
-        TooManyBadPhotos: while iterating, if more than 1 % of the photographs cannot be used.
+        TooManyBadPhotos: while iterating, if more than 1 % of the items cannot be used; see `most_bad`.
+        PlaceError: while iterating, if nothing can be had from a place any more.
     """
     assert 0 <= rank < num_workers
-    return EpochLoader(PairDataset(photos, config, epoch), rank, num_workers)
+    assert start_step >= 0
+    return EpochLoader(PairDataset(source, config, epoch), rank, num_workers, start_step)
 
 
 def _end_with_parent(_: int) -> None:
@@ -190,7 +232,7 @@ def _end_with_parent(_: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class _Batches(Dataset["PairBatch | TooManyBadPhotos"]):
+class _Batches(Dataset["PairBatch | TooManyBadPhotos | PlaceError"]):
     """The batches of one worker by number. A failure is returned: a raised one leaves a process as text."""
 
     def __init__(self, pairs: PairDataset, rank: int, num_workers: int) -> None:
@@ -198,18 +240,28 @@ class _Batches(Dataset["PairBatch | TooManyBadPhotos"]):
         self.rank = rank
         self.num_workers = num_workers
         self.size = pairs.config.pairs_per_worker
+        self._announced = False
 
     def __len__(self) -> int:
         return len(self.pairs) // (self.size * self.num_workers)
 
-    def __getitem__(self, number: int) -> PairBatch | TooManyBadPhotos:
+    def __getitem__(self, number: int) -> PairBatch | TooManyBadPhotos | PlaceError:
+        process = get_worker_info()
+        if process is not None and not self._announced:
+            # Batches go to the loader processes in turn.
+            self._announced = True
+            self.prefetch(range(number, len(self), process.num_workers))
         try:
             return collate([self.pairs[i] for i in self._numbers(number)])
-        except TooManyBadPhotos as failure:
+        except (TooManyBadPhotos, PlaceError) as failure:
             return failure
 
-    def photos_opened(self) -> int:
-        """How many distinct photographs these batches are made from."""
+    def prefetch(self, batches: Iterable[int]) -> None:
+        """Says which batches are made soon by this process."""
+        self.pairs.prefetch(i for batch in batches for i in self._numbers(batch))
+
+    def items_opened(self) -> int:
+        """How many distinct items these batches are made from."""
         numbers = [i for k in range(len(self)) for i in self._numbers(k)]
         return len(np.unique(self.pairs.order[numbers]))
 

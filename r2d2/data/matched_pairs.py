@@ -86,7 +86,8 @@ def make_matched_pair(
     """Makes one pair of crop_size x crop_size pixels from two images.
 
     Args:
-        first, second: the images.
+        first: image 1.
+        second: image 2.
         match: gives what leads from one to the other, of images of these two sizes (width, height).
         config: the ranges of everything random, and the crop's size.
         rng: the only source of randomness.

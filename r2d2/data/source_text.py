@@ -17,7 +17,7 @@ from r2d2.storage.location import absolute_place
 
 WASF = "wasf"
 
-# (source, folder, items of an epoch; 0: all): with all of Aachen 3,125 + 4,479 + 3,636 + 4,770 = 16,010 pairs.
+# (source, folder, items of an epoch; 0: all): of the originals 3,125 + 4,479 + 3,636 + 4,770 = 16,010 pairs.
 CLASSIC = (
     ("web", "revisitop1m", CLASSIC_COUNT),
     ("aachen", "aachen", 0),
@@ -45,6 +45,12 @@ class SourceText:
     place: str
     weight: float
     at_most: int = 0
+
+
+def is_sources(text: str) -> bool:
+    """Whether a text is written like sources, and not like one place."""
+    name, separator, _ = text.partition("=")
+    return bool(separator) and name.strip().lower() in (*SOURCES, WASF)
 
 
 def parse_sources(text: str) -> tuple[SourceText, ...]:
@@ -95,7 +101,7 @@ def _assignments(text: str) -> list[tuple[str, str, float]]:
 def _assignment(part: str, text: str) -> tuple[str, str, float]:
     name, separator, rest = part.partition("=")
     name, rest = name.strip().lower(), rest.strip()
-    place, times, weight = rest.rpartition("*") if "*" in rest else (rest, "", "1")
+    place, _, weight = rest.rpartition("*") if "*" in rest else (rest, "", "1")
     if not separator or not place.strip():
         raise ValueError(f"data.sources is '{text}': '{part}' names no source and place; {_EXAMPLE}")
     if name not in (*SOURCES, WASF):

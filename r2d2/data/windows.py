@@ -139,7 +139,7 @@ def _within(homography: Array, places: Array, frames: Array, others: Array) -> n
 
 
 def _edges(frames: Array) -> tuple[Array, Array, Array, Array]:
-    """Where frames (K, 4) of left, top, width and height begin and end: left, top, right, bottom, (K,) each."""
+    """Left, top, right and bottom, (K,) each, of frames (K, 4) of left, top, width and height."""
     first = frames[:, :2] - 0.5
     end = first + frames[:, 2:]
     return first[:, 0], first[:, 1], end[:, 0], end[:, 1]

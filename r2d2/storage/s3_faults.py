@@ -45,6 +45,7 @@ def passes(error: Exception) -> bool:
         return False
     lost = (
         StalledError,
+        boto.ConnectionError,
         boto.HTTPClientError,
         boto.IncompleteReadError,
         boto.ResponseStreamingError,
@@ -59,7 +60,9 @@ def passes(error: Exception) -> bool:
 
 def code_of(error: Exception) -> str:
     """The code of a server's refusal, e.g. `NoSuchKey`; empty for another error."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    from botocore.exceptions import ClientError
+
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def explain(error: Exception, where: str, endpoint: str) -> StorageError:

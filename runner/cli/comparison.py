@@ -30,7 +30,7 @@ _FILE = OutputFile()
 )
 @click.option("--baseline", help="The variant that the others are compared with [default: the first].")
 @click.option("--role", default="", help="Benchmark of sweeps and runs [default: that of the metric].")
-@click.option("--benchmark", type=click.Path(path_type=Path), help="Folder to judge models and features on.")
+@click.option("--benchmark", metavar="PLACE", help="Folder or s3://... to judge models and features on.")
 @click.option("--protocol", default="d2net", show_default=True, help="How to judge them.")
 @click.option("--html", type=_FILE, help="Write one page with all figures, which needs no network.")
 @click.option("--markdown", type=_FILE, help="Write it as Markdown.")
@@ -42,8 +42,8 @@ def compare(what: tuple[str, ...], **options: Any) -> None:
     """Show which differences are real: one row per variant, the mean over its seeds, 95 % intervals.
 
     WHAT is the name of a sweep, finished or not, or any list of sweeps, runs:/ID, files written by
-    `r2d2 evaluate --json`, and, with --benchmark, models (checkpoint folders, .pt files, models:/NAME@ALIAS)
-    and features:TAG. NAME=WHAT names one; equal names are seeds of one variant.
+    `r2d2 evaluate --json`, and, with --benchmark, models (checkpoint folders and .pt files, here or on s3://,
+    models:/NAME@ALIAS) and features:TAG. NAME=WHAT names one; equal names are seeds of one variant.
 
     What was judged by different protocols or on different images is refused. p-values are corrected for the
     number of variants.

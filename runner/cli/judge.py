@@ -61,7 +61,7 @@ def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> Extr
     "--features", metavar="TAG", help="Judge the files IMAGE.TAG beside the images instead of a network."
 )
 @click.option(
-    "--benchmark", required=True, type=click.Path(path_type=Path), help="Folder in HPatches' layout."
+    "--benchmark", required=True, metavar="PLACE", help="In HPatches' layout: a folder or s3://BUCKET/PREFIX."
 )
 @click.option("--protocol", default="d2net", show_default=True, help=f"One of {', '.join(PROTOCOLS)}.")
 @click.option("--json", "json_file", type=OutputFile(), help="Write everything to this file.")
@@ -70,7 +70,7 @@ def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> Extr
 def evaluate(
     model: str | None,
     features: str | None,
-    benchmark: Path,
+    benchmark: str,
     protocol: str,
     json_file: Path | None,
     no_cache: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ COUNT = 6
 @click.argument("image", required=False, type=_FILE)
 @click.argument("image2", required=False, type=_FILE)
 @click.option("--homography", type=_FILE, help="Nine numbers: from pixels of IMAGE to pixels of IMAGE2.")
-@click.option("--pairs", "photos", metavar="SOURCE", help="Folder of photographs, or 'samples'.")
+@click.option("--pairs", "photos", metavar="SOURCE", help="Photographs, or sources as data.sources.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set an entry of TrainConfig.")
 @click.option("--seed", type=int, help="Seed of the training pairs [default: 0].")
 @click.option("--count", type=click.IntRange(1, 40), help=f"How many training pairs [default: {COUNT}].")
@@ -53,7 +54,8 @@ def show(
     images are `1` and `k` of a sequence with a file H_1_k.
 
     With --pairs SOURCE, without a model: what a training on SOURCE is fed, pale where a crop shows nothing of
-    the other one.
+    the other one. SOURCE is a folder or s3://BUCKET/PREFIX of photographs, `samples`, or sources as in
+    data.sources, e.g. `flow=/data/aachen`.
     """
     images = [path for path in (image, image2) if path is not None]
     for_images = homography is not None or any(f is not None and f is not False for f in flags.values())
@@ -90,7 +92,8 @@ def _check_images(model: str | None, images: list[Path], homography: Path | None
 def default_name(photos: str | None, images: list[Path]) -> str:
     """The picture's file, e.g. `show_v_graffiti_1_3.png`, `show_photo.png`, `show_pairs_samples.png`."""
     if photos is not None:
-        return f"show_pairs_{Path(photos).absolute().name}.png"
+        name = re.sub(r"[^\w.-]+", "-", Path(photos).absolute().name).strip("-")
+        return f"show_pairs_{name}.png"
     folder = [images[0].absolute().parent.name] if images[0].stem.isdecimal() else []
     return "_".join(["show", *folder, *(path.stem for path in images)]) + ".png"
 
@@ -136,9 +139,10 @@ def _seen(source: str, images: list[Path], file: Path | None, settings: Extracti
 
 def _training_pairs(photos: str, overrides: tuple[str, ...], seed: int | None, count: int) -> Shown:
     from r2d2.config import TrainConfig, with_override
+    from r2d2.data.source_text import is_sources
     from runner.showing import show_training_pairs
 
-    values: dict[str, Any] = {"data": {"photos": photos}}
+    values: dict[str, Any] = {"data": {"sources" if is_sources(photos) else "photos": photos}}
     for assignment in (*overrides, *((f"seed={seed}",) if seed is not None else ())):
         values = with_override(values, assignment)
-    return show_training_pairs(TrainConfig.from_dict(values), count)
+    return show_training_pairs(TrainConfig.from_dict(values), count, Settings.from_environment().objects)

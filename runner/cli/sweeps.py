@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from r2d2.data.photos import SAMPLES
+from r2d2.storage.location import absolute_place
 from runner.console import make_console
 from runner.settings import Settings
 from search_spaces.sweep import load_sweep, sweep_names
@@ -25,13 +26,13 @@ from search_spaces.sweep import load_sweep, sweep_names
 # 128 + SIGINT.
 INTERRUPTED = 130
 
-_FOLDER = click.Path(path_type=Path)
-
 
 def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--photos and --hpatches, which `sweep` and `demo` share."""
     hpatches = click.option(
-        "--hpatches", type=_FOLDER, help="HPatches folder to score every checkpoint on too [R2D2_HPATCHES]."
+        "--hpatches",
+        metavar="PLACE",
+        help="HPatches to score every checkpoint on too, a folder or s3://BUCKET/PREFIX [R2D2_HPATCHES].",
     )
     photos = click.option("--photos", help="Folder of photographs to train on; short for --set data.photos=.")
     return hpatches(photos(command))
@@ -53,7 +54,7 @@ def sweeps() -> None:
 @_data_options
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set an entry of TrainConfig.")
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
-@click.option("--released", type=_FOLDER, help="The network that sweeps fine-tune [R2D2_RELEASED].")
+@click.option("--released", metavar="PLACE", help="The network that sweeps fine-tune [R2D2_RELEASED].")
 @click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop.")
 @click.option("--concurrent", type=click.IntRange(0), default=0, help="Trials at a time; 0: all that fit.")
 @click.option("--gpus-per-worker", type=click.FloatRange(0), help="Default: 1 if the cluster has any.")
@@ -64,10 +65,10 @@ def sweeps() -> None:
 def sweep(
     name: str,
     photos: str | None,
-    hpatches: Path | None,
+    hpatches: str | None,
     overrides: tuple[str, ...],
     own_name: str,
-    released: Path | None,
+    released: str | None,
     dry_run: bool,
     concurrent: int,
     gpus_per_worker: float | None,
@@ -107,7 +108,7 @@ def sweep(
 @click.command()
 @_data_options
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
-def demo(photos: str | None, hpatches: Path | None, own_name: str) -> None:
+def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     """Train four loss variants on sample photographs in five minutes, compare them, promote the best."""
     from runner.cli.models import announcement
     from runner.plan import SweepOptions, plan_sweep
@@ -129,14 +130,14 @@ def demo(photos: str | None, hpatches: Path | None, own_name: str) -> None:
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
 
 
-def demo_name(photos: str | None, hpatches: Path | None) -> str:
+def demo_name(photos: str | None, hpatches: str | Path | None) -> str:
     """A sweep of its own for each set of photographs and benchmarks: their figures share no table."""
     parts = ["demo"]
     if photos is not None and photos != SAMPLES:
-        place = photos if "://" in photos else str(Path(photos).expanduser().absolute())
+        place = absolute_place(photos)
         parts += [re.sub(r"[^A-Za-z0-9_-]+", "-", Path(place).name).strip("-"), _short_digest(place)]
     if hpatches is not None:
-        parts += ["hpatches", _short_digest(str(hpatches.absolute()))]
+        parts += ["hpatches", _short_digest(absolute_place(str(hpatches)))]
     return "-".join(part for part in parts if part)
 
 
@@ -145,12 +146,12 @@ def _short_digest(place: str) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:6]
 
 
-def _settings(hpatches: Path | None, released: Path | None) -> Settings:
+def _settings(hpatches: str | None, released: str | None) -> Settings:
     settings = Settings.from_environment()
     return dataclasses.replace(
         settings,
-        hpatches=hpatches.absolute() if hpatches else settings.hpatches,
-        released=released.absolute() if released else settings.released,
+        hpatches=absolute_place(hpatches) if hpatches else settings.hpatches,
+        released=absolute_place(released) if released else settings.released,
     )
 
 

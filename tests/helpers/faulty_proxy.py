@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -103,16 +104,16 @@ class FaultyProxy:
             return
         connection = http.client.HTTPConnection(self.target, timeout=30)
         headers = {k: v for k, v in handler.headers.items() if k.lower() not in ("connection", "expect")}
-        connection.request(handler.command, handler.path, body or None, headers)
-        answer = connection.getresponse()
-        content = answer.read()
+        with closing(connection):
+            connection.request(handler.command, handler.path, body or None, headers)
+            answer = connection.getresponse()
+            content = answer.read()
         kept = [
             (k, v) for k, v in answer.getheaders() if k.lower() not in ("transfer-encoding", "connection")
         ]
         if fault.flip:
             content = bytes([content[0] ^ 1]) + content[1:]
         self._send(handler, answer.status, kept, content, fault)
-        connection.close()
 
     def _fault(self, method, path):
         for fault in self.faults:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from r2d2.storage.cache import CacheSettings
 from runner.settings import Settings
 
 
@@ -10,7 +11,22 @@ def test_everything_lies_in_the_home_folder(tmp_path):
     assert settings.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert settings.cache == tmp_path / "cache"
     assert settings.cache_gib == 20
+    assert settings.objects == CacheSettings(str(tmp_path / "cache" / "objects"), 50 * 2**30, 120)
     assert Settings.from_environment({}).home == Path(".r2d2").absolute()
+
+
+def test_a_cache_on_a_disk_of_the_node(tmp_path):
+    given = {"R2D2_CACHE": str(tmp_path), "R2D2_OBJECTS_GIB": "0.5", "R2D2_S3_PATIENCE": "9"}
+    settings = Settings.from_environment(given)
+    assert settings.cache == tmp_path
+    assert settings.objects == CacheSettings(str(tmp_path / "objects"), 2**29, 9)
+
+
+def test_places_are_named_in_full():
+    given = {"R2D2_HPATCHES": "s3://bucket/hpatches", "R2D2_RELEASED": "released.pt"}
+    settings = Settings.from_environment(given)
+    assert settings.hpatches == "s3://bucket/hpatches"
+    assert settings.released == str(Path("released.pt").absolute())
 
 
 @pytest.mark.parametrize(("text", "gib"), [("0", 0), ("1.5", 1.5), ("", 20)])
@@ -19,8 +35,10 @@ def test_the_limit_of_stored_predictions(text, gib):
 
 
 @pytest.mark.parametrize("text", ["-1", "much", "inf", "nan"])
-def test_a_limit_that_is_none_is_refused(text):
-    with pytest.raises(
-        ValueError, match=f"R2D2_CACHE_GIB is '{text}'; it must be a number of GiB, at least 0"
-    ):
-        Settings.from_environment({"R2D2_CACHE_GIB": text})
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("R2D2_CACHE_GIB", "GiB"), ("R2D2_OBJECTS_GIB", "GiB"), ("R2D2_S3_PATIENCE", "seconds")],
+)
+def test_a_limit_that_is_none_is_refused(text, name, unit):
+    with pytest.raises(ValueError, match=f"{name} is '{text}'; it must be a number of {unit}, at least 0"):
+        Settings.from_environment({name: text})

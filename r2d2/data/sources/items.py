@@ -50,6 +50,7 @@ class ItemSource(ABC):
     @property
     def photos(self) -> None:
         """None: pairs cannot be held out for the validation benchmark, which is made of photographs."""
+        return None
 
     @cached_property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""`photos`: photographs of one's own, in a folder and the folders below it; random homographies make pairs."""
+"""`photos`: photographs of one's own, in folders; random homographies make pairs of them."""
 
 from __future__ import annotations
 

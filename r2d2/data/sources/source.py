@@ -81,7 +81,8 @@ class HeldOut:
         self._copies = Copies(photos.files)
         self._database = {name for file in photos.files if (name := database_name(file.name)) is not None}
 
-    def __contains__(self, file: StoredFile) -> bool:
+    def __contains__(self, file: object) -> bool:
+        assert isinstance(file, StoredFile)
         return database_name(file.name) in self._database or file in self._copies
 
 

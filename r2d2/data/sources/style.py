@@ -32,9 +32,7 @@ class StyleSource(ItemSource):
         """The transfers below a place whose photograph is there; others are left out with a warning."""
         files = places(place)
         photos = database(files)
-        styled = [
-            name for name in files.names if name.startswith(STYLED) and MARK in name and is_image(name)
-        ]
+        styled = [name for name in files.names if name.startswith(STYLED) and MARK in name and is_image(name)]
         items = {name: photos.get(_photo(name)) for name in styled}
         alone = [name for name, photo in items.items() if photo is None]
         if len(alone) == len(styled):
@@ -42,7 +40,9 @@ class StyleSource(ItemSource):
                 f"'{place}' holds no style transfers {STYLED}NAME.jpg{MARK}*.jpg beside {DATABASE}NAME.jpg"
             )
         if alone:
-            warnings.warn(f"style transfers without a photograph are left out: {some_of(alone)}", stacklevel=2)
+            warnings.warn(
+                f"style transfers without a photograph are left out: {some_of(alone)}", stacklevel=2
+            )
         found = (Item(name, photo, name) for name, photo in items.items() if photo is not None)
         return cls(files, tuple(found))
 

@@ -235,7 +235,7 @@ def test_random_damage_gives_pixels_or_a_refusal_and_nothing_else(save, suffix):
 
 def test_a_refusal_travels_between_processes():
     copy = pickle.loads(pickle.dumps(ImageRefused(Path("a.jpg"), "why")))
-    assert (str(copy), copy.path, copy.reason) == ("a.jpg: why", Path("a.jpg"), "why")
+    assert (str(copy), copy.file, copy.reason) == ("a.jpg: why", "a.jpg", "why")
 
 
 def test_images_are_listed_sorted_and_recursively(tmp_path):
