@@ -1,6 +1,7 @@
 """`make bench`: measures, prints the table and writes bench/results.json. Five minutes on two cores.
 
-`python -m bench --photos FOLDER` makes pairs of the photographs of 640x480 in a folder. The machine should do nothing else meanwhile. Status 1 if a ratio is above its limit.
+`python -m bench --photos FOLDER` makes pairs of the photographs of 640x480 in a folder. The machine should do
+nothing else meanwhile. Status 1 if a ratio is above its limit.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class Load:
     warm_up: int = 40
     measured: int = 200
     processes: int = PROCESSES
-    network: NetworkConfig = NetworkConfig("fast", channels=4, dim=128)
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig("fast", channels=4, dim=128))
 
 
 class Batches(Dataset["PairBatch | PreparedBatch"]):

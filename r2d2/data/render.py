@@ -159,7 +159,7 @@ def render_batch(prepared: PreparedBatch, device: torch.device) -> PairBatch:
         )
     )
     views = _views(parts, sizes, to_parts, side)
-    view1, view2 = views.split(len(prepared))
+    view1, view2 = views[: len(prepared)], views[len(prepared) :]
     for image, noise in zip(view2, prepared.noises, strict=True):
         if noise is not None:
             image.add_(noise[0].drawn_on(device, noise[1])).clamp_(0, WHITE)

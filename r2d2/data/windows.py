@@ -42,6 +42,11 @@ class Window:
     width: int
     height: int
 
+    @property
+    def frame(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Left and top, and width and height, as arrays."""
+        return np.array([self.left, self.top]), np.array([self.width, self.height])
+
     def from_crop(self, crop_size: int) -> Array:
         """The homography from pixels of the window resized to crop_size x crop_size to those of the image."""
         resize = resize_homography(crop_size, crop_size, self.width, self.height)
