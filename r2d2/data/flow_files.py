@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.data.flow_field import FlowField, Ints
+from r2d2.data.flow_field import Floats, FlowField, Ints
 from r2d2.data.images import ImageRefused, refusing
 from r2d2.storage.files import StoredFile
 
