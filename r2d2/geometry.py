@@ -43,7 +43,7 @@ def scaling(sx: float, sy: float) -> Array:
 
     Resizing an image does something else, it keeps the image's top-left corner: see `resize_homography`.
     """
-    return np.diag([sx, sy, 1.0])
+    return np.array([[sx, 0.0, 0.0], [0.0, sy, 0.0], [0.0, 0.0, 1.0]])
 
 
 def invert(homography: Array) -> Array:
@@ -210,4 +210,4 @@ def _depth(homography: Array, x: npt.NDArray[Real], y: npt.NDArray[Real]) -> npt
     """The third homogeneous coordinate times `_side`: positive where visible, NaN elsewhere."""
     a, b, c = (_side(homography) * homography[2]).tolist()
     depth = a * x + (b * y + c)
-    return depth if np.all(depth > 0) else np.where(depth > 0, depth, np.nan)
+    return depth if depth.min(initial=np.inf) > 0 else np.where(depth > 0, depth, np.nan)

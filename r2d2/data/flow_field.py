@@ -13,13 +13,13 @@ from r2d2.data.windows import (
     MAX_SCALE,
     MIN_SCALE,
     TRIES,
-    Ints,
     Window,
-    place_windows,
+    place_window,
 )
 from r2d2.geometry import Array
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 # A try takes the first of so many random pixels whose flow is known.
 CANDIDATES = 32
@@ -58,22 +58,27 @@ class FlowField(ABC):
         scale2, shift2 = resize2.diagonal()[:2], resize2[:2, 2]
         centres2 = self.partners(rows, columns) * scale2 + shift2
         scales = self._local_scale(rows, columns) * np.sqrt(scale2.prod())
-        limits1, limits2 = np.array(size1), np.array(size2)
+        limits2 = np.array(size2)
         inside = ((centres2 > -0.5) & (centres2 < limits2 - 0.5)).all(axis=1)
         usable = inside & (scales > MIN_SCALE) & (scales < MAX_SCALE)
         if not usable.any():
             return None
         scales, centres1 = scales[usable], np.stack([columns, rows], axis=1)[usable].astype(np.float64)
-        corners1, sides1 = place_windows(centres1, crop_size * np.maximum(1, 1 / scales), limits1)
-        corners2, sides2 = place_windows(centres2[usable], crop_size * np.maximum(1, scales), limits2)
+        tries = zip(centres1.tolist(), centres2[usable].tolist(), scales.tolist(), strict=True)
+        windows = [
+            (
+                place_window(centre1, crop_size * max(1, 1 / scale), size1),
+                place_window(centre2, crop_size * max(1, scale), size2),
+            )
+            for centre1, centre2, scale in tries
+        ]
         shares = [
-            self._overlap(*windows, scale2, shift2)
-            for windows in zip(corners1, sides1, corners2, sides2, strict=True)
+            self._overlap(*window1.frame, *window2.frame, scale2, shift2) for window1, window2 in windows
         ]
         best = int(np.argmax(shares))
         if shares[best] == 0:
             return None
-        return _window(corners1[best], sides1[best]), _window(corners2[best], sides2[best])
+        return windows[best]
 
     def crop_aflow(self, window1: Window, crop_size: int) -> Floats:
         """Where each pixel of a crop lies in image 2, pixels: (2, crop_size, crop_size), NaN unknown.
@@ -139,7 +144,3 @@ def _between(positions: Array, count: int) -> tuple[Ints, Ints, Floats]:
 def _mix(first: Floats, second: Floats, share: Floats) -> Floats:
     mixed: Floats = first + (second - first) * share
     return mixed
-
-
-def _window(corner: Ints, side: Ints) -> Window:
-    return Window(int(corner[0]), int(corner[1]), int(side[0]), int(side[1]))

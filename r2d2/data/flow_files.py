@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.data.flow_field import Floats, FlowField
+from r2d2.data.flow_field import Floats, FlowField, Ints
 from r2d2.data.images import ImageRefused, refusing
-from r2d2.data.windows import Ints
 from r2d2.storage.files import StoredFile
 
 # Parts of a pixel that the numbers in Aachen's files count, and in KITTI's; what those have for 0.

@@ -78,15 +78,17 @@ class OpenImage:
     _file: Image.Image
     _orientation: int
 
-    def decode(self, shrink: int = 1) -> tuple[Pixels, int]:
-        """The upright pixels, those of a JPEG perhaps at 1/2, 1/4 or 1/8 of its size, which is quicker.
+    def decode(self, shrink: int = 1) -> tuple[Image.Image, int]:
+        """The upright image with its pixels, that of a JPEG perhaps at 1/2, 1/4 or 1/8 of its size.
+
+        Shrinking makes decoding quicker.
 
         Args:
             shrink: the largest shrinking that is welcome: 1, 2, 4 or 8.
 
         Returns:
-            The pixels (H, W, 3), read-only, and the factor they were shrunk by. Each covers factor x factor
-            pixels of the photograph, from its top left corner on; the last row and column perhaps in part.
+            The image, RGB, and the factor it was shrunk by. Each pixel covers factor x factor pixels of the
+            photograph, from its top left corner on; the last row and column perhaps in part.
 
         Raises:
             ImageRefused: if the pixels cannot be decoded.
@@ -95,7 +97,7 @@ class OpenImage:
         with refusing(self.path):
             image = _to_rgb(self._file, self.path)
             turn = _UPRIGHT.get(self._orientation)
-            return np.asarray(image if turn is None else image.transpose(turn)), factor
+            return image if turn is None else image.transpose(turn), factor
 
     def _draft(self, shrink: int) -> int:
         width, height = self._file.size
@@ -141,7 +143,7 @@ def read_image(path: ImageFile) -> Pixels:
         ImageRefused: if it is missing, unreadable, truncated, or smaller than 32 pixels.
     """
     with open_image(path) as image:
-        return image.decode()[0].copy()
+        return np.array(image.decode()[0])
 
 
 def list_images(folder: Path) -> list[Path]:

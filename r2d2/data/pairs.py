@@ -7,14 +7,17 @@ first, the two windows are found by geometry alone (`r2d2.data.plan`), and only 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.images import ImageFile, OpenImage, Pixels, normalise_planes, open_image
+from r2d2.data.images import ImageFile, OpenImage, normalise_planes, open_image
 from r2d2.data.noise import noise_field
 from r2d2.data.photometric import WHITE
 from r2d2.data.plan import PairPlan, draw_plan
@@ -49,23 +52,14 @@ def make_pair(
     Raises:
         ImageRefused: if a photograph cannot be used.
     """
-    with open_image(path) as photo:
-        plan = draw_plan(photo.size, config, rng)
-        to_second = np.eye(3)
-        if second is None:
-            pixels, to_pixels = _decode(photo, _welcome_shrink(plan))
-            pixels2, to_pixels2 = pixels, to_pixels
-        else:
-            pixels, to_pixels = _decode(photo, power_of_two(_shrink1(plan)))
-            pixels2, to_pixels2, to_second = _decode_second(second, plan)
-    side = plan.crop_size
-    view1 = view(pixels, to_pixels @ plan.crop1_to_photo, side)
-    view2 = view(pixels2, to_pixels2 @ to_second @ plan.crop2_to_photo, side)
+    seen = look(path, config, rng, second)
+    plan, side = seen.plan, seen.plan.crop_size
+    view1 = view(seen.image1, seen.to_image1 @ plan.crop1_to_photo, side)
+    view2 = view(seen.image2, seen.to_image2 @ plan.crop2_to_photo, side)
     if config.noise > 0:
         noise = noise_field(rng, plan.image1, plan.image2, plan.window2, side, config.noise)
         view2 = view2.add_(noise).clamp_(0, WHITE)
-    whole = thumbnail(pixels2, to_pixels2 @ to_second @ plan.image2_to_photo, plan.image2, THUMBNAIL)
-    view2 = plan.jitter.apply(view2.flatten(1), whole.flatten(1)).view_as(view2)
+    view2 = plan.jitter.apply(view2.flatten(1), seen.thumbnail().flatten(1)).view_as(view2)
     aflow = homography_aflow(plan.crop1_to_crop2, side, side)
     if not plan.found:
         aflow.fill_(torch.nan)
@@ -73,23 +67,60 @@ def make_pair(
     return Pair(normalise_planes(view1), normalise_planes(view2), aflow, name)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A photograph that was decoded for a pair, and what to make of it.
+
+    Attributes:
+        plan: everything random but the noise.
+        image1, image2: RGB, what image 1 and image 2 are made of; usually the same.
+        to_image1, to_image2: (3, 3), from pixels of the photograph to pixels of these.
+    """
+
+    plan: PairPlan
+    image1: Image.Image
+    image2: Image.Image
+    to_image1: Array
+    to_image2: Array
+
+    def thumbnail(self) -> Tensor:
+        """Pixels from all over image 2, (3, THUMBNAIL, THUMBNAIL) float32 in [0, 255]."""
+        way = self.to_image2 @ self.plan.image2_to_photo
+        return thumbnail(self.image2, way, self.plan.image2, THUMBNAIL)
+
+
+def look(
+    path: ImageFile, config: DataConfig, rng: np.random.Generator, second: ImageFile | None = None
+) -> Seen:
+    """Draws a pair and decodes what it is made of; arguments and errors as of `make_pair`."""
+    with open_image(path) as photo:
+        plan = draw_plan(photo.size, config, rng)
+        if second is None:
+            image, to_image = _decode(photo, _welcome_shrink(plan))
+            return Seen(plan, image, image, to_image, to_image)
+        image, to_image = _decode(photo, power_of_two(_shrink1(plan)))
+        image2, to_image2 = _decode_second(second, plan)
+        return Seen(plan, image, image2, to_image, to_image2)
+
+
 def power_of_two(shrink: float) -> int:
     """By how much (1, 2, 4 or 8) the decoder may shrink what is shrunk by `shrink` anyway."""
     return min(1 << int(math.log2(max(shrink, 1))), _MAX_DECODER_SHRINK)
 
 
-def _decode(photo: OpenImage, shrink: int) -> tuple[Pixels, Array]:
-    """The pixels, perhaps shrunk, and the way to them from pixels of the photograph."""
-    pixels, factor = photo.decode(shrink)
-    return pixels, resize_homography(factor, factor, 1, 1)
+def _decode(photo: OpenImage, shrink: int) -> tuple[Image.Image, Array]:
+    """The image, perhaps shrunk, and the way to its pixels from those of the photograph."""
+    image, factor = photo.decode(shrink)
+    return image, resize_homography(factor, factor, 1, 1)
 
 
-def _decode_second(second: ImageFile, plan: PairPlan) -> tuple[Pixels, Array, Array]:
-    """The pixels of the second picture; the ways to them from its own, and to those from the photo's."""
+def _decode_second(second: ImageFile, plan: PairPlan) -> tuple[Image.Image, Array]:
+    """The second picture, perhaps shrunk, and the way to its pixels from those of the photograph."""
     with open_image(second) as picture:
         to_second = resize_homography(*plan.photo, *picture.size)
         least = least_shrink(to_second @ plan.crop2_to_photo, plan.crop_size)
-        return *_decode(picture, power_of_two(least)), to_second
+        image, to_image = _decode(picture, power_of_two(least))
+        return image, to_image @ to_second
 
 
 def _shrink1(plan: PairPlan) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from torch import Tensor
 from r2d2.config import DataConfig
 
 WHITE = 255.0
+
+NAMES = ("brightness", "contrast", "saturation", "hue")
+_NEUTRAL = (1.0, 1.0, 1.0, 0.0)
 
 # Weights of ITU-R 601-2, as in Pillow's conversion to grey.
 _GREY = (0.299, 0.587, 0.114)
@@ -49,20 +52,56 @@ class Jitter:
             planes: (3, N) in [0, 255].
             whole: (3, M), pixels from all over the image, for its mean grey, on which contrast turns.
         """
-        count = planes.shape[1]
-        pixels = torch.cat([planes, whole], dim=1)
         for name in self.order:
+            factor = self.factors[name]
             if name == "contrast":
-                pivot = grey(pixels[:, count:]).mean()
-                pixels = change_contrast(pixels, self.factors[name], pivot)
-            else:
-                pixels = _CHANGES[name](pixels, self.factors[name])
-        return pixels[:, :count]
+                # The mean of the image as it is now: from here on it is not needed.
+                planes = change_contrast(planes, factor, grey(whole).mean())
+                continue
+            planes = _CHANGES[name](planes, factor)
+            whole = _CHANGES[name](whole, factor)
+        return planes
+
+
+@dataclass(frozen=True)
+class JitterBatch:
+    """The changes of B images, for one pass over all of them whatever their orders.
+
+    Attributes:
+        factors: (4, B, 4): of the change that is k-th in an image's order its factor, of the others one that
+            changes nothing; in the order of `NAMES`.
+    """
+
+    factors: Tensor
+
+    @classmethod
+    def of(cls, jitters: Sequence[Jitter]) -> JitterBatch:
+        """Those of single images."""
+        factors = torch.tensor([_NEUTRAL] * len(jitters)).repeat(4, 1, 1)
+        for image, jitter in enumerate(jitters):
+            for k, name in enumerate(jitter.order):
+                factors[k, image, NAMES.index(name)] = jitter.factors[name]
+        return cls(factors)
+
+    def apply(self, planes: Tensor, whole: Tensor) -> Tensor:
+        """Changes the planes (B, 3, N) of windows of B images; `whole` (B, 3, M) is for the mean greys."""
+        count = planes.shape[-1]
+        pixels = torch.cat([planes, whole], dim=-1)
+        factors = self.factors.to(planes.device, non_blocking=True)[..., None, None]
+        for step in factors.unbind(0):
+            brightness, contrast, saturation, hue = step.unbind(1)
+            pixels = (pixels * brightness).clamp_(0, WHITE)
+            pivot = grey(pixels[..., count:]).mean(dim=-1, keepdim=True)
+            pixels = torch.lerp(pivot, pixels, contrast).clamp_(0, WHITE)
+            pixels = torch.lerp(grey(pixels), pixels, saturation).clamp_(0, WHITE)
+            pixels = shift_hue(pixels, hue)
+        return pixels[..., :count]
 
 
 def grey(planes: Tensor) -> Tensor:
-    """The grey of RGB planes (3, N), (1, N)."""
-    return planes[:1] * _GREY[0] + planes[1:2] * _GREY[1] + planes[2:] * _GREY[2]
+    """The grey of RGB planes (..., 3, N), (..., 1, N)."""
+    red, green, blue = planes.unbind(-2)
+    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2]).unsqueeze(-2)
 
 
 def change_brightness(planes: Tensor, factor: float) -> Tensor:
@@ -80,22 +119,24 @@ def change_saturation(planes: Tensor, factor: float) -> Tensor:
     return torch.lerp(grey(planes), planes, factor).clamp_(0, WHITE)
 
 
-def shift_hue(planes: Tensor, turns: float) -> Tensor:
+def shift_hue(planes: Tensor, turns: float | Tensor) -> Tensor:
     """Turns the hue of hue-saturation-value by a share of a full turn; brightest and darkest channel stay.
 
     Count hues in sixths of a turn, red at 0, green at 2, blue at 4, and spread a pixel's channels to r, g, b
     in [0, 1]. Its hue is then 1 - r + g + b away from red, on the side of the stronger of green and blue; and
     the red of a hue at distance d from red is 2 - d clipped to [0, 1]. Likewise in turn for green and blue.
+    Here all of it is multiplied by the chroma, which spreading would divide by.
     """
-    low = planes.amin(dim=0)
-    chroma = planes.amax(dim=0) - low
-    spread = (planes - low).mul_(chroma.clamp(min=1e-6).reciprocal_())
-    distance = torch.sub(spread.sum(dim=0).add_(1), spread, alpha=2)
-    side = planes.roll(-1, dims=0) - planes.roll(1, dims=0)
-    away = torch.copysign(distance, side).add_(6 * turns)
+    red, green, blue = planes.unbind(-2)
+    low = torch.minimum(torch.minimum(red, green), blue).unsqueeze(-2)
+    high = torch.maximum(torch.maximum(red, green), blue).unsqueeze(-2)
+    chroma = high - low
+    side = torch.stack([green - blue, blue - red, red - green], dim=-2)
+    total = high.add_(planes.sum(dim=-2, keepdim=True)).sub_(low, alpha=2)
+    away = torch.sub(total, planes, alpha=2).copysign_(side).add_(chroma * (6 * turns))
     # Up to 3 either way, and back again on the far side of the circle.
-    shares = away.abs_().sub_(3).abs_().sub_(1).clamp_(0, 1)
-    return shares.mul_(chroma).add_(low)
+    shares = torch.clamp(away.abs_().sub_(chroma * 3).abs_(), chroma, chroma * 2)
+    return shares.add_(low - chroma)
 
 
 _CHANGES: dict[str, Callable[[Tensor, float], Tensor]] = {

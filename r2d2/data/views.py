@@ -1,4 +1,7 @@
-"""A view: what a homography shows of an image, sampled once, from a smaller copy where it shrinks."""
+"""A view: what a homography shows of an image, sampled once, from a smaller copy where it shrinks.
+
+Images are Pillow's, so that only the part in view leaves Pillow's memory.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,15 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from r2d2.data.images import Pixels
 from r2d2.geometry import (
     Array,
     apply_homography,
     frame_corners,
     homography_grid,
     jacobian,
-    map_positions,
     resize_homography,
     translation,
 )
@@ -24,46 +26,53 @@ from r2d2.geometry import (
 # Bilinear sampling alone does for shrinking by up to this; beyond, the part in view is resized beforehand.
 MAX_UNFILTERED_SHRINK = 1.2
 
+# So far beyond its image a window may lie by rounding, pixels.
+_ROUNDING = 1e-6
 
-def view(pixels: Pixels, to_pixels: Array, side: int) -> Tensor:
-    """The square image that shows `pixels` through a homography, bilinear.
+
+def view(image: Image.Image, to_image: Array, side: int) -> Tensor:
+    """The square image that shows `image` through a homography, bilinear.
 
     Shrinking is antialiased by its amount at the centre of the view, in x and in y. Positions outside the
     image repeat its border.
 
     Args:
-        pixels: (H, W, 3) uint8 RGB.
-        to_pixels: (3, 3), from pixels of the view to pixels of the image.
+        image: RGB.
+        to_image: (3, 3), from pixels of the view to pixels of the image.
         side: of the view, pixels.
 
     Returns:
         (3, side, side) float32 in [0, 255].
     """
-    part, to_part = _part_in_view(pixels, to_pixels, side)
+    # Upright enlarging is the quicker way, with the same result.
+    box = _box(image, to_image, side)
+    if box is not None:
+        shown = image.resize((side, side), Image.Resampling.BILINEAR, box)
+        return _planes(shown)
+    part, to_part, inside = part_in_view(image, to_image, side)
     height, width = part.shape[2:]
     grid = homography_grid(to_part, side, side, height, width)
-    shown = F.grid_sample(
-        part.to(torch.float32), grid, mode="bilinear", padding_mode="border", align_corners=True
-    )
-    return shown[0]
+    # Where nothing outside is seen, it need not be kept out, which is quicker.
+    padding = "zeros" if inside else "border"
+    return F.grid_sample(part.to(torch.float32), grid, "bilinear", padding, align_corners=True)[0]
 
 
-def thumbnail(pixels: Pixels, to_pixels: Array, size: tuple[int, int], side: int) -> Tensor:
+def thumbnail(image: Image.Image, to_image: Array, size: tuple[int, int], side: int) -> Tensor:
     """A regular grid of single pixels from all over an image: (3, side, side) float32 in [0, 255].
 
     Args:
-        pixels: (H, W, 3) uint8 RGB.
-        to_pixels: (3, 3), from pixels of the image to be sampled to `pixels`.
-        size: (width, height) of the image to be sampled.
+        image: RGB.
+        to_image: (3, 3), from pixels of the picture to be sampled to pixels of `image`.
+        size: (width, height) of the picture to be sampled.
         side: how many positions in x and in y.
     """
-    line = np.arange(side, dtype=np.float64)
-    spread = resize_homography(side, side, *size)
-    x, y = map_positions(to_pixels @ spread, line, line[:, None])
-    height, width = pixels.shape[:2]
-    column = (x + 0.5).clip(0, width - 1).astype(np.intp)
-    row = (y + 0.5).clip(0, height - 1).astype(np.intp)
-    return torch.from_numpy(pixels[row, column].transpose(2, 0, 1).astype(np.float32))
+    # Pillow counts from the corner of a pixel, not from its centre.
+    way = translation(0.5, 0.5) @ to_image @ resize_homography(side, side, *size) @ translation(-0.5, -0.5)
+    coefficients = (way / way[2, 2]).ravel()[:8].tolist()
+    sampled = image.transform(
+        (side, side), Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.NEAREST
+    )
+    return _planes(sampled)
 
 
 def least_shrink(to_pixels: Array, side: int) -> float:
@@ -72,25 +81,53 @@ def least_shrink(to_pixels: Array, side: int) -> float:
     return float(np.linalg.svd(jacobian(to_pixels, corners), compute_uv=False).min())
 
 
-def _part_in_view(pixels: Pixels, to_pixels: Array, side: int) -> tuple[Tensor, Array]:
-    """The part of an image that is in view, (1, 3, h, w) uint8, shrunk if the view shrinks; the way to it."""
-    corners, shrink = _extent(to_pixels, side)
+def _box(image: Image.Image, to_image: Array, side: int) -> tuple[float, float, float, float] | None:
+    """The rectangle (left, top, right, bottom) of the image that a view enlarges; None if it is no such view.
+
+    Counted from the corner of the first pixel, as Pillow does. Pillow would shrink, too, but keep more detail
+    than the other way does, so that the two images of a pair would differ in sharpness.
+    """
+    (sx, skew_x, left), (skew_y, sy, top), (px, py, depth) = to_image.tolist()
+    if skew_x or skew_y or px or py or depth != 1 or not 0 < sx <= 1 or not 0 < sy <= 1:
+        return None
+    left, top = left + (1 - sx) / 2, top + (1 - sy) / 2
+    right, bottom = left + side * sx, top + side * sy
+    width, height = image.size
+    if min(left, top, width - right, height - bottom) < -_ROUNDING:
+        return None
+    return max(left, 0.0), max(top, 0.0), min(right, width), min(bottom, height)
+
+
+def _planes(image: Image.Image) -> Tensor:
+    """The pixels (3, H, W) float32."""
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C"))
+
+
+def part_in_view(image: Image.Image, to_image: Array, side: int) -> tuple[Tensor, Array, bool]:
+    """The part of an image that is in view, (1, 3, h, w) uint8, shrunk if the view shrinks; the way to it.
+
+    And whether nothing outside the image is in view.
+    """
+    corners, shrink = _extent(to_image, side)
+    low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    inside = min(low) >= 0 and high[0] <= image.width - 1 and high[1] <= image.height - 1
     # Filters reach this far beyond the frame.
-    margin = 2 * shrink
-    limits = (pixels.shape[1], pixels.shape[0])
-    first = (corners.min(axis=0) - margin).tolist()
-    last = (corners.max(axis=0) + margin).tolist()
-    left, top = (max(0, min(math.floor(v), n - 1)) for v, n in zip(first, limits, strict=True))
-    right, bottom = (max(1, min(math.ceil(v), n)) for v, n in zip(last, limits, strict=True))
+    margin = (2 * shrink).tolist()
+    left, top = (
+        max(0, min(math.floor(v - m), n - 1)) for v, m, n in zip(low, margin, image.size, strict=True)
+    )
+    right, bottom = (
+        max(1, min(math.ceil(v + m), n)) for v, m, n in zip(high, margin, image.size, strict=True)
+    )
     # Behind the permutation the memory keeps its order, in which PyTorch resizes bytes quickest.
-    part = torch.from_numpy(pixels[top:bottom, left:right].copy()).permute(2, 0, 1)[None]
-    to_part = translation(-left, -top) @ to_pixels
+    part = torch.from_numpy(np.array(image.crop((left, top, right, bottom)))).permute(2, 0, 1)[None]
+    to_part = translation(-left, -top) @ to_image
     if shrink.max() <= MAX_UNFILTERED_SHRINK:
-        return part, to_part
+        return part, to_part, inside
     width, height = right - left, bottom - top
     new_width, new_height = max(1, round(width / shrink[0])), max(1, round(height / shrink[1]))
     part = F.interpolate(part, (new_height, new_width), mode="bilinear", antialias=True)
-    return part, resize_homography(width, height, new_width, new_height) @ to_part
+    return part, resize_homography(width, height, new_width, new_height) @ to_part, inside
 
 
 def _extent(to_pixels: Array, side: int) -> tuple[Array, Array]:

@@ -5,6 +5,8 @@ Only geometry: no pixel is looked at. Positions in pixels as in `r2d2.geometry`,
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +32,6 @@ CELLS = 16
 _CENTRES = (np.arange(CELLS) + 0.5) / CELLS
 _NEAR_EDGES = ((np.arange(CELLS)[:, None] + np.array([0.1, 0.9])) / CELLS).ravel()
 
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Window:
@@ -41,6 +41,11 @@ class Window:
     top: int
     width: int
     height: int
+
+    @property
+    def frame(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Left and top, and width and height, as arrays."""
+        return np.array([self.left, self.top]), np.array([self.width, self.height])
 
     def from_crop(self, crop_size: int) -> Array:
         """The homography from pixels of the window resized to crop_size x crop_size to those of the image."""
@@ -74,74 +79,72 @@ def find_windows(
         crop_size: side of the windows after resizing, pixels.
         draws: (tries, 2) in [0, 1): the random pixels.
     """
-    limits1, limits2 = np.array(size1), np.array(size2)
-    centres1 = np.floor(draws * limits1)
+    tries = []
+    centres1 = np.floor(draws * np.array(size1))
     centres2 = apply_homography(homography_1to2, centres1)
     scales = local_scale(homography_1to2, centres1)
-    inside = ((centres2 > -0.5) & (centres2 < limits2 - 0.5)).all(axis=1)
-    usable = inside & (scales > MIN_SCALE) & (scales < MAX_SCALE)
-    if not usable.any():
-        return None
-    scales = scales[usable]
-    corners1, sides1 = place_windows(centres1[usable], crop_size * np.maximum(1, 1 / scales), limits1)
-    corners2, sides2 = place_windows(centres2[usable], crop_size * np.maximum(1, scales), limits2)
-    best = int(np.argmax(_overlap(homography_1to2, corners1, sides1, corners2, sides2)))
-    return _window(corners1[best], sides1[best]), _window(corners2[best], sides2[best])
+    for centre1, centre2, scale in zip(centres1.tolist(), centres2.tolist(), scales.tolist(), strict=True):
+        inside = all(-0.5 < c < limit - 0.5 for c, limit in zip(centre2, size2, strict=True))
+        if inside and MIN_SCALE < scale < MAX_SCALE:
+            window1 = place_window(centre1, crop_size * max(1, 1 / scale), size1)
+            window2 = place_window(centre2, crop_size * max(1, scale), size2)
+            tries.append((window1, window2))
+    if len(tries) <= 1:
+        return tries[0] if tries else None
+    return tries[int(np.argmax(_overlap(homography_1to2, *zip(*tries, strict=True))))]
 
 
-def place_windows(centres: Array, sides: Array, limits: Ints) -> tuple[Ints, Ints]:
-    """Squares of the given sides (K,) around centres (K, 2), shifted into an image of size `limits` (2,).
-
-    Returns:
-        Their left top pixels (K, 2) and their widths and heights (K, 2), whole pixels.
-    """
-    spans = np.minimum(np.floor(sides + 0.5)[:, None], limits)
-    corners = np.clip(np.floor(centres - spans / 2 + 0.5), 0, limits - spans)
-    return corners.astype(np.int64), spans.astype(np.int64)
+def place_window(centre: Sequence[float], side: float, size: tuple[int, int]) -> Window:
+    """The square of a given side around a centre (x, y), in whole pixels, shifted into an image of a size."""
+    spans = [min(math.floor(side + 0.5), limit) for limit in size]
+    left, top = (
+        max(0, min(math.floor(c - span / 2 + 0.5), limit - span))
+        for c, span, limit in zip(centre, spans, size, strict=True)
+    )
+    return Window(left, top, spans[0], spans[1])
 
 
 def fallback_windows(
     size1: tuple[int, int], size2: tuple[int, int], crop_size: int, draws: npt.NDArray[np.float64]
 ) -> tuple[Window, Window]:
     """Windows at random places (2, 2) in [0, 1), for a pair without common windows."""
-    windows = []
-    for size, draw in zip((size1, size2), draws, strict=True):
-        limits = np.array(size)
-        corners, spans = place_windows((draw * limits)[None], np.array([float(crop_size)]), limits)
-        windows.append(_window(corners[0], spans[0]))
-    return windows[0], windows[1]
-
-
-def _window(corner: Ints, span: Ints) -> Window:
-    return Window(int(corner[0]), int(corner[1]), int(span[0]), int(span[1]))
+    window1, window2 = (
+        place_window((draw * np.array(size)).tolist(), crop_size, size)
+        for size, draw in zip((size1, size2), draws, strict=True)
+    )
+    return window1, window2
 
 
 def _overlap(
-    homography_1to2: Array, corners1: Ints, sides1: Ints, corners2: Ints, sides2: Ints
+    homography_1to2: Array, windows1: Sequence[Window], windows2: Sequence[Window]
 ) -> npt.NDArray[np.float64]:
     """How well each of K pairs of windows shows the same: (K,) in [0, 1].
 
     The smaller of: the share of window 1 that lands in window 2; the share of 16 x 16 cells of window 2 that
     window 1 hits. The first is judged at the cells' centres, the second near the four corners of each cell.
     """
-    lands = _within(homography_1to2, _CENTRES, corners1, sides1, corners2, sides2)
-    back = invert(homography_1to2)
-    hit = _within(back, _NEAR_EDGES, corners2, sides2, corners1, sides1)
-    cells = hit.reshape(-1, CELLS, 2, CELLS, 2).any(axis=(2, 4))
-    share: npt.NDArray[np.float64] = np.minimum(lands.mean(axis=(1, 2)), cells.mean(axis=(1, 2)))
+    frames1, frames2 = (
+        np.array([(w.left, w.top, w.width, w.height) for w in windows], dtype=np.float64)
+        for windows in (windows1, windows2)
+    )
+    lands = _within(homography_1to2, _CENTRES, frames1, frames2)
+    hit = _within(invert(homography_1to2), _NEAR_EDGES, frames2, frames1)
+    rows = hit[:, ::2] | hit[:, 1::2]
+    cells = rows[..., ::2] | rows[..., 1::2]
+    share: npt.NDArray[np.float64] = np.minimum(lands.sum(axis=(1, 2)), cells.sum(axis=(1, 2))) / CELLS**2
     return share
 
 
-def _within(
-    homography: Array, places: Array, corners: Ints, sides: Ints, other_corners: Ints, other_sides: Ints
-) -> npt.NDArray[np.bool_]:
-    """Whether places (N,) x (N,) of each of K windows land in the other window: (K, N, N), rows y."""
-    lines = corners[..., None] - 0.5 + places * sides[..., None]
+def _within(homography: Array, places: Array, frames: Array, others: Array) -> npt.NDArray[np.bool_]:
+    """Whether places (N,) x (N,) of each of K frames (K, 4) land in the other frame: (K, N, N), rows y."""
+    lines = frames[:, :2, None] - 0.5 + places * frames[:, 2:, None]
     x, y = map_positions(homography, lines[:, 0, None, :], lines[:, 1, :, None])
-    first = other_corners[..., None, None] - 0.5
-    end = first + other_sides[..., None, None]
-    within: npt.NDArray[np.bool_] = x > first[:, 0]
-    within &= x < end[:, 0]
-    within &= y > first[:, 1]
-    within &= y < end[:, 1]
-    return within
+    left, top, right, bottom = (edge[:, None, None] for edge in _edges(others))
+    return (x > left) & (x < right) & (y > top) & (y < bottom)
+
+
+def _edges(frames: Array) -> tuple[Array, Array, Array, Array]:
+    """Left, top, right and bottom, (K,) each, of frames (K, 4) of left, top, width and height."""
+    first = frames[:, :2] - 0.5
+    end = first + frames[:, 2:]
+    return first[:, 0], first[:, 1], end[:, 0], end[:, 1]

@@ -66,7 +66,7 @@ def test_a_large_jpeg_is_decoded_small_and_still_in_the_right_place(samples, tmp
     factors = []
     to_view = pairs_module.view
     monkeypatch.setattr(
-        pairs_module, "view", lambda *args: factors.append(size[0] / args[0].shape[1]) or to_view(*args)
+        pairs_module, "view", lambda *args: factors.append(size[0] / args[0].width) or to_view(*args)
     )
     made = [pair_of(path, PLAIN, k) for k in range(12)]
     assert {round(factor) for factor in factors} >= {2, 4}

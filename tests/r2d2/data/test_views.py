@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from r2d2.data.views import least_shrink, thumbnail, view
 from r2d2.geometry import apply_homography, frame_corners, homography_aflow, resize_homography, translation
@@ -13,17 +14,19 @@ TILT = np.array([[0.9, 0.1, 20.0], [-0.05, 1.0, 15.0], [0.0003, 0.0001, 1.0]])
 def ramp(width=200, height=150):
     """Red is x, green is y."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
+    return Image.fromarray(np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8))
 
 
 def test_the_identity_shows_the_image():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    np.testing.assert_allclose(view(pixels, np.eye(3), 64).permute(1, 2, 0), pixels, atol=1e-2)
+    np.testing.assert_allclose(
+        view(Image.fromarray(pixels), np.eye(3), 64).permute(1, 2, 0), pixels, atol=1e-2
+    )
 
 
 def test_moving_by_whole_pixels_cuts_out():
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    shown = view(pixels, translation(30, 17), 64).permute(1, 2, 0)
+    shown = view(Image.fromarray(pixels), translation(30, 17), 64).permute(1, 2, 0)
     np.testing.assert_allclose(shown, pixels[17:81, 30:94], atol=1e-2)
 
 
@@ -39,6 +42,19 @@ def test_views_are_in_the_right_place_at_every_scale(shrink):
     assert bias < 0.06
 
 
+def test_an_upright_enlarged_window_is_seen_as_a_tilted_one_is():
+    """The two ways of sampling agree: a turn so small that it moves nothing takes the other way."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    smooth = Image.fromarray(noise).resize((400, 320), Image.Resampling.BICUBIC)
+    turn = np.eye(3)
+    turn[0, 1] = 1e-9
+    for scale in (0.4, 0.7, 1.0):
+        window = translation(30.3, 20.7) @ resize_homography(96, 96, 96 * scale, 96 * scale)
+        apart = view(smooth, window, 96) - view(smooth, window @ turn, 96)
+        assert apart.abs().max() < 2
+        assert apart.mean().abs() < 0.05
+
+
 def test_different_shrinking_in_x_and_y():
     stretch = resize_homography(48, 48, 48 * 4, 48)
     torch.testing.assert_close(
@@ -49,11 +65,11 @@ def test_different_shrinking_in_x_and_y():
 def test_shrinking_is_antialiased_and_enlarging_is_bilinear():
     chequers = np.zeros((192, 192, 3), np.uint8)
     chequers[::2, ::2] = chequers[1::2, 1::2] = 255
-    shrunk = view(chequers, resize_homography(48, 48, 192, 192), 48)
+    shrunk = view(Image.fromarray(chequers), resize_homography(48, 48, 192, 192), 48)
     assert (shrunk[:, 4:-4, 4:-4] - 127.5).abs().max() < 2
     edge = np.zeros((32, 32, 3), np.uint8)
     edge[:, 16:] = 200
-    enlarged = view(edge, resize_homography(128, 128, 32, 32), 128)
+    enlarged = view(Image.fromarray(edge), resize_homography(128, 128, 32, 32), 128)
     np.testing.assert_allclose(enlarged[0, 50, 60:68], [0, 0, 25, 75, 125, 175, 200, 200], atol=1e-2)
 
 

@@ -1,0 +1,129 @@
+"""Pairs of the loader, against bare decoding of their photographs, and two loader processes against one."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.timing import Ratio
+from r2d2.config import DataConfig, TrainConfig
+from r2d2.data.images import ImageRefused, open_image, read_image
+from r2d2.data.loader import epoch_loader
+from r2d2.data.pairs import make_pair
+from r2d2.data.photos import PhotoSet, open_photos, photo_set
+from r2d2.storage.files import StoredFile
+
+SIZE = (640, 480)
+PAIR_LIMIT = 2.5
+PROCESSES_LIMIT = 1 / 1.8
+
+# Batches before the clock starts, so that all processes are up, and the batches that it measures.
+WARM_UP, MEASURED = 12, 48
+
+
+def loader(photos: PhotoSet, rounds: int) -> list[Ratio]:
+    """The time of a pair over that of bare decoding (floor D), and of two loader processes over one's.
+
+    Args:
+        photos: JPEGs of 640x480 pixels, see `bench_photos`.
+        rounds: how often each photograph is timed; the shortest time counts.
+    """
+    return [pair_cost(photos.files, rounds), two_processes(photos, rounds=2)]
+
+
+def pair_cost(photos: Sequence[StoredFile], rounds: int) -> Ratio:
+    """Processor time of a pair over floor D, on one core: the sum over the photographs of the best times."""
+    works = {
+        "floor": lambda photo, _: decode(photo),
+        "pair": lambda photo, seed: make_pair(photo, DataConfig(), np.random.default_rng(seed)),
+    }
+    best = _best_processor_times(works, photos, rounds)
+    name = f"a pair from a JPEG of {SIZE[0]}x{SIZE[1]} / D ({1e3 * best['floor'] / len(photos):.1f} ms)"
+    return Ratio(name, best["pair"] / best["floor"], PAIR_LIMIT)
+
+
+def two_processes(photos: PhotoSet, rounds: int) -> Ratio:
+    """The time of an epoch's batches with two loader processes over that with one."""
+    best = {1: float("inf"), 2: float("inf")}
+    for _ in range(rounds):
+        for processes in best:
+            best[processes] = min(best[processes], 1 / pairs_per_second(photos, processes))
+    return Ratio("two loader processes / one", best[2] / best[1], PROCESSES_LIMIT)
+
+
+def pairs_per_second(photos: PhotoSet, processes: int, pairs_per_batch: int = 4) -> float:
+    """How many pairs a second the loader delivers, once all of its processes are up."""
+    data = DataConfig(
+        loader_processes=processes, pairs_per_epoch=(WARM_UP + MEASURED) * pairs_per_batch, held_out=0
+    )
+    config = replace(TrainConfig(), data=data, pairs_per_worker=pairs_per_batch)
+    batches = iter(epoch_loader(photos, config, epoch=0))
+    for _ in range(WARM_UP):
+        next(batches)
+    start = time.perf_counter()
+    count = sum(len(batch) for batch in batches)
+    return count / (time.perf_counter() - start)
+
+
+def decode(photo: StoredFile) -> object:
+    """Floor D: bare Pillow, file to RGB array."""
+    with photo.open() as file, Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@contextmanager
+def bench_photos(folder: str | None) -> Iterator[PhotoSet]:
+    """The photographs of a folder that are 640x480, or without one the samples, made so and stored as JPEGs.
+
+    Raises:
+        ValueError: if the folder holds none of that size.
+    """
+    if folder is not None:
+        yield _of_size(open_photos(folder), folder)
+        return
+    with tempfile.TemporaryDirectory() as made:
+        for number, photo in enumerate(open_photos("samples").files):
+            upright = Image.fromarray(read_image(photo))
+            upright.resize(SIZE, Image.Resampling.BICUBIC).save(Path(made, f"{number}.jpg"), quality=90)
+        yield open_photos(made)
+
+
+def _of_size(photos: PhotoSet, folder: str) -> PhotoSet:
+    named = zip(photos.names, photos.files, strict=True)
+    kept = {name: file for name, file in named if _size(file) == SIZE}
+    if not kept:
+        raise ValueError(f"the folder '{folder}' holds no photograph of {SIZE[0]}x{SIZE[1]} pixels")
+    return photo_set(kept)
+
+
+def _size(photo: StoredFile) -> tuple[int, int]:
+    try:
+        with open_image(photo) as image:
+            return image.size
+    except ImageRefused:
+        return 0, 0
+
+
+def _best_processor_times(
+    works: dict[str, Callable[[StoredFile, int], object]], photos: Sequence[StoredFile], rounds: int
+) -> dict[str, float]:
+    """The sum over the files of the shortest processor time of each work, seconds, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    best = {name: np.full(len(photos), np.inf) for name in works}
+    for _ in range(rounds):
+        for number, photo in enumerate(photos):
+            for name, work in works.items():
+                start = time.process_time()
+                work(photo, number)
+                best[name][number] = min(best[name][number], time.process_time() - start)
+    torch.set_num_threads(threads)
+    return {name: float(times.sum()) for name, times in best.items()}
