@@ -56,16 +56,22 @@ class SiameseNetwork(nn.Module):
     Args:
         network: image (B, 3, H, W) -> DenseFeatures.
         frozen_statistics: BatchNorm keeps its statistics, and uses them, in training too.
+        precision: "float32", or "bfloat16": the network's layers under autocast. Its maps, and with them the
+            losses, are in float32 either way.
     """
 
-    def __init__(self, network: nn.Module, frozen_statistics: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, frozen_statistics: bool = False, precision: str = "float32"
+    ) -> None:
         super().__init__()
         self.network = network
         self.frozen_statistics = frozen_statistics
+        self.short = precision == "bfloat16"
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[DenseFeatures, DenseFeatures]:
         """The maps of images 1 and of images 2, (B, 3, H, W) each."""
-        return self.network(image1), self.network(image2)
+        with torch.autocast(image1.device.type, dtype=torch.bfloat16, enabled=self.short):
+            return self.network(image1), self.network(image2)
 
     def train(self, mode: bool = True) -> SiameseNetwork:
         """Sets training mode, but for BatchNorm with frozen statistics."""
