@@ -116,13 +116,17 @@ class R2D2Network(nn.Module):
             return self._maps(x.float() if x.dtype in _SHORT else x)
 
     def _maps(self, x: Tensor) -> DenseFeatures:
+        """One product over channels gives both heads and the length; the softmax of two is a sigmoid."""
         squared = x.square()
-        # As F.normalize, whose norm took a fifth of the time; the clamp keeps gradients finite.
-        length = squared.sum(dim=1, keepdim=True).clamp_min(_LEAST_LENGTH**2).sqrt()
-        strength = F.softplus(self.sal(squared))
+        weights, biases = [self.clf.weight, self.sal.weight], [self.clf.bias, self.sal.bias]
+        ones = x.new_ones(1, x.shape[1], 1, 1)
+        heads = F.conv2d(squared, torch.cat([*weights, ones]), torch.cat([*biases, x.new_zeros(1)]))
+        # The clamp keeps gradients finite.
+        length = heads[:, 3:4].clamp_min(_LEAST_LENGTH**2).sqrt()
+        strength = F.softplus(heads[:, 2:3])
         return DenseFeatures(
             descriptors=x / length,
-            reliability=F.softmax(self.clf(squared), dim=1)[:, 1:2],
+            reliability=F.softmax(heads[:, :2], dim=1)[:, 1:2],
             repeatability=strength / (1 + strength),
         )
 
