@@ -23,9 +23,7 @@ def step(name: str, rounds: int) -> Ratio:
     bare = build_network(config.network, seed=0).train()
     siamese = SiameseNetwork(network)
     optimiser = make_optimiser(network, config)
-    gradient = torch.randn(
-        PAIRS, 128, SIDE, SIDE, generator=torch.Generator().manual_seed(1)
-    )
+    gradient = torch.randn(PAIRS, 128, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
     def train() -> None:
         list(train_epoch(siamese, [batch], config, optimiser, epoch=1))

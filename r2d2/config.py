@@ -121,12 +121,8 @@ PRECISIONS = ("bfloat16", "float32")
 class ComputeConfig:
     """In which arithmetic it is trained. Losses, weights, optimiser and judging are always in float32."""
 
-    precision: str = setting(
-        "float32", "arithmetic of the network in training", choices=lambda: PRECISIONS
-    )
-    compile: bool = setting(
-        False, "torch.compile of the network; needs a C++ compiler, on a GPU triton too"
-    )
+    precision: str = setting("float32", "arithmetic of the network in training", choices=lambda: PRECISIONS)
+    compile: bool = setting(False, "torch.compile of the network; needs a C++ compiler, on a GPU triton too")
 
 
 @dataclass(frozen=True)

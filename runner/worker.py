@@ -92,7 +92,8 @@ class _Worker:
         data = self.config.data
         photos, _ = split(open_photos(data.photos), data.held_out, data.split_seed)
         network = starting_network(self.config, self.task.init)
-        siamese = SiameseNetwork(network).to(ray.train.torch.get_device())
+        network.to(ray.train.torch.get_device())
+        siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)
         done = _resume(network, optimiser)
         parallel = data_parallel(siamese, self.num_workers)
