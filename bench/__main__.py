@@ -16,6 +16,7 @@ from rich.table import Table
 from bench.extraction import extraction
 from bench.pool import pool
 from bench.scoring import scoring
+from bench.step import has_bfloat16, step
 from bench.timing import Ratio
 from r2d2.keypoints import ExtractionSettings, arithmetic
 from runner.console import make_console
@@ -28,9 +29,13 @@ def main() -> int:
     """Runs everything; the exit status."""
     torch.set_num_threads(THREADS)
     ratios = [extraction("quad", rounds=2), extraction("fast", rounds=3), scoring(rounds=20), pool(rounds=2)]
+    precisions = ("float32", "bfloat16") if has_bfloat16() else ("float32",)
+    ratios += [step(name, precision, rounds=2) for name in ("quad", "fast") for precision in precisions]
     RESULTS.write_text(json.dumps([dataclasses.asdict(ratio) for ratio in ratios], indent=1) + "\n")
     console = make_console()
     console.print(_table(ratios))
+    if "bfloat16" not in precisions:
+        console.print("training step in bfloat16: left out, this processor has no arithmetic for it")
     used = arithmetic(ExtractionSettings(), torch.device("cpu"))
     console.print(f"{THREADS} threads; extraction in {used}; written to {RESULTS}")
     return int(any(ratio.ratio > ratio.limit for ratio in ratios))
