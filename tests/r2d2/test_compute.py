@@ -1,4 +1,4 @@
-"""Batches arrive in order, a network can be compiled or says why not, and too little memory has one sentence."""
+"""Batches arrive in order, a network is compiled or says why not, too little memory has one sentence."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ def test_where_nothing_can_be_compiled_the_setting_is_refused_with_the_reason(mo
         compile_network(network, CPU)
 
 
-@pytest.mark.slow
 def test_a_compiled_network_answers_the_same_and_keeps_its_names():
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     network, plain = (build_network(NetworkConfig("fast", channels=1, dim=4), seed=0) for _ in range(2))
@@ -69,20 +68,17 @@ def test_a_compiled_network_answers_the_same_and_keeps_its_names():
 
 
 def test_too_little_memory_says_what_to_lower():
-    with pytest.raises(
-        OutOfMemory, match=r"8 pairs of 192 x 192 px .* memory of cpu; lower pairs_per_worker"
-    ):
-        with enough_memory(TrainConfig(), CPU):
-            torch.empty(2**60)
+    sentence = r"8 pairs of 192 x 192 px .* memory of cpu; lower pairs_per_worker"
+    with pytest.raises(OutOfMemory, match=sentence), enough_memory(TrainConfig(), CPU):
+        torch.empty(2**60)
 
 
 def test_too_little_memory_of_a_gpu_says_it_too():
-    with pytest.raises(OutOfMemory, match="memory of cuda:1"):
-        with enough_memory(TrainConfig(), torch.device("cuda:1")):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+    gpu = torch.device("cuda:1")
+    with pytest.raises(OutOfMemory, match="memory of cuda:1"), enough_memory(TrainConfig(), gpu):
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"):
-        with enough_memory(TrainConfig(), CPU):
-            raise RuntimeError("shapes do not fit")
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory(TrainConfig(), CPU):
+        raise RuntimeError("shapes do not fit")
