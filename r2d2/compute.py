@@ -29,7 +29,7 @@ def ahead(batches: Iterable[PairBatch], device: torch.device) -> Iterator[tuple[
         for batch in batches:
             yield batch, batch.to(device)
         return
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     waiting: tuple[PairBatch, PairBatch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):

@@ -116,11 +116,12 @@ class R2D2Network(nn.Module):
             return self._maps(x.float() if x.dtype in _SHORT else x)
 
     def _maps(self, x: Tensor) -> DenseFeatures:
-        """One product over channels gives both heads and the length; the softmax of two is a sigmoid."""
+        """Normalises x (B, D, H, W); one sum over channels gives both heads and the length."""
         squared = x.square()
-        weights, biases = [self.clf.weight, self.sal.weight], [self.clf.bias, self.sal.bias]
-        ones = x.new_ones(1, x.shape[1], 1, 1)
-        heads = F.conv2d(squared, torch.cat([*weights, ones]), torch.cat([*biases, x.new_zeros(1)]))
+        assert self.clf.bias is not None
+        assert self.sal.bias is not None
+        weight = torch.cat([self.clf.weight, self.sal.weight, x.new_ones(1, x.shape[1], 1, 1)])
+        heads = F.conv2d(squared, weight, torch.cat([self.clf.bias, self.sal.bias, x.new_zeros(1)]))
         # The clamp keeps gradients finite.
         length = heads[:, 3:4].clamp_min(_LEAST_LENGTH**2).sqrt()
         strength = F.softplus(heads[:, 2:3])
