@@ -54,6 +54,8 @@ def test_where_nothing_can_be_compiled_the_setting_is_refused_with_the_reason(mo
         compile_network(network, CPU)
 
 
+# PyTorch's own, of its compiler.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_network_answers_the_same_and_keeps_its_names():
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     network, plain = (build_network(NetworkConfig("fast", channels=1, dim=4), seed=0) for _ in range(2))
