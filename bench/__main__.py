@@ -19,6 +19,7 @@ from bench.extraction import extraction
 from bench.loader import bench_photos, loader
 from bench.pool import pool
 from bench.scoring import scoring
+from bench.step import has_bfloat16, step
 from bench.timing import Ratio
 from r2d2.keypoints import ExtractionSettings, arithmetic
 from runner.console import make_console
@@ -36,9 +37,13 @@ def main() -> int:
     ratios = [extraction("quad", rounds=2), extraction("fast", rounds=3), scoring(rounds=20), pool(rounds=2)]
     with bench_photos(folder) as photos:
         ratios += loader(photos, rounds=8)
+    precisions = ("float32", "bfloat16") if has_bfloat16() else ("float32",)
+    ratios += [step(name, precision, rounds=2) for name in ("quad", "fast") for precision in precisions]
     RESULTS.write_text(json.dumps([dataclasses.asdict(ratio) for ratio in ratios], indent=1) + "\n")
     console = make_console()
     console.print(_table(ratios))
+    if "bfloat16" not in precisions:
+        console.print("training step in bfloat16: left out, this processor has no arithmetic for it")
     used = arithmetic(ExtractionSettings(), torch.device("cpu"))
     console.print(f"{THREADS} threads; extraction in {used}; written to {RESULTS}")
     return int(any(ratio.ratio > ratio.limit for ratio in ratios))

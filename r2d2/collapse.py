@@ -24,9 +24,15 @@ LOW_RELIABILITY, HIGH_RELIABILITY = 0.05, 0.999
 _ENTROPY_BINS = 64
 
 
-@torch.no_grad()
 def collapse_signs(*features: DenseFeatures) -> dict[str, float]:
-    """Looks for signs of a collapse in the maps of some images.
+    """Looks for signs of a collapse in the maps of some images; see `collapse_tensors`."""
+    signs = collapse_tensors(*features)
+    return dict(zip(signs, torch.stack(list(signs.values())).tolist(), strict=True))
+
+
+@torch.no_grad()
+def collapse_tensors(*features: DenseFeatures) -> dict[str, Tensor]:
+    """Signs of a collapse in the maps of some images, as scalars on the maps' device.
 
     Returns:
         `collapse_repeatability_std`: standard deviation over the pixels of an image, mean over images;
@@ -39,14 +45,13 @@ def collapse_signs(*features: DenseFeatures) -> dict[str, float]:
     repeatability = torch.cat([f.repeatability.flatten(1) for f in features])
     reliability = torch.cat([f.reliability.flatten(1) for f in features])
     deviation = repeatability.std(dim=1, correction=0)
-    signs = {
+    return {
         "collapse_repeatability_std": deviation.mean(),
         "collapse_repeatability_entropy": histogram_entropy(repeatability).mean(),
         "collapse_flat_maps": (deviation < FLAT_STD).to(deviation.dtype).mean(),
         "collapse_mean_reliability": reliability.mean(),
         "collapse_reliability_std": reliability.std(dim=1, correction=0).mean(),
     }
-    return dict(zip(signs, torch.stack(list(signs.values())).tolist(), strict=True))
 
 
 def histogram_entropy(values: Tensor, bins: int = _ENTROPY_BINS) -> Tensor:

@@ -119,6 +119,17 @@ class OptimiserConfig:
     weight_decay: float = setting(5e-4, "weight of the L2 penalty", low=0)
 
 
+PRECISIONS = ("bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """In which arithmetic it is trained. Losses, weights, optimiser and judging are always in float32."""
+
+    precision: str = setting("float32", "arithmetic of the network in training", choices=lambda: PRECISIONS)
+    compile: bool = setting(False, "torch.compile of the network; needs a C++ compiler, on a GPU triton too")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that defines one training.
@@ -138,6 +149,7 @@ class TrainConfig:
     pairs_per_worker: int = setting(8, "pairs in one step of one worker; distractors come from these", low=1)
     num_workers: int = setting(1, "data-parallel workers", low=1)
     seed: int = setting(0, "seed of the initial weights, the pairs and the queries", low=0, high=2**31 - 1)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
         """Refuses values of the wrong type or range.

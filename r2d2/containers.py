@@ -83,6 +83,11 @@ class PairBatch:
         )
         return PairBatch(image1, image2, aflow, self.samples, self.refused)
 
+    def pin_memory(self) -> PairBatch:
+        """The same pairs in memory that a GPU copies from without waiting; needs a GPU."""
+        image1, image2, aflow = (t.pin_memory() for t in (self.image1, self.image2, self.aflow))
+        return PairBatch(image1, image2, aflow, self.samples, self.refused)
+
 
 def collate(pairs: list[Pair]) -> PairBatch:
     """Stacks pairs of equal size into a batch."""

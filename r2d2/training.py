@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from r2d2.collapse import collapse_signs
-from r2d2.config import TrainConfig
+from r2d2.collapse import collapse_tensors
+from r2d2.compute import ahead, compile_network, enough_memory
+from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import DenseFeatures, PairBatch
-from r2d2.losses import LossTerms, pair_loss
+from r2d2.losses import pair_loss
 
 # The signs of a collapse are those of the last steps of an epoch, not of its whole history.
 LAST_STEPS = 10
@@ -56,16 +57,28 @@ class SiameseNetwork(nn.Module):
     Args:
         network: image (B, 3, H, W) -> DenseFeatures.
         frozen_statistics: BatchNorm keeps its statistics, and uses them, in training too.
+        compute: the network's arithmetic, "bfloat16" by autocast of its layers, and whether it is compiled.
+            Its maps, and with them the losses, are in float32 either way.
+
+    Raises:
+        ValueError: if it shall be compiled and this machine cannot; for the device its weights are on.
     """
 
-    def __init__(self, network: nn.Module, frozen_statistics: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, frozen_statistics: bool = False, compute: ComputeConfig | None = None
+    ) -> None:
         super().__init__()
+        compute = compute or ComputeConfig()
         self.network = network
         self.frozen_statistics = frozen_statistics
+        self.autocast = compute.precision == "bfloat16"
+        if compute.compile:
+            compile_network(network, next(network.parameters()).device)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[DenseFeatures, DenseFeatures]:
         """The maps of images 1 and of images 2, (B, 3, H, W) each."""
-        return self.network(image1), self.network(image2)
+        with torch.autocast(image1.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            return self.network(image1), self.network(image2)
 
     def train(self, mode: bool = True) -> SiameseNetwork:
         """Sets training mode, but for BatchNorm with frozen statistics."""
@@ -85,7 +98,7 @@ class StepReport:
         step: number within the epoch, from 0.
         total: the loss before the step.
         terms: its terms "reliability", "similarity", "peakiness", before weighting.
-        statistics: those of `losses.LossTerms` and of `collapse.collapse_signs`.
+        statistics: those of `losses.LossTerms` and of `collapse.collapse_tensors`.
         pairs: number of pairs in the batch.
         invalid_pairs: how many of them have no pixel with a known partner.
         refused: (file, reason) of photos that were replaced while making the batch.
@@ -136,21 +149,23 @@ def train_epoch(
         rank: number of this worker, part of the seed of the queries.
 
     Raises:
-        NonFiniteLoss: before the weights are touched. Other workers of the same training then wait for this
-            one, and must be stopped by whoever started them.
+        NonFiniteLoss: before the weights are touched.
+        OutOfMemory: if the device has too little for a step. Other workers of the same training then wait for
+            this one, and must be stopped by whoever started them; as if the batches end with an error.
     """
     device = next(siamese.parameters()).device
     siamese.train()
     started = time.perf_counter()
-    for step, batch in enumerate(batches):
+    for step, (batch, on_device) in enumerate(ahead(batches, device)):
         generator = query_generator(config.seed, epoch, rank, step)
-        loss, statistics = _train_step(siamese, batch.to(device), config, optimiser, generator)
+        with enough_memory(config, device):
+            done = _train_step(siamese, on_device, config, optimiser, generator)
         now = time.perf_counter()
         yield StepReport(
             step=step,
-            total=loss.pop("total"),
-            terms=loss,
-            statistics=statistics,
+            total=done.total,
+            terms=done.terms,
+            statistics=done.statistics,
             pairs=len(batch),
             invalid_pairs=batch.invalid,
             refused=batch.refused,
@@ -167,7 +182,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
         `train/query_reliability`: mean over valid queries (left out if there were none);
         `train/pairs`, `train/invalid_pairs`, `train/pairs_without_query`: counts;
         `train/refused_photos`: number of different files; `train/pairs_per_second`;
-        `train/collapse_*`: see `collapse_signs`, means over the last steps.
+        `train/collapse_*`: see `collapse_tensors`, means over the last steps.
     """
     assert reports, "an epoch has at least one step"
     pairs = [report.pairs for report in reports]
@@ -205,35 +220,53 @@ def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
     return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
 
 
+@dataclass(frozen=True)
+class _Values:
+    """What a step computed: see `StepReport`."""
+
+    total: float
+    terms: dict[str, float]
+    statistics: dict[str, float]
+    gradient_norm: float
+
+
 def _train_step(
     siamese: nn.Module,
     batch: PairBatch,
     config: TrainConfig,
     optimiser: torch.optim.Optimizer,
     generator: torch.Generator,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Trains on one batch; returns the loss (total and terms) and the statistics."""
+) -> _Values:
+    """Trains on one batch. The device is waited for once, before the weights are touched."""
     features1, features2 = siamese(batch.image1, batch.image2)
     loss = pair_loss(features1, features2, batch.aflow, config.loss, generator)
-    values = _finite_values(loss, batch.samples)
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss.total)
-    _check_gradient(siamese, batch.samples)
+    gradients = [p.grad for p in siamese.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    statistics = loss.statistics | collapse_tensors(features1, features2)
+    values = _read(loss.total.detach(), loss.terms, statistics, norm)
+    _check_finite(values, batch.samples)
     optimiser.step()
-    return values, loss.statistics | collapse_signs(features1, features2)
-
-
-def _finite_values(loss: LossTerms, samples: tuple[str, ...]) -> dict[str, float]:
-    tensors = {"total": loss.total.detach(), **loss.terms}
-    values = dict(zip(tensors, torch.stack(list(tensors.values())).tolist(), strict=True))
-    if not all(math.isfinite(value) for value in values.values()):
-        terms = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        raise NonFiniteLoss(f"the loss is not finite ({terms})", samples)
     return values
 
 
-def _check_gradient(module: nn.Module, samples: tuple[str, ...]) -> None:
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    norm = float(nn.utils.get_total_norm(gradients))
+def _read(total: Tensor, terms: dict[str, Tensor], statistics: dict[str, Tensor], norm: Tensor) -> _Values:
+    tensors = [total, norm, *terms.values(), *statistics.values()]
+    read_total, read_norm, *others = torch.stack([tensor.float() for tensor in tensors]).tolist()
+    return _Values(
+        total=read_total,
+        terms=dict(zip(terms, others[: len(terms)], strict=True)),
+        statistics=dict(zip(statistics, others[len(terms) :], strict=True)),
+        gradient_norm=read_norm,
+    )
+
+
+def _check_finite(values: _Values, samples: tuple[str, ...]) -> None:
+    loss = {"total": values.total, **values.terms}
+    if not all(math.isfinite(value) for value in loss.values()):
+        terms = ", ".join(f"{name} {value:g}" for name, value in loss.items())
+        raise NonFiniteLoss(f"the loss is not finite ({terms})", samples)
+    norm = values.gradient_norm
     if not math.isfinite(norm):
         raise NonFiniteLoss(f"the gradient of the loss is not finite (its norm is {norm:g})", samples)

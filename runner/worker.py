@@ -96,7 +96,8 @@ class _Worker:
         objects = self.task.objects
         data = open_training_data(self.config.data, None if objects is None else CacheSettings(**objects))
         network = starting_network(self.config, self.task.init)
-        siamese = SiameseNetwork(network).to(ray.train.torch.get_device())
+        network.to(ray.train.torch.get_device())
+        siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)
         done = _resume(network, optimiser)
         parallel = data_parallel(siamese, self.num_workers)

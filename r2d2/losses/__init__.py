@@ -22,14 +22,14 @@ class LossTerms:
     Attributes:
         total: scalar with gradient, the weighted sum.
         terms: scalars "reliability", "similarity", "peakiness", without gradient and before weighting.
-        statistics: "valid_queries", how many queries of the batch have a partner;
+        statistics: scalars without gradient: "valid_queries", how many queries of the batch have a partner;
             "pairs_without_query", how many pairs of the batch have no such query;
             "query_reliability", the mean reliability of those queries, in [0, 1], 0 if there are none.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
-    statistics: dict[str, float]
+    statistics: dict[str, Tensor]
 
 
 def pair_loss(
@@ -69,11 +69,11 @@ def pair_loss(
     return LossTerms(total, {name: term.detach() for name, term in terms.items()}, _statistics(matches))
 
 
-def _statistics(matches: Matches) -> dict[str, float]:
+def _statistics(matches: Matches) -> dict[str, Tensor]:
     valid = matches.valid
     reliability = torch.where(valid, matches.reliability.detach(), 0.0).sum() / valid.sum().clamp(min=1)
-    without = (~valid.any(dim=1)).sum()
-    values = torch.stack([valid.sum().to(reliability.dtype), without.to(reliability.dtype), reliability])
-    return dict(
-        zip(("valid_queries", "pairs_without_query", "query_reliability"), values.tolist(), strict=True)
-    )
+    return {
+        "valid_queries": valid.sum(),
+        "pairs_without_query": (~valid.any(dim=1)).sum(),
+        "query_reliability": reliability,
+    }

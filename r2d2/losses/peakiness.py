@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,6 +25,20 @@ def peakiness_loss(repeatability: Tensor, patch_size: int) -> Tensor:
     # Rows, then columns: 2 (N + 1) instead of (N + 1)² comparisons a pixel.
     highest = F.max_pool2d(smooth, (1, side), stride=1, padding=(0, margin))
     highest = F.max_pool2d(highest, (side, 1), stride=1, padding=(margin, 0))
-    mean = F.avg_pool2d(smooth, (1, side), stride=1, padding=(0, margin))
-    mean = F.avg_pool2d(mean, (side, 1), stride=1, padding=(margin, 0))
-    return 1 - (highest - mean).mean()
+    return 1 - highest.mean() + _mean_of_means(smooth, side)
+
+
+def _mean_of_means(maps: Tensor, side: int) -> Tensor:
+    """Mean over the pixels of maps (B, 1, H, W) of the mean of their side x side surroundings.
+
+    Every pixel counts as often as it lies in surroundings: less often near the border.
+    """
+    rows, columns = (_counts(size, side, maps) for size in maps.shape[2:])
+    return (maps[:, 0] @ columns @ rows).mean() / (len(rows) * len(columns) * side**2)
+
+
+def _counts(size: int, side: int, like: Tensor) -> Tensor:
+    """In how many of the surroundings each of `size` pixels in a row lies: (size,)."""
+    place, margin = torch.arange(size, device=like.device), side // 2
+    counts = (place + margin).clamp_max(size - 1) - (place - margin).clamp_min(0) + 1
+    return counts.to(like.dtype)

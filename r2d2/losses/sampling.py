@@ -19,8 +19,8 @@ OUTER_RADIUS = 7
 
 # Stands for a position that is unknown or far outside; no image is that large.
 _OUTSIDE = -1e4
-# Channels gathered at a time: large enough for few steps, small enough to stay in the cache.
-_CHANNELS = 16
+# Numbers gathered at a time: on a CPU as many as stay in its cache, elsewhere enough for few steps.
+_CHUNK, _LARGE_CHUNK = 2**19, 2**25
 
 
 @dataclass(frozen=True)
@@ -175,51 +175,65 @@ def window_scores(anchors: Tensor, descriptors: Tensor, index: Tensor) -> Tensor
     Returns:
         (B, Q, O).
     """
-    scores: Tensor = _WindowScores.apply(anchors, descriptors.flatten(2), index)  # type: ignore[no-untyped-call]
-    return scores
+    scores: Tensor = _WindowScores.apply(  # type: ignore[no-untyped-call]
+        anchors.flatten(0, 1), _rows(descriptors), _row_numbers(index, descriptors).flatten(0, 1)
+    )
+    return scores.view(index.shape)
 
 
 class _WindowScores(torch.autograd.Function):
-    """Gathers some channels at a time, in both directions: never holds Q x O x D numbers."""
+    """Gathers the windows of some anchors at a time, in both directions: never holds M x O x D numbers.
+
+    Anchors (M, D), rows (P, D), index (M, O) -> scores (M, O).
+    """
 
     @staticmethod
-    def forward(ctx: Any, anchors: Tensor, planes: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(anchors, planes, index)
-        scores = anchors.new_zeros(index.shape)
-        for channels in _channel_chunks(planes):
-            values = _gather_planes(planes[:, channels], index)
-            scores += torch.einsum("bcqo,bqc->bqo", values, anchors[:, :, channels])
+    def forward(ctx: Any, anchors: Tensor, rows: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(anchors, rows, index)
+        scores = anchors.new_empty(index.shape)
+        for part in _anchor_chunks(index, rows):
+            windows = _windows(rows, index[part])
+            torch.sum(windows.mul_(anchors[part, None]), dim=2, out=scores[part])
         return scores
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        anchors, planes, index = ctx.saved_tensors
-        for_anchors, for_planes = torch.empty_like(anchors), torch.zeros_like(planes)
-        for channels in _channel_chunks(planes):
-            part = planes[:, channels]
-            values = _gather_planes(part, index)
-            for_anchors[:, :, channels] = torch.einsum("bcqo,bqo->bqc", values, gradient)
-            spread = anchors[:, :, channels].transpose(1, 2)[..., None] * gradient[:, None]
-            where = index.flatten(1)[:, None].expand(-1, part.shape[1], -1)
-            for_planes[:, channels].scatter_add_(2, where, spread.flatten(2))
-        return for_anchors, for_planes, None
+        anchors, rows, index = ctx.saved_tensors
+        for_anchors, for_rows = torch.empty_like(anchors), torch.zeros_like(rows)
+        for part in _anchor_chunks(index, rows):
+            windows = _windows(rows, index[part])
+            for_anchors[part] = torch.bmm(gradient[part, None], windows).squeeze(1)
+            spread = torch.mul(gradient[part, :, None], anchors[part, None], out=windows)
+            for_rows.index_add_(0, index[part].flatten(), spread.flatten(0, 1))
+        return for_anchors, for_rows, None
 
 
-def _channel_chunks(planes: Tensor) -> list[slice]:
-    return [slice(start, start + _CHANNELS) for start in range(0, planes.shape[1], _CHANNELS)]
+def _anchor_chunks(index: Tensor, rows: Tensor) -> list[slice]:
+    chunk = _CHUNK if rows.device.type == "cpu" else _LARGE_CHUNK
+    step = max(1, chunk // max(1, index.shape[1] * rows.shape[1]))
+    return [slice(start, start + step) for start in range(0, index.shape[0], step)]
 
 
-def _gather_planes(planes: Tensor, index: Tensor) -> Tensor:
-    """Values (B, C, Q, O) of planes (B, C, P) at index (B, Q, O)."""
-    flat = index.flatten(1)[:, None].expand(-1, planes.shape[1], -1)
-    return planes.gather(2, flat).view(*planes.shape[:2], *index.shape[1:])
+def _windows(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows (P, D) at index (M, O): (M, O, D)."""
+    return rows.index_select(0, index.flatten()).view(*index.shape, -1)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Maps (B, C, H, W) with one row per pixel, (B * H * W, C); no copy where memory is channels_last."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _row_numbers(index: Tensor, maps: Tensor) -> Tensor:
+    """Index (B, ...) = y * W + x within each of the maps (B, C, H, W), as numbers of `_rows`."""
+    first = torch.arange(len(maps), device=index.device) * (maps.shape[2] * maps.shape[3])
+    return index + first.view(-1, *[1] * (index.dim() - 1))
 
 
 def _gather(maps: Tensor, index: Tensor) -> Tensor:
     """Values (B, n, C) of maps (B, C, H, W) at index (B, n) = y * W + x."""
-    flat = index[:, None].expand(-1, maps.shape[1], -1)
-    return maps.flatten(2).gather(2, flat).transpose(1, 2)
+    return _rows(maps)[_row_numbers(index, maps)]
 
 
 def _flat_index(positions: Tensor, width: int) -> Tensor:

@@ -53,6 +53,10 @@ def test_flat_has_dotted_keys():
             {"data": {"min_shorter_side": 600, "max_shorter_side": 500}},
             "is larger than data.max_shorter_side",
         ),
+        (
+            {"compute": {"precision": "float16"}},
+            "unknown precision 'float16' (compute.precision); known: bfloat16, float32",
+        ),
         ({"loss": "dice"}, "loss is 'dice'; it must be a dictionary"),
     ],
 )

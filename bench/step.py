@@ -1,0 +1,62 @@
+"""A training step, against the bare float32 network forwards and backwards on the same batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.timing import Ratio, best_times
+from r2d2.config import ComputeConfig, NetworkConfig, TrainConfig
+from r2d2.containers import PairBatch
+from r2d2.geometry import pixel_grid
+from r2d2.network import R2D2Network, build_network
+from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
+
+PAIRS, SIDE, DIM = 4, 192, 128
+LIMITS = {"float32": 1.1, "bfloat16": 0.5}
+
+
+def step(name: str, precision: str, rounds: int) -> Ratio:
+    """The time of a step of the full-size network `name`, losses and optimiser included, over floor N."""
+    config = TrainConfig(
+        network=NetworkConfig(name, channels=4, dim=DIM),
+        pairs_per_worker=PAIRS,
+        compute=ComputeConfig(precision),
+    )
+    batch = random_batch()
+    network, bare = (build_network(config.network, seed=0).train() for _ in range(2))
+    siamese = SiameseNetwork(network, compute=config.compute)
+    optimiser = make_optimiser(network, config)
+    gradient = torch.randn(PAIRS, DIM, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+    def train() -> None:
+        list(train_epoch(siamese, [batch], config, optimiser, epoch=1))
+
+    times = best_times({"floor": lambda: bare_step(bare, batch, gradient), "step": train}, rounds)
+    return Ratio(f"training step, {name} {precision} / N", times["step"] / times["floor"], LIMITS[precision])
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor has arithmetic of bfloat16; otherwise PyTorch imitates it, slowly."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def random_batch() -> PairBatch:
+    """Images of noise, and a flow of which nine tenths are inside image 2, at no whole positions."""
+    generator = torch.Generator().manual_seed(0)
+    image1, image2 = torch.randn(2, PAIRS, 3, SIDE, SIDE, generator=generator)
+    aflow = pixel_grid(SIDE, SIDE) * 1.05 + torch.randn(PAIRS, 2, SIDE, SIDE, generator=generator)
+    return PairBatch(image1, image2, aflow, tuple(f"noise {i}" for i in range(PAIRS)))
+
+
+def bare_step(network: R2D2Network, batch: PairBatch, gradient: Tensor) -> None:
+    """Floor N: the layers in float32, forwards and backwards, without heads, losses and optimiser."""
+    ends = []
+    for image in (batch.image1, batch.image2):
+        x = image.contiguous()
+        for layer in network.ops:
+            x = layer(x)
+        ends.append(x)
+    network.zero_grad(set_to_none=True)
+    torch.autograd.backward(ends, [gradient, gradient])

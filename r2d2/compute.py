@@ -1,0 +1,92 @@
+"""How a training uses its device: batches copied ahead, the compiler, and too little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from r2d2.config import TrainConfig
+from r2d2.containers import PairBatch
+
+# PyTorch has an own error for GPUs only.
+_NO_MEMORY_ON_CPU = "can't allocate memory"
+
+
+class OutOfMemory(ValueError):  # noqa: N818 - it says what happened
+    """A step needs more memory than the device has."""
+
+
+def ahead(batches: Iterable[PairBatch], device: torch.device) -> Iterator[tuple[PairBatch, PairBatch]]:
+    """Each batch as it came, and on `device`.
+
+    On a GPU the next batch is copied, from pinned memory and on a stream of its own, while the current one
+    is in work: one batch more is asked for than was handed out. Elsewhere nothing is asked for ahead.
+    """
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch, batch.to(device)
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    waiting: tuple[PairBatch, PairBatch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            copied = batch.pin_memory().to(device)
+            following = (batch, copied, stream.record_event())
+        if waiting is not None:
+            yield _arrived(*waiting)
+        waiting = following
+    if waiting is not None:
+        yield _arrived(*waiting)
+
+
+def _arrived(batch: PairBatch, copied: PairBatch, copy: torch.cuda.Event) -> tuple[PairBatch, PairBatch]:
+    """Lets the current stream wait for the copy, and the memory live until that stream has used it."""
+    current = torch.cuda.current_stream(copied.image1.device)
+    current.wait_event(copy)
+    for tensor in (copied.image1, copied.image2, copied.aflow):
+        tensor.record_stream(current)
+    return batch, copied
+
+
+def compile_network(network: nn.Module, device: torch.device) -> None:
+    """Has the network compiled by torch.compile when it first runs; its weights and their names stay.
+
+    Raises:
+        ValueError: if this machine cannot compile for `device`; says why.
+    """
+    try:
+        torch.compile(_probe)(torch.ones(4, device=device))
+    except Exception as error:  # The compiler's own errors have no common type.
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+        raise ValueError(
+            f"compute.compile is true, but torch.compile does not work for {device} on this machine: "
+            f"{reason}; install what it needs (a C++ compiler, on a GPU triton too) or set it to false"
+        ) from error
+    network.compile()
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return x.square() + 1
+
+
+@contextmanager
+def enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Says in one sentence what to lower if the work inside runs out of memory.
+
+    Raises:
+        OutOfMemory: in place of PyTorch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY_ON_CPU not in str(error):
+            raise
+        side = config.data.crop_size
+        raise OutOfMemory(
+            f"a step of {config.pairs_per_worker} pairs of {side} x {side} px does not fit into the memory "
+            f"of {device}; lower pairs_per_worker (it is part of the loss), data.crop_size or "
+            "network.channels, or set compute.precision to bfloat16"
+        ) from error
