@@ -129,7 +129,7 @@ def device() -> torch.device:
 
 
 def calibrate(config: TrainConfig, photos: PhotoSet) -> float:
-    """Pairs per second, their preparation included, of a network that is thrown away; a first step warms up."""
+    """Pairs per second, their preparation included, of a network that is thrown away; one step warms up."""
     calibration = replace(
         config,
         epochs=1,
