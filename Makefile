@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real bench bench-gpu check lint format types layers spelling clean
+.PHONY: help setup demo test test-real bench bench-gpu bench-quality check lint format types layers spelling clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.j
 
 bench-gpu: setup ## Measure loader and training step on a GPU: pairs a second of each and of both
 	$(BIN)/python -m bench.gpu
+
+bench-quality: setup ## Train for MINUTES=60 and show how good the network became, over minutes and pairs
+	$(BIN)/python -m bench.quality --minutes $(or $(MINUTES),60)
 
 check: lint types layers spelling ## Run all checks
 

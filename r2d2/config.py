@@ -51,6 +51,12 @@ def _similarities() -> tuple[str, ...]:
     return tuple(sorted(SIMILARITIES))
 
 
+def _schedules() -> tuple[str, ...]:
+    from r2d2.schedule import SCHEDULES
+
+    return tuple(sorted(SCHEDULES))
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Which network is trained."""
@@ -113,10 +119,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """How it is trained: Adam."""
+    """How it is trained: Adam, and the course of its learning rate (`r2d2.schedule`)."""
 
-    learning_rate: float = setting(1e-4, "step size", low=0)
+    learning_rate: float = setting(1e-4, "step size, the largest of the schedule", low=0)
     weight_decay: float = setting(5e-4, "weight of the L2 penalty", low=0)
+    schedule: str = setting("constant", "course of the learning rate after the warm-up", choices=_schedules)
+    warmup_steps: int = setting(0, "first steps, over which the learning rate climbs from 0", low=0)
+    final_share: float = setting(
+        0.05, "last learning rate of a linear or cosine schedule, as a share of the largest", low=0, high=1
+    )
 
 
 PRECISIONS = ("bfloat16", "float32")
@@ -188,6 +199,14 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The complete nested dictionary; `from_dict` is its inverse."""
         return dataclasses.asdict(self)
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, with dotted keys; `{}` for `TrainConfig()`.
+
+        A setting that a later version adds is not among them until someone sets it.
+        """
+        defaults = type(self)().flat()
+        return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
     def flat(self) -> dict[str, Any]:
         """The complete configuration with dotted keys, e.g. `loss.similarity`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from r2d2.compute import ahead, compile_network, enough_memory
 from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import DenseFeatures, PairBatch
 from r2d2.losses import pair_loss
+from r2d2.schedule import learning_rate
 
 # The signs of a collapse are those of the last steps of an epoch, not of its whole history.
 LAST_STEPS = 10
@@ -46,6 +48,14 @@ class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened
     def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[str, tuple[str, ...]]]:
         """It travels from a worker to the driver; by default its arguments would be lost."""
         return NonFiniteLoss, (self.what, self.samples)
+
+
+class SizedBatches(Protocol):
+    """The batches of one worker in one epoch: a list, or an `EpochLoader`."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[PairBatch]: ...
 
 
 class SiameseNetwork(nn.Module):
@@ -103,6 +113,7 @@ class StepReport:
         invalid_pairs: how many of them have no pixel with a known partner.
         refused: (file, reason) of photos that were replaced while making the batch.
         elapsed: seconds, waiting for the batch included.
+        learning_rate: of the step.
     """
 
     step: int
@@ -113,6 +124,7 @@ class StepReport:
     invalid_pairs: int
     refused: tuple[tuple[str, str], ...]
     elapsed: float
+    learning_rate: float
 
 
 def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -132,7 +144,7 @@ def query_generator(seed: int, epoch: int, rank: int, step: int) -> torch.Genera
 
 def train_epoch(
     siamese: nn.Module,
-    batches: Iterable[PairBatch],
+    batches: SizedBatches,
     config: TrainConfig,
     optimiser: torch.optim.Optimizer,
     epoch: int,
@@ -142,7 +154,8 @@ def train_epoch(
 
     Args:
         siamese: a `SiameseNetwork`, or that in `DistributedDataParallel`; batches are moved to its device.
-        batches: those of this worker.
+        batches: those of this worker; as many in every epoch, which is how the learning rate's schedule
+            knows the step's number and how many there will be.
         config: the training.
         optimiser: of the network's parameters.
         epoch: number of the epoch, part of the seed of the queries.
@@ -155,8 +168,12 @@ def train_epoch(
     """
     device = next(siamese.parameters()).device
     siamese.train()
+    before, total = (epoch - 1) * len(batches), config.epochs * len(batches)
     started = time.perf_counter()
     for step, (batch, on_device) in enumerate(ahead(batches, device)):
+        rate = learning_rate(config.optimiser, before + step, total)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
         generator = query_generator(config.seed, epoch, rank, step)
         with enough_memory(config, device):
             done = _train_step(siamese, on_device, config, optimiser, generator)
@@ -170,6 +187,7 @@ def train_epoch(
             invalid_pairs=batch.invalid,
             refused=batch.refused,
             elapsed=now - started,
+            learning_rate=rate,
         )
         started = time.perf_counter()
 
@@ -182,6 +200,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
         `train/query_reliability`: mean over valid queries (left out if there were none);
         `train/pairs`, `train/invalid_pairs`, `train/pairs_without_query`: counts;
         `train/refused_photos`: number of different files; `train/pairs_per_second`;
+        `train/learning_rate`: of the last step;
         `train/collapse_*`: see `collapse_tensors`, means over the last steps.
     """
     assert reports, "an epoch has at least one step"
@@ -199,6 +218,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
     metrics["train/pairs_without_query"] = sum(r.statistics["pairs_without_query"] for r in reports)
     metrics["train/refused_photos"] = float(len({file for r in reports for file, _ in r.refused}))
     metrics["train/pairs_per_second"] = sum(pairs) / sum(report.elapsed for report in reports)
+    metrics["train/learning_rate"] = reports[-1].learning_rate
     last = reports[-LAST_STEPS:]
     for name in last[0].statistics:
         if name.startswith("collapse_"):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from r2d2.config import TrainConfig
 from runner.history import TRAIN, write_json
 
 FILE = "sweep.json"
@@ -25,7 +26,8 @@ class SweepDefinition:
     Attributes:
         name: the sweep's, and its MLflow experiment's.
         metric, mode: the score that decides.
-        trials: key to configuration, in order; empty if a searcher chooses them.
+        trials: key to configuration, in order; empty if a searcher chooses them. What a configuration does
+            not name, because it was written before the setting existed, has its default.
         search: what a searcher chooses from, and how often; empty without a searcher.
         photos: digests of the training data, all sources of it, and of the photographs held out.
         benchmarks: role to {"protocol", "protocol_digest", "digest"}.
@@ -103,9 +105,18 @@ def _trial_differences(
     changes = Counter(
         line
         for before, after in zip(old.values(), new.values(), strict=True)
-        for line in _differences(before, after, "")
+        for line in _differences(_complete(before), _complete(after), "")
     )
     return [f"{line}{f' in {times} trials' if times > 1 else ''}" for line, times in changes.items()]
+
+
+def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the defaults of what it does not name; what is unknown today stays."""
+    complete = TrainConfig().to_dict()
+    for name, value in config.items():
+        inner = complete.get(name)
+        complete[name] = {**inner, **value} if isinstance(inner, dict) else value
+    return complete
 
 
 def _differences(old: Any, new: Any, path: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
@@ -64,11 +64,18 @@ class Estimate:
             console.print("A searcher chooses the trials; these are examples of what it may choose.")
         console.print(
             f"{len(plan.trials)} trials and {len(plan.baselines)} starting networks; about "
-            f"{self.total / 3600:.1f} worker hours, {self.total / 3600 / self.slots:.1f} hours here "
+            f"{duration(self.total)} of one worker, {duration(self.total / self.slots)} here "
             f"({self.slots} at a time; one step of each kind was timed, "
             "neither the preparation of pairs nor scoring is counted)",
             soft_wrap=True,
         )
+
+
+def duration(seconds: float) -> str:
+    """In words that fit its size: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
 def estimate(plan: SweepPlan) -> Estimate:
@@ -78,7 +85,7 @@ def estimate(plan: SweepPlan) -> Estimate:
     for trial in plan.trials:
         kind = (trial.config.network, trial.config.data.crop_size, trial.config.pairs_per_worker)
         if kind not in timed:
-            timed[kind] = _step_seconds(trial.config)
+            timed[kind] = _step_seconds(replace(trial.config, epochs=1))
         seconds[trial.key] = START_SECONDS + _steps(plan, trial) * timed[kind]
     cpus = os.cpu_count() or 1
     widest = max(t.config.num_workers for t in plan.trials)

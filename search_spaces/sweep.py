@@ -110,8 +110,11 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """A readable name that is the same for the same configuration, always and everywhere."""
-        text = json.dumps(self.config.to_dict(), sort_keys=True)
+        """A readable name that is the same for the same configuration, always and everywhere.
+
+        It is made from what differs from the defaults, so that new settings rename no trial.
+        """
+        text = json.dumps(self.config.changed(), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         loss = self.config.loss
         start = "scratch" if self.config.init == SCRATCH else "tuned"

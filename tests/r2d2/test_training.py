@@ -151,6 +151,30 @@ def test_the_optimiser_is_adam_as_configured(siamese):
     assert len(group["params"]) == len(list(siamese.parameters()))
 
 
+SCHEDULED = replace(
+    CONFIG,
+    epochs=2,
+    optimiser=OptimiserConfig(learning_rate=0.01, schedule="linear", warmup_steps=1, final_share=0.1),
+)
+
+
+def test_every_step_has_the_learning_rate_of_its_number_in_the_whole_training(siamese):
+    optimiser = make_optimiser(siamese, SCHEDULED)
+    batches = [make_batch(), make_batch(1)]
+    rates = [r.learning_rate for e in (1, 2) for r in train(siamese, batches, SCHEDULED, optimiser, e)]
+    assert rates == pytest.approx([0.01, 0.01, 0.0055, 0.001])
+    assert optimiser.param_groups[0]["lr"] == rates[-1]
+
+
+def test_the_learning_rate_of_a_step_is_that_of_its_update(siamese):
+    # Adam's first update moves every weight by the learning rate, whatever the gradient's size.
+    config = replace(SCHEDULED, optimiser=replace(SCHEDULED.optimiser, warmup_steps=4, weight_decay=0.0))
+    before = siamese.network.sal.weight.detach().clone()
+    next(train_epoch(siamese, [make_batch()] * 2, config, make_optimiser(siamese, config), epoch=1))
+    moved = (siamese.network.sal.weight.detach() - before).abs()
+    assert moved.max().item() == pytest.approx(0.0025, rel=1e-3)
+
+
 def test_queries_differ_by_seed_epoch_worker_and_step_and_by_nothing_else():
     keys = [(0, 1, 0, 0), (1, 1, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1), (0, 0, 1, 1)]
     draws = [torch.randint(1000, (50,), generator=query_generator(*key)).tolist() for key in keys]
@@ -159,20 +183,21 @@ def test_queries_differ_by_seed_epoch_worker_and_step_and_by_nothing_else():
     assert torch.randint(1000, (50,), generator=query_generator(*keys[0])).tolist() == draws[0]
 
 
-def test_a_training_resumed_at_the_end_of_an_epoch_is_exactly_the_same(siamese):
+@pytest.mark.parametrize("config", [CONFIG, SCHEDULED])
+def test_a_training_resumed_at_the_end_of_an_epoch_is_exactly_the_same(siamese, config):
     batches = {epoch: [make_batch(10 * epoch + step) for step in range(2)] for epoch in (1, 2)}
-    optimiser = make_optimiser(siamese, CONFIG)
-    train(siamese, batches[1], optimiser=optimiser, epoch=1)
+    optimiser = make_optimiser(siamese, config)
+    train(siamese, batches[1], config, optimiser, epoch=1)
     saved = copy.deepcopy((siamese.state_dict(), optimiser.state_dict()))
-    undisturbed = train(siamese, batches[2], optimiser=optimiser, epoch=2)
+    undisturbed = train(siamese, batches[2], config, optimiser, epoch=2)
 
     torch.manual_seed(123)
     again = SiameseNetwork(build_network(CONFIG.network, seed=5))
-    optimiser = make_optimiser(again, CONFIG)
+    optimiser = make_optimiser(again, config)
     again.load_state_dict(saved[0])
     optimiser.load_state_dict(saved[1])
-    resumed = train(again, batches[2], optimiser=optimiser, epoch=2)
-    assert [r.total for r in resumed] == [r.total for r in undisturbed]
+    resumed = train(again, batches[2], config, optimiser, epoch=2)
+    assert [(r.total, r.learning_rate) for r in resumed] == [(r.total, r.learning_rate) for r in undisturbed]
     assert_equal_weights(siamese, again)
 
 
@@ -229,7 +254,10 @@ def report(step, total=1.0, pairs=2, invalid=0, refused=(), queries=10.0, reliab
         "query_reliability": reliability,
         "collapse_repeatability_std": deviation,
     }
-    return StepReport(step, total, {"similarity": total / 2}, statistics, pairs, invalid, refused, 0.5)
+    terms = {"similarity": total / 2}
+    return StepReport(
+        step, total, terms, statistics, pairs, invalid, refused, 0.5, learning_rate=0.1 / (step + 1)
+    )
 
 
 def test_summary_of_an_epoch():
@@ -249,6 +277,7 @@ def test_summary_of_an_epoch():
             "train/pairs_without_query": 1,
             "train/refused_photos": 2,
             "train/pairs_per_second": 4.0,
+            "train/learning_rate": 0.05,
             "train/collapse_repeatability_std": 0.1,
         }
     )

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from r2d2.config import TrainConfig
 from runner.definition import SweepDefinition
 
 DICE = {"loss": {"similarity": "dice"}, "epochs": 5, "seed": 0}
@@ -62,6 +63,24 @@ def test_a_changed_definition_is_refused_with_the_difference(definition, tmp_pat
         definition.require_same(dataclasses.replace(definition, **change), tmp_path)
     assert sentence in str(error.value)
     assert "--name" in str(error.value)
+
+
+def test_a_definition_from_before_a_setting_existed_is_that_with_its_default(definition, tmp_path):
+    complete = TrainConfig.from_dict(DICE).to_dict()
+    older = {**complete, "optimiser": {"learning_rate": 1e-4, "weight_decay": 5e-4}}
+    older.pop("num_workers")
+    before, now = (dataclasses.replace(definition, trials={"a": trial}) for trial in (older, complete))
+    before.save(tmp_path)
+    loaded = SweepDefinition.load(tmp_path)
+    loaded.require_same(now, tmp_path)
+    cosine = {**complete, "optimiser": {**complete["optimiser"], "schedule": "cosine"}}
+    changed = dataclasses.replace(now, trials={"b": cosine})
+    assert loaded.differences(changed) == ["optimiser.schedule was constant, is cosine"]
+
+
+def test_a_setting_that_is_no_more_is_named(definition):
+    changed = dataclasses.replace(definition, trials={"a": {**DICE, "momentum": 0.9}, "b": COSINE})
+    assert changed.differences(definition) == ["momentum is gone"]
 
 
 def test_a_damaged_definition_is_refused(tmp_path):

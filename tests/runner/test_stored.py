@@ -74,6 +74,26 @@ def write_score(history, evaluation):
     history.write(Record(1, "validation", {}, "uri", evaluation="table_001.validation.json"))
 
 
+def test_a_trial_from_before_a_setting_existed_is_read_with_its_default(stored):
+    sweep = stored({"loss": {"similarity": "dice"}})
+    (trial,) = sweep.trials()
+    file = sweep.trial_folder(trial) / "config.json"
+    older = trial.config.to_dict()
+    for name in ("schedule", "warmup_steps", "final_share"):
+        del older["optimiser"][name]
+    file.write_text(json.dumps(older))
+    assert sweep.trials() == [trial]
+
+
+def test_a_trial_whose_folder_is_not_named_by_its_settings_is_refused(stored):
+    sweep = stored({"epochs": 3})
+    (trial,) = sweep.trials()
+    file = sweep.trial_folder(trial) / "config.json"
+    file.write_text(json.dumps(trial.config.to_dict() | {"seed": 8}))
+    with pytest.raises(ValueError, match="another version of this program"):
+        sweep.trials()
+
+
 def test_a_sweep_that_is_not_there_is_refused_with_the_known_ones(stored, tmp_path):
     stored({})
     with pytest.raises(ValueError, match=r"there is no sweep 'yours' .* known: mine"):

@@ -7,17 +7,21 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from r2d2.config import LossConfig, NetworkConfig
+from r2d2.config import LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
 from r2d2.losses import pair_loss
 from r2d2.network import build_network
-from r2d2.training import SiameseNetwork
+from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
 from runner.worker import data_parallel
 
 CONFIG = NetworkConfig(name="fast", channels=1, dim=16)
 # Fixed queries: random ones would differ between one worker and two.
 LOSS = LossConfig(query_grid=True)
 PAIRS, SIDE = 4, 64
+SCHEDULED = TrainConfig(
+    network=CONFIG, loss=LOSS, epochs=2, optimiser=OptimiserConfig(0.01, schedule="linear", final_share=0.1)
+)
 
 
 def batch():
@@ -40,6 +44,16 @@ def frozen_network():
     return SiameseNetwork(build_network(CONFIG, seed=0), frozen_statistics=True).train()
 
 
+def scheduled_training(rank: int):
+    """The learning rates of two epochs of two steps, and the weights after them."""
+    siamese = data_parallel(frozen_network(), 2)
+    optimiser = make_optimiser(siamese, SCHEDULED)
+    half = slice(rank * PAIRS // 2, (rank + 1) * PAIRS // 2)
+    batches = [PairBatch(*(tensor[half] for tensor in batch()), ("pair",) * (PAIRS // 2))] * 2
+    steps = [step for e in (1, 2) for step in train_epoch(siamese, batches, SCHEDULED, optimiser, e, rank)]
+    return [step.learning_rate for step in steps], [p.detach() for p in siamese.parameters()]
+
+
 def worker(rank: int, port: int, path: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -48,18 +62,24 @@ def worker(rank: int, port: int, path: str) -> None:
         half = PAIRS // 2
         loss_of(siamese, slice(rank * half, (rank + 1) * half)).backward()
         torch.save(gradients(siamese), f"{path}/{rank}.pt")
+        torch.save(scheduled_training(rank), f"{path}/training_{rank}.pt")
     finally:
         dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory):
+def folder_of_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gradients")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(worker, (port, str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_workers(folder_of_two):
+    return [torch.load(folder_of_two / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 def test_two_workers_with_half_the_batch_give_the_gradients_of_one_with_all_of_it(two_workers):
@@ -83,6 +103,14 @@ def test_the_halves_alone_differ(two_workers):
     loss_of(siamese, slice(0, PAIRS // 2)).backward()
     alone = gradients(siamese)
     assert any(not torch.allclose(alone[n], g, rtol=1e-2) for n, g in two_workers[0].items())
+
+
+def test_both_workers_take_their_steps_at_the_same_scheduled_rates_and_stay_equal(folder_of_two):
+    trained = [torch.load(folder_of_two / f"training_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    (rates, weights), (other_rates, other_weights) = trained
+    assert rates == pytest.approx([0.01, 0.007, 0.004, 0.001])
+    assert rates == other_rates
+    assert all(torch.equal(a, b) for a, b in zip(weights, other_weights, strict=True))
 
 
 def test_one_worker_needs_no_exchange():

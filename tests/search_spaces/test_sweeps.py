@@ -1,11 +1,15 @@
 """Every sweep of the folder can be expanded and every trial built, in seconds and without a cluster."""
 
+import hashlib
+
 import pytest
 
-from r2d2.config import SCRATCH
+from r2d2.config import SCRATCH, TrainConfig
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
-from search_spaces.sweep import RELEASED, Sweep, load_sweep, sweep_names
+from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, sweep_names
+
+NOT_NUMBERS = {name for name, value in TrainConfig().flat().items() if isinstance(value, str | bool)}
 
 
 @pytest.mark.parametrize("name", sweep_names())
@@ -100,6 +104,23 @@ def test_unknown_sweeps_and_missing_files_are_refused():
         load_sweep("stduy")
     with pytest.raises(ValueError, match=r"there is no file 'nowhere\.py'"):
         load_sweep("nowhere.py")
+
+
+def test_a_key_is_made_from_what_differs_from_the_defaults_only():
+    assert TrainConfig().changed() == {}
+    plain = Trial(TrainConfig())
+    assert plain.key == f"ap-cosine-scratch-s0-{hashlib.sha256(b'{}').hexdigest()[:8]}"
+    dice = Trial(TrainConfig.from_dict({"loss": {"similarity": "dice"}, "optimiser": {"warmup_steps": 0}}))
+    assert dice.config.changed() == {"loss.similarity": "dice"}
+    digest = hashlib.sha256(b'{"loss.similarity": "dice"}').hexdigest()[:8]
+    assert dice.key == f"ap-dice-scratch-s0-{digest}"
+
+
+@pytest.mark.parametrize("name", [n for n in TrainConfig().flat() if n not in NOT_NUMBERS])
+def test_every_number_of_a_configuration_is_part_of_its_key(name):
+    value = TrainConfig().flat()[name]
+    changed = Sweep(space={}).trials([f"{name}={value / 2 if isinstance(value, float) else value + 2}"])
+    assert changed[0].key != Trial(TrainConfig()).key
 
 
 def test_an_unknown_key_in_a_space_is_refused():
