@@ -99,12 +99,12 @@ def test_another_figure_may_order_the_table():
         make_report(variants, "dice", About("t", sort_by="auc"))
 
 
-def test_another_split_and_threshold_may_come_first():
+def test_another_split_and_metric_may_come_first():
     gain = np.where([name.startswith("v_") for name in SEQUENCES], -0.1, 0.1)
-    about = About("t", threshold=2, split="viewpoint")
+    about = About("t", metric="mma_2px", split="viewpoint")
     found = make_report([variant("cosine"), variant("dice", gain)], "cosine", about)
     assert [entry.name for entry in found.entries] == ["cosine", "dice"]
-    assert found.thresholds == [1, 2, 3, 5, 10]
+    assert found.compared == ["mma_2px", "mma_1px", "mma_3px", "mma_5px", "mma_10px"]
     assert found.difference("dice").estimate == pytest.approx(-0.1, abs=0.02)
     assert {row.split for row in found.by_sequence("dice")} == {"viewpoint"}
 
@@ -141,8 +141,8 @@ def test_csv_holds_every_figure_in_one_long_table(report):
     lines = list(csv.DictReader(io.StringIO(to_csv(report))))
     wanted = {"variant": "dice", "metric": "mma_3px", "split": "viewpoint", "sequence": ""}
     (line,) = [line for line in lines if wanted.items() <= line.items()]
-    row = report.difference("dice", "viewpoint", 3)
-    assert float(line["value"]) == pytest.approx(report.mean("dice", "viewpoint", 3).mean, abs=1e-6)
+    row = report.difference("dice", "viewpoint", "mma_3px")
+    assert float(line["value"]) == pytest.approx(report.mean("dice", "viewpoint", "mma_3px").mean, abs=1e-6)
     assert float(line["difference_low"]) == pytest.approx(row.low, abs=1e-6)
     assert (line["verdict"], line["seeds"], line["baseline"]) == ("better", "3", "cosine")
     by_sequence = [
