@@ -130,7 +130,9 @@ def test_holm_grows_with_the_number_of_variants_and_nothing_else_does():
 
 def test_a_network_against_itself_differs_by_nothing():
     cosine = variant("cosine")
-    row = compare([cosine, Variant("copy", cosine.evaluations, cosine.seeds)], "cosine").difference("copy", "mma_3px")
+    row = compare([cosine, Variant("copy", cosine.evaluations, cosine.seeds)], "cosine").difference(
+        "copy", "mma_3px"
+    )
     assert (row.estimate, row.low, row.high, row.p) == (0, 0, 0, 1)
     assert row.verdict == "no difference shown"
 
@@ -181,7 +183,11 @@ def test_the_same_table_twice():
         (["cosine", "dice"], {"baseline": "dise"}, "unknown baseline 'dise'; known: cosine, dice"),
         ([], {"baseline": "dice"}, "known: no variant"),
         (["cosine", "cosine"], {"baseline": "cosine"}, "names of variants must differ: cosine, cosine"),
-        (["cosine"], {"baseline": "cosine", "metrics": ("mma_0px",)}, "unknown metric 'mma_0px'; known: mma_1px, "),
+        (
+            ["cosine"],
+            {"baseline": "cosine", "metrics": ("mma_0px",)},
+            "unknown metric 'mma_0px'; known: mma_1px, ",
+        ),
     ],
 )
 def test_impossible_tables_are_refused(variants, arguments, reason):

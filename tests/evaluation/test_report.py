@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -107,6 +108,29 @@ def test_another_split_and_metric_may_come_first():
     assert found.compared == ["mma_2px", "mma_1px", "mma_3px", "mma_5px", "mma_10px"]
     assert found.difference("dice").estimate == pytest.approx(-0.1, abs=0.02)
     assert {row.split for row in found.by_sequence("dice")} == {"viewpoint"}
+
+
+def test_another_metric_is_compared_in_every_form():
+    found = make_report([variant("cosine"), variant("dice")], "cosine", About("t", metric="matches"))
+    assert found.compared[:2] == ["matches", "mma_1px"]
+    assert (found.mean("dice").mean, found.difference("dice").estimate) == (100, 0)
+    text = to_markdown(found)
+    assert "| variant | seeds | epochs | matches |" in text
+    assert "| dice | 3 |  | 100 | 100 to 100 | +0.000 |" in text
+    page = Page(to_html(found))
+    assert "matches decides" in page.text
+    lines = [x for x in csv.DictReader(io.StringIO(to_csv(found))) if x["metric"] == "matches"]
+    assert {(x["variant"], x["split"], x["sequence"]) for x in lines if not x["sequence"]} == {
+        (name, split, "") for name in ("cosine", "dice") for split in ("overall", "illumination", "viewpoint")
+    }
+
+
+def test_few_sequences_are_said(report):
+    scored = evaluation("few", DIFFICULTY)
+    few = [p for p in scored.pairs if p.sequence in ("i_0", "v_0", "v_1")]
+    alone = make_report([Variant("few", (replace(scored, pairs=tuple(few)),), (0,))], "few", About("t"))
+    assert alone.cautions[-1].startswith("Fewer than 5 sequences (overall 3, illumination 1, viewpoint 2)")
+    assert not any("Fewer" in sentence for sentence in report.cautions)
 
 
 def test_a_split_that_the_benchmark_lacks_is_refused():

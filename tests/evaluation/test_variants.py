@@ -34,14 +34,18 @@ def test_scores_are_means_over_the_pairs_of_a_sequence():
     second = evaluation({"v_b": [0.0, 0.0], "i_a": [1.0, 1.0]}, "2")
     variant = Variant("dice", (first, second), seeds=(0, 1))
     assert variant.sequences == {"i_a": "illumination", "v_b": "viewpoint"}
-    np.testing.assert_allclose(variant.scores(("mma_1px", "mma_15px")), [[[0.6, 0.6], [0.3, 0.3]], [[1, 1], [0, 0]]])
+    np.testing.assert_allclose(
+        variant.scores(("mma_1px", "mma_15px")), [[[0.6, 0.6], [0.3, 0.3]], [[1, 1], [0, 0]]]
+    )
 
 
 def test_each_threshold_is_a_column_of_its_own():
     scored = evaluation({"v_a": [0.5]})
     shares = tuple(float(t) for t in range(1, 16))
     scored = replace(scored, pairs=(replace(scored.pairs[0], mma=shares),))
-    np.testing.assert_array_equal(Variant("dice", (scored,)).scores([f"mma_{t}px" for t in (1, 3, 5, 10)]), [[[1, 3, 5, 10]]])
+    np.testing.assert_array_equal(
+        Variant("dice", (scored,)).scores([f"mma_{t}px" for t in (1, 3, 5, 10)]), [[[1, 3, 5, 10]]]
+    )
 
 
 def test_the_order_of_the_pairs_does_not_matter():

@@ -36,6 +36,7 @@ def contenders(make_evaluation):
     [
         ("mma_3px", "mma_3px", "overall", ["b", "a"]),
         ("hpatches/mma_7px_viewpoint", "mma_7px", "viewpoint", ["b", "a"]),
+        ("hpatches/matches_viewpoint", "matches", "viewpoint", ["a", "b"]),
         ("train/loss_total", "mma_3px", "overall", ["a", "b"]),
         ("validation/keypoints", "mma_3px", "overall", ["a", "b"]),
     ],
