@@ -18,7 +18,8 @@ from evaluation.comparing import CURVE
 from evaluation.comparison import Difference, SequenceDifference
 from evaluation.evaluation import OVERALL
 from evaluation.examples import MatchExample
-from evaluation.figures import CORRECT_WITHIN, match_caption, match_thumbnail
+from evaluation.figures import match_caption, match_thumbnail
+from evaluation.match_lines import CORRECT_WITHIN
 from evaluation.mma import THRESHOLDS
 from evaluation.report import Report, TrainingCurve
 from evaluation.report_text import (

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from evaluation.comparison import Difference, Mean
 from evaluation.headings import heading
+from evaluation.markdown import markdown_table
 from evaluation.report import MARK, Entry, Report
 
 # A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
@@ -152,7 +153,7 @@ def _main_table(report: Report) -> str:
             ]
             cells += [row.verdict]
         rows.append(cells)
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _difference_table(report: Report) -> str:
@@ -167,7 +168,7 @@ def _difference_table(report: Report) -> str:
                 if row is not None
             ]
             rows.append([entry.name, split, *cells])
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _sequence_tables(report: Report) -> str:
@@ -180,13 +181,13 @@ def _sequence_tables(report: Report) -> str:
         cells = [
             [row.sequence, f"{figure(row.mean)}{entry.mark}", figure(row.estimate, "+")] for row in shown
         ]
-        parts += [title, _table(["sequence", heading(report.about.metric), "difference"], cells)]
+        parts += [title, markdown_table(["sequence", heading(report.about.metric), "difference"], cells)]
     return "\n\n".join(parts)
 
 
 def _metric_table(report: Report) -> str:
     rows = [[e.name, *(metric_cell(e, key) for key in report.metrics)] for e in report.entries]
-    return _table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
+    return markdown_table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
 
 
 def metric_heading(key: str) -> str:
@@ -211,15 +212,6 @@ def spread(entry: Entry, key: str) -> str:
 
 def _others(report: Report) -> list[Entry]:
     return [entry for entry in report.entries if entry.name != report.comparison.baseline]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def _cells(line: dict[str, Any]) -> dict[str, Any]:
