@@ -69,7 +69,7 @@ def differences(shared, name, sequence, precision):
 
 
 def real_size(test):
-    """Of every released network, in both arithmetics."""
+    """Of every released network, in either arithmetic."""
     networks = pytest.mark.parametrize("name", ["faster2d2_WASF_N16", "study_dice", "r2d2_WASF_N16"])
     precisions = pytest.mark.parametrize(
         "precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"]

@@ -129,8 +129,10 @@ def test_few_sequences_are_said(report):
     scored = evaluation("few", DIFFICULTY)
     few = [p for p in scored.pairs if p.sequence in ("i_0", "v_0", "v_1")]
     alone = make_report([Variant("few", (replace(scored, pairs=tuple(few)),), (0,))], "few", About("t"))
-    assert alone.cautions[-1].startswith("Fewer than 5 sequences (overall 3, illumination 1, viewpoint 2)")
-    assert not any("Fewer" in sentence for sentence in report.cautions)
+    assert alone.cautions[-1].startswith(
+        "Intervals from fewer than 5 sequences (overall 3, illumination 1, viewpoint 2)"
+    )
+    assert not any("fewer" in sentence for sentence in report.cautions)
 
 
 def test_a_split_that_the_benchmark_lacks_is_refused():
