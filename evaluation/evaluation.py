@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from evaluation.collapse import CollapseSigns
 from evaluation.examples import MatchExample, save_examples
+from evaluation.homography import ESTIMATORS, auc, mha
 from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
-from evaluation.homography import auc, mha
 from evaluation.hpatches import SPLITS, Split
 from evaluation.pair_score import PairScore
 from evaluation.protocols import Protocol
@@ -103,14 +103,17 @@ class Evaluation:
         """The metrics of one split or of all pairs, by name; those that were not computed are absent.
 
         `mma_3px` and so on (1, 3, 5, 10 pixels); `mha_3px_dlt`, `auc_3px_dlt`, the same with `_poselib` (1,
-        3, 5); `repeatability_1px`, `repeatability_3px`; `localisation_error_px`, of the pairs that have one;
-        `matching_score`; `matches` (mean per pair).
+        3, 5); `inliers_poselib` (mean per pair); `repeatability_1px`, `repeatability_3px`;
+        `localisation_error_px`, of the pairs that have one; `matching_score`; `matches` (mean per pair).
         """
         shares = self.mma(split)
         values = {f"mma_{t}px": float(shares[t - 1]) for t in SCALAR_THRESHOLDS}
         pairs = [pair for pair in self.pairs if split is None or pair.split == split]
-        for estimator in ("dlt", "poselib"):
+        for estimator in ESTIMATORS:
             values |= _corner_metrics(pairs, estimator)
+        inliers = _column(pairs, "inliers_poselib")
+        if inliers is not None:
+            values["inliers_poselib"] = float(inliers.mean())
         places = _column(pairs, "repeatability")
         if places is not None:
             means = places.mean(axis=0)

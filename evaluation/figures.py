@@ -6,23 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from evaluation.examples import MatchExample
+from evaluation.images import grey
+from evaluation.match_lines import CORRECT_WITHIN, MAX_LINES, coloured, drawn
 from evaluation.mma import THRESHOLDS
-
-# Told apart by people who do not tell red from green: Okabe and Ito's bluish green and vermilion.
-CORRECT, WRONG = "#009e73", "#d55e00"
-
-# A match is called correct up to this error, pixels: MMA@3 is the field's headline.
-CORRECT_WITHIN = 3
-
-# More lines than these hide the images.
-MAX_LINES = 200
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c510a")
 _STYLES = ("-", "--", ":", "-.")
@@ -76,8 +68,8 @@ def match_pictures(example: MatchExample) -> Figure:
     (height1, width1), (height2, width2) = example.image1.shape[:2], example.image2.shape[:2]
     canvas = np.full((max(height1, height2), width1 + width2, 3), 255, dtype=np.uint8)
     # Grey, so that the colours are those of keypoints and matches.
-    canvas[:height1, :width1] = _grey(example.image1)
-    canvas[:height2, width1:] = _grey(example.image2)
+    canvas[:height1, :width1] = grey(example.image1)[..., None]
+    canvas[:height2, width1:] = grey(example.image2)[..., None]
     figure = _figure(width=12.0, height=12.0 * canvas.shape[0] / canvas.shape[1] + 0.4)
     axes = figure.add_subplot()
     axes.imshow(canvas)
@@ -85,7 +77,8 @@ def match_pictures(example: MatchExample) -> Figure:
     shift = np.array([width1, 0])
     for points in (example.keypoints1, example.keypoints2 + shift):
         axes.scatter(points[:, 0], points[:, 1], s=3, c="#56b4e9", linewidths=0, alpha=0.8)
-    _draw_matches(axes, example, shift)
+    for lines, colour in _match_lines(example, shift):
+        axes.add_collection(LineCollection(lines.tolist(), colors=colour, linewidths=0.7, alpha=0.7))
     axes.set_title(match_caption(example), fontsize="medium")
     return figure
 
@@ -118,40 +111,26 @@ def match_thumbnail(example: MatchExample, width: int) -> Image.Image:
     shift = np.array([example.image1.shape[1], 0])
     for x, y in np.concatenate([example.keypoints1, example.keypoints2 + shift]) * scale:
         pencil.rectangle((x - 1, y - 1, x + 1, y + 1), fill=_COLOURS[5])
-    lines, correct = _match_lines(example, shift)
-    for chosen, colour in ((~correct, WRONG), (correct, CORRECT)):
-        for (x1, y1), (x2, y2) in lines[chosen] * scale:
+    for lines, colour in _match_lines(example, shift):
+        for (x1, y1), (x2, y2) in lines * scale:
             pencil.line((x1, y1, x2, y2), fill=colour, width=2)
     return canvas.resize((width, round(canvas.height / 2)), Image.Resampling.BOX)
 
 
 def _resized_grey(image: npt.NDArray[np.uint8], scale: float) -> Image.Image:
-    grey = Image.fromarray(image).convert("L")
-    return grey.resize((round(grey.width * scale), round(grey.height * scale)), Image.Resampling.BILINEAR)
-
-
-def _grey(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The image without colour, (H, W, 1)."""
-    grey: npt.NDArray[np.uint8] = image.mean(axis=2, keepdims=True).astype(np.uint8)
-    return grey
+    small = Image.fromarray(grey(image))
+    return small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BILINEAR)
 
 
 def _match_lines(
     example: MatchExample, shift: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
-    """The lines that are drawn, (K, 2, 2) as start and end, and which of them are correct, (K,)."""
-    total = len(example.matches)
-    shown = np.linspace(0, total - 1, min(total, MAX_LINES)).astype(np.int64)
+) -> list[tuple[npt.NDArray[np.floating], str]]:
+    """The lines that are drawn, (K, 2, 2) as start and end, with their colours, in the order of drawing."""
+    shown = drawn(len(example.matches))
     starts = example.keypoints1[example.matches[shown, 0]]
     ends = example.keypoints2[example.matches[shown, 1]] + shift
-    return np.stack([starts, ends], axis=1), example.errors[shown] <= CORRECT_WITHIN
-
-
-def _draw_matches(axes: Axes, example: MatchExample, shift: npt.NDArray[np.int64]) -> None:
-    """Draws the matches as lines, the wrong ones first so that they hide no correct one."""
-    lines, correct = _match_lines(example, shift)
-    for chosen, colour in ((~correct, WRONG), (correct, CORRECT)):
-        axes.add_collection(LineCollection(lines[chosen].tolist(), colors=colour, linewidths=0.7, alpha=0.7))
+    lines = np.stack([starts, ends], axis=1)
+    return [(lines[chosen], colour) for chosen, colour in coloured(example.errors[shown])]
 
 
 def _figure(width: float, height: float) -> Figure:

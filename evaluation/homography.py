@@ -23,6 +23,8 @@ Points = npt.NDArray[np.floating]
 # Pixels of image 2.
 THRESHOLDS = (1, 3, 5)
 
+ESTIMATORS = ("dlt", "poselib")
+
 # Pixels of image 2 up to which a match supports a robust estimate: glue-factory's default for HPatches.
 ROBUST_THRESHOLD = 1.0
 
@@ -40,6 +42,19 @@ _DEGENERATE = 1e-6
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What an estimator made of the matches of a pair.
+
+    Attributes:
+        homography_1to2: (3, 3), Frobenius norm 1; None if the matches do not determine one.
+        inliers: how many matches support it, 0 without one; None where all matches count.
+    """
+
+    homography_1to2: Floats | None
+    inliers: int | None = None
+
+
+@dataclass(frozen=True)
 class Estimator:
     """How a homography is estimated from the matches of a pair.
 
@@ -54,18 +69,16 @@ class Estimator:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ("dlt", "poselib"):
-            raise ValueError(f"unknown estimator '{self.name}'; known: dlt, poselib")
+        if self.name not in ESTIMATORS:
+            raise ValueError(f"unknown estimator '{self.name}'; known: {', '.join(ESTIMATORS)}")
         if (self.name == "dlt") != (self.threshold is None) or (self.name == "dlt") != (self.seed is None):
             raise ValueError(f"estimator '{self.name}': poselib has a threshold and a seed, dlt has neither")
 
-    def estimate(
-        self, keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]
-    ) -> Floats | None:
-        """The homography (3, 3) from image 1 to image 2; None if the matches do not determine one."""
+    def estimate(self, keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]) -> Estimate:
+        """The homography from image 1 to image 2, if the matches determine one."""
         if self.threshold is None or self.seed is None:
-            return homography_dlt(keypoints1, keypoints2, matches)
-        return homography_robust(keypoints1, keypoints2, matches, self.threshold, self.seed)
+            return Estimate(homography_dlt(keypoints1, keypoints2, matches))
+        return robust_estimate(keypoints1, keypoints2, matches, self.threshold, self.seed)
 
 
 DLT = Estimator("dlt")
@@ -97,6 +110,17 @@ def homography_robust(
     threshold: float = ROBUST_THRESHOLD,
     seed: int = 0,
 ) -> Floats | None:
+    """The homography of `robust_estimate`."""
+    return robust_estimate(keypoints1, keypoints2, matches, threshold, seed).homography_1to2
+
+
+def robust_estimate(
+    keypoints1: Points,
+    keypoints2: Points,
+    matches: npt.NDArray[np.integer],
+    threshold: float = ROBUST_THRESHOLD,
+    seed: int = 0,
+) -> Estimate:
     """The homography that most matches agree on, by PoseLib's LO-RANSAC; the same each time.
 
     Args:
@@ -107,7 +131,7 @@ def homography_robust(
         seed: of the random draws.
 
     Returns:
-        homography_1to2: (3, 3), Frobenius norm 1; None if the supporting matches do not determine one.
+        estimate: without a homography if the supporting matches do not determine one.
 
     Raises:
         ValueError: if the threshold is not positive, or PoseLib is not installed.
@@ -117,15 +141,15 @@ def homography_robust(
     poselib = _poselib()
     points1, points2 = _matched(keypoints1, keypoints2, matches)
     if len(points1) < 4:
-        return None
+        return Estimate(None, 0)
     estimate, found = poselib.estimate_homography(
         points1, points2, {"max_reproj_error": float(threshold), "seed": seed, **_SAMPLING}, {}
     )
     support = np.array(found["inliers"], dtype=bool)
     # PoseLib gives a matrix whatever it was given: zeros, NaN, or one of the many that map a line rightly.
     if not np.isfinite(estimate).all() or _dlt(points1[support], points2[support]) is None:
-        return None
-    return _unit(estimate)
+        return Estimate(None, 0)
+    return Estimate(_unit(estimate), int(support.sum()))
 
 
 def corner_error(estimate: Floats | None, homography_1to2: Floats, width: float, height: float) -> float:

@@ -87,3 +87,8 @@ def _version(path: Path) -> _Version:
         return (0, 0)
     status = path.stat()
     return (status.st_mtime_ns, status.st_size)
+
+
+def grey(image: Image) -> Image:
+    """The image without colour, (H, W), so that the colours are those of the marks."""
+    return np.asarray(PillowImage.fromarray(image).convert("L"))

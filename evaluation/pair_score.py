@@ -45,6 +45,7 @@ class PairScore:
         mma: 15 shares of the matches with an error of at most 1 to 15 pixels.
         corner_error_dlt, corner_error_poselib: of the estimated homographies, pixels of image k; infinite if
             there is none.
+        inliers_poselib: how many matches support the robust homography, 0 if there is none.
         repeatability: two shares, at 1 and 3 pixels, of equally many keypoints.
         localisation_error: pixels; NaN if no keypoint was found again.
         matching_score: share of the keypoints in the shared area that are matched correctly.
@@ -65,6 +66,7 @@ class PairScore:
     matching_score: float | None = None
     coverage1: float | None = None
     coverage2: float | None = None
+    inliers_poselib: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As what `json.dumps` takes; without what was not computed, infinity and NaN as null.
@@ -86,6 +88,8 @@ class PairScore:
         if len(shares) != len(THRESHOLDS):
             raise ValueError(f"a pair has {len(shares)} shares; it must have {len(THRESHOLDS)}")
         found: dict[str, Any] = {key: _number(key, values[key]) for key in _NUMBERS if key in values}
+        if "inliers_poselib" in values:
+            found["inliers_poselib"] = int(values["inliers_poselib"])
         if "repeatability" in values:
             found["repeatability"] = tuple(float(share) for share in values["repeatability"])
         sequence = str(values["sequence"])
@@ -129,17 +133,21 @@ class JudgedPair:
             mma=tuple(mma(self.errors).tolist()),
             coverage1=coverage(self.first.keypoints, self.first.image_size),
             coverage2=coverage(self.second.keypoints, self.second.image_size),
-            **self._corner_errors(estimators),
+            **self._homographies(estimators),
             **self._places(),
         )
 
-    def _corner_errors(self, estimators: tuple[Estimator, ...]) -> dict[str, Any]:
-        keypoints = self.first.keypoints, self.second.keypoints
-        estimates = {one.name: one.estimate(*keypoints, self.matches) for one in estimators}
-        return {
-            f"corner_error_{name}": corner_error(estimate, self.homography_1to2, *self.first.image_size)
-            for name, estimate in estimates.items()
-        }
+    def _homographies(self, estimators: tuple[Estimator, ...]) -> dict[str, Any]:
+        """Corner errors, and how many matches support a robust estimate."""
+        found: dict[str, Any] = {}
+        for one in estimators:
+            estimate = one.estimate(self.first.keypoints, self.second.keypoints, self.matches)
+            found[f"corner_error_{one.name}"] = corner_error(
+                estimate.homography_1to2, self.homography_1to2, *self.first.image_size
+            )
+            if estimate.inliers is not None:
+                found[f"inliers_{one.name}"] = estimate.inliers
+        return found
 
     def _places(self) -> dict[str, Any]:
         """Whether the same places are found; matched are all keypoints, compared are equally many."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.figures import CORRECT, CORRECT_WITHIN, MAX_LINES, WRONG
+from evaluation.images import grey
 from evaluation.maps import KEPT_SIDE, ImageMaps
+from evaluation.match_lines import CORRECT, CORRECT_WITHIN, WRONG, coloured, drawn
 from evaluation.matching import Matches
-from evaluation.sheet import FAINT, MARGIN, Bytes, Panel, Sheet, grey, heat_map
+from evaluation.sheet import FAINT, MARGIN, Bytes, Panel, Sheet, heat_map
 from r2d2.containers import FloatArray
 
 # Okabe and Ito's orange for keypoints; their sky blue for matches that are neither right nor wrong.
@@ -188,7 +189,7 @@ def _matches(
 ) -> None:
     """Both images and lines between their matches; of many matches an evenly chosen part."""
     total = len(found.matches)
-    shown = np.linspace(0, total - 1, min(total, MAX_LINES)).astype(np.int64)
+    shown = drawn(total)
     ends = []
     for side, (image, left, width) in enumerate(zip(seen, lefts, widths, strict=True)):
         panel = sheet.image(grey(image.image), left, top, width)
@@ -198,9 +199,7 @@ def _matches(
         sheet.lines(segments, NEUTRAL, 1.6)
         legend = [(NEUTRAL, f"{_count(total, 'match', 'es')}; no homography says which are correct")]
     else:
-        correct = found.errors[shown] <= CORRECT_WITHIN
-        # The wrong ones first, so that they hide no correct one.
-        for part, colour in ((~correct, WRONG), (correct, CORRECT)):
+        for part, colour in coloured(found.errors[shown]):
             sheet.lines(segments[part], colour, 1.6)
         right = int((found.errors <= CORRECT_WITHIN).sum())
         legend = [

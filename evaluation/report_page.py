@@ -14,14 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from evaluation import svg
+from evaluation.comparing import CURVE
 from evaluation.comparison import Difference, SequenceDifference
 from evaluation.evaluation import OVERALL
 from evaluation.examples import MatchExample
 from evaluation.figures import match_caption, match_thumbnail
+from evaluation.match_lines import CORRECT_WITHIN
+from evaluation.mma import THRESHOLDS
 from evaluation.report import Report, TrainingCurve
 from evaluation.report_text import (
     difference_interval,
     figure,
+    interval,
     metric_heading,
     p_value,
     provenance,
@@ -30,7 +34,7 @@ from evaluation.report_text import (
 )
 
 _FOLDER = Path(__file__).parent / "page"
-_HELPERS = (difference_interval, figure, metric_heading, p_value, spread, wins)
+_HELPERS = (difference_interval, figure, interval, metric_heading, p_value, spread, wins)
 _LOOKS = {"better": "better", "worse": "worse"}
 
 # A difference that reaches so many times further than the median one is an arrow in the forest plot.
@@ -92,15 +96,15 @@ def _mma_chart(report: Report, split: str, looks: dict[str, int]) -> Markup:
     lines = []
     for entry in report.entries:
         rows = [row for row in report.curves if (row.variant, row.split) == (entry.name, split)]
-        # Intervals may reach beyond what a share can be; the chart need not.
-        band = [
-            (max(0.0, row.low), min(1.0, row.high))
-            for row in rows
-            if row.low is not None and row.high is not None
-        ]
-        points = [(row.threshold, row.mean) for row in rows]
+        band = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
+        points = [(threshold, row.mean) for threshold, row in zip(THRESHOLDS, rows, strict=True)]
         lines.append(svg.Line(entry.name, looks[entry.name], points, band))
-    return svg.line_chart(lines, "threshold (pixels)", "MMA", marked_x=report.about.threshold)
+    return svg.line_chart(lines, "threshold (pixels)", "MMA", marked_x=_marked_threshold(report.about.metric))
+
+
+def _marked_threshold(metric: str) -> int:
+    """Where MMA curves are marked: at the threshold of the metric if it is an MMA, else at the usual one."""
+    return CURVE.index(metric) + 1 if metric in CURVE else CORRECT_WITHIN
 
 
 def _training_charts(curves: Sequence[TrainingCurve], looks: dict[str, int]) -> list[tuple[str, Markup]]:
@@ -125,7 +129,7 @@ def _training_charts(curves: Sequence[TrainingCurve], looks: dict[str, int]) -> 
 
 def _forest(report: Report) -> dict[str, Any]:
     """The bars of differences, all on one axis; what lies far beyond the usual is an arrow at its end."""
-    shown = [d for d in report.comparison.differences if d.threshold == report.about.threshold]
+    shown = [d for d in report.comparison.differences if d.metric == report.about.metric]
     reaches = [max(abs(end) for end in (d.estimate, d.low, d.high) if end is not None) for d in shown]
     usual = _FAR * float(np.median(reaches or [0.0]))
     limit = svg.ticks(0, max((reach for reach in reaches if reach <= usual), default=0) or 0.01)[-1]
@@ -138,9 +142,11 @@ def _forest(report: Report) -> dict[str, Any]:
 
 def _sequences(report: Report) -> dict[str, Any]:
     """The heat map of sequences, and its figures."""
-    threshold, baseline = report.about.threshold, report.comparison.baseline
+    baseline = report.comparison.baseline
     names = [entry.name for entry in report.entries if entry.name != baseline]
-    rows = {(r.variant, r.sequence): r for r in report.comparison.by_sequence if r.threshold == threshold}
+    rows = {
+        (r.variant, r.sequence): r for r in report.comparison.by_sequence if r.metric == report.about.metric
+    }
     sequences = list(dict.fromkeys(sequence for _, sequence in rows))
     sizes = [abs(row.estimate) for row in rows.values()] or [0.0]
     limit = svg.ticks(0, float(np.quantile(sizes, _FULL_COLOUR)) or 0.01)[-1]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from evaluation.comparison import Difference, Mean
 from evaluation.headings import heading
+from evaluation.markdown import markdown_table
 from evaluation.report import MARK, Entry, Report
 
 # A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
@@ -23,19 +24,19 @@ _COLUMNS = (
 )
 
 
-def figure(value: float) -> str:
-    """A figure as tables show it: three decimals, none if it is large."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
+def figure(value: float, sign: str = "") -> str:
+    """A figure as tables show it: three decimals, none if it is large; with `+` as sign, of a difference."""
+    return f"{value:{sign}.0f}" if abs(value) >= 100 else f"{value:{sign}.3f}"
 
 
 def interval(mean: Mean) -> str:
     """The 95 % interval of a mean; empty with a single sequence."""
-    return "" if mean.low is None else f"{mean.low:.3f} to {mean.high:.3f}"
+    return "" if mean.low is None or mean.high is None else f"{figure(mean.low)} to {figure(mean.high)}"
 
 
 def difference_interval(row: Difference) -> str:
     """The 95 % interval of a difference; empty with a single sequence."""
-    return "" if row.low is None else f"{row.low:+.3f} to {row.high:+.3f}"
+    return "" if row.low is None or row.high is None else f"{figure(row.low, '+')} to {figure(row.high, '+')}"
 
 
 def p_value(p: float | None) -> str:
@@ -49,9 +50,9 @@ def wins(report: Report, name: str) -> str:
     """On how many sequences a variant lies above the baseline, and where most and least."""
     rows = report.by_sequence(name)
     above = sum(row.estimate > 0 for row in rows)
-    ends = f"{rows[0].sequence} {rows[0].estimate:+.3f}"
+    ends = f"{rows[0].sequence} {figure(rows[0].estimate, '+')}"
     if len(rows) > 1:
-        ends += f", {rows[-1].sequence} {rows[-1].estimate:+.3f}"
+        ends += f", {rows[-1].sequence} {figure(rows[-1].estimate, '+')}"
     return f"above on {above} of {len(rows)} ({ends})"
 
 
@@ -78,7 +79,7 @@ def to_markdown(report: Report) -> str:
     parts += ["\n".join(f"- {MARK} {e.name}: {w}" for e in report.entries for w in e.warnings)]
     parts += ["\n".join(f"- {e.name}: {remark}" for e in report.entries for remark in e.remarks)]
     if len(report.entries) > 1:
-        parts += ["## Differences by split and threshold", _difference_table(report)]
+        parts += ["## Differences by split and metric", _difference_table(report)]
         parts += ["## By sequence", _sequence_tables(report)]
     if report.metrics:
         parts += ["## Further figures", _metric_table(report)]
@@ -113,7 +114,7 @@ def to_json(report: Report) -> str:
         "title": about.title,
         "question": about.question,
         "role": about.role,
-        "ordered_by": {"threshold": about.threshold, "split": about.split, "figure": about.sort_by or None},
+        "ordered_by": {"metric": about.metric, "split": about.split, "figure": about.sort_by or None},
         "command": about.command,
         "code_version": about.code_version,
         "finding": report.finding,
@@ -133,37 +134,41 @@ def to_json(report: Report) -> str:
 
 
 def _main_table(report: Report) -> str:
-    threshold, split = report.about.threshold, report.about.split
+    split = report.about.split
     where = "" if split == "overall" else f" {split}"
-    head = ["variant", "seeds", "epochs", f"MMA@{threshold}{where}", "95 % interval"]
+    head = ["variant", "seeds", "epochs", f"{heading(report.about.metric)}{where}", "95 % interval"]
     head += [f"difference to {report.comparison.baseline}", "95 % interval", "p (Holm)", ""]
     rows = []
     for entry in report.entries:
         mean, row = report.mean(entry.name), report.difference(entry.name)
-        cells = [entry.name, str(len(entry.networks)), entry.epochs, f"{mean.mean:.3f}{entry.mark}"]
+        cells = [entry.name, str(len(entry.networks)), entry.epochs, f"{figure(mean.mean)}{entry.mark}"]
         cells += [interval(mean)]
         if row is None:
             cells += ["", "", "", "baseline"]
         else:
-            cells += [f"{row.estimate:+.3f}{entry.mark}", difference_interval(row), p_value(row.p_holm)]
+            cells += [
+                f"{figure(row.estimate, '+')}{entry.mark}",
+                difference_interval(row),
+                p_value(row.p_holm),
+            ]
             cells += [row.verdict]
         rows.append(cells)
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _difference_table(report: Report) -> str:
-    head = ["variant", "split", *(f"{t} px" for t in report.thresholds)]
+    head = ["variant", "split", *(heading(metric) for metric in report.compared)]
     rows = []
     for entry in _others(report):
         for split in report.splits:
-            found = [report.difference(entry.name, split, t) for t in report.thresholds]
+            found = [report.difference(entry.name, split, metric) for metric in report.compared]
             cells = [
-                f"{row.estimate:+.3f}{entry.mark} ({difference_interval(row)}) {row.verdict}"
+                f"{figure(row.estimate, '+')}{entry.mark} ({difference_interval(row)}) {row.verdict}"
                 for row in found
                 if row is not None
             ]
             rows.append([entry.name, split, *cells])
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _sequence_tables(report: Report) -> str:
@@ -173,14 +178,16 @@ def _sequence_tables(report: Report) -> str:
         rows = report.by_sequence(entry.name)
         shown = rows if len(rows) <= MAX_SEQUENCES else [*rows[:ENDS], *rows[-ENDS:]]
         title = f"{entry.name}: {wins(report, entry.name)}"
-        cells = [[row.sequence, f"{row.mean:.3f}{entry.mark}", f"{row.estimate:+.3f}"] for row in shown]
-        parts += [title, _table(["sequence", f"MMA@{report.about.threshold}", "difference"], cells)]
+        cells = [
+            [row.sequence, f"{figure(row.mean)}{entry.mark}", figure(row.estimate, "+")] for row in shown
+        ]
+        parts += [title, markdown_table(["sequence", heading(report.about.metric), "difference"], cells)]
     return "\n\n".join(parts)
 
 
 def _metric_table(report: Report) -> str:
     rows = [[e.name, *(metric_cell(e, key) for key in report.metrics)] for e in report.entries]
-    return _table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
+    return markdown_table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
 
 
 def metric_heading(key: str) -> str:
@@ -207,15 +214,6 @@ def _others(report: Report) -> list[Entry]:
     return [entry for entry in report.entries if entry.name != report.comparison.baseline]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
 def _cells(line: dict[str, Any]) -> dict[str, Any]:
     return {
         key: f"{value:.6f}" if isinstance(value, float) else value
@@ -227,9 +225,9 @@ def _cells(line: dict[str, Any]) -> dict[str, Any]:
 def _lines(report: Report, entry: Entry) -> Iterator[dict[str, Any]]:
     """The lines of one variant in the CSV, without what all of them have."""
     for mean in (row for row in report.comparison.means if row.variant == entry.name):
-        line = {"metric": f"mma_{mean.threshold}px", "split": mean.split, "value": mean.mean}
+        line = {"metric": mean.metric, "split": mean.split, "value": mean.mean}
         line |= {"low": mean.low, "high": mean.high}
-        found = report.difference(entry.name, mean.split, mean.threshold)
+        found = report.difference(entry.name, mean.split, mean.metric)
         if found is not None:
             line |= {
                 "difference": found.estimate,
@@ -241,10 +239,12 @@ def _lines(report: Report, entry: Entry) -> Iterator[dict[str, Any]]:
             }
         yield line
     for key, value in entry.figures.items():
+        if key in report.compared:
+            continue
         yield {"metric": key, "split": "overall", "value": value}
     for row in (row for row in report.comparison.by_sequence if row.variant == entry.name):
         yield {
-            "metric": f"mma_{row.threshold}px",
+            "metric": row.metric,
             "split": row.split,
             "sequence": row.sequence,
             "value": row.mean,

@@ -18,6 +18,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageColor
 
+from evaluation.images import grey
+
 Bytes = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.floating]
 Colours = str | Sequence[str]
@@ -219,11 +221,6 @@ def heat_map(image: Bytes, values: Bytes) -> Bytes:
     """
     mixed: Bytes = (_HEAT[values] + ((1 - HEAT_SHARE) * grey(image))[..., None]).astype(np.uint8)
     return mixed
-
-
-def grey(image: Bytes) -> Bytes:
-    """The image without colour, (H, W), so that the colours are those of the marks."""
-    return np.asarray(Image.fromarray(image).convert("L"))
 
 
 def _palette(steps: int, shades: int, marks: Sequence[str]) -> Image.Image:

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from evaluation.evaluation import Evaluation, PairScore
 from evaluation.hpatches import Split
+from evaluation.pair_metrics import find_pair_metric
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,16 @@ class Variant:
         """The split of each sequence, sorted by name."""
         return {pair.sequence: pair.split for pair in _sorted_pairs(self.evaluations[0])}
 
-    def scores(self, thresholds: Sequence[int]) -> Floats:
-        """Mean over the pairs of a sequence: (seeds, sequences, thresholds) in [0, 1].
+    def scores(self, metrics: Sequence[str], chosen: Bools | None = None) -> Floats:
+        """Mean over the pairs of a sequence: (seeds, sequences, metrics).
+
+        Args:
+            metrics: keys of `evaluation.pair_metrics.PAIR_METRICS`.
+            chosen: (sequences,), those that count, as if the benchmark had no other; None: all.
 
         Raises:
-            ValueError: if sequences have unequally many pairs, so that their mean is not the mean over pairs.
+            ValueError: if sequences have unequally many pairs, so that their mean is not the mean over pairs,
+                or if a pair lacks a metric.
         """
         counts = Counter(pair.sequence for pair in self.evaluations[0].pairs)
         (most, many), (fewest, few) = counts.most_common(1)[0], counts.most_common()[-1]
@@ -66,10 +73,12 @@ class Variant:
                 f"sequences have unequally many pairs, {fewest} {few} and {most} {many}; "
                 "a comparison needs equally many"
             )
-        columns = [threshold - 1 for threshold in thresholds]
-        shares = np.array([[pair.mma for pair in _sorted_pairs(scored)] for scored in self.evaluations])
-        by_sequence = shares[..., columns].reshape(len(shares), len(counts), many, len(columns))
-        mean: Floats = by_sequence.mean(axis=2)
+        names = np.array(list(self.sequences))
+        wanted = set(names if chosen is None else names[chosen])
+        found = [[p for p in _sorted_pairs(scored) if p.sequence in wanted] for scored in self.evaluations]
+        columns = [[find_pair_metric(metric).of(pairs) for metric in metrics] for pairs in found]
+        by_pair = np.array(columns).reshape(len(found), len(metrics), len(wanted), many)
+        mean: Floats = by_pair.mean(axis=3).transpose(0, 2, 1)
         return mean
 
 
@@ -78,7 +87,7 @@ class Contrast:
     """What `evaluation.bootstrap.estimate` is told about a difference.
 
     Attributes:
-        samples: (seeds, sequences, thresholds) each, signed: their means add up to the difference.
+        samples: (seeds, sequences, metrics) each, signed: their means add up to the difference.
         same_seeds: whether seeds are paired, so that there is one sample of differences.
         covers_seeds: whether both sides have more than one seed.
     """
@@ -88,13 +97,15 @@ class Contrast:
     covers_seeds: bool
 
 
-def contrast(variant: Variant, baseline: Variant, thresholds: Sequence[int]) -> Contrast:
-    """The scores of a variant against those of the baseline.
+def contrast(
+    variant: Variant, baseline: Variant, metrics: Sequence[str], chosen: Bools | None = None
+) -> Contrast:
+    """The scores of a variant against those of the baseline; the arguments are those of `Variant.scores`.
 
     Seeds that agree only in part are taken as unrelated: if they are related after all, the interval is too
     wide rather than too narrow.
     """
-    mine, others = variant.scores(thresholds), baseline.scores(thresholds)
+    mine, others = variant.scores(metrics, chosen), baseline.scores(metrics, chosen)
     covers_seeds = min(len(mine), len(others)) > 1
     if variant.seeds is None or baseline.seeds is None or set(variant.seeds) != set(baseline.seeds):
         return Contrast((mine, -others), same_seeds=False, covers_seeds=covers_seeds)

@@ -10,9 +10,10 @@ from ray import tune
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
 from runner.progress import SweepProgress, TrialProgress
-from runner.reporting import Reporter, Status, stopped_early
+from runner.reporting import Reporter, stopped_early
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
+from runner.trial_run import Status
 from search_spaces.sweep import Trial
 
 

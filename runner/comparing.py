@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,9 @@ import numpy as np
 
 from evaluation.evaluation import OVERALL
 from evaluation.figures import mma_curves
+from evaluation.hpatches import SPLITS
 from evaluation.mma import THRESHOLDS
+from evaluation.pair_metrics import PAIR_METRICS
 from evaluation.report import About, Report, make_report
 from evaluation.report_page import to_html
 from evaluation.report_text import to_csv, to_json, to_markdown
@@ -20,7 +21,7 @@ from r2d2.atomic import atomic_file
 from r2d2.version import code_version
 from runner.contender import Contender, curves_of, notes_of, variants_of
 from runner.history import TRAIN
-from runner.ordering import find_ordering, mode_of
+from runner.ordering import USUAL, find_ordering, mode_of
 from runner.stored import StoredSweep
 from runner.table import Row
 from runner.table import to_csv as table_to_csv
@@ -45,7 +46,9 @@ def compare_contenders(
 
     Args:
         contenders: at least one.
-        metric: what orders the table, with or without its role, e.g. `hpatches/mma_3px_viewpoint`.
+        metric: what is compared and orders the table, with or without its role, e.g.
+            `hpatches/auc_5px_poselib_viewpoint`. What pairs have no number of, a loss say, only orders the
+            table: MMA@3 is compared.
         title: of the report.
         question: that it answers; may be empty.
         baseline: a variant; None: the first one.
@@ -57,20 +60,29 @@ def compare_contenders(
     """
     variants = variants_of(contenders)
     role, _, name = metric.rpartition("/")
-    found = re.fullmatch(r"mma_(\d+)px(?:_(\w+))?", name)
+    key, split = _parted(name)
+    compared = role != TRAIN and key in PAIR_METRICS
     about = About(
         title=title,
         question=question,
         role="" if role == TRAIN else role,
-        threshold=int(found[1]) if found else 3,
-        split=(found[2] if found else None) or OVERALL,
-        sort_by="" if found else (metric if role == TRAIN else name),
+        metric=key if compared else USUAL,
+        split=split if compared else OVERALL,
+        sort_by="" if compared else (metric if role == TRAIN else name),
         ascending=mode_of(metric) == "min" if ascending is None else ascending,
         command=command,
         code_version=code_version(),
         training=curves_of(contenders),
     )
     return make_report(variants, baseline or variants[0].name, about, notes_of(contenders))
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """The key of a metric and the split behind it, `overall` if there is none."""
+    for split in SPLITS:
+        if name.endswith(f"_{split}"):
+            return name.removesuffix(f"_{split}"), split
+    return name, OVERALL
 
 
 def sweep_report(

@@ -14,7 +14,7 @@ from evaluation.comparison import Difference
 from evaluation.evaluation import OVERALL, Evaluation
 from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
 from evaluation.report import CAUTION, MARK, Report
-from evaluation.report_text import difference_interval, interval, metric_cell, metric_heading, p_value
+from evaluation.report_text import difference_interval, figure, interval, metric_cell, metric_heading, p_value
 from runner.table import Row, cell, columns, heading
 
 LAST_EPOCH = "Each figure is that of the last epoch, the mean over seeds."
@@ -40,17 +40,20 @@ def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
 
 def means(report: Report) -> Group:
     """The means of variants that are no sweep's, and their further figures."""
-    compared, first = report.comparison, report.about.threshold
+    compared, first = report.comparison, metric_heading(report.about.metric)
     title = f"{escape(compared.benchmark)}, protocol {escape(compared.protocol.title)}"
     made = Table(title=title, title_justify="left")
     made.add_column("variant")
-    heads = ["networks", *(f"MMA@{t}" for t in report.thresholds), f"95 % at {first} px", *report.splits[1:]]
+    heads = ["networks", *(metric_heading(key) for key in report.compared), f"95 % of {first}"]
+    heads += [f"{first} {split}" for split in report.splits[1:]]
     for name in heads:
         made.add_column(name, justify="right", no_wrap=True)
     for entry in report.entries:
-        cells = [f"{report.mean(entry.name, OVERALL, t).mean:.3f}{entry.mark}" for t in report.thresholds]
+        cells = [
+            f"{figure(report.mean(entry.name, OVERALL, key).mean)}{entry.mark}" for key in report.compared
+        ]
         cells += [interval(report.mean(entry.name, OVERALL))]
-        cells += [f"{report.mean(entry.name, split).mean:.3f}{entry.mark}" for split in report.splits[1:]]
+        cells += [f"{figure(report.mean(entry.name, split).mean)}{entry.mark}" for split in report.splits[1:]]
         made.add_row(escape(entry.name), str(len(entry.networks)), *cells)
     further = [_further(report)] if report.metrics and len(report.entries) <= MAX_COLUMNS else []
     warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
@@ -62,7 +65,7 @@ def differences(report: Report) -> Group:
     """Each variant's difference to the baseline, whether it is real, and where it comes from."""
     about, compared = report.about, report.comparison
     where = "" if about.split == OVERALL else f" {about.split}"
-    title = f"MMA@{about.threshold}{where}: difference to {escape(compared.baseline)}"
+    title = f"{metric_heading(about.metric)}{where}: difference to {escape(compared.baseline)}"
     made = Table(title=f"{about.role} {title}".strip(), title_justify="left")
     splits = [split for split in report.splits if split != about.split]
     # Where the terminal is narrow, names are wrapped; figures and verdicts are not.
@@ -74,8 +77,8 @@ def differences(report: Report) -> Group:
         parts = [_brief(report.difference(entry.name, split)) for split in splits]
         found = report.by_sequence(entry.name)
         above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
-        figure = f"{row.estimate:+.3f}{entry.mark}"
-        cells = [figure, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
+        estimate = f"{figure(row.estimate, '+')}{entry.mark}"
+        cells = [estimate, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
         made.add_row(escape(entry.name), *cells, *parts, above)
     notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
     return Group(made, *notes)
@@ -95,7 +98,7 @@ def _brief(row: Difference | None) -> str:
     """A difference, and a verdict if there is one to tell."""
     assert row is not None
     verdict = f" {row.verdict}" if row.verdict in ("better", "worse") else ""
-    return f"{row.estimate:+.3f}{verdict}"
+    return f"{figure(row.estimate, '+')}{verdict}"
 
 
 def _warning(variant: str, sentence: str) -> Text:
@@ -160,6 +163,7 @@ _METRICS = {
     "repeatability@1/3": ("repeatability_1px", "repeatability_3px"),
     "localisation error, px": ("localisation_error_px",),
     "matching score": ("matching_score",),
+    "inliers of PoseLib per pair": ("inliers_poselib",),
     "matches per pair": ("matches",),
 }
 _PER_IMAGE = {
@@ -172,7 +176,9 @@ _PER_IMAGE = {
 def _figures(values: Mapping[str, float], keys: Sequence[str]) -> str:
     """Shares and pixels with three decimals, counts with none."""
     return " / ".join(
-        "-" if key not in values else f"{values[key]:.{0 if key in ('keypoints', 'matches') else 3}f}"
+        "-"
+        if key not in values
+        else f"{values[key]:.{0 if key in ('keypoints', 'matches', 'inliers_poselib') else 3}f}"
         for key in keys
     )
 

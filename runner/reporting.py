@@ -8,20 +8,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from runner.history import History, Record, final_scores, read_evaluation, read_maps, write_json
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
 from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
-from runner.trial_run import dataset_tag
+from runner.trial_run import Status, dataset_tag
 from search_spaces.sweep import Trial
 
 log = logging.getLogger(__name__)
 
 TOLD = "told.json"
-
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.figures import CORRECT_WITHIN
 from evaluation.hpatches import Homography, read_homography
 from evaluation.maps import Bytes, image_maps
+from evaluation.match_lines import CORRECT_WITHIN
 from evaluation.matching import mutual_nearest_neighbours
 from evaluation.mma import matching_errors
 from evaluation.pair_pictures import training_picture

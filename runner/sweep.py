@@ -24,13 +24,14 @@ from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
 from runner.plan import SweepPlan
 from runner.progress import SweepProgress, TrialProgress
-from runner.reporting import Reporter, Status, SweepIdentity, stopped_early
+from runner.reporting import Reporter, SweepIdentity, stopped_early
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
 from runner.stored import QUESTION, TRIALS
 from runner.table import Row
 from runner.tracking import DatasetUse, Tracker
 from runner.trial import CONFIG_KEY, run_trial
+from runner.trial_run import Status
 from search_spaces.sweep import Trial
 
 LOCK = "driver.lock"

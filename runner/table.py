@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.headings import heading as metric_words
+from evaluation.markdown import markdown_table
 from evaluation.report import MARK
 from runner.history import TRAIN, Record
 
@@ -125,10 +126,8 @@ def to_csv(table: Sequence[Row], metric: str) -> str:
 def to_markdown(table: Sequence[Row], metric: str) -> str:
     """The table as Markdown, with the warnings below it."""
     shown = columns(table, metric)
-    lines = ["| variant | seeds | epochs | " + " | ".join(heading(c) for c in shown) + " |"]
-    lines.append("|---|---:|---:|" + "---:|" * len(shown))
-    for row in table:
-        cells = " | ".join(cell(row, c) for c in shown)
-        lines.append(f"| {row.variant} | {len(row.outcomes)} | {row.epochs} | {cells} |")
-    lines += ["", *(f"- {MARK} {row.variant}: {w}" for row in table for w in row.warnings)]
+    head = ["variant", "seeds", "epochs", *(heading(column) for column in shown)]
+    cells = [[r.variant, str(len(r.outcomes)), r.epochs, *(cell(r, c) for c in shown)] for r in table]
+    lines = [markdown_table(head, cells), ""]
+    lines += [f"- {MARK} {row.variant}: {w}" for row in table for w in row.warnings]
     return "\n".join(lines).rstrip() + "\n"

@@ -21,6 +21,7 @@ from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE
 
 from runner.logged_table import LoggedTable
 from runner.mlflow_store import root_cause
+from runner.score_tables import mma_table, pair_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -266,21 +267,6 @@ def dataset_tag(context: str) -> str:
 def protocol_tag(benchmark_role: str) -> str:
     """The run tag that holds the name of the protocol of a benchmark's figures."""
     return f"r2d2.protocol.{benchmark_role}"
-
-
-def mma_table(evaluation: Evaluation) -> LoggedTable:
-    """MMA at each threshold (pixels): overall, then each split that has pairs."""
-    shares = {name: values.tolist() for name, values in evaluation.table().items()}
-    rows = zip(range(1, len(shares["overall"]) + 1), *shares.values(), strict=True)
-    return LoggedTable(("threshold", *shares), tuple(rows))
-
-
-def pair_table(evaluation: Evaluation) -> LoggedTable:
-    """One row per pair: sequence, split, image, keypoints, matches, and MMA at each threshold (pixels)."""
-    counts = ("sequence", "split", "image", "keypoints1", "keypoints2", "matches")
-    thresholds = range(1, len(evaluation.pairs[0].mma) + 1)
-    columns = (*counts, *(f"mma_{t}px" for t in thresholds))
-    return LoggedTable(columns, tuple((*(getattr(p, c) for c in counts), *p.mma) for p in evaluation.pairs))
 
 
 def _epoch_picture(

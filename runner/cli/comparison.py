@@ -26,7 +26,9 @@ _FILE = OutputFile()
 @click.command()
 @click.argument("what", nargs=-1, required=True)
 @click.option(
-    "--metric", help="What orders the table, e.g. hpatches/mma_3px [default: what decides the sweep]."
+    "--metric",
+    help="What is compared and orders the table, e.g. mma_3px, auc_5px_poselib, repeatability_3px_viewpoint, "
+    "hpatches/matching_score [default: what decides the sweep; mma_3px].",
 )
 @click.option("--baseline", help="The variant that the others are compared with [default: the first].")
 @click.option("--role", default="", help="Benchmark of sweeps and runs [default: that of the metric].")

@@ -8,14 +8,12 @@ from PIL import Image
 
 from evaluation.examples import MatchExample
 from evaluation.figures import (
-    CORRECT,
-    MAX_LINES,
-    WRONG,
     match_caption,
     match_pictures,
     match_thumbnail,
     mma_curves,
 )
+from evaluation.match_lines import CORRECT, MAX_LINES, WRONG
 
 
 def drawn(figure) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation import homography as homography_module
-from evaluation.homography import auc, corner_error, homography_dlt, homography_robust, mha
+from evaluation.homography import DLT, POSELIB, auc, corner_error, homography_dlt, homography_robust, mha
 from r2d2.geometry import apply_homography, translation
 
 # Not square, and the homography treats x and y differently, so that a swapped axis is noticed.
@@ -146,6 +146,20 @@ def test_matches_within_the_threshold_support_a_robust_estimate():
     together = matched(homography_robust, first, second, threshold=5.0)
     assert error_of(apart, np.eye(3)) < 1e-6
     assert 0.5 < error_of(together, np.eye(3)) < 5
+
+
+@needs_poselib
+def test_inliers_are_the_matches_within_the_threshold():
+    """40 of 50 matches obey a homography; 10 are 20 px off."""
+    points1 = points(50)
+    points2 = apply_homography(TRUTH, points1)
+    points2[:10] += 20 * np.random.default_rng(0).choice([-1, 1], (10, 2))
+    estimate = POSELIB.estimate(points1, points2, in_order(50))
+    assert estimate.inliers == 40
+    assert error_of(estimate.homography_1to2) < 0.1
+    assert DLT.estimate(points1, points2, in_order(50)).inliers is None
+    none = POSELIB.estimate(points1, points2, in_order(3))
+    assert (none.homography_1to2, none.inliers) == (None, 0)
 
 
 @pytest.mark.parametrize("threshold", [0, -1, float("nan")])

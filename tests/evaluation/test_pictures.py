@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from evaluation.figures import CORRECT, WRONG
 from evaluation.maps import ImageMaps
+from evaluation.match_lines import CORRECT, WRONG
 from evaluation.pictures import (
     EPOCH_BYTES,
     NEUTRAL,

@@ -3,8 +3,10 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from evaluation.matching import mutual_nearest_neighbours
 from evaluation.mma import matching_errors, mma
 from evaluation.predictions import PredictionStore, decode_keypoints, encode_keypoints
 from r2d2.containers import Keypoints
+
+ROOT = Path(__file__).parents[2]
 
 KILOBYTE = {"values": np.zeros(1000, np.uint8)}
 
@@ -173,20 +177,52 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch):
     assert store.read(key(1)) is not None
 
 
-def write_and_read(folder, first):
-    store = PredictionStore(folder, 200_000)
-    for number in range(first, first + 60):
-        arrays = {"values": np.full(4000, number % 40, np.uint8)}
-        store.write(key(number % 40), arrays)
-        found = store.read(key(number % 40))
-        assert found is None or (found["values"] == number % 40).all()
-    assert store.warning is None
+# Entries of 4 kB and 40 keys in a store of 100 kB: each process removes what the others wrote.
+WRITER = """
+import sys
+import numpy as np
+from pathlib import Path
+from evaluation.predictions import PredictionStore
+
+folder, first, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+store = PredictionStore(folder, 100_000)
+hits = 0
+for number in range(first, first + rounds):
+    key = {"image": number % 40}
+    store.write(key, {"values": np.full(4000, number % 40, np.uint8)})
+    for other in (number, number + 7):
+        found = store.read({"image": other % 40})
+        assert found is None or (found["values"] == other % 40).all(), f"{other % 40}: {found}"
+        hits += found is not None
+assert store.warning is None, store.warning
+assert hits > 0
+print("done", flush=True)
+"""
 
 
-def test_several_writers_share_a_folder(tmp_path):
-    """Each with a store of its own, as in processes of their own; each removes what the others wrote, and
-    nobody ever reads half an entry."""
-    with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(write_and_read, tmp_path / "store", first) for first in (0, 10, 20)]:
-            done.result()
-    assert sum(path.stat().st_size for path in entries(tmp_path)) < 230_000
+def start_writer(folder, first, rounds):
+    command = [sys.executable, "-c", WRITER, str(folder), str(first), str(rounds)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.timeout(120)
+def test_several_processes_share_a_folder(tmp_path):
+    """Three write, read and remove; a fourth is killed at it. Nobody ever reads half an entry."""
+    folder = tmp_path / "store"
+    victim = start_writer(folder, 30, 10**9)
+    writers = [start_writer(folder, first, 200) for first in (0, 10, 20)]
+    deadline = time.monotonic() + 100
+    while not any(entries(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    first, *others = writers
+    result = first.communicate()
+    assert victim.poll() is None, victim.stderr.read()
+    victim.kill()
+    victim.communicate()
+    results = [result, *(writer.communicate() for writer in others)]
+    assert [result for result in results if result != ("done\n", "")] == []
+    # Removal begins at the limit; each of three may have written a little since it looked.
+    assert sum(path.stat().st_size for path in entries(tmp_path)) < 120_000
+    survivor = PredictionStore(folder, 100_000)
+    survivor.write({"image": "after"}, KILOBYTE)
+    np.testing.assert_array_equal(survivor.read({"image": "after"})["values"], KILOBYTE["values"])

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -99,14 +100,39 @@ def test_another_figure_may_order_the_table():
         make_report(variants, "dice", About("t", sort_by="auc"))
 
 
-def test_another_split_and_threshold_may_come_first():
+def test_another_split_and_metric_may_come_first():
     gain = np.where([name.startswith("v_") for name in SEQUENCES], -0.1, 0.1)
-    about = About("t", threshold=2, split="viewpoint")
+    about = About("t", metric="mma_2px", split="viewpoint")
     found = make_report([variant("cosine"), variant("dice", gain)], "cosine", about)
     assert [entry.name for entry in found.entries] == ["cosine", "dice"]
-    assert found.thresholds == [1, 2, 3, 5, 10]
+    assert found.compared == ["mma_2px", "mma_1px", "mma_3px", "mma_5px", "mma_10px"]
     assert found.difference("dice").estimate == pytest.approx(-0.1, abs=0.02)
     assert {row.split for row in found.by_sequence("dice")} == {"viewpoint"}
+
+
+def test_another_metric_is_compared_in_every_form():
+    found = make_report([variant("cosine"), variant("dice")], "cosine", About("t", metric="matches"))
+    assert found.compared[:2] == ["matches", "mma_1px"]
+    assert (found.mean("dice").mean, found.difference("dice").estimate) == (100, 0)
+    text = to_markdown(found)
+    assert "| variant | seeds | epochs | matches |" in text
+    assert "| dice | 3 |  | 100 | 100 to 100 | +0.000 |" in text
+    page = Page(to_html(found))
+    assert "matches decides" in page.text
+    lines = [x for x in csv.DictReader(io.StringIO(to_csv(found))) if x["metric"] == "matches"]
+    assert {(x["variant"], x["split"], x["sequence"]) for x in lines if not x["sequence"]} == {
+        (name, split, "") for name in ("cosine", "dice") for split in ("overall", "illumination", "viewpoint")
+    }
+
+
+def test_few_sequences_are_said(report):
+    scored = evaluation("few", DIFFICULTY)
+    few = [p for p in scored.pairs if p.sequence in ("i_0", "v_0", "v_1")]
+    alone = make_report([Variant("few", (replace(scored, pairs=tuple(few)),), (0,))], "few", About("t"))
+    assert alone.cautions[-1].startswith(
+        "Intervals from fewer than 5 sequences (overall 3, illumination 1, viewpoint 2)"
+    )
+    assert not any("fewer" in sentence for sentence in report.cautions)
 
 
 def test_a_split_that_the_benchmark_lacks_is_refused():
@@ -141,8 +167,8 @@ def test_csv_holds_every_figure_in_one_long_table(report):
     lines = list(csv.DictReader(io.StringIO(to_csv(report))))
     wanted = {"variant": "dice", "metric": "mma_3px", "split": "viewpoint", "sequence": ""}
     (line,) = [line for line in lines if wanted.items() <= line.items()]
-    row = report.difference("dice", "viewpoint", 3)
-    assert float(line["value"]) == pytest.approx(report.mean("dice", "viewpoint", 3).mean, abs=1e-6)
+    row = report.difference("dice", "viewpoint", "mma_3px")
+    assert float(line["value"]) == pytest.approx(report.mean("dice", "viewpoint", "mma_3px").mean, abs=1e-6)
     assert float(line["difference_low"]) == pytest.approx(row.low, abs=1e-6)
     assert (line["verdict"], line["seeds"], line["baseline"]) == ("better", "3", "cosine")
     by_sequence = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.sheet import Sheet, grey, heat_map
+from evaluation.images import grey
+from evaluation.sheet import Sheet, heat_map
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

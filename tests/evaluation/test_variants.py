@@ -34,20 +34,24 @@ def test_scores_are_means_over_the_pairs_of_a_sequence():
     second = evaluation({"v_b": [0.0, 0.0], "i_a": [1.0, 1.0]}, "2")
     variant = Variant("dice", (first, second), seeds=(0, 1))
     assert variant.sequences == {"i_a": "illumination", "v_b": "viewpoint"}
-    np.testing.assert_allclose(variant.scores((1, 15)), [[[0.6, 0.6], [0.3, 0.3]], [[1, 1], [0, 0]]])
+    np.testing.assert_allclose(
+        variant.scores(("mma_1px", "mma_15px")), [[[0.6, 0.6], [0.3, 0.3]], [[1, 1], [0, 0]]]
+    )
 
 
 def test_each_threshold_is_a_column_of_its_own():
     scored = evaluation({"v_a": [0.5]})
     shares = tuple(float(t) for t in range(1, 16))
     scored = replace(scored, pairs=(replace(scored.pairs[0], mma=shares),))
-    np.testing.assert_array_equal(Variant("dice", (scored,)).scores((1, 3, 5, 10)), [[[1, 3, 5, 10]]])
+    np.testing.assert_array_equal(
+        Variant("dice", (scored,)).scores([f"mma_{t}px" for t in (1, 3, 5, 10)]), [[[1, 3, 5, 10]]]
+    )
 
 
 def test_the_order_of_the_pairs_does_not_matter():
     scored = evaluation({"v_a": [0.1, 0.2], "v_b": [0.3, 0.4]})
     turned = replace(scored, pairs=scored.pairs[::-1], model_digest="9" * 64)
-    scores = Variant("dice", (scored, turned)).scores((3,))
+    scores = Variant("dice", (scored, turned)).scores(["mma_3px"])
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
@@ -57,11 +61,11 @@ def test_equal_seeds_are_paired_whatever_their_order():
         return Variant("any", tuple(scored), seeds)
 
     dice = variant([0.5, 0.6, 0.7], (0, 1, 2))
-    paired = contrast(dice, variant([0.6, 0.4, 0.5], (2, 0, 1)), (3,))
+    paired = contrast(dice, variant([0.6, 0.4, 0.5], (2, 0, 1)), ["mma_3px"])
     assert paired.same_seeds
     np.testing.assert_allclose(paired.samples[0].ravel(), [0.1, 0.1, 0.1])
     for others in ((0, 1, 3), None):
-        unrelated = contrast(dice, variant([0.6, 0.4, 0.5], others), (3,))
+        unrelated = contrast(dice, variant([0.6, 0.4, 0.5], others), ["mma_3px"])
         assert not unrelated.same_seeds
         np.testing.assert_allclose(sum(s.mean() for s in unrelated.samples), 0.1)
 
@@ -69,9 +73,9 @@ def test_equal_seeds_are_paired_whatever_their_order():
 def test_seeds_are_covered_only_if_both_have_several():
     several = Variant("a", (evaluation({"v_a": [0.5]}, "1"), evaluation({"v_a": [0.5]}, "2")), (0, 1))
     single = Variant("b", (evaluation({"v_a": [0.5]}, "3"),))
-    assert contrast(several, several, (3,)).covers_seeds
-    assert not contrast(several, single, (3,)).covers_seeds
-    assert not contrast(single, several, (3,)).covers_seeds
+    assert contrast(several, several, ["mma_3px"]).covers_seeds
+    assert not contrast(several, single, ["mma_3px"]).covers_seeds
+    assert not contrast(single, several, ["mma_3px"]).covers_seeds
 
 
 @pytest.mark.parametrize(
@@ -124,4 +128,4 @@ def test_protocols_that_differ_in_name_alone_are_compared():
 def test_sequences_of_unequal_size_are_refused():
     variant = Variant("dice", (evaluation({"v_a": [0.5, 0.5], "v_b": [0.5]}),))
     with pytest.raises(ValueError, match="unequally many pairs, v_b 1 and v_a 2"):
-        variant.scores((3,))
+        variant.scores(["mma_3px"])

@@ -308,6 +308,27 @@ def test_compare_writes_every_form_and_refuses_what_was_judged_otherwise(r2d2, m
     assert "unknown baseline 'd'; known: a, b" in refused(r2d2("compare", a, b, "--baseline", "d"))
 
 
+def test_any_metric_of_pairs_is_compared(r2d2, make_evaluation, tmp_path):
+    files = []
+    for name, error in (("a", 1.0), ("b", 0.5)):
+        scored = replace(make_evaluation(), model=name, model_digest=name * 64)
+        pairs = tuple(replace(pair, corner_error_dlt=error) for pair in scored.pairs)
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(replace(scored, pairs=pairs).to_json()))
+    result = r2d2("compare", *files, "--metric", "auc_1px_dlt", "--json", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "AUC@1 DLT: difference to a" in result.output
+    means = json.loads((tmp_path / "out").read_text())["means"]
+    found = {
+        m["variant"]: m["mean"] for m in means if (m["metric"], m["split"]) == ("auc_1px_dlt", "overall")
+    }
+    # Two errors of half a pixel: the curve rises in a straight line to the first and jumps at the second.
+    assert found == {"a": 0.0, "b": pytest.approx((0.75 + 0.5) / 2)}
+    assert "auc_1px_poselib was not computed" in refused(
+        r2d2("compare", *files, "--metric", "auc_1px_poselib")
+    )
+
+
 @pytest.mark.parametrize("flag", ["--html", "--markdown", "--csv", "--json"])
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_compared(r2d2, tmp_path, flag):
     (tmp_path / "file").write_text("")

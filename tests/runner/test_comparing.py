@@ -32,17 +32,18 @@ def contenders(make_evaluation):
 
 
 @pytest.mark.parametrize(
-    ("metric", "threshold", "split", "order"),
+    ("metric", "compared", "split", "order"),
     [
-        ("mma_3px", 3, "overall", ["b", "a"]),
-        ("hpatches/mma_7px_viewpoint", 7, "viewpoint", ["b", "a"]),
-        ("train/loss_total", 3, "overall", ["a", "b"]),
-        ("validation/keypoints", 3, "overall", ["a", "b"]),
+        ("mma_3px", "mma_3px", "overall", ["b", "a"]),
+        ("hpatches/mma_7px_viewpoint", "mma_7px", "viewpoint", ["b", "a"]),
+        ("hpatches/matches_viewpoint", "matches", "viewpoint", ["a", "b"]),
+        ("train/loss_total", "mma_3px", "overall", ["a", "b"]),
+        ("validation/keypoints", "mma_3px", "overall", ["a", "b"]),
     ],
 )
-def test_the_metric_orders_the_table(contenders, metric, threshold, split, order):
+def test_the_metric_orders_the_table(contenders, metric, compared, split, order):
     report = compare_contenders(contenders, metric, title="t")
-    assert (report.about.threshold, report.about.split) == (threshold, split)
+    assert (report.about.metric, report.about.split) == (compared, split)
     assert [entry.name for entry in report.entries] == order
     assert report.comparison.baseline == "a"
 

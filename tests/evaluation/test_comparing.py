@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from evaluation.collapse import CollapseSigns
-from evaluation.comparison import compare, mean_curves
+from evaluation.comparing import CURVE, compare, mean_curves
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.hpatches import split_of
 from evaluation.mma import THRESHOLDS
@@ -45,19 +45,19 @@ def test_better_worse_and_no_difference_shown():
     table = compare(
         [variant("cosine"), variant("dice", 0.05), variant("jaccard", -0.05), variant("again")], "cosine"
     )
-    verdicts = {row.variant: row.verdict for row in table.differences if row.threshold == 3}
+    verdicts = {row.variant: row.verdict for row in table.differences if row.metric == "mma_3px"}
     assert verdicts == {"dice": "better", "jaccard": "worse", "again": "no difference shown"}
-    dice = table.difference("dice", 3)
+    dice = table.difference("dice", "mma_3px")
     assert 0.04 < dice.low < dice.estimate < dice.high < 0.06
     assert (dice.sequences, dice.same_seeds, dice.covers_seeds) == (24, True, True)
 
 
 def test_means_are_those_of_the_evaluations():
     dice = variant("dice", 0.05)
-    table = compare([variant("cosine"), dice], "cosine", thresholds=(1, 15))
+    table = compare([variant("cosine"), dice], "cosine", metrics=("mma_1px", "mma_15px"))
     for split in (None, "illumination", "viewpoint"):
         for threshold in (1, 15):
-            row = table.mean("dice", threshold, split or "overall")
+            row = table.mean("dice", f"mma_{threshold}px", split or "overall")
             expected = np.mean([scored.mma(split)[threshold - 1] for scored in dice.evaluations])
             assert row.mean == pytest.approx(expected)
             assert row.low < row.mean < row.high
@@ -67,9 +67,9 @@ def test_means_are_those_of_the_evaluations():
 def test_curves_are_the_means_at_every_threshold():
     variants = [variant("cosine"), variant("dice", 0.05)]
     curves = mean_curves(variants, replicates=199)
-    table = compare(variants, "cosine", thresholds=(3,), replicates=199)
-    assert [row.threshold for row in curves[:15]] == list(range(1, 16))
-    at_3 = [row for row in curves if row.threshold == 3]
+    table = compare(variants, "cosine", metrics=("mma_3px",), replicates=199)
+    assert [row.metric for row in curves[:15]] == list(CURVE)
+    at_3 = [row for row in curves if row.metric == "mma_3px"]
     assert [(row.variant, row.split) for row in at_3] == [(row.variant, row.split) for row in table.means]
     ends = [end for row in at_3 for end in (row.low, row.mean, row.high)]
     assert ends == pytest.approx([end for row in table.means for end in (row.low, row.mean, row.high)])
@@ -78,15 +78,15 @@ def test_curves_are_the_means_at_every_threshold():
 def test_a_gain_on_one_split_is_found_there():
     gain = np.where([name.startswith("v_") for name in SEQUENCES], 0.05, 0)
     table = compare([variant("cosine"), variant("dice", gain)], "cosine")
-    assert table.difference("dice", 3, "viewpoint").verdict == "better"
-    assert table.difference("dice", 3, "illumination").verdict == "no difference shown"
+    assert table.difference("dice", "mma_3px", "viewpoint").verdict == "better"
+    assert table.difference("dice", "mma_3px", "illumination").verdict == "no difference shown"
 
 
 def test_where_a_variant_wins():
     gain = np.zeros(len(SEQUENCES))
     gain[SEQUENCES.index("v_3")] = 0.2
     table = compare([variant("cosine"), variant("dice", gain)], "cosine")
-    at_3 = [row for row in table.by_sequence if row.threshold == 3]
+    at_3 = [row for row in table.by_sequence if row.metric == "mma_3px"]
     assert len(at_3) == len(SEQUENCES)
     best = max(at_3, key=lambda row: row.estimate)
     assert (best.sequence, best.split) == ("v_3", "viewpoint")
@@ -98,7 +98,7 @@ def test_a_difference_that_depends_on_the_seed_is_not_shown():
     """A lucky seed of three: every sequence agrees, and still three seeds are only three."""
     lucky = [evaluation(DIFFICULTY + gain, f"lucky{gain}") for gain in (0.0, 0.01, 0.06)]
     table = compare([variant("cosine"), Variant("lucky", tuple(lucky), (0, 1, 2))], "cosine")
-    row = table.difference("lucky", 3)
+    row = table.difference("lucky", "mma_3px")
     assert row.estimate > 0.02
     assert row.verdict == "no difference shown"
     assert row.low < 0
@@ -106,23 +106,23 @@ def test_a_difference_that_depends_on_the_seed_is_not_shown():
 
 def test_one_seed_is_compared_over_sequences_and_says_so():
     table = compare([variant("cosine", seeds=(0,)), variant("dice", 0.05, seeds=(0,))], "cosine")
-    row = table.difference("dice", 3)
+    row = table.difference("dice", "mma_3px")
     assert row.verdict == "better"
     assert not row.covers_seeds
-    assert not table.mean("dice", 3).covers_seeds
+    assert not table.mean("dice", "mma_3px").covers_seeds
     assert {row.standard_error for row in table.by_sequence} == {None}
 
 
 def test_a_released_network_against_three_seeds():
     released = Variant("released", (evaluation(DIFFICULTY, "released"),))
-    row = compare([released, variant("dice", 0.05)], "released").difference("dice", 3)
+    row = compare([released, variant("dice", 0.05)], "released").difference("dice", "mma_3px")
     assert (row.verdict, row.same_seeds, row.covers_seeds) == ("better", False, False)
 
 
 def test_holm_grows_with_the_number_of_variants_and_nothing_else_does():
-    few = compare([variant("cosine"), variant("dice", 0.003)], "cosine").difference("dice", 3)
+    few = compare([variant("cosine"), variant("dice", 0.003)], "cosine").difference("dice", "mma_3px")
     more = [variant("cosine"), variant("dice", 0.003), variant("one", -0.001), variant("two", 0.001)]
-    many = compare(more, "cosine").difference("dice", 3)
+    many = compare(more, "cosine").difference("dice", "mma_3px")
     assert few.p_holm == few.p == many.p
     assert many.p_holm == pytest.approx(3 * many.p)
     assert (few.low, few.high) == (many.low, many.high)
@@ -130,7 +130,9 @@ def test_holm_grows_with_the_number_of_variants_and_nothing_else_does():
 
 def test_a_network_against_itself_differs_by_nothing():
     cosine = variant("cosine")
-    row = compare([cosine, Variant("copy", cosine.evaluations, cosine.seeds)], "cosine").difference("copy", 3)
+    row = compare([cosine, Variant("copy", cosine.evaluations, cosine.seeds)], "cosine").difference(
+        "copy", "mma_3px"
+    )
     assert (row.estimate, row.low, row.high, row.p) == (0, 0, 0, 1)
     assert row.verdict == "no difference shown"
 
@@ -138,7 +140,7 @@ def test_a_network_against_itself_differs_by_nothing():
 def test_a_single_sequence_gives_estimates_without_confidence():
     names = SEQUENCES[:1]
     table = compare([variant("cosine", sequences=names), variant("dice", 0.05, sequences=names)], "cosine")
-    row = table.difference("dice", 3)
+    row = table.difference("dice", "mma_3px")
     assert row.estimate == pytest.approx(0.05, abs=0.03)
     assert (row.low, row.high, row.p, row.p_holm) == (None,) * 4
     assert row.verdict == "no difference shown"
@@ -155,7 +157,7 @@ def test_a_benchmark_without_splits():
     table = compare([variant("cosine", sequences=names), variant("dice", 0.05, sequences=names)], "cosine")
     assert {row.split for row in table.differences} == {"overall"}
     assert {row.split for row in table.by_sequence} == {None}
-    assert table.difference("dice", 3).verdict == "better"
+    assert table.difference("dice", "mma_3px").verdict == "better"
 
 
 def test_rows_are_plain():
@@ -167,7 +169,7 @@ def test_rows_are_plain():
         "by_sequence": len(SEQUENCES) * 4,
     }
     assert rows["differences"][1]["variant"] == "dice"
-    assert rows["differences"][1]["threshold"] == 3
+    assert rows["differences"][1]["metric"] == "mma_3px"
 
 
 def test_the_same_table_twice():
@@ -181,7 +183,11 @@ def test_the_same_table_twice():
         (["cosine", "dice"], {"baseline": "dise"}, "unknown baseline 'dise'; known: cosine, dice"),
         ([], {"baseline": "dice"}, "known: no variant"),
         (["cosine", "cosine"], {"baseline": "cosine"}, "names of variants must differ: cosine, cosine"),
-        (["cosine"], {"baseline": "cosine", "thresholds": (0, 3)}, r"thresholds are \[0, 3\] px; .* 1 to 15"),
+        (
+            ["cosine"],
+            {"baseline": "cosine", "metrics": ("mma_0px",)},
+            "unknown metric 'mma_0px'; known: mma_1px, ",
+        ),
     ],
 )
 def test_impossible_tables_are_refused(variants, arguments, reason):
