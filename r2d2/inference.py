@@ -20,9 +20,12 @@ from torch import Tensor, nn
 
 from r2d2.containers import DenseFeatures
 from r2d2.network import R2D2Network
+from r2d2.winograd import WinogradConvolution, winograd
 
 # Squares held at once while the heads are computed: they stay in the processor's cache.
 BAND_BYTES = 4 * 2**20
+# Below, transforming the tiles costs more than the products that it saves.
+MINIMAL_CHANNELS = 64
 _LEAST_LENGTH = 1e-12
 
 
@@ -148,8 +151,11 @@ class _Convolution:
     dilation: tuple[int, ...]
     pooled: bool = False
     rectified: bool = False
+    minimal: WinogradConvolution | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.minimal is not None:
+            return self.minimal(x, self.rectified)
         x = F.conv2d(
             x.to(self.weight.dtype), self.weight, self.bias, padding=self.padding, dilation=self.dilation
         )
@@ -231,5 +237,13 @@ def _normalised(convolution: _Convolution, norm: nn.BatchNorm2d) -> _Convolution
 
 
 def _in(precision: torch.dtype, convolution: _Convolution) -> _Convolution:
-    weight = convolution.weight.to(precision, memory_format=torch.channels_last)
-    return replace(convolution, weight=weight, bias=convolution.bias.to(precision))
+    weight, bias, minimal = convolution.weight, convolution.bias, None
+    if precision == torch.float32 and weight.device.type == "cpu" and _pays(convolution):
+        minimal = winograd(weight, bias, convolution.padding[0], convolution.dilation[0])
+    weight = weight.to(precision, memory_format=torch.channels_last)
+    return replace(convolution, weight=weight, bias=bias.to(precision), minimal=minimal)
+
+
+def _pays(convolution: _Convolution) -> bool:
+    """Whether Winograd's filtering is faster than the library's convolution."""
+    return min(convolution.weight.shape[:2]) >= MINIMAL_CHANNELS and not convolution.pooled
