@@ -2,8 +2,9 @@
 
 `DenseMaps` holds what the network itself answers. `FastNetwork` computes the same, up to rounding, with less
 work: every BatchNorm is folded into its convolution, all convolutions but the last run in 16 bits where the
-processor has arithmetic for it, the two heads are computed band by band in float32, and only the descriptors
-of keypoints are normalised (and upsampled). In 16 bits the last convolution and the heads stay in float32:
+processor has arithmetic for it, wide ones in float32 on a processor cost fewer products (r2d2.winograd), the
+two heads are computed band by band in float32, and only the descriptors of keypoints are normalised (and
+upsampled). In 16 bits the last convolution and the heads stay in float32:
 otherwise the repeatability map has plateaus, whose pixels all count as maxima.
 """
 
@@ -131,7 +132,9 @@ class FastNetwork:
         return F.linear(squared, self._head).permute(2, 0, 1)
 
     def _plain_heads(self, features: Tensor) -> Tensor:
-        return torch.cat([self._heads(band.square()) for band in features.split(_band_rows(features, 1))], dim=1)
+        return torch.cat(
+            [self._heads(band.square()) for band in features.split(_band_rows(features, 1))], dim=1
+        )
 
     def _doubled_heads(self, features: Tensor) -> Tensor:
         """Both heads (2, 2h, 2w) of what upsampling makes of features (h, w, D), which it need not make.
@@ -140,8 +143,8 @@ class FastNetwork:
 
             q(3/4 x + 1/4 y) = 3/4 q(x) + 1/4 q(y) - 3/16 q(x - y),
 
-        and, along both sides, the upsampled heads lack 3/16 of those of vertical and of horizontal differences
-        and have 9/256 too few of those of differences of differences.
+        and along both sides: from the upsampled heads go 3/16 of those of vertical and of horizontal
+        differences, and 9/256 of those of differences of differences come back.
         """
         pixels, down, right, both = [], [], [], []
         rows = _band_rows(features, 4)
@@ -153,10 +156,10 @@ class FastNetwork:
             down.append(self._heads(below.square()))
             both.append(self._heads(below.diff(dim=1).square()))
         height, width = features.shape[:2]
-        lack = _between(_doubled(torch.cat(down, dim=1), height - 1, 2 * width), 1)
-        lack += _between(_doubled(torch.cat(right, dim=1), 2 * height, width - 1), 2)
+        excess = _between(_doubled(torch.cat(down, dim=1), height - 1, 2 * width), 1)
+        excess += _between(_doubled(torch.cat(right, dim=1), 2 * height, width - 1), 2)
         mixed = _between(_between(torch.cat(both, dim=1), 1), 2)
-        return _doubled(torch.cat(pixels, dim=1), 2 * height, 2 * width) - 3 / 16 * lack + 9 / 256 * mixed
+        return _doubled(torch.cat(pixels, dim=1), 2 * height, 2 * width) - 3 / 16 * excess + 9 / 256 * mixed
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,19 @@
 """Convolutions by Winograd's minimal filtering (Winograd 1980; Lavin and Gray, CVPR 2016), for processors.
 
-In one dimension, m outputs y_i = sum_j g_j d_(i+j) of a filter g of k taps cost n = m + k - 1 products instead of
-m k: y = A ((G g) * (B d)), by evaluating polynomials at n points (Toom and Cook). With a_1 ... a_(n-1) and infinity,
+In one dimension, m outputs y_i = sum_j g_j d_(i+j) of a filter g of k taps cost n = m + k - 1 products
+instead of m k: y = A ((G g) * (B d)), by evaluating polynomials at n points (Toom and Cook). With the points
+a_1 ... a_(n-1) and infinity,
 
     A[i, p] = a_p^i               for infinity: 1 where i = m - 1
     G[p, j] = a_p^j / f_p(a_p)    for infinity: 1 where j = k - 1
-    B[p, :] = the coefficients of f_p, ascending, where f_p(x) is the product of all x - a_q but x - a_p;
-              for infinity that of all.
+    B[p, :] = the coefficients, ascending, of f_p(x) = the product of all x - a_q but x - a_p;
+              for infinity of the product of all.
 
-In two dimensions both sides are transformed, and each of the n x n places of a tile becomes a matrix product over
-the channels with a row per tile. With m = 4 that is 2.25 products a pixel instead of 9 (k = 3), or 1.56 instead
-of 4 (k = 2). Every step is a matrix product of the library, on a strip of tiles that stays in the cache.
+In two dimensions both sides are transformed, and each of the n x n places of a tile becomes a matrix product
+over the channels with a row per tile. With m = 4 that is 2.25 products a pixel instead of 9 (k = 3), or
+1.56 instead of 4 (k = 2). Every step is a matrix product of the library, on a strip of tiles.
 
-A filter of dilation d sees d x d images of every d-th row and column. Their tiles lie side by side in a strip.
+A filter of dilation d sees d x d images of every d-th row and column; their tiles lie side by side.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class _Strip:
 
     def firsts(self, height: int) -> Iterator[int]:
         """The first rows of the result in each strip; together the strips make all."""
-        blocks, phases = self._row_values.shape[0], self._row_values.shape[2]
+        phases = self._rows.shape[1]
         for start in range(0, height, len(self._result) * self._dilation):
             for phase in range(0, self._dilation, phases):
                 yield start + phase
@@ -174,7 +175,7 @@ def _overlapping(rows: Tensor, m: int, n: int) -> Tensor:
 
 
 def _inside(start: int, count: int, size: int) -> tuple[int, int]:
-    """Which of `count` places from `start` on are among the first `size`: from the one to before the other."""
+    """Of `count` places from `start` on, which are among the first `size`: from the one, before the other."""
     low = min(max(0, -start), count)
     return low, max(low, min(count, size - start))
 

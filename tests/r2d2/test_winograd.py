@@ -23,7 +23,8 @@ def noise(*shape, seed=0):
 def convolutions(size, dilation, height, width, inputs=5, outputs=7, rectified=False):
     """The result, and what it should be, of a convolution with outputs of about unit variance."""
     weight = noise(outputs, inputs, size, size) / (inputs * size**2) ** 0.5
-    x, bias, padding = noise(1, inputs, height, width, seed=1), noise(outputs, seed=2), (size - 1) * dilation // 2
+    x, bias = noise(1, inputs, height, width, seed=1), noise(outputs, seed=2)
+    padding = (size - 1) * dilation // 2
     expected = F.conv2d(x, weight, bias, padding=padding, dilation=dilation)
     single = x.float().contiguous(memory_format=torch.channels_last)
     found = winograd(weight, bias, padding, dilation)(single, rectified)
