@@ -1,7 +1,7 @@
 """Convolutions by Winograd's minimal filtering (Winograd 1980; Lavin and Gray, CVPR 2016), for processors.
 
 In one dimension, m outputs y_i = sum_j g_j d_(i+j) of a filter g of k taps cost n = m + k - 1 products
-instead of m k: y = A ((G g) * (B d)), by evaluating polynomials at n points (Toom and Cook). With the points
+instead of m k: y = A ((G g) * (B d)), by evaluating polynomials at n points. With the points
 a_1 ... a_(n-1) and infinity,
 
     A[i, p] = a_p^i               for infinity: 1 where i = m - 1
