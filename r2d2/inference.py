@@ -25,8 +25,8 @@ from r2d2.winograd import WinogradConvolution, winograd
 
 # Features squared at once while the heads are computed: they stay in the processor's cache.
 BAND_BYTES = 4 * 2**20
-# Below, transforming the tiles costs more than the products that it saves.
-MINIMAL_CHANNELS = 64
+# With fewer, Winograd's transforms cost more than the products that they save.
+WINOGRAD_CHANNELS = 64
 _LEAST_LENGTH = 1e-12
 
 
@@ -164,7 +164,10 @@ class FastNetwork:
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution with what follows it: a 2x2 max-pool if `pooled`, a ReLU if `rectified`."""
+    """A convolution with what follows it: a 2x2 max-pool if `pooled`, a ReLU if `rectified`.
+
+    `filtered` is the convolution itself in the form that is used, if there is one.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -172,11 +175,11 @@ class _Convolution:
     dilation: tuple[int, ...]
     pooled: bool = False
     rectified: bool = False
-    minimal: WinogradConvolution | None = None
+    filtered: WinogradConvolution | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.minimal is not None:
-            return self.minimal(x, self.rectified)
+        if self.filtered is not None:
+            return self.filtered(x, self.rectified)
         x = F.conv2d(
             x.to(self.weight.dtype), self.weight, self.bias, padding=self.padding, dilation=self.dilation
         )
@@ -252,6 +255,9 @@ def _folded(network: R2D2Network, precision: torch.dtype) -> tuple[list[_Convolu
         else:
             assert isinstance(layer, nn.Upsample)
             upsampled = True
+    # Measured where there is no 16-bit arithmetic, and needed most there.
+    if precision == torch.float32 and found[0].weight.device.type == "cpu":
+        found = [_with_fewer_products(convolution) for convolution in found]
     return [*(_in(precision, c) for c in found[:-1]), _in(torch.float32, found[-1])], upsampled
 
 
@@ -273,14 +279,15 @@ def _normalised(convolution: _Convolution, norm: nn.BatchNorm2d) -> _Convolution
     )
 
 
+def _with_fewer_products(convolution: _Convolution) -> _Convolution:
+    """The same by Winograd's filtering, if that is faster than the library's convolution."""
+    weight, bias = convolution.weight, convolution.bias
+    if min(weight.shape[:2]) < WINOGRAD_CHANNELS or convolution.pooled:
+        return convolution
+    filtered = winograd(weight, bias, convolution.padding[0], convolution.dilation[0])
+    return replace(convolution, filtered=filtered)
+
+
 def _in(precision: torch.dtype, convolution: _Convolution) -> _Convolution:
-    weight, bias, minimal = convolution.weight, convolution.bias, None
-    if precision == torch.float32 and weight.device.type == "cpu" and _pays(convolution):
-        minimal = winograd(weight, bias, convolution.padding[0], convolution.dilation[0])
-    weight = weight.to(precision, memory_format=torch.channels_last)
-    return replace(convolution, weight=weight, bias=bias.to(precision), minimal=minimal)
-
-
-def _pays(convolution: _Convolution) -> bool:
-    """Whether Winograd's filtering is faster than the library's convolution."""
-    return min(convolution.weight.shape[:2]) >= MINIMAL_CHANNELS and not convolution.pooled
+    weight = convolution.weight.to(precision, memory_format=torch.channels_last)
+    return replace(convolution, weight=weight, bias=convolution.bias.to(precision))

@@ -68,14 +68,23 @@ def test_what_is_not_a_number_stays_within_its_tiles():
     assert found[0, :, 4:, 4:].isfinite().all()
 
 
+@pytest.fixture
+def used(monkeypatch):
+    """The convolutions that were called."""
+    found, call = [], module.WinogradConvolution.__call__
+
+    def note(self, x, rectified=False):
+        found.append(self)
+        return call(self, x, rectified)
+
+    monkeypatch.setattr(module.WinogradConvolution, "__call__", note)
+    return found
+
+
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_wide_networks_use_it_and_say_the_same(monkeypatch, name):
+def test_wide_networks_use_it_and_say_the_same(name, used):
     network = build_network(NetworkConfig(name, channels=4, dim=128), seed=0).eval()
-    image, used = noise(1, 3, 36, 52).float(), []
-    call = module.WinogradConvolution.__call__
-    monkeypatch.setattr(
-        module.WinogradConvolution, "__call__", lambda *given: used.append(given[0]) or call(*given)
-    )
+    image = noise(1, 3, 36, 52).float()
     with torch.inference_mode():
         maps, expected = FastNetwork(network, torch.float32)(image), network(image)
     assert len(used) == 6
@@ -84,3 +93,10 @@ def test_wide_networks_use_it_and_say_the_same(monkeypatch, name):
     rows, columns = torch.tensor([0, 5, 35]), torch.tensor([51, 20, 0])
     described = expected.descriptors[0][:, rows, columns].T
     torch.testing.assert_close(maps.describe(rows, columns), described, atol=1e-5, rtol=0)
+
+
+def test_networks_in_16_bits_do_not_use_it(used):
+    network = build_network(NetworkConfig("fast", channels=4, dim=128), seed=0).eval()
+    with torch.inference_mode():
+        FastNetwork(network, torch.bfloat16)(noise(1, 3, 8, 8).float())
+    assert not used
