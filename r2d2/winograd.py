@@ -121,7 +121,7 @@ class _Strip:
         self._result = empty(blocks * m, phases, across * m * dilation, outputs)
 
     def firsts(self, height: int) -> Iterator[int]:
-        """The first rows of the result in each strip; together the strips make all."""
+        """The first rows of the result in each strip; together the strips make all, some of them twice."""
         phases = self._rows.shape[1]
         for start in range(0, height, len(self._result) * self._dilation):
             for phase in range(0, self._dilation, phases):

@@ -33,7 +33,7 @@ def convolutions(size, dilation, height, width, inputs=5, outputs=7, rectified=F
 
 @pytest.mark.parametrize(("size", "dilation"), SIZES_AND_DILATIONS)
 @pytest.mark.parametrize(("height", "width"), [(4, 4), (33, 47), (64, 32), (5, 300)])
-@pytest.mark.parametrize("tiles", [1, 40, module.STRIP_TILES])
+@pytest.mark.parametrize("tiles", [1, 50, module.STRIP_TILES])
 def test_the_result_is_that_of_the_convolution(monkeypatch, size, dilation, height, width, tiles):
     monkeypatch.setattr(module, "STRIP_TILES", tiles)
     found, expected = convolutions(size, dilation, height, width)
