@@ -2,8 +2,9 @@
 
 `DenseMaps` holds what the network itself answers. `FastNetwork` computes the same, up to rounding, with less
 work: every BatchNorm is folded into its convolution, all convolutions but the last run in 16 bits where the
-processor has arithmetic for it, the two heads are computed band by band in float32, and only the descriptors
-of keypoints are normalised (and upsampled). In 16 bits the last convolution and the heads stay in float32:
+processor has arithmetic for it, wide ones in float32 on a processor cost fewer products (r2d2.winograd), the
+two heads are computed band by band in float32, and only the descriptors of keypoints are normalised (and
+upsampled). In 16 bits the last convolution and the heads stay in float32:
 otherwise the repeatability map has plateaus, whose pixels all count as maxima.
 """
 
@@ -20,9 +21,12 @@ from torch import Tensor, nn
 
 from r2d2.containers import DenseFeatures
 from r2d2.network import R2D2Network
+from r2d2.winograd import WinogradConvolution, winograd
 
-# Squares held at once while the heads are computed: they stay in the processor's cache.
+# Features squared at once while the heads are computed: they stay in the processor's cache.
 BAND_BYTES = 4 * 2**20
+# With fewer, Winograd's transforms cost more than the products that they save.
+WINOGRAD_CHANNELS = 64
 _LEAST_LENGTH = 1e-12
 
 
@@ -118,29 +122,52 @@ class FastNetwork:
         for convolution in self._convolutions:
             x = convolution(x)
         features = x[0].permute(1, 2, 0)
-        heads = torch.cat([F.linear(band.square(), self._head, self._head_bias) for band in self._bands(x)])
-        strength = F.softplus(heads[..., 1])
-        return FastMaps(features, heads[..., 0].sigmoid(), strength / (1 + strength), self._halved)
+        heads = self._doubled_heads(features) if self._halved else self._plain_heads(features)
+        reliability, strength = heads + self._head_bias[:, None, None]
+        strength = F.softplus(strength)
+        return FastMaps(features, reliability.sigmoid(), strength / (1 + strength), self._halved)
 
-    def _bands(self, x: Tensor) -> Iterator[Tensor]:
-        """The features (rows, W, D) of the map, upsampled, from top to bottom."""
-        height, width = x.shape[2:]
-        pixels = 4 * width if self._halved else width
-        step = max(1, BAND_BYTES // (4 * pixels * x.shape[1]))
-        for start in range(0, height, step):
-            end = min(height, start + step)
-            # A row more on both sides, for the interpolation; then what it added is cut away.
-            first, last = (max(0, start - 1), min(height, end + 1)) if self._halved else (start, end)
-            band = x[:, :, first:last]
-            if self._halved:
-                band = F.interpolate(band, scale_factor=2.0, mode="bilinear", align_corners=False)
-                band = band[:, :, 2 * (start - first) : 2 * (end - first)]
-            yield band[0].permute(1, 2, 0)
+    def _heads(self, squared: Tensor) -> Tensor:
+        """Both heads (2, rows, columns), without their biases, of features already squared."""
+        return F.linear(squared, self._head).permute(2, 0, 1)
+
+    def _plain_heads(self, features: Tensor) -> Tensor:
+        return torch.cat(
+            [self._heads(band.square()) for band in features.split(_band_rows(features, 1))], dim=1
+        )
+
+    def _doubled_heads(self, features: Tensor) -> Tensor:
+        """Both heads (2, 2h, 2w) of what upsampling makes of features (h, w, D), which it need not make.
+
+        A head is a sum of squares q(x) = sum_c h_c x_c^2, so between two pixels
+
+            q(3/4 x + 1/4 y) = 3/4 q(x) + 1/4 q(y) - 3/16 q(x - y),
+
+        and along both sides: from the upsampled heads go 3/16 of those of vertical and of horizontal
+        differences, and 9/256 of those of differences of differences come back.
+        """
+        pixels, down, right, both = [], [], [], []
+        rows = _band_rows(features, 4)
+        for start in range(0, len(features), rows):
+            band = features[start : start + rows + 1]  # with the row below it, if there is one
+            here, below = band[:rows], band.diff(dim=0)
+            pixels.append(self._heads(here.square()))
+            right.append(self._heads(here.diff(dim=1).square()))
+            down.append(self._heads(below.square()))
+            both.append(self._heads(below.diff(dim=1).square()))
+        height, width = features.shape[:2]
+        excess = _between(_doubled(torch.cat(down, dim=1), height - 1, 2 * width), 1)
+        excess += _between(_doubled(torch.cat(right, dim=1), 2 * height, width - 1), 2)
+        mixed = _between(_between(torch.cat(both, dim=1), 1), 2)
+        return _doubled(torch.cat(pixels, dim=1), 2 * height, 2 * width) - 3 / 16 * excess + 9 / 256 * mixed
 
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution with what follows it: a 2x2 max-pool if `pooled`, a ReLU if `rectified`."""
+    """A convolution with what follows it: a 2x2 max-pool if `pooled`, a ReLU if `rectified`.
+
+    `filtered` is the convolution itself in the form that is used, if there is one.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -148,8 +175,11 @@ class _Convolution:
     dilation: tuple[int, ...]
     pooled: bool = False
     rectified: bool = False
+    filtered: WinogradConvolution | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.filtered is not None:
+            return self.filtered(x, self.rectified)
         x = F.conv2d(
             x.to(self.weight.dtype), self.weight, self.bias, padding=self.padding, dilation=self.dilation
         )
@@ -186,6 +216,22 @@ def full_precision(device: torch.device) -> Iterator[None]:
         convolution.fp32_precision = former
 
 
+def _band_rows(features: Tensor, copies: int) -> int:
+    """How many rows of features (h, w, D) fit into BAND_BYTES so many times; at least one."""
+    return max(1, BAND_BYTES // (copies * 4 * features.shape[1] * features.shape[2]))
+
+
+def _doubled(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (C, h, w) upsampled along the sides that are given twice as long."""
+    return F.interpolate(maps[None], (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def _between(maps: Tensor, dim: int) -> Tensor:
+    """Maps of neighbours' differences where upsampling along `dim` mixes the two; zeros at both ends."""
+    ends = (1, 1) if dim == 2 else (0, 0, 1, 1)
+    return F.pad(maps.repeat_interleave(2, dim), ends)
+
+
 def _neighbours(places: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The nearest and the second nearest of `count` half-resolution pixels, along one side."""
     nearest = places // 2
@@ -209,6 +255,9 @@ def _folded(network: R2D2Network, precision: torch.dtype) -> tuple[list[_Convolu
         else:
             assert isinstance(layer, nn.Upsample)
             upsampled = True
+    # Measured where there is no 16-bit arithmetic, and needed most there.
+    if precision == torch.float32 and found[0].weight.device.type == "cpu":
+        found = [_with_fewer_products(convolution) for convolution in found]
     return [*(_in(precision, c) for c in found[:-1]), _in(torch.float32, found[-1])], upsampled
 
 
@@ -228,6 +277,15 @@ def _normalised(convolution: _Convolution, norm: nn.BatchNorm2d) -> _Convolution
         weight=convolution.weight * factor[:, None, None, None],
         bias=(convolution.bias - norm.running_mean.double()) * factor,
     )
+
+
+def _with_fewer_products(convolution: _Convolution) -> _Convolution:
+    """The same by Winograd's filtering, if that is faster than the library's convolution."""
+    weight, bias = convolution.weight, convolution.bias
+    if min(weight.shape[:2]) < WINOGRAD_CHANNELS or convolution.pooled:
+        return convolution
+    filtered = winograd(weight, bias, convolution.padding[0], convolution.dilation[0])
+    return replace(convolution, filtered=filtered)
 
 
 def _in(precision: torch.dtype, convolution: _Convolution) -> _Convolution:
