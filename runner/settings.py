@@ -9,6 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOME_FOLDER = ".r2d2"
+
+# What a job on a cluster inherits from where it is submitted, if it is set there: places, no secrets.
+INHERITED = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_S3_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "R2D2_HPATCHES",
+    "R2D2_RELEASED",
+    "R2D2_CACHE_GIB",
+)
 CACHE_GIB = 20.0
 
 
@@ -62,6 +73,11 @@ class Settings:
     def cache(self) -> Path:
         """The folder of what can be made again: validation benchmarks, predictions."""
         return self.home / "cache"
+
+
+def inherited_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that a job on a cluster is given along, of those that are set here."""
+    return {name: environment[name] for name in INHERITED if environment.get(name)}
 
 
 def _gib(text: str | None) -> float:
