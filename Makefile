@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real bench bench-gpu bench-quality check lint format types layers spelling clean
+.PHONY: help setup demo test test-real test-cluster bench bench-gpu bench-quality
+.PHONY: check lint format types layers spelling clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,10 +31,13 @@ demo: setup ## Train loss variants on sample photographs, compare them, promote 
 	$(BIN)/r2d2 demo
 
 test: setup ## Run the tests
-	$(BIN)/python -m pytest -m "not real_size"
+	$(BIN)/python -m pytest -m "not real_size and not multinode"
 
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
+
+test-cluster: setup ## Run the tests on a Ray cluster of several nodes, all on this machine
+	$(BIN)/python -m pytest -m multinode
 
 bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (5 minutes)
 	$(BIN)/python -m bench

@@ -10,15 +10,24 @@ from pathlib import Path
 
 PROJECT = "r2d2-runner"
 
+# A copy of the code that travels without its repository holds its version in this file.
+VERSION_FILE = "CODE_VERSION"
+
 
 @functools.cache
 def code_version() -> str:
     """The git commit of the checkout this code runs from, else the version of the installed package.
 
     A commit has 40 hexadecimal digits, with `-dirty` appended if tracked files differ from it. Without a
-    checkout and without an installed package: `unknown`. Asked once per process.
+    checkout and without an installed package: `unknown`. A copy made by `runner.code_copy` has the version of
+    its original. Asked once per process.
     """
-    return _git_commit() or _package_version() or "unknown"
+    return _copied_version() or _git_commit() or _package_version() or "unknown"
+
+
+def _copied_version() -> str | None:
+    file = Path(__file__).resolve().parent.parent / VERSION_FILE
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
 
 def _git_commit() -> str | None:

@@ -20,6 +20,7 @@ VERBS = {
     "extract": ("judge", "Write the keypoints of every image beside it."),
     "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
     "show": ("show", "Draw what a model sees and matches, or training pairs."),
+    "submit": ("submission", "Run a sweep on a Ray cluster."),
     "sweep": ("sweeps", "Run a sweep, or resume it."),
     "sweeps": ("sweeps", "List the sweeps of search_spaces/ with their questions."),
     "ui": ("machine", "Start the MLflow server on the local store."),

@@ -17,6 +17,20 @@ HOME_FOLDER = ".r2d2"
 CACHE_GIB, OBJECTS_GIB = 20.0, 50.0
 GIB = 2**30
 
+# What a job on a cluster inherits from where it is submitted, if it is set there: places, no secrets.
+INHERITED = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_S3_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "R2D2_HPATCHES",
+    "R2D2_RELEASED",
+    "R2D2_CACHE",
+    "R2D2_CACHE_GIB",
+    "R2D2_OBJECTS_GIB",
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -86,6 +100,11 @@ class Settings:
         """Where each node keeps what it fetches from S3."""
         limit = min(int(self.objects_gib * GIB), sys.maxsize)
         return CacheSettings(str(self.cache / "objects"), limit, self.s3_patience)
+
+
+def inherited_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that a job on a cluster is given along, of those that are set here."""
+    return {name: environment[name] for name in INHERITED if environment.get(name)}
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, unit: str) -> float:

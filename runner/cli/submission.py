@@ -1,0 +1,152 @@
+"""The verb that hands sweeps to a cluster: submit."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from r2d2.data.photos import SAMPLES
+from runner.cli.sweeps import INTERRUPTED, sweep
+from runner.console import make_console
+from runner.settings import inherited_variables
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": True})
+@click.argument("name", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--address",
+    envvar="RAY_API_SERVER_ADDRESS",
+    required=True,
+    help="Of the cluster's dashboard, http://HEAD:8265 [RAY_API_SERVER_ADDRESS].",
+)
+@click.option(
+    "--home",
+    envvar="R2D2_HOME",
+    help="Folder for trials and checkpoints that every node sees [R2D2_HOME].",
+)
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
+@click.option("--detach", is_flag=True, help="Do not follow the log.")
+@click.option("--status", is_flag=True, help="List the jobs of NAME, or of all sweeps, and stop.")
+@click.option("--stop", is_flag=True, help="Stop the job of NAME; submitting it again resumes it.")
+def submit(
+    name: str | None,
+    arguments: tuple[str, ...],
+    address: str,
+    home: str | None,
+    variables: tuple[str, ...],
+    detach: bool,
+    status: bool,
+    stop: bool,
+) -> None:
+    """Run the sweep NAME on a Ray cluster; all further options are those of `r2d2 sweep`.
+
+    The code goes along as it is here. The log is followed; leaving it does not stop the job. A sweep that
+    runs already is not run twice: its log is followed instead. One that ended is resumed.
+    """
+    from runner.submit import SweepJobs
+
+    if status:
+        _show(SweepJobs(address), name)
+        return
+    if name is None:
+        raise ValueError("which sweep? Give its name (see r2d2 sweeps) or the path of its file")
+    if stop:
+        own_name = _own_name(name, arguments)
+        job = SweepJobs(address).stop(own_name)
+        click.echo(f"{job.id} is told to stop; r2d2 submit {name} resumes it.")
+        return
+    own_name = _checked(name, arguments)
+    settings = _variables(home, variables)
+    jobs = SweepJobs(address)
+    job, new = jobs.submit(own_name, (name, *arguments), settings)
+    click.echo(f"{job.id}: {'submitted' if new else f'is {job.status.lower()} already'}: {job.entrypoint}")
+    if not detach:
+        _follow(jobs, job, name)
+
+
+def _own_name(name: str, arguments: tuple[str, ...]) -> str:
+    context = sweep.make_context("submit", [name, *arguments])
+    return str(context.params["own_name"] or Path(name).stem)
+
+
+def _checked(name: str, arguments: tuple[str, ...]) -> str:
+    """Refuses here what the job would refuse there, as far as it can be known; returns the sweep's name.
+
+    Raises:
+        ValueError: for an unknown sweep, key or value, or places that only this machine has.
+    """
+    from search_spaces.sweep import load_sweep
+
+    context = sweep.make_context("submit", [name, *arguments])
+    photos = context.params["photos"]
+    overrides = (*((f"data.photos={photos}",) if photos else ()), *context.params["overrides"])
+    load_sweep(name)[0].trials(overrides)
+    for option in ("photos", "hpatches", "released"):
+        place = context.params[option]
+        if place not in (None, SAMPLES) and "://" not in str(place) and not Path(place).is_absolute():
+            raise ValueError(
+                f"--{option} is '{place}'; a job needs the full path, as the cluster's nodes see it"
+            )
+    return _own_name(name, arguments)
+
+
+def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]:
+    """The job's variables: those of here that name places, then those of the command line.
+
+    Raises:
+        ValueError: if the home is missing or relative, or an assignment is none.
+    """
+    if home is None or not Path(home).is_absolute():
+        given = f"--home is '{home}'" if home else "--home is missing"
+        raise ValueError(
+            f"{given}; give the full path of a folder that every node of the cluster sees: trials and "
+            "checkpoints lie there"
+        )
+    found = inherited_variables()
+    for assignment in assignments:
+        name, separator, value = assignment.partition("=")
+        if not separator or not name:
+            raise ValueError(f"--env '{assignment}' is no assignment; write NAME=VALUE")
+        found[name] = value
+    return {**found, "R2D2_HOME": home}
+
+
+def _show(jobs: Any, name: str | None) -> None:
+    table = Table("job", "status", "minutes", "command")
+    for job in jobs.of(name) if name else jobs.all():
+        end = job.ended or time.time()
+        minutes = f"{(end - job.started) / 60:.1f}" if job.started else "-"
+        table.add_row(job.id, job.status.lower(), minutes, job.entrypoint)
+    make_console().print(table)
+
+
+def _follow(jobs: Any, job: Any, name: str) -> None:
+    """Follows the log to the job's end.
+
+    Raises:
+        Exit: with status 1 if the job failed, 130 if it was stopped or is left.
+    """
+
+    def write(piece: str) -> None:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+    try:
+        ended = jobs.follow(job, write, lambda sentence: click.echo(sentence, err=True))
+    except KeyboardInterrupt:
+        click.echo(
+            f"\n{job.id} goes on. Follow it again: r2d2 submit {name}; stop it: r2d2 submit {name} --stop "
+            f"(both with --address {jobs.address})"
+        )
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    # What follows in a failed job's message is the end of the log, which was just seen.
+    message = ended.message.partition(", last available logs")[0]
+    click.echo(f"{ended.id}: {ended.status.lower()}. {message}")
+    if ended.status != "SUCCEEDED":
+        raise click.exceptions.Exit(INTERRUPTED if ended.status == "STOPPED" else 1)

@@ -1,0 +1,242 @@
+"""Sweeps as jobs of a Ray cluster: handed over, followed, looked at, stopped.
+
+A job runs the same command that runs on a laptop, `python -m runner sweep ...`, on the cluster's head node.
+One sweep has at most one job that lives; another one after it resumes the sweep, as the same command always
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.code_copy import copy_code
+
+SWEEP_KEY = "r2d2_sweep"
+PREFIX = "r2d2"
+
+# So long may the cluster be silent before a log is given up; the job itself does not notice.
+SILENCE_S = 600.0
+LONGEST_PAUSE_S = 15.0
+
+ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
+
+# Words in names of variables whose values anybody could read among a job's settings.
+_SECRET = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "CREDENTIAL")
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """What a cluster knows of one job.
+
+    Attributes:
+        id: of the submission, `r2d2-NAME-1` for the first job of the sweep NAME.
+        sweep: the sweep's name.
+        status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        entrypoint: its command.
+        message: what the cluster says of it.
+        started, ended: seconds since 1970; None if it did not yet.
+    """
+
+    id: str
+    sweep: str
+    status: str
+    entrypoint: str
+    message: str
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def lives(self) -> bool:
+        """Whether it waits or runs."""
+        return self.status not in ENDED
+
+
+class SweepJobs:
+    """The sweeps of one cluster, through its job server."""
+
+    def __init__(self, address: str, client: Any = None) -> None:
+        """Asks the cluster whether it is there.
+
+        Args:
+            address: of the dashboard, e.g. `http://HEAD:8265`; "auto" is the cluster of this machine.
+            client: of Ray's Jobs API; one is made for the address without it.
+
+        Raises:
+            ValueError: if no job server answers there, or it refuses the token.
+        """
+        self.address = address
+        self._client = client if client is not None else _connect(address)
+
+    def of(self, sweep: str) -> list[SweepJob]:
+        """All jobs of a sweep, the oldest first."""
+        return [job for job in self.all() if job.sweep == sweep]
+
+    def all(self) -> list[SweepJob]:
+        """The jobs of all sweeps, the oldest first."""
+        jobs = [
+            _job(details) for details in self._client.list_jobs() if SWEEP_KEY in (details.metadata or {})
+        ]
+        return sorted(jobs, key=lambda job: (job.sweep, _number(job)))
+
+    def submit(
+        self, sweep: str, arguments: Sequence[str], variables: Mapping[str, str]
+    ) -> tuple[SweepJob, bool]:
+        """Hands a sweep over, unless a job of it lives.
+
+        Args:
+            sweep: its name, that of its folder and experiment.
+            arguments: those of `r2d2 sweep`, the name or file first.
+            variables: of the environment, for the job and all its workers.
+
+        Returns:
+            The job, and whether it is new.
+
+        Raises:
+            ValueError: if a variable's name looks like a secret, or the sweep's file is missing.
+        """
+        refuse_secrets(variables)
+        former = self.of(sweep)
+        if former and former[-1].lives:
+            return former[-1], False
+        identity = f"{PREFIX}-{sweep}-{1 + max((_number(job) for job in former), default=0)}"
+        with tempfile.TemporaryDirectory() as folder:
+            name = copy_code(Path(folder), arguments[0])
+            self._client.submit_job(
+                entrypoint=shlex.join(["python", "-m", "runner", "sweep", name, *arguments[1:]]),
+                submission_id=identity,
+                metadata={SWEEP_KEY: sweep},
+                runtime_env={"working_dir": folder, "env_vars": dict(variables)},
+            )
+        return self.of(sweep)[-1], True
+
+    def stop(self, sweep: str) -> SweepJob:
+        """Stops the job of a sweep that lives; what it has on disk stays, and another job resumes it.
+
+        Raises:
+            ValueError: if none lives.
+        """
+        living = [job for job in self.of(sweep) if job.lives]
+        if not living:
+            raise ValueError(f"no job of the sweep '{sweep}' lives on {self.address}")
+        self._client.stop_job(living[-1].id)
+        return living[-1]
+
+    def follow(self, job: SweepJob, write: Callable[[str], None], note: Callable[[str], None]) -> SweepJob:
+        """Writes a job's log until it ends; a lost connection is found again where it was lost.
+
+        Args:
+            job: which one.
+            write: takes pieces of the log.
+            note: takes sentences about the connection.
+
+        Returns:
+            The job as it ended.
+
+        Raises:
+            ValueError: if the cluster stays silent for ten minutes.
+        """
+        log = _Log(write)
+        pause, silent_since = 1.0, None
+        while True:
+            before = log.written
+            try:
+                asyncio.run(log.tail(self._client.tail_job_logs(job.id)))
+                now = _job(self._client.get_job_info(job.id))
+                if not now.lives:
+                    return now
+            except (OSError, RuntimeError) as error:
+                silent_since = (
+                    time.monotonic() if silent_since is None or log.written > before else silent_since
+                )
+                if time.monotonic() - silent_since > SILENCE_S:
+                    raise ValueError(
+                        f"{self.address} has been silent for {SILENCE_S / 60:.0f} minutes ({error}); the job "
+                        f"{job.id} may go on without you: r2d2 submit --status --address {self.address}"
+                    ) from error
+                note(f"the connection to {self.address} is lost ({error}); trying again")
+                time.sleep(pause)
+                pause = 1.0 if log.written > before else min(2 * pause, LONGEST_PAUSE_S)
+                continue
+            silent_since = None
+            time.sleep(1.0)
+
+
+class _Log:
+    """Writes a log that is told from the beginning at each attempt, each part once."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self.written = 0
+
+    async def tail(self, pieces: Any) -> None:
+        position = 0
+        async for piece in pieces:
+            fresh = piece[max(0, self.written - position) :]
+            position += len(piece)
+            if fresh:
+                self._write(fresh)
+                self.written = position
+
+
+def refuse_secrets(variables: Mapping[str, str]) -> None:
+    """Refuses variables that anybody who sees the cluster's dashboard could read.
+
+    Raises:
+        ValueError: if a name says that it is a secret, or a URL holds a password.
+    """
+    for name, value in variables.items():
+        host = value.partition("://")[2].partition("/")[0]
+        if any(word in name.upper() for word in _SECRET) or (":" in host.rpartition("@")[0]):
+            raise ValueError(
+                f"{name} holds a secret, and a job's variables can be read by anybody who sees the cluster's "
+                "dashboard; set it on the cluster's nodes instead"
+            )
+
+
+def _connect(address: str) -> Any:
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    # Ray would let RAY_ADDRESS win over the address that it is given.
+    os.environ["RAY_API_SERVER_ADDRESS"] = address
+    # What it is doing is said by the verb.
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ValueError(
+            f"{address} refuses the token; set RAY_AUTH_MODE=token and the cluster's own token in "
+            "RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from error
+    except (ConnectionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"no job server answers at {address} ({reason}); give the dashboard's address, http://HEAD:8265"
+        ) from error
+
+
+def _job(details: Any) -> SweepJob:
+    return SweepJob(
+        id=details.submission_id,
+        sweep=(details.metadata or {}).get(SWEEP_KEY, ""),
+        status=str(getattr(details.status, "value", details.status)),
+        entrypoint=details.entrypoint,
+        message=details.message or "",
+        started=details.start_time / 1000 if details.start_time else None,
+        ended=details.end_time / 1000 if details.end_time else None,
+    )
+
+
+def _number(job: SweepJob) -> int:
+    tail = job.id.rpartition("-")[2]
+    return int(tail) if tail.isdecimal() else 0

@@ -1,0 +1,69 @@
+"""The files that start an MLflow server: passwords in files alone, one sentence for what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[2] / "mlflow"
+COMPLETE = {
+    "POSTGRES_HOST": "db",
+    "POSTGRES_DB": "mlflow",
+    "POSTGRES_USER": "mlflow",
+    "POSTGRES_PASSWORD_FILE": "/nowhere",
+    "ARTIFACTS": "s3://bucket/prefix",
+}
+
+
+def serve(**variables):
+    environment = {"PATH": os.environ["PATH"], **variables}
+    return subprocess.run(
+        [str(FOLDER / "serve")], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_missing_variable_is_named(name):
+    refused = serve(**{key: value for key, value in COMPLETE.items() if key != name})
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {name} is not set; give ")
+
+
+def test_a_password_file_that_cannot_be_read_is_named():
+    refused = serve(**COMPLETE)
+    assert refused.returncode == 2
+    assert refused.stderr == "error: /nowhere cannot be read\n"
+
+
+def test_secrets_are_made_once_and_only_their_owner_may_read_them(tmp_path):
+    script = shutil.copy(FOLDER / "make-secrets", tmp_path)
+    subprocess.run([script], check=True, capture_output=True)
+    first = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    subprocess.run([script], check=True, capture_output=True)
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == first
+    assert len(first["postgres_password"]) == 32
+    identity = json.loads(first["s3_identities.json"])["identities"][0]["credentials"][0]
+    assert identity == {"accessKey": first["s3_key"], "secretKey": first["s3_secret"]}
+    for path in (tmp_path / "secrets").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_compose_file_holds_no_password_and_every_secret_is_made():
+    compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+    made = {"postgres_password", "s3_identities.json", "aws_credentials", "admin_password"}
+    assert {Path(secret["file"]).name for secret in compose["secrets"].values()} == made
+    for name, service in compose["services"].items():
+        assert "healthcheck" in service, name
+        for variable, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in variable or str(value).startswith("/run/secrets/")
+
+
+def test_secrets_are_not_tracked():
+    assert "mlflow/secrets/" in (FOLDER.parent / ".gitignore").read_text().splitlines()

@@ -1,0 +1,205 @@
+"""Sweeps as jobs: one that lives is found again, a lost log continues, secrets stay at home."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from runner import submit
+from runner.__main__ import main
+from runner.code_copy import copy_code
+from runner.settings import inherited_variables
+from runner.submit import SWEEP_KEY, SweepJobs
+
+ADDRESS = "http://head:8265"
+
+
+class FakeServer:
+    """The part of Ray's Jobs API that is used, in memory."""
+
+    def __init__(self):
+        self.jobs, self.logs, self.seen = [], [], []
+
+    def add(self, identity, sweep, status="RUNNING"):
+        details = SimpleNamespace(
+            submission_id=identity,
+            metadata={SWEEP_KEY: sweep} if sweep else None,
+            status=SimpleNamespace(value=status),
+            entrypoint="python -m runner sweep",
+            message="",
+            start_time=1000,
+            end_time=None,
+        )
+        self.jobs.append(details)
+        return details
+
+    def list_jobs(self):
+        return self.jobs
+
+    def submit_job(self, *, entrypoint, submission_id, metadata, runtime_env):
+        self.seen.append((entrypoint, runtime_env))
+        self.add(submission_id, metadata[SWEEP_KEY], "PENDING").entrypoint = entrypoint
+
+    def stop_job(self, identity):
+        self._of(identity).status = SimpleNamespace(value="STOPPED")
+
+    def get_job_info(self, identity):
+        return self._of(identity)
+
+    async def tail_job_logs(self, identity):
+        for piece in self.logs.pop(0):
+            if isinstance(piece, Exception):
+                raise piece
+            if piece == "the end":
+                self._of(identity).status = SimpleNamespace(value="SUCCEEDED")
+                return
+            yield piece
+
+    def _of(self, identity):
+        return next(job for job in self.jobs if job.submission_id == identity)
+
+
+@pytest.fixture
+def server():
+    return FakeServer()
+
+
+@pytest.fixture
+def jobs(server):
+    return SweepJobs(ADDRESS, server)
+
+
+def test_a_sweep_is_the_command_that_a_laptop_runs(jobs, server):
+    job, new = jobs.submit("smoke", ("smoke", "--set", "epochs=3"), {"R2D2_HOME": "/shared"})
+    assert (job.id, new) == ("r2d2-smoke-1", True)
+    command, environment = server.seen[0]
+    assert command == "python -m runner sweep smoke --set epochs=3"
+    assert environment["env_vars"] == {"R2D2_HOME": "/shared"}
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_a_sweep_that_lives_is_not_submitted_again(jobs, server, status):
+    server.add("r2d2-smoke-4", "smoke", status)
+    job, new = jobs.submit("smoke", ("smoke",), {})
+    assert (job.id, new) == ("r2d2-smoke-4", False)
+    assert not server.seen
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", "STOPPED"])
+def test_a_sweep_that_ended_is_resumed_by_a_new_job(jobs, server, status):
+    server.add("r2d2-smoke-10", "smoke", status)
+    server.add("r2d2-smoke-9", "smoke", "FAILED")
+    job, new = jobs.submit("smoke", ("smoke",), {})
+    assert (job.id, new) == ("r2d2-smoke-11", True)
+
+
+def test_jobs_of_others_are_not_ours(jobs, server):
+    server.add("raysubmit_x", None)
+    server.add("r2d2-study-1", "study")
+    assert [job.id for job in jobs.all()] == ["r2d2-study-1"]
+    assert jobs.of("smoke") == []
+
+
+def test_stopping_needs_a_job_that_lives(jobs, server):
+    server.add("r2d2-smoke-1", "smoke", "SUCCEEDED")
+    with pytest.raises(ValueError, match=r"no job of the sweep 'smoke' lives on http://head:8265"):
+        jobs.stop("smoke")
+    server.add("r2d2-smoke-2", "smoke")
+    assert jobs.stop("smoke").id == "r2d2-smoke-2"
+    assert jobs.of("smoke")[-1].status == "STOPPED"
+
+
+def test_a_lost_log_is_continued_where_it_was_lost(jobs, server, monkeypatch):
+    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
+    server.add("r2d2-smoke-1", "smoke")
+    lost = ConnectionResetError("reset by peer")
+    server.logs = [["one\n", "tw", lost], [lost], ["one\ntwo\n", "three\n", "the end"]]
+    written, notes = [], []
+    ended = jobs.follow(jobs.of("smoke")[0], written.append, notes.append)
+    assert "".join(written) == "one\ntwo\nthree\n"
+    assert ended.status == "SUCCEEDED"
+    assert notes == [f"the connection to {ADDRESS} is lost (reset by peer); trying again"] * 2
+
+
+def test_a_cluster_that_stays_silent_is_given_up(jobs, server, monkeypatch):
+    now = iter(range(0, 10_000, 200))
+    monkeypatch.setattr(submit.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(submit.time, "sleep", lambda _: None)
+    server.add("r2d2-smoke-1", "smoke")
+    server.logs = [[RuntimeError("closed")]] * 20
+    with pytest.raises(ValueError, match=r"silent for 10 minutes \(closed\).*may go on without you"):
+        jobs.follow(jobs.of("smoke")[0], print, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("mlflow_tracking_password", "x"),
+        ("MLFLOW_TRACKING_URI", "https://me:word@server/mlflow"),
+    ],
+)
+def test_secrets_are_refused(jobs, server, name, value):
+    with pytest.raises(ValueError, match=rf"{name} holds a secret"):
+        jobs.submit("smoke", ("smoke",), {name: value})
+    assert not server.jobs
+
+
+def test_places_are_inherited_and_secrets_are_not():
+    here = {
+        "MLFLOW_TRACKING_URI": "http://server",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_ENDPOINT_URL": "",
+        "A": "b",
+    }
+    assert inherited_variables(here) == {"MLFLOW_TRACKING_URI": "http://server"}
+
+
+def test_the_copy_holds_the_code_and_the_sweeps_file(tmp_path):
+    own = tmp_path / "mine" / "question.py"
+    own.parent.mkdir()
+    own.write_text("sweep = 1")
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    assert copy_code(folder, str(own)) == "own_sweeps/question.py"
+    assert (folder / "own_sweeps" / "question.py").read_text() == "sweep = 1"
+    assert {path.name for path in folder.iterdir()} == {
+        "CODE_VERSION",
+        "runner",
+        "r2d2",
+        "evaluation",
+        "search_spaces",
+        "own_sweeps",
+    }
+    assert (folder / "evaluation" / "page" / "report.html").is_file()
+    assert not list(folder.rglob("__pycache__"))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no file 'nothing\.py'"):
+        copy_code(tmp_path, "nothing.py")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["smok"], "unknown sweep 'smok'"),
+        (["smoke", "--set", "epoch=3"], "unknown key 'epoch'"),
+        (["smoke"], "--home is missing; give the full path"),
+        (["smoke", "--home", "here"], "--home is 'here'; give the full path"),
+        (["smoke", "--home", "/a", "--photos", "here"], "--photos is 'here'; a job needs the full path"),
+        (["smoke", "--home", "/a", "--env", "x"], "--env 'x' is no assignment"),
+        (["smoke", "--home", "/a", "--jury", "2"], "No such option"),
+        (["smoke", "--home", "/a"], "no job server answers at http://127.0.0.1:1"),
+        ([], "which sweep?"),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence(arguments, sentence, monkeypatch):
+    monkeypatch.delenv("R2D2_HOME", raising=False)
+    # Ray's own variable is set by the verb.
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+    result = CliRunner().invoke(main, ["submit", *arguments])
+    assert result.exit_code == 2
+    assert sentence in result.output
