@@ -119,7 +119,7 @@ class Course:
             save_checkpoint(model, network, config, epoch, None, metrics)
             scores = {name: one.score(model) for name, one in judged.items()}
             points.append(Point(model.name, seconds / 60, pairs, metrics, scores))
-            write_json(self.folder / "curve.json", [asdict(point) for point in points])
+            write_json(self.folder / "curve.json", {"points": [asdict(point) for point in points]})
         return points
 
 

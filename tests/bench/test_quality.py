@@ -59,7 +59,7 @@ def test_a_tiny_training_has_a_curve_and_a_table(bench_quality, tmp_path):
     assert result.exit_code == 0
     assert "Not scored on HPatches: name its folder with --hpatches" in result.output
     assert "No released networks beside it" in result.output
-    first, second = json.loads((tmp_path / "out" / "curve.json").read_text())
+    first, second = json.loads((tmp_path / "out" / "curve.json").read_text())["points"]
     assert first["pairs"] >= 2
     assert second["pairs"] == 2 * first["pairs"]
     assert 0 < first["minutes"] < second["minutes"]
