@@ -163,7 +163,8 @@ def _difference_table(report: Report) -> str:
         for split in report.splits:
             found = [report.difference(entry.name, split, metric) for metric in report.compared]
             cells = [
-                f"{figure(row.estimate, '+')}{entry.mark} ({difference_interval(row)}) {row.verdict}"
+                f"{figure(row.estimate, '+')}{entry.mark} "
+                f"({difference_interval(row) or 'no interval'}) {row.verdict}"
                 for row in found
                 if row is not None
             ]

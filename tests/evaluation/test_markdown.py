@@ -1,0 +1,12 @@
+from evaluation.markdown import markdown_table
+
+
+def test_words_to_the_left_figures_to_the_right():
+    assert markdown_table(["name", "a", "b"], [["x", "1", "2"]]) == (
+        "| name | a | b |\n| --- | ---: | ---: |\n| x | 1 | 2 |"
+    )
+
+
+def test_what_would_break_the_table_is_escaped():
+    table = markdown_table(["name", "a"], [["one | two\nthree \\ <b>", ""]])
+    assert table.splitlines()[2] == r"| one \| two three \\ &lt;b> |  |"
