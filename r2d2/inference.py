@@ -132,9 +132,9 @@ class FastNetwork:
         return F.linear(squared, self._head).permute(2, 0, 1)
 
     def _plain_heads(self, features: Tensor) -> Tensor:
-        return torch.cat(
-            [self._heads(band.square()) for band in features.split(_band_rows(features, 1))], dim=1
-        )
+        rows = _band_rows(features, 1)
+        bands = (features[start : start + rows] for start in range(0, len(features), rows))
+        return torch.cat([self._heads(band.square()) for band in bands], dim=1)
 
     def _doubled_heads(self, features: Tensor) -> Tensor:
         """Both heads (2, 2h, 2w) of what upsampling makes of features (h, w, D), which it need not make.

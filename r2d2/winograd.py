@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 POINTS = {2: (0.0, 0.5, -1.0, 2.0), 3: (0.0, 0.75, -0.75, 1.5, -1.5)}
-"""Size of a filter -> the points but infinity. Those that lost least to rounding of some ten sets."""
+"""Size of a filter -> the points but infinity. Of seven or eight sets each, those that round best."""
 
 STRIP_TILES = 256
 """Tiles that are transformed at once, about."""
