@@ -39,7 +39,7 @@ def test_flat_has_dotted_keys():
         ),
         ({"loss": {"reliability": "pa"}}, "unknown reliability 'pa'"),
         ({"network": {"name": "quick"}}, "unknown network 'quick' (network.name); known: fast, quad"),
-        ({"los": {}}, "unknown key 'los'; known: data, epochs"),
+        ({"los": {}}, "unknown key 'los'; known: compute, data, epochs"),
         ({"loss": {"similarty": "dice"}}, "unknown key 'similarty' in 'loss.similarty'; known: anchor_swap"),
         ({"epochs": "five"}, "epochs is 'five'; it must be a whole number"),
         ({"epochs": True}, "epochs is True; it must be a whole number"),
