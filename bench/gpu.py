@@ -58,15 +58,30 @@ class Batches(Dataset["PairBatch | PreparedBatch"]):
         return collate([make_pair(*arguments) for arguments in seeded])
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Batches, and how many they are."""
+
+    batches: Iterable[PairBatch]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        return iter(self.batches)
+
+
 def speeds(photos: PhotoSet, device: torch.device, load: Load, prepared: bool) -> dict[str, float]:
     """Pairs a second: "loader", "step", "together", with pairs prepared for the device or made."""
-    config = TrainConfig(network=load.network)
+    config = TrainConfig(network=load.network, epochs=1)
+    count = load.warm_up + load.measured
     siamese = SiameseNetwork(build_network(config.network, seed=0).to(device))
     optimiser = make_optimiser(siamese.network, config)
 
     def loaded() -> Iterator[PairBatch]:
         """On the device; pixels are made there where they were not before."""
-        batches = Batches(photos, config, load.warm_up + load.measured, prepared)
+        batches = Batches(photos, config, count, prepared)
         method = "forkserver" if load.processes else None
         for batch in DataLoader(
             batches, batch_size=None, num_workers=load.processes, multiprocessing_context=method
@@ -74,10 +89,11 @@ def speeds(photos: PhotoSet, device: torch.device, load: Load, prepared: bool) -
             yield batch.to(device)
 
     def trained(batches: Iterable[PairBatch]) -> Iterator[int]:
-        return (report.pairs for report in train_epoch(siamese, batches, config, optimiser, epoch=0))
+        steps = train_epoch(siamese, Counted(batches, count), config, optimiser, epoch=1)
+        return (report.pairs for report in steps)
 
     one = Batches(photos, config, 1, prepared)[0].to(device)
-    repeated = (one for _ in range(load.warm_up + load.measured))
+    repeated = (one for _ in range(count))
     return {
         "loader": _per_second((len(batch) for batch in loaded()), load.warm_up, device),
         "step": _per_second(trained(repeated), load.warm_up, device),
