@@ -180,7 +180,7 @@ class Report:
         """What every reader must be told."""
         one_seed = any(not row.covers_seeds for row in self.comparison.means)
         sequences = {row.split: row.sequences for row in self.comparison.means}
-        few = [f"{split} {count}" for split, count in sequences.items() if count < FEW_SEQUENCES]
+        few = {split: count for split, count in sequences.items() if count < FEW_SEQUENCES}
         return [CAUTION, *([ONE_SEED] if one_seed else []), *([_few_sequences(few)] if few else [])]
 
     @property
@@ -194,10 +194,12 @@ class Report:
         return f"Of {len(verdicts)} compared with {self.comparison.baseline}: {words}."
 
 
-def _few_sequences(counts: Sequence[str]) -> str:
+def _few_sequences(counts: Mapping[str, int]) -> str:
+    named = ", ".join(f"{split} {count}" for split, count in counts.items())
+    none = " From a single sequence there is none." if 1 in counts.values() else ""
     return (
-        f"Intervals from fewer than {FEW_SEQUENCES} sequences ({', '.join(counts)}) are unreliable: so few "
-        "do not show how skewed scores are. From a single sequence there is none."
+        f"Intervals from fewer than {FEW_SEQUENCES} sequences ({named}) are unreliable: so few do not show "
+        f"how skewed scores are.{none}"
     )
 
 
