@@ -245,9 +245,10 @@ def test_a_bad_trial_is_stopped_early_by_its_score(tmp_path):
     plan, result = run(file, tmp_path / "home", SweepOptions(concurrent=1))
     good, bad, _ = plan.trials
     assert max(r.epoch for r in plan.stored.history(good).records()) == 6
-    # Its workers end with it: while the third trial trains, it does not.
+    # Its workers end with it: while the third trial trains, it does not. As training does not wait for the
+    # judge, it may have trained on while the score that stopped it was made.
     epochs = max(r.epoch for r in plan.stored.history(bad).records())
-    assert epochs == plan.stored.history(bad).stopped_after < 6
+    assert plan.stored.history(bad).stopped_after <= epochs < 6
     statuses = {r.key: (r.status, r.tags.get("r2d2.reason", "")) for r in runs_of(plan, tmp_path / "home")}
     assert statuses[good.key][0] == "FINISHED"
     assert statuses[bad.key][0] == "KILLED"
