@@ -29,6 +29,7 @@ INHERITED = (
     "R2D2_CACHE",
     "R2D2_CACHE_GIB",
     "R2D2_OBJECTS_GIB",
+    "R2D2_S3_PATIENCE",
 )
 
 

@@ -30,7 +30,7 @@ LONGEST_PAUSE_S = 15.0
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
 # Words in names of variables whose values anybody could read among a job's settings.
-_SECRET = ("SECRET", "PASSWORD", "TOKEN", "ACCESS_KEY", "CREDENTIAL")
+_SECRET = ("SECRET", "PASSWORD", "PASSPHRASE", "TOKEN", "ACCESS_KEY", "API_KEY", "PRIVATE", "CREDENTIAL")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class SweepJobs:
         """Asks the cluster whether it is there.
 
         Args:
-            address: of the dashboard, e.g. `http://HEAD:8265`; "auto" is the cluster of this machine.
+            address: of the dashboard, e.g. `http://HEAD:8265`.
             client: of Ray's Jobs API; one is made for the address without it.
 
         Raises:
@@ -205,6 +205,9 @@ def refuse_secrets(variables: Mapping[str, str]) -> None:
 def _connect(address: str) -> Any:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
+
+    if not address.startswith(("http://", "https://")):
+        raise ValueError(f"--address is '{address}'; give the dashboard's address, http://HEAD:8265")
 
     # Ray would let RAY_ADDRESS win over the address that it is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address

@@ -100,7 +100,7 @@ def check(place: str) -> None:
 @data.command(name="list")
 @click.argument("place", required=False)
 def list_data(place: str | None) -> None:
-    """List the known sources; with PLACE, what lies there."""
+    """List the known sources; with PLACE, what lies there by its manifest (see `check`)."""
     console = make_console()
     for line in _sources() if place is None else _contents(place):
         console.print(line, soft_wrap=True, highlight=False)

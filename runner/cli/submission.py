@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from r2d2.config import DataConfig
 from r2d2.data.photos import SAMPLES
 from runner.cli.sweeps import INTERRUPTED, sweep
 from runner.console import make_console
@@ -49,7 +50,7 @@ def submit(
     The code goes along as it is here. The log is followed; leaving it does not stop the job. A sweep that
     runs already is not run twice: its log is followed instead. One that ended is resumed.
     """
-    from runner.submit import SweepJobs
+    from runner.submit import SweepJobs, refuse_secrets
 
     if status:
         _show(SweepJobs(address), name)
@@ -63,6 +64,8 @@ def submit(
         return
     own_name = _checked(name, arguments)
     settings = _variables(home, variables)
+    refuse_secrets(settings)
+    click.echo(f"Trials and checkpoints go to {settings['R2D2_HOME']}, as the cluster's nodes see it.")
     jobs = SweepJobs(address)
     job, new = jobs.submit(own_name, (name, *arguments), settings)
     click.echo(f"{job.id}: {'submitted' if new else f'is {job.status.lower()} already'}: {job.entrypoint}")
@@ -86,14 +89,30 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
     context = sweep.make_context("submit", [name, *arguments])
     photos = context.params["photos"]
     overrides = (*((f"data.photos={photos}",) if photos else ()), *context.params["overrides"])
-    load_sweep(name)[0].trials(overrides)
-    for option in ("photos", "hpatches", "released"):
+    places = {
+        place for trial in load_sweep(name)[0].trials(overrides) for place in _places(trial.config.data)
+    }
+    for place in sorted(places):
+        if "://" not in place and not Path(place).is_absolute():
+            raise ValueError(
+                f"the training data lie in '{place}'; a job needs the full path, as the cluster's nodes "
+                "see it"
+            )
+    for option in ("hpatches", "released"):
         place = context.params[option]
-        if place not in (None, SAMPLES) and "://" not in str(place) and not Path(place).is_absolute():
+        if place is not None and "://" not in str(place) and not Path(place).is_absolute():
             raise ValueError(
                 f"--{option} is '{place}'; a job needs the full path, as the cluster's nodes see it"
             )
     return _own_name(name, arguments)
+
+
+def _places(data: DataConfig) -> set[str]:
+    """Where a trial's training data lie; nothing for the sample photographs."""
+    from r2d2.data.source_text import parse_sources
+
+    named = {part.place for part in parse_sources(data.sources)} if data.sources else {data.photos}
+    return named - {SAMPLES}
 
 
 def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]:

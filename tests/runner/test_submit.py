@@ -189,11 +189,20 @@ def test_a_missing_file_is_named(tmp_path):
         (["smoke", "--set", "epoch=3"], "unknown key 'epoch'"),
         (["smoke"], "--home is missing; give the full path"),
         (["smoke", "--home", "here"], "--home is 'here'; give the full path"),
-        (["smoke", "--home", "/a", "--photos", "here"], "--photos is 'here'; a job needs the full path"),
+        (
+            ["smoke", "--home", "/a", "--photos", "here"],
+            "the training data lie in 'here'; a job needs the full path",
+        ),
         (["smoke", "--home", "/a", "--env", "x"], "--env 'x' is no assignment"),
         (["smoke", "--home", "/a", "--jury", "2"], "No such option"),
         (["smoke", "--home", "/a"], "no job server answers at http://127.0.0.1:1"),
         ([], "which sweep?"),
+        (["smoke", "--home", "/a", "--set", "data.sources=photos=there"], "the training data lie in 'there'"),
+        (["smoke", "--home", "/a", "--env", "MY_API_KEY=1"], "MY_API_KEY holds a secret"),
+        (
+            ["smoke", "--home", "/a", "--address", "127.0.0.1:9"],
+            "give the dashboard's address, http://HEAD:8265",
+        ),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(arguments, sentence, monkeypatch):
