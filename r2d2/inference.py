@@ -2,9 +2,8 @@
 
 `DenseMaps` holds what the network itself answers. `FastNetwork` computes the same, up to rounding, with less
 work: every BatchNorm is folded into its convolution, all convolutions but the last run in 16 bits where the
-processor has arithmetic for it, wide ones in float32 on a processor cost fewer products (r2d2.winograd), the
-two heads are computed band by band in float32, and only the descriptors of keypoints are normalised (and
-upsampled). In 16 bits the last convolution and the heads stay in float32:
+processor has arithmetic for it, the two heads are computed band by band in float32, and only the descriptors
+of keypoints are normalised (and upsampled). In 16 bits the last convolution and the heads stay in float32:
 otherwise the repeatability map has plateaus, whose pixels all count as maxima.
 """
 
@@ -21,12 +20,9 @@ from torch import Tensor, nn
 
 from r2d2.containers import DenseFeatures
 from r2d2.network import R2D2Network
-from r2d2.winograd import WinogradConvolution, winograd
 
 # Features squared at once while the heads are computed: they stay in the processor's cache.
 BAND_BYTES = 4 * 2**20
-# With fewer, Winograd's transforms cost more than the products that they save.
-WINOGRAD_CHANNELS = 64
 _LEAST_LENGTH = 1e-12
 
 
@@ -164,10 +160,7 @@ class FastNetwork:
 
 @dataclass(frozen=True)
 class _Convolution:
-    """A convolution with what follows it: a 2x2 max-pool if `pooled`, a ReLU if `rectified`.
-
-    `filtered` is the convolution itself in the form that is used, if there is one.
-    """
+    """A convolution with what follows it: a 2x2 max-pool if `pooled`, a ReLU if `rectified`."""
 
     weight: Tensor
     bias: Tensor
@@ -175,11 +168,8 @@ class _Convolution:
     dilation: tuple[int, ...]
     pooled: bool = False
     rectified: bool = False
-    filtered: WinogradConvolution | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.filtered is not None:
-            return self.filtered(x, self.rectified)
         x = F.conv2d(
             x.to(self.weight.dtype), self.weight, self.bias, padding=self.padding, dilation=self.dilation
         )
@@ -255,9 +245,6 @@ def _folded(network: R2D2Network, precision: torch.dtype) -> tuple[list[_Convolu
         else:
             assert isinstance(layer, nn.Upsample)
             upsampled = True
-    # Measured where there is no 16-bit arithmetic, and needed most there.
-    if precision == torch.float32 and found[0].weight.device.type == "cpu":
-        found = [_with_fewer_products(convolution) for convolution in found]
     return [*(_in(precision, c) for c in found[:-1]), _in(torch.float32, found[-1])], upsampled
 
 
@@ -277,15 +264,6 @@ def _normalised(convolution: _Convolution, norm: nn.BatchNorm2d) -> _Convolution
         weight=convolution.weight * factor[:, None, None, None],
         bias=(convolution.bias - norm.running_mean.double()) * factor,
     )
-
-
-def _with_fewer_products(convolution: _Convolution) -> _Convolution:
-    """The same by Winograd's filtering, if that is faster than the library's convolution."""
-    weight, bias = convolution.weight, convolution.bias
-    if min(weight.shape[:2]) < WINOGRAD_CHANNELS or convolution.pooled:
-        return convolution
-    filtered = winograd(weight, bias, convolution.padding[0], convolution.dilation[0])
-    return replace(convolution, filtered=filtered)
 
 
 def _in(precision: torch.dtype, convolution: _Convolution) -> _Convolution:
