@@ -144,6 +144,8 @@ class SweepJobs:
         Raises:
             ValueError: if the cluster stays silent for ten minutes.
         """
+        from aiohttp import ClientError
+
         log = _Log(write)
         pause, silent_since = 1.0, None
         while True:
@@ -153,7 +155,7 @@ class SweepJobs:
                 now = _job(self._client.get_job_info(job.id))
                 if not now.lives:
                     return now
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, ClientError) as error:
                 silent_since = (
                     time.monotonic() if silent_since is None or log.written > before else silent_since
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
 from click.testing import CliRunner
 
@@ -115,7 +116,9 @@ def test_a_lost_log_is_continued_where_it_was_lost(jobs, server, monkeypatch):
     monkeypatch.setattr(submit.time, "sleep", lambda _: None)
     server.add("r2d2-smoke-1", "smoke")
     lost = ConnectionResetError("reset by peer")
-    server.logs = [["one\n", "tw", lost], [lost], ["one\ntwo\n", "three\n", "the end"]]
+    # What Ray's client raises when a proxy or the head goes away is no OSError.
+    gone = aiohttp.ServerDisconnectedError("reset by peer")
+    server.logs = [["one\n", "tw", lost], [gone], ["one\ntwo\n", "three\n", "the end"]]
     written, notes = [], []
     ended = jobs.follow(jobs.of("smoke")[0], written.append, notes.append)
     assert "".join(written) == "one\ntwo\nthree\n"
