@@ -1,7 +1,7 @@
-"""`make bench`: measures, prints the table and writes bench/results.json. Five minutes on two cores.
+"""`make bench`: measures, prints each ratio as soon as it is known and writes bench/results.json.
 
-`python -m bench --photos FOLDER` makes pairs of the photographs of 640x480 in a folder. The machine should do
-nothing else meanwhile. Status 1 if a ratio is above its limit.
+The machine should do nothing else meanwhile. `python -m bench loader step` measures only these parts;
+`--photos FOLDER` makes pairs of the photographs of 640x480 in a folder. Status 1: a ratio is above its limit.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from rich.table import Table
 
 from bench.extraction import extraction
 from bench.loader import bench_photos, loader
@@ -27,34 +27,71 @@ from runner.console import make_console
 RESULTS = Path(__file__).with_name("results.json")
 THREADS = 2
 
+NETWORKS = ("quad", "fast")
+Part = Callable[[str | None], Iterator[Ratio]]
 
-def main() -> int:
-    """Runs everything; the exit status."""
-    arguments = argparse.ArgumentParser(prog="python -m bench")
-    arguments.add_argument("--photos", help="folder with JPEGs of 640x480; the sample photographs by default")
-    folder = arguments.parse_args().photos
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures what the command line asks for; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--photos", help="folder with JPEGs of 640x480; the sample photographs by default")
+    asked = parser.parse_args(arguments)
+    unknown = [name for name in asked.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(PARTS)}")
     torch.set_num_threads(THREADS)
-    ratios = [extraction("quad", rounds=2), extraction("fast", rounds=3), scoring(rounds=20), pool(rounds=2)]
-    with bench_photos(folder) as photos:
-        ratios += loader(photos, rounds=8)
-    precisions = ("float32", "bfloat16") if has_bfloat16() else ("float32",)
-    ratios += [step(name, precision, rounds=2) for name in ("quad", "fast") for precision in precisions]
-    RESULTS.write_text(json.dumps([dataclasses.asdict(ratio) for ratio in ratios], indent=1) + "\n")
     console = make_console()
-    console.print(_table(ratios))
-    if "bfloat16" not in precisions:
-        console.print("training step in bfloat16: left out, this processor has no arithmetic for it")
     used = arithmetic(ExtractionSettings(), torch.device("cpu"))
-    console.print(f"{THREADS} threads; extraction in {used}; written to {RESULTS}")
+    console.print(f"{THREADS} threads; extraction in {used}; ratio (limit)")
+    ratios: list[Ratio] = []
+    for name in asked.parts or PARTS:
+        for ratio in PARTS[name](asked.photos):
+            ratios.append(ratio)
+            colour = "green" if ratio.ratio <= ratio.limit else "red"
+            console.print(
+                f"[{colour}]{ratio.ratio:5.2f}[/] ({ratio.limit:.2f})  {ratio.name}", highlight=False
+            )
+            # After each one: what was measured survives an interruption.
+            RESULTS.write_text(json.dumps([dataclasses.asdict(r) for r in ratios], indent=1) + "\n")
+    if not has_bfloat16():
+        console.print("training step in bfloat16: left out, this processor has no arithmetic for it")
+    console.print(f"written to {RESULTS}")
     return int(any(ratio.ratio > ratio.limit for ratio in ratios))
 
 
-def _table(ratios: list[Ratio]) -> Table:
-    table = Table("name", "ratio", "limit", "ok?")
-    for ratio in ratios:
-        good = "yes" if ratio.ratio <= ratio.limit else "no"
-        table.add_row(ratio.name, f"{ratio.ratio:.2f}", f"{ratio.limit:.2f}", good)
-    return table
+def _extraction(_: str | None) -> Iterator[Ratio]:
+    yield extraction("quad", rounds=2)
+    yield extraction("fast", rounds=3)
+
+
+def _scoring(_: str | None) -> Iterator[Ratio]:
+    yield scoring(rounds=20)
+
+
+def _pool(_: str | None) -> Iterator[Ratio]:
+    yield pool(rounds=2)
+
+
+def _loader(folder: str | None) -> Iterator[Ratio]:
+    with bench_photos(folder) as photos:
+        yield from loader(photos, rounds=8)
+
+
+def _step(_: str | None) -> Iterator[Ratio]:
+    precisions = ("float32", "bfloat16") if has_bfloat16() else ("float32",)
+    for name in NETWORKS:
+        for precision in precisions:
+            yield step(name, precision, rounds=2)
+
+
+PARTS: Mapping[str, Part] = {
+    "extraction": _extraction,
+    "scoring": _scoring,
+    "pool": _pool,
+    "loader": _loader,
+    "step": _step,
+}
 
 
 if __name__ == "__main__":

@@ -29,14 +29,15 @@ PROCESSES_LIMIT = 1 / 1.8
 WARM_UP, MEASURED = 12, 48
 
 
-def loader(photos: PhotoSet, rounds: int) -> list[Ratio]:
+def loader(photos: PhotoSet, rounds: int) -> Iterator[Ratio]:
     """The time of a pair over that of bare decoding (floor D), and of two loader processes over one's.
 
     Args:
         photos: JPEGs of 640x480 pixels, see `bench_photos`.
         rounds: how often each photograph is timed; the shortest time counts.
     """
-    return [pair_cost(photos.files, rounds), two_processes(photos, rounds=2)]
+    yield pair_cost(photos.files, rounds)
+    yield two_processes(photos, rounds=2)
 
 
 def pair_cost(photos: Sequence[StoredFile], rounds: int) -> Ratio:

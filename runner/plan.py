@@ -128,6 +128,11 @@ def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
     So a trial also has the same name from wherever, and however, the places were named.
     """
     data = _common_data(tuple(sweep.trials(options.overrides)))
+    if data.sources and data.photos != SAMPLES:
+        raise ValueError(
+            f"data.sources ('{data.sources}') takes the place of data.photos ('{data.photos}'): name "
+            "photographs as one of the sources, photos=PLACE, or leave data.photos out"
+        )
     overrides = []
     if data.photos != SAMPLES and not is_remote(data.photos):
         overrides.append(f"data.photos={absolute_place(data.photos)}")

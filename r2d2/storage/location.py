@@ -27,7 +27,12 @@ def is_remote(place: str) -> bool:
 
 
 def absolute_place(place: str) -> str:
-    """A place that means the same in every working directory."""
+    """A place that means the same in every working directory.
+
+    Raises:
+        ValueError: if it is an address that is none of S3's.
+    """
+    _refuse_other_addresses(place)
     return place if is_remote(place) else str(Path(place).expanduser().absolute())
 
 
@@ -44,9 +49,10 @@ def open_stored(place: str, cache: CacheSettings | None = None) -> FileSet:
         cache: where objects of S3 are kept on this node; None: nowhere.
 
     Raises:
-        ValueError: if there is nothing.
+        ValueError: if there is nothing, or the place is another kind of address.
         StorageError: if the place cannot be looked at, with the reason and what was tried.
     """
+    _refuse_other_addresses(place)
     return S3Files.of(place, cache) if is_remote(place) else FolderFiles.of(Path(place).expanduser())
 
 
@@ -125,6 +131,12 @@ def store_bytes(content: bytes, place: str) -> None:
 
     with atomic_file(Path(place)) as target:
         target.write(content)
+
+
+def _refuse_other_addresses(place: str) -> None:
+    scheme, separator, _ = place.partition("://")
+    if separator and not is_remote(place) and scheme.isalnum():
+        raise ValueError(f"'{place}' cannot be read here: a place is a folder or s3://bucket/prefix")
 
 
 def _local_copy(files: S3Files, cache: CacheSettings) -> Path:

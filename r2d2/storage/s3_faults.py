@@ -88,6 +88,14 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
         return PlaceError(errno.ENOENT, f"there is no such bucket (any more); {tried}", where)
     if code in ("NoSuchKey", "404"):
         return gone(where)
+    if isinstance(error, boto.ProfileNotFound):
+        profile = error.kwargs.get("profile", "")
+        reason = f"there is no profile '{profile}' (AWS_PROFILE) in ~/.aws/config or ~/.aws/credentials"
+        return PlaceError(errno.EINVAL, reason, where)
+    if isinstance(error, ValueError) and "Invalid endpoint" in str(error):
+        given = str(error).partition(":")[2].strip()
+        reason = f"the server's address is '{given}' (AWS_ENDPOINT_URL); write it as http(s)://HOST:PORT"
+        return PlaceError(errno.EINVAL, reason, where)
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         reason = f"there are no credentials: {advice}; {tried}"

@@ -76,10 +76,11 @@ def check(place: str) -> None:
     """Compare every byte at PLACE with its manifest. Status 1: something differs, and is named."""
     from r2d2.data.prepare.progress import step
     from r2d2.data.prepare.publication import list_sizes, read_manifest
-    from r2d2.storage.location import open_stored
+    from r2d2.storage.location import absolute_place, open_stored
     from r2d2.storage.manifest import verify
     from runner.preparing import terminal_progress
 
+    place = absolute_place(place)
     manifest = read_manifest(place)
     if manifest is None:
         raise ValueError(f"{place} has no manifest.json; `r2d2 data prepare SOURCE --to {place}` writes one")
@@ -92,7 +93,8 @@ def check(place: str) -> None:
     for line in found.lines(_NAMED):
         console.print(escape(line), soft_wrap=True, highlight=False)
     whole = f"{found.whole} of {len(manifest.files)} files of '{escape(manifest.source)}' are whole"
-    console.print(f"[{'red' if found.faults else 'green'}]{whole}[/]", highlight=False)
+    verdict = f", {found.faults} differences from the manifest" if found.faults else ""
+    console.print(f"[{'red' if found.faults else 'green'}]{whole}{verdict}[/]", highlight=False)
     if found.faults:
         raise click.exceptions.Exit(1)
 
@@ -122,7 +124,9 @@ def _sources() -> Iterator[str]:
 
 def _contents(place: str) -> Iterator[str]:
     from r2d2.data.prepare.publication import list_sizes, read_content
+    from r2d2.storage.location import absolute_place
 
+    place = absolute_place(place)
     content = read_content(place)
     if content is not None:
         yield from (escape(line) for line in _facts(*content))

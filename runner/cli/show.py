@@ -139,9 +139,12 @@ def _seen(source: str, images: list[Path], file: Path | None, settings: Extracti
 
 def _training_pairs(photos: str, overrides: tuple[str, ...], seed: int | None, count: int) -> Shown:
     from r2d2.config import TrainConfig, with_override
-    from r2d2.data.source_text import is_sources
+    from r2d2.data.source_text import is_sources, parse_sources
     from runner.showing import show_training_pairs
 
+    if not is_sources(photos) and "=" in photos and not Path(photos).exists():
+        # Not the name of a folder: a source that is not known, which is said in the words of data.sources.
+        parse_sources(photos)
     values: dict[str, Any] = {"data": {"sources" if is_sources(photos) else "photos": photos}}
     for assignment in (*overrides, *((f"seed={seed}",) if seed is not None else ())):
         values = with_override(values, assignment)

@@ -77,6 +77,35 @@ def test_what_differs_is_named_with_status_1(data, photos, tmp_path):
     result = data("check", place)
     assert result.exit_code == 1
     assert "1 missing: 04.png\n1 of another content: 03.png\n38 of 40 files" in result.output
+    assert "are whole, 2 differences from the manifest" in result.output
+
+
+def test_files_that_were_lost_are_said_to_have_come_again(data, photos, tmp_path):
+    place = tmp_path / "place"
+    data("prepare", "photos", "--from", photos, "--to", place)
+    (place / "04.png").unlink()
+    result = data("prepare", "photos", "--from", photos, "--to", place)
+    assert "1 files were missing or of another size, and were brought again" in result.output
+    assert data("check", place).exit_code == 0
+
+
+def test_a_refused_preparation_leaves_nothing_behind(data, photos, tmp_path):
+    for photo in photos.iterdir():
+        photo.write_bytes(b"<html>")
+    inside = photos / "place"
+    for place, sentence in ((inside, "lies inside"), (tmp_path / "new", "cannot be used")):
+        result = data("prepare", "photos", "--from", photos, "--to", place)
+        assert result.exit_code == 2
+        assert sentence in result.output
+        assert not (place / ".prepare").exists()
+    assert not inside.exists()
+
+
+@pytest.mark.parametrize("command", ["check", "list"])
+def test_another_kind_of_address_is_refused(data, command):
+    result = data(command, "gs://bucket/photos")
+    assert result.exit_code == 2
+    assert "a place is a folder or s3://bucket/prefix" in result.output
 
 
 def test_corrupt_images_are_named(data, photos, tmp_path):

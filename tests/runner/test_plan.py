@@ -92,3 +92,9 @@ def test_other_contents_of_a_source_are_another_definition(settings, tmp_path):
 def test_a_wrong_source_is_refused_before_anything_starts(settings):
     with pytest.raises(ValueError, match="unknown source 'wob'; known: aachen, flow"):
         plan_sweep("smoke", settings, SweepOptions(overrides=("data.sources=wob=/data",)))
+
+
+def test_photographs_beside_sources_are_refused(settings, tmp_path):
+    overrides = (f"data.photos={tmp_path}", f"data.sources=photos={tmp_path}")
+    with pytest.raises(ValueError, match=r"data.sources \('photos=.*'\) takes the place of data.photos"):
+        plan_sweep("smoke", settings, SweepOptions(overrides=overrides))

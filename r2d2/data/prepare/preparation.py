@@ -18,6 +18,7 @@ from r2d2.storage.location import is_remote
 from r2d2.storage.manifest import Manifest, ManifestFile
 
 _FIRST = 5
+_LOCK = "lock"
 _NEEDS_PHOTOS = ("style", "flow")
 
 
@@ -30,9 +31,10 @@ def prepare(job: Job, progress: Progress | None = None) -> Prepared:
         OSError: if something cannot be had, read or stored; the message says what.
     """
     origins = find_origins(job)
+    _refuse_nested(job)
     _make_work(job)
     try:
-        with FileLock(job.work / "lock", timeout=0):
+        with FileLock(job.work / _LOCK, timeout=0):
             former = read_content(job.place)
             if former is not None and _is_there(job, *former):
                 prepared = Prepared(former[0], shards=former[1], was_there=True)
@@ -40,8 +42,30 @@ def prepare(job: Job, progress: Progress | None = None) -> Prepared:
                 prepared = _prepare(job, origins, former[0] if former else None, progress or Silence())
     except Timeout:
         raise ValueError(f"{job.place} is being prepared by another process") from None
+    except ValueError:
+        _leave_no_trace(job)
+        raise
     shutil.rmtree(job.work)
     return prepared
+
+
+def _leave_no_trace(job: Job) -> None:
+    """Removes the folders of a preparation that was refused before it had anything worth keeping."""
+    if [path.name for path in job.work.iterdir()] == [_LOCK]:
+        shutil.rmtree(job.work)
+        if job.work.parent.is_dir() and not any(job.work.parent.iterdir()):
+            job.work.parent.rmdir()
+
+
+def _refuse_nested(job: Job) -> None:
+    """A folder that is prepared into itself would hold its own copy, which the next run copies again."""
+    if is_remote(job.place):
+        return
+    place = Path(job.place).expanduser().resolve()
+    for origin in job.origins:
+        folder = Path(origin).expanduser()
+        if not is_remote(origin) and folder.is_dir() and folder.resolve() in place.parents:
+            raise ValueError(f"{job.place} lies inside {origin}; choose a place outside of it")
 
 
 def _make_work(job: Job) -> None:
@@ -77,6 +101,7 @@ def _is_there(job: Job, former: Manifest, shards: int) -> bool:
 
 
 def _prepare(job: Job, origins: list[Origin], former: Manifest | None, progress: Progress) -> Prepared:
+    lost = len(former.files) - len(_still_there(job, former).files) if former is not None else 0
     names = collect(job, origins, progress)
     total = sum((job.staging / name).stat().st_size for name in names)
     with step(progress, f"examine {len(names)} files", total) as advance:
@@ -96,6 +121,8 @@ def _prepare(job: Job, origins: list[Origin], former: Manifest | None, progress:
         # One call for thousands of files: what the manifest names is on the disk when it appears.
         os.sync()
     shards = publish(job, manifest, progress)
+    if lost:
+        notes.append(f"{lost} files were missing or of another size, and were brought again")
     return Prepared(manifest, refused, tuple(notes), shards)
 
 

@@ -37,8 +37,10 @@ def photos_in(folder, count):
 
 
 def spoil(photos, *which):
+    """The same photographs, some of them cut off, opened anew."""
     for k in which:
         photos.paths[k].write_bytes(photos.paths[k].read_bytes()[:300])
+    return open_photos(str(photos.paths[0].parent))
 
 
 def content(batches):
@@ -128,7 +130,7 @@ def test_workers_share_the_steps_of_one(photos, num_workers):
 
 
 def test_loader_processes_change_no_byte_and_leave_nobody_behind(photos):
-    spoil(photos, 3)
+    photos = spoil(photos, 3)
     in_process = content(epoch_loader(photos, config_of(0), 0))
     for processes in (1, 2):
         assert content(epoch_loader(photos, config_of(processes), 0)) == in_process
@@ -156,10 +158,19 @@ def test_an_epoch_without_a_batch_is_an_error(photos, pairs_per_worker, num_work
         epoch_loader(photos, config, 0, 0, num_workers)
 
 
+def test_a_photo_that_is_replaced_while_training_is_not_used(photos):
+    other = Image.new("RGB", (60, 48), (200, 100, 50))
+    other.save(photos.paths[3])
+    (batch,) = epoch_loader(photos, config_of(pairs_per_worker=10), 0)
+    ((file, reason),) = batch.refused
+    assert file == str(photos.paths[3])
+    assert "changed while in use" in reason
+
+
 def test_a_bad_photo_is_replaced_and_reported_and_its_neighbours_stay(photos):
     config = config_of(pairs_per_worker=10)
     (sound,) = epoch_loader(photos, config, 0)
-    spoil(photos, 3)
+    photos = spoil(photos, 3)
     (batch,) = epoch_loader(photos, config, 0)
     ((file, reason),) = batch.refused
     assert file == str(photos.paths[3])
@@ -172,7 +183,7 @@ def test_a_bad_photo_is_replaced_and_reported_and_its_neighbours_stay(photos):
 
 
 def test_one_bad_photo_of_few_never_stops_an_epoch(photos):
-    spoil(photos, 3)
+    photos = spoil(photos, 3)
     config = config_of(pairs_per_worker=5, pairs_per_epoch=40)
     batches = list(epoch_loader(photos, config, 0))
     assert len(batches) == 8
@@ -181,7 +192,7 @@ def test_one_bad_photo_of_few_never_stops_an_epoch(photos):
 
 @pytest.mark.parametrize("processes", [0, 1])
 def test_two_bad_photos_of_ten_stop_the_epoch_with_the_list(photos, processes):
-    spoil(photos, 3, 5)
+    photos = spoil(photos, 3, 5)
     with pytest.raises(
         TooManyBadPhotos, match="2 of 10 photographs cannot be used, which is more than 1%"
     ) as bad:
@@ -194,7 +205,7 @@ def test_two_bad_photos_of_ten_stop_the_epoch_with_the_list(photos, processes):
 @pytest.mark.parametrize(("bad", "stops"), [(2, False), (3, True)])
 def test_one_in_a_hundred_may_be_bad_and_not_more(tmp_path, bad, stops):
     photos = photos_in(tmp_path / "many", 200)
-    spoil(photos, *range(bad))
+    photos = spoil(photos, *range(bad))
     loader = epoch_loader(photos, config_of(pairs_per_worker=40), 0)
     if not stops:
         assert len(list(loader)) == 5
@@ -207,7 +218,7 @@ def test_one_in_a_hundred_may_be_bad_and_not_more(tmp_path, bad, stops):
 @pytest.mark.parametrize("count", [1, 10])
 def test_a_folder_without_a_single_usable_photo(tmp_path, count, processes):
     photos = photos_in(tmp_path / "spoilt", count)
-    spoil(photos, *range(count))
+    photos = spoil(photos, *range(count))
     with pytest.raises(TooManyBadPhotos, match=f"{count} of {count} photographs cannot be used"):
         list(epoch_loader(photos, config_of(processes, pairs_per_worker=1), 0))
 

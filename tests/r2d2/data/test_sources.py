@@ -32,8 +32,11 @@ WRITERS = {
 COUNTS = {"aachen": 6, "flow": 3, "homographies": 4, "photos": 6, "style": 6, "web": 6}
 
 
-def source_in(folder, name):
-    return SOURCES[name].open(str(WRITERS[name](folder)), open_place)
+def source_in(folder, name, change=lambda: None):
+    """A source of miniatures, opened after `change` was made to its files."""
+    place = str(WRITERS[name](folder))
+    change()
+    return SOURCES[name].open(place, open_place)
 
 
 def make(source, item=0, seed=0, config=CONFIG):
@@ -182,10 +185,11 @@ def test_middlebury_flow_of_ones_own_pairs(tmp_path):
 
 
 def test_without_common_windows_a_pair_is_unknown_everywhere(tmp_path):
-    source = source_in(tmp_path, "flow")
-    for mask in (tmp_path / "optical_flow/mask").iterdir():
-        miniatures.save(mask, np.zeros(miniatures.SIZE[::-1], np.uint8))
-    pair = make(source)
+    def hide():
+        for mask in (tmp_path / "optical_flow/mask").iterdir():
+            miniatures.save(mask, np.zeros(miniatures.SIZE[::-1], np.uint8))
+
+    pair = make(source_in(tmp_path, "flow", hide))
     assert torch.isnan(pair.aflow).all()
     assert torch.isfinite(pair.image1).all()
     assert torch.isfinite(pair.image2).all()
@@ -209,10 +213,6 @@ def spoil_bytes(folder):
     path.write_bytes(path.read_bytes()[:200])
 
 
-def spoil_gone(folder):
-    (folder / "optical_flow/flow/0_1.png").unlink()
-
-
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -220,13 +220,21 @@ def spoil_gone(folder):
         (spoil_mask, r"mask/0_1\.png: 50x40 pixels; its flow has 120x96"),
         (spoil_mode, r"flow/0_1\.png: a PNG of mode RGB; flow has four bytes a pixel"),
         (spoil_bytes, r"flow/0_1\.png: cannot be read"),
-        (spoil_gone, r"flow/0_1\.png: there is no such file"),
     ],
 )
 def test_a_broken_flow_is_refused_and_named(tmp_path, spoil, reason):
-    source = source_in(tmp_path, "flow")
-    spoil(tmp_path)
+    source = source_in(tmp_path, "flow", lambda: spoil(tmp_path))
     with pytest.raises(ImageRefused, match=reason):
+        make(source)
+
+
+def test_a_flow_that_is_gone_or_replaced_is_refused_and_named(tmp_path):
+    source, path = source_in(tmp_path, "flow"), tmp_path / "optical_flow/flow/0_1.png"
+    spoil_bytes(tmp_path)
+    with pytest.raises(ImageRefused, match=r"flow/0_1\.png: it was changed while in use"):
+        make(source)
+    path.unlink()
+    with pytest.raises(ImageRefused, match=r"flow/0_1\.png: there is no such file"):
         make(source)
 
 
@@ -242,8 +250,8 @@ def test_a_broken_flo_file_is_refused(tmp_path, content):
     [("1 0 0", "nine numbers"), ("0 0 0 0 0 0 0 0 0", "cannot be inverted"), ("a b", "cannot be read")],
 )
 def test_a_broken_homography_is_refused(tmp_path, text, reason):
-    source = source_in(tmp_path, "homographies")
-    (tmp_path / "v_scene0" / "H_1_2").write_text(text)
+    file = tmp_path / "v_scene0" / "H_1_2"
+    source = source_in(tmp_path, "homographies", lambda: file.write_text(text))
     with pytest.raises(ImageRefused, match=rf"v_scene0/H_1_2: .*{reason}"):
         make(source)
 
