@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,9 @@ from r2d2.data.training_data import open_training_data
 from r2d2.network import R2D2Network
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.depot import Depot, open_depot
+from r2d2.storage.location import fetched
+from r2d2.storage.s3 import PATIENCE
 from r2d2.training import (
     SiameseNetwork,
     StepReport,
@@ -29,10 +33,10 @@ from r2d2.training import (
     summarise,
     train_epoch,
 )
-from runner.history import HISTORY, TRAIN, History, Record, write_json
-
-PROGRESS = "progress.json"
-PROGRESS_SECONDS = 2.0
+from runner.checkpoint_place import checkpoint_place
+from runner.history import HISTORY, TRAIN, History, Record
+from runner.step_progress import PROGRESS_SECONDS, ProgressWriter
+from runner.train_storage import TRAIN_RUN, uploader
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class WorkerTask:
     Attributes:
         config: TrainConfig as a dictionary.
         init: where the starting weights are; "scratch" or a model's path.
-        trial_folder: the trial's folder.
+        trial_folder: the trial's folder, or `s3://bucket/prefix`.
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
     """
@@ -52,6 +56,16 @@ class WorkerTask:
     trial_folder: str
     started: float
     objects: dict[str, Any] | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a request to S3 is tried again for."""
+        return PATIENCE if self.objects is None else float(self.objects["patience"])
+
+    @property
+    def trial(self) -> Depot:
+        """What is kept of the trial."""
+        return open_depot(self.trial_folder, self.patience)
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that Ray Train hands to every worker."""
@@ -91,6 +105,11 @@ class _Worker:
     num_workers: int
     startup: dict[str, float] = field(default_factory=dict)
 
+    @functools.cached_property
+    def progress(self) -> ProgressWriter:
+        """Writes down how far the epoch is."""
+        return ProgressWriter(self.task.trial)
+
     def run(self) -> None:
         """Trains every epoch that has no checkpoint yet."""
         objects = self.task.objects
@@ -99,7 +118,7 @@ class _Worker:
         network.to(ray.train.torch.get_device())
         siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)
-        done = _resume(network, optimiser)
+        done = _resume(network, optimiser, self.task.patience)
         parallel = data_parallel(siamese, self.num_workers)
         self._passed("startup/ready")
         for epoch in range(done + 1, self.config.epochs + 1):
@@ -122,7 +141,7 @@ class _Worker:
             if self.rank == 0 and time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
                 progress = {"epoch": epoch, "step": len(reports), "steps": len(batches)}
-                write_json(Path(self.task.trial_folder) / PROGRESS, progress)
+                self.progress.write(progress)
         return {**summarise(reports), **(self.startup if epoch == 1 else {})}
 
     def _all_workers(self, metrics: dict[str, float]) -> dict[str, float]:
@@ -143,26 +162,28 @@ class _Worker:
         if self.rank != 0:
             ray.train.report({"epoch": epoch})
             return
-        folder, name = Path(self.task.trial_folder), f"checkpoint_{epoch:03d}"
+        trial, name = self.task.trial, f"checkpoint_{epoch:03d}"
         with tempfile.TemporaryDirectory() as temporary:
             local = Path(temporary) / name
             save_checkpoint(local, network, self.config, epoch, optimiser, metrics)
-            History(folder / HISTORY).write(Record(epoch, TRAIN, metrics, str(folder / TRAIN / name)))
+            place = trial.below(f"{TRAIN_RUN}/{name}").place
+            History(trial.below(HISTORY)).write(Record(epoch, TRAIN, metrics, place))
             ray.train.report(
                 {"epoch": epoch},
                 checkpoint=ray.train.Checkpoint.from_directory(str(local)),
                 checkpoint_dir_name=name,
+                checkpoint_upload_fn=uploader(trial),
                 validation=ray.train.ValidationTaskConfig(fn_kwargs={"epoch": epoch}),
             )
 
 
-def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer) -> int:
+def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer, patience: float) -> int:
     """Restores weights and optimiser from Ray Train's last checkpoint; returns its epoch, 0 without one."""
     handed = ray.train.get_checkpoint()
     if handed is None:
         return 0
-    with handed.as_directory() as folder:
-        checkpoint = load_checkpoint(Path(folder))
+    with fetched(checkpoint_place(handed), patience) as folder:
+        checkpoint = load_checkpoint(folder)
     network.load_state_dict(checkpoint.network.state_dict())
     restore_optimiser(optimiser, checkpoint)
     return checkpoint.epoch
