@@ -29,7 +29,7 @@ class Kept:
     Attributes:
         name: in the depot that was asked.
         size: bytes.
-        modified: when it was written, seconds since 1970.
+        modified: when it was written, seconds since 1970; on S3 perhaps to the second only.
         mark: changes with the content.
     """
 
