@@ -31,3 +31,10 @@ class ScoresOnly(ConcurrencyLimiter):
         """A trial has reported losses or a score."""
         if self.searcher.metric in result:
             super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial has ended; one without a score in its last report has failed."""
+        failed = error or result is None or self.searcher.metric not in result
+        super().on_trial_complete(trial_id, result, failed)
