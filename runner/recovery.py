@@ -84,7 +84,7 @@ def _may_go_on(fault: Exception, pieces: int, pairs_per_worker: int) -> bool:
 def _write_down(history: History, fault: Exception, started: float, pairs_per_worker: int) -> None:
     if isinstance(fault, OutOfMemory):
         text = (
-            f"{fault}. The trial goes on with half of the {pairs_per_worker} pairs at a time, their gradients "
+            f"{fault}. The trial goes on with half of the {pairs_per_worker} pairs at a time, gradients "
             "added: distractors and batch statistics come from fewer pairs, so its figures are not those of "
             "its configuration"
         )
@@ -93,10 +93,9 @@ def _write_down(history: History, fault: Exception, started: float, pairs_per_wo
         record_incident(history, PREEMPTED, f"{fault}; the trial goes on from there")
     elif not any(i.kind == HANGING and i.time >= started for i in incidents(history)):
         # A hanging worker has written it down itself.
-        first = " ".join(str(fault).split())[:300]
-        record_incident(
-            history, LOST, f"a worker was lost; the trial goes on from its last checkpoint ({first})"
-        )
+        reason = " ".join(str(fault).split())[:300]
+        text = f"a worker was lost; the trial goes on from its last checkpoint ({reason})"
+        record_incident(history, LOST, text)
 
 
 def _epochs(history: History) -> int:

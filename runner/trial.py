@@ -143,12 +143,13 @@ def _trainer(config: TrainConfig, folder: Path, context: TrialContext, pieces: i
         silence=resilience.silence,
         pieces=pieces,
     )
-    fewest = resilience.fewest_workers(config.num_workers)
+    fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
+    workers: Any = most if fewest == most else (fewest, most)
     return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
         train_worker,
         train_loop_config=task.to_dict(),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.num_workers if fewest == config.num_workers else (fewest, config.num_workers),
+            num_workers=workers,
             use_gpu=context.num_gpus > 0,
             resources_per_worker={"CPU": 1, **({"GPU": context.num_gpus} if context.num_gpus else {})},
             placement_strategy="PACK",

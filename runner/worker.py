@@ -261,7 +261,7 @@ def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer) -> PartialEp
     partial = partial or PartialEpoch(checkpoint.epoch + 1)
     if (partial.epoch, partial.steps) != (checkpoint.epoch + 1, checkpoint.step):
         raise ValueError(
-            f"the checkpoint {handed.path} is damaged: its weights are of step {checkpoint.step}, its reports "
-            f"of step {partial.steps}"
+            f"the checkpoint {handed.path} is damaged: its weights are of step {checkpoint.step}, its "
+            f"reports of step {partial.steps}"
         )
     return partial
