@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import ray
 import ray.train
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from r2d2.compute import OutOfMemory
 from runner.history import TRAIN, History
@@ -62,11 +63,13 @@ def train_to_the_end(
 
 def main_fault(faults: list[Exception]) -> Exception:
     """Why a group of workers stopped: the others fail too when one does, of the connection to it."""
-    for kind in (ValueError, Preempted, ray.exceptions.RayActorError):
-        for fault in faults:
+    # What a worker raised is handed on as it is; that it is gone is wrapped.
+    bare = [f.health_check_failure if isinstance(f, WorkerHealthCheckFailedError) else f for f in faults]
+    for kind in (ValueError, Preempted, WorkerHealthCheckTimeoutError, ray.exceptions.RayActorError):
+        for fault in bare:
             if isinstance(fault, kind):
                 return fault
-    return faults[0]
+    return bare[0]
 
 
 def _counts(fault: Exception) -> bool:
@@ -91,6 +94,9 @@ def _write_down(history: History, fault: Exception, started: float, pairs_per_wo
         record_incident(history, MEMORY, text)
     elif isinstance(fault, Preempted):
         record_incident(history, PREEMPTED, f"{fault}; the trial goes on from there")
+    elif isinstance(fault, WorkerHealthCheckTimeoutError):
+        text = "a worker gave no answer for too long; all workers start again from the last checkpoint"
+        record_incident(history, HANGING, text)
     elif not any(i.kind == HANGING and i.time >= started for i in incidents(history)):
         # A hanging worker has written it down itself.
         reason = " ".join(str(fault).split())[:300]
