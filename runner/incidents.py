@@ -10,6 +10,9 @@ from runner.history import History, write_json
 
 LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
 
+# In the last report of a trial that failed: to Tune it ends like any other.
+FAILED = "failed"
+
 # MLflow's tag of the run.
 TAG = "r2d2.incidents"
 

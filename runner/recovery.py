@@ -12,7 +12,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, Work
 from r2d2.compute import OutOfMemory
 from runner.history import TRAIN, History
 from runner.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
-from runner.preemption import Preempted, this_node_leaves
+from runner.preemption import Preempted, node_leaves, this_node
 
 HALVES = 2
 
@@ -57,7 +57,7 @@ def train_to_the_end(
         if losses > max_restarts or not _may_go_on(fault, pieces, pairs_per_worker):
             raise RuntimeError(f"training failed: {fault}") from fault
         _write_down(history, fault, started, pairs_per_worker)
-        if isinstance(fault, Preempted) and this_node_leaves():
+        if isinstance(fault, Preempted) and node_leaves(this_node()):
             raise NodeLeaves(str(fault)) from fault
 
 

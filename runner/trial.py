@@ -24,6 +24,8 @@ from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.start import starting_network
 from runner.history import HISTORY, History, write_json
+from runner.incidents import FAILED
+from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
 from runner.scoring import TrialContext, score_checkpoint, score_missing
 from runner.worker import WorkerTask, train_worker
@@ -31,8 +33,6 @@ from search_spaces.sweep import Trial
 
 CONFIG_KEY = "trial"
 TRAIN_RUN = "train"
-# In the last report of a trial that failed.
-FAILED = "failed"
 
 # Ray Train asks its workers whether they are there, and counts one as lost that does not answer for so long.
 _SILENCE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
@@ -142,6 +142,7 @@ def _trainer(config: TrainConfig, folder: Path, context: TrialContext, pieces: i
         checkpoint_steps=resilience.checkpoint_steps,
         silence=resilience.silence,
         pieces=pieces,
+        driver_node=this_node(),
     )
     fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
     workers: Any = most if fewest == most else (fewest, most)

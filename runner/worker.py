@@ -48,6 +48,7 @@ class WorkerTask:
         checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
         silence: seconds without a sign of life after which a worker ends itself; 0: never.
         pieces: how many pieces a part of a step is computed in, see `Share`.
+        driver_node: Ray's id of the node of the trial's driver.
     """
 
     config: dict[str, Any]
@@ -58,6 +59,7 @@ class WorkerTask:
     checkpoint_steps: int = 0
     silence: float = 0.0
     pieces: int = 1
+    driver_node: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that Ray Train hands to every worker."""
@@ -118,7 +120,10 @@ class _Worker:
     history: History
     watchdog: Watchdog
     startup: dict[str, float] = field(default_factory=dict)
-    notice: Notice = field(default_factory=Notice)
+    notice: Notice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notice = Notice(self.task.driver_node)
 
     @property
     def share(self) -> Share:

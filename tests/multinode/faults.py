@@ -17,5 +17,6 @@ sweep = Sweep(
     space=[
         {**TINY, "loss": {"similarity": "dice"}},
         {**TINY, "pairs_per_worker": 2, "num_workers": 2},
-    ]
+    ],
+    baselines=False,
 )

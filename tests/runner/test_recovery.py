@@ -86,7 +86,8 @@ def test_a_single_pair_cannot_be_halved(history):
 
 @pytest.mark.parametrize("leaves", [False, True])
 def test_notices_are_not_counted_and_a_driver_whose_node_leaves_goes_too(history, monkeypatch, leaves):
-    monkeypatch.setattr(recovery, "this_node_leaves", lambda: leaves)
+    monkeypatch.setattr(recovery, "this_node", lambda: "here")
+    monkeypatch.setattr(recovery, "node_leaves", lambda node: leaves and node == "here")
     fits = Fits(*[Preempted("a node will be taken away; kept up to step 5 of 9")] * 3)
     if leaves:
         with pytest.raises(NodeLeaves):
