@@ -6,7 +6,7 @@ Ray Train runs this in a process of its own beside the training, so it imports n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -16,6 +16,7 @@ from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.s3 import PATIENCE
 from runner.checkpoint_place import checkpoint_place, existing
 from runner.history import HISTORY, TRAIN, History, Record, beside_table, put_json
+from runner.resilience import Resilience
 
 if TYPE_CHECKING:
     import ray.train
@@ -37,7 +38,7 @@ class TrialContext:
         metric, mode: decide which checkpoints are kept.
         keep: checkpoints kept per trial, best first; the last one is always kept. Three: beside the best and
             the last one that waits for a score.
-        max_restarts: how often a trial whose worker died continues from its last checkpoint.
+        resilience: what happens when a worker or a node is lost.
         objects: where each node keeps what it fetches of training data on S3; None: nowhere.
     """
 
@@ -49,7 +50,7 @@ class TrialContext:
     metric: str
     mode: str
     keep: int = 3
-    max_restarts: int = 2
+    resilience: Resilience = field(default_factory=Resilience)
     objects: CacheSettings | None = None
 
     @property

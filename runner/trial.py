@@ -7,6 +7,7 @@ not finished.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
@@ -26,6 +27,9 @@ from r2d2.start import starting_network
 from r2d2.storage.depot import Depot, folder_of
 from runner.checkpoint_place import upload_checkpoint
 from runner.history import HISTORY, History, put_json
+from runner.incidents import FAILED
+from runner.preemption import this_node
+from runner.recovery import NodeLeaves, train_to_the_end
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.stored import TRIAL_CONFIG
 from runner.train_storage import TRAIN_RUN, storage_arguments
@@ -34,15 +38,19 @@ from search_spaces.sweep import Trial
 
 CONFIG_KEY = "trial"
 
+# Ray Train asks its workers whether they are there, and counts one as lost that does not answer for so long.
+_SILENCE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+
 
 def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """Tune's trainable: trains one configuration and reports every event of its history.
 
     Events of an earlier attempt are reported again first, so that schedulers and searchers know them; a
-    trial that had ended does nothing more.
+    trial that had ended does nothing more. Why training or scoring failed stands beside the history, which is
+    where the callback looks: what Tune sees fail is a driver that died, and it starts that again.
 
     Raises:
-        RuntimeError: if training or scoring failed, with the reason.
+        NodeLeaves: if this process's node is taken away.
     """
     trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
     depot = context.trial(f"{context.trials_folder}/{trial.key}")
@@ -52,9 +60,11 @@ def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     history.mark_failed(None)
     try:
         _run(trial.config, depot, history, context)
+    except NodeLeaves:
+        raise
     except Exception as error:
         history.mark_failed(str(error))
-        raise
+        return {FAILED: True}
     return final_score(history, context.metric)
 
 
@@ -104,19 +114,18 @@ class _Training:
 
 
 def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
-    """Trains to the end; a worker that died is replaced and continues from the last checkpoint."""
-    for restart in range(context.max_restarts + 1):
-        try:
-            _trainer(config, depot, context).fit()
-            # What Ray Train gave up scoring in an earlier attempt is tried again.
-            score_missing(History(depot.below(HISTORY)), context)
-            return
-        except ray.train.WorkerGroupError as error:
-            faults = list(error.worker_failures.values())
-            # The others of a group fail too when one stops: of the connection to it.
-            fault = next((f for f in faults if isinstance(f, ValueError)), faults[0])
-            if isinstance(fault, ValueError) or restart == context.max_restarts:
-                raise RuntimeError(f"training failed: {fault}") from error
+    """Trains to the end, whatever happens to its workers, and has every checkpoint scored."""
+    history, resilience = History(depot.below(HISTORY)), context.resilience
+    if resilience.silence:
+        os.environ[_SILENCE] = str(resilience.silence)
+    train_to_the_end(
+        lambda pieces: _trainer(config, depot, context, pieces).fit(),
+        history,
+        config.pairs_per_worker,
+        resilience.max_restarts,
+    )
+    # What Ray Train gave up scoring in an earlier attempt is tried again.
+    score_missing(history, context)
 
 
 def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
@@ -133,14 +142,26 @@ def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> No
     score_place(kept.place, 0, context, depot.place)
 
 
-def _trainer(config: TrainConfig, depot: Depot, context: TrialContext) -> TorchTrainer:
-    objects = None if context.objects is None else asdict(context.objects)
-    task = WorkerTask(config.to_dict(), context.inits[config.init], depot.place, time.time(), objects)
+def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: int) -> TorchTrainer:
+    resilience = context.resilience
+    task = WorkerTask(
+        config=config.to_dict(),
+        init=context.inits[config.init],
+        trial_folder=depot.place,
+        started=time.time(),
+        objects=None if context.objects is None else asdict(context.objects),
+        checkpoint_steps=resilience.checkpoint_steps,
+        silence=resilience.silence,
+        pieces=pieces,
+        driver_node=this_node(),
+    )
+    fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
+    workers: Any = most if fewest == most else (fewest, most)
     return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
         train_worker,
         train_loop_config=task.to_dict(),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.num_workers,
+            num_workers=workers,
             use_gpu=context.num_gpus > 0,
             resources_per_worker={"CPU": 1, **({"GPU": context.num_gpus} if context.num_gpus else {})},
             placement_strategy="PACK",
