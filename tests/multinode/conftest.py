@@ -104,6 +104,8 @@ def cluster():
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "R2D2_", "MLFLOW_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     environment = {**kept, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # A notice is looked for every 5 s otherwise, by when these trainings have ended.
+    environment["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     found = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)
     try:
         head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0")

@@ -209,8 +209,7 @@ def test_a_hanging_worker_is_noticed_and_all_start_again(cluster, undisturbed, t
 
 
 def test_a_node_that_leaves_with_notice_leaves_a_checkpoint(cluster, undisturbed, tmp_path):
-    # One checkpoint in mid-epoch, at step 3, is waited for; the notice makes another one.
-    with submitted(cluster, tmp_path, "notice", "--checkpoint-steps", "3") as story:
+    with submitted(cluster, tmp_path, "notice", "--checkpoint-steps", "2") as story:
         mid_epoch(story, num_workers=2)
         number = max(cluster.find(WORKER).values())
         drained = cluster.ray(
