@@ -21,8 +21,8 @@ class Listener:
     def __init__(self):
         self.ends = []
 
-    def finish(self, trial, history, status, reason=None):
-        self.ends.append((status, reason))
+    def finish(self, trial, history, ending):
+        self.ends.append((ending.status, ending.reason))
 
     def ended(self, key, status, reason=None):
         pass
