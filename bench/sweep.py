@@ -161,11 +161,11 @@ def ray_node(slots: int) -> Iterator[str]:
         command = [ray, "start", "--head", "--port=0", f"--num-cpus={slots}", f"--temp-dir={sockets}"]
         command += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
         command += [f"--object-store-memory={200 * 2**20}"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
-        found = re.search(r"127\.0\.0\.1:\d+", done.stdout)
-        assert found is not None, done.stdout
         try:
-            yield found[0]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
+            found = re.search(r"--address='([^']+)'", done.stdout)
+            assert found is not None, done.stdout
+            yield found[1]
         finally:
             _end_processes_of(sockets)
 

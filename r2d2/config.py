@@ -235,10 +235,14 @@ def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
     return copy
 
 
-@functools.cache
+_found_hints: dict[Any, dict[str, Any]] = {}
+
+
 def _hints(cls: type[Any]) -> dict[str, Any]:
-    """The types of a class's fields; finding them takes longer than all checks."""
-    return typing.get_type_hints(cls)
+    """The types of a class's fields; finding them takes longer than all checks, so it is done once."""
+    if cls not in _found_hints:
+        _found_hints[cls] = typing.get_type_hints(cls)
+    return _found_hints[cls]
 
 
 @functools.cache
