@@ -15,7 +15,7 @@ from mlflow.telemetry import set_telemetry_client
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-ANSWER_WITHIN_S = 5.0
+ANSWER_WITHIN_S = 10.0
 _CHATTY = ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store", "mlflow.pyfunc")
 # What a proxy says for a server that is not there.
 _AWAY = (502, 503, 504)

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow.entities import Run
 
+from runner import run_table
 from runner.ending import Ending
 from runner.history import TRAIN, History, Record, final_scores, read_evaluation, read_maps, write_json
 from runner.mlflow_store import without_password
@@ -74,6 +75,9 @@ class Teller:
         """
         if self._experiment is None:
             tags = {EXPERIMENT_KIND: "custom_model_development", NOTE: self._sweep.question}
+            tags[run_table.TAG] = run_table.view_state(
+                self._sweep.metric, self._sweep.mode, self._sweep.roles
+            )
             experiment = self._tracker.open_experiment(self._sweep.name, tags)
             self._known = self._tracker.runs_by_key(experiment)
             for run in self._known.values():

@@ -17,6 +17,7 @@ from mlflow.entities import Run, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
+from runner import run_table
 from runner.logged_table import LoggedTable
 from runner.mlflow_store import check_store, open_client
 from runner.provenance import code_tags, environment
@@ -98,7 +99,7 @@ class Tracker:
 
     @as_tracking_error()
     def open_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
-        """The id of the experiment `name`, created if it is new.
+        """The id of the experiment `name`, created if it is new; its tags are set.
 
         Raises:
             ValueError: if an experiment of that name lies in MLflow's bin.
@@ -118,7 +119,20 @@ class Tracker:
             raise ValueError(
                 f"the MLflow experiment '{name}' was deleted; restore it, or remove it with `mlflow gc`"
             )
+        for key, value in (tags or {}).items():
+            if experiment.tags.get(key) != value:
+                self.client.set_experiment_tag(experiment.experiment_id, key, value)
         return str(experiment.experiment_id)
+
+    def experiments(self) -> dict[str, str]:
+        """The experiments that sweeps made: name -> id, the newest first.
+
+        Raises:
+            TrackingError: if MLflow does not answer.
+        """
+        with as_tracking_error():
+            found = self.client.search_experiments(order_by=["creation_time DESC"])
+        return {e.name: e.experiment_id for e in found if run_table.TAG in e.tags}
 
     @as_tracking_error()
     def open_run(
