@@ -54,6 +54,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     _sync(path.parent)
 
 
+def create_file(path: Path, content: bytes) -> bool:
+    """Writes a file unless there is one of that name; of several processes that try, one is told True.
+
+    Folders above it are made. Whoever reads the file finds the whole content.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = _sibling(path, "new")
+    try:
+        with whole.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # Unlike renaming, linking fails where there is a file already, on NFS too.
+        os.link(whole, path)
+    except FileExistsError:
+        return False
+    finally:
+        whole.unlink(missing_ok=True)
+    _sync(path.parent)
+    return True
+
+
 def _rename_folder(temporary: Path, path: Path) -> None:
     if not path.is_dir() or not any(path.iterdir()):
         temporary.replace(path)

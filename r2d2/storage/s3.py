@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -34,11 +34,13 @@ class S3Object:
         key: its name in the bucket.
         size: bytes.
         etag: changes with the content; without quotation marks.
+        modified: when it was written, seconds since 1970.
     """
 
     key: str
     size: int
     etag: str
+    modified: float = 0.0
 
 
 class S3Server:
@@ -101,11 +103,35 @@ class S3Server:
         while True:
             page = self.ask(where, "list_objects_v2", request, patience)
             for entry in page.get("Contents", ()):
-                yield S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]))
+                yield _object(entry)
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
             patience = self.patience
+
+    def look(
+        self, bucket: str, prefix: str, *, deep: bool = False
+    ) -> tuple[Sequence[S3Object], Sequence[str]]:
+        """What is there now: objects, and the prefixes of those that lie deeper.
+
+        Args:
+            bucket: where.
+            prefix: empty, or ending with a slash.
+            deep: whether what lies deeper is told object by object; there are no prefixes then.
+
+        Raises:
+            StorageError: as `ask`.
+        """
+        request = {"Bucket": bucket, "Prefix": prefix, **({} if deep else {"Delimiter": "/"})}
+        objects: list[S3Object] = []
+        prefixes: list[str] = []
+        while True:
+            page = self.ask(f"{SCHEME}{bucket}/{prefix}", "list_objects_v2", request)
+            objects += (_object(entry) for entry in page.get("Contents", ()))
+            prefixes += (entry["Prefix"] for entry in page.get("CommonPrefixes", ()))
+            if not page.get("IsTruncated"):
+                return objects, prefixes
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
     def find(self, bucket: str, key: str) -> S3Object | None:
         """One object; None if there is none of that key.
@@ -119,8 +145,13 @@ class S3Server:
         page = self.ask(where, "list_objects_v2", request, patience)
         for entry in page.get("Contents", ()):
             if entry["Key"] == key:
-                return S3Object(key, entry["Size"], bare(entry["ETag"]))
+                return _object(entry)
         return None
+
+
+def _object(entry: Mapping[str, Any]) -> S3Object:
+    modified = entry["LastModified"].timestamp()
+    return S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]), modified)
 
 
 def bare(etag: str) -> str:

@@ -27,10 +27,15 @@ def upload_bytes(server: S3Server, bucket: str, key: str, content: bytes) -> Non
     Raises:
         StorageError: if it cannot be stored, or the server has something else afterwards.
     """
-    sha256 = hashlib.sha256(content).hexdigest()
-    request = {"Body": content, "ContentMD5": _md5(content), "Metadata": {"sha256": sha256}}
-    server.ask(f"{SCHEME}{bucket}/{key}", "put_object", {"Bucket": bucket, "Key": key, **request})
+    server.ask(f"{SCHEME}{bucket}/{key}", "put_object", put_request(bucket, key, content))
     _verify(server, bucket, key, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
+
+
+def put_request(bucket: str, key: str, content: bytes) -> dict[str, Any]:
+    """The arguments of `put_object`: the server refuses a content that arrives with another checksum."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    checks = {"ContentMD5": _md5(content), "Metadata": {"sha256": sha256}}
+    return {"Bucket": bucket, "Key": key, "Body": content, **checks}
 
 
 def upload_file(server: S3Server, bucket: str, key: str, path: Path) -> None:

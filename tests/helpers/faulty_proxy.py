@@ -18,6 +18,9 @@ class Fault:
     """What happens to requests whose path ends with `of`.
 
     Attributes:
+        method: of the requests; empty: of all.
+        cut_upload: bytes of the request's body after which the connection is closed; the server has none.
+        lose_answer: the server has done it, and the connection is closed instead of an answer.
         times: how many of them; each one counts down.
         after: how many pass before.
         status, code: answered instead.
@@ -38,6 +41,9 @@ class Fault:
     trickle: float = 0
     flip: bool = False
     act: object = None
+    method: str = "GET"
+    cut_upload: int | None = None
+    lose_answer: bool = False
 
 
 class FaultyProxy:
@@ -88,11 +94,12 @@ class FaultyProxy:
 
     def handle(self, handler):
         path = handler.path.partition("?")[0]
-        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         with self._lock:
             self.requests.append((handler.command, path, handler.headers.get("Range")))
             fault = self._fault(handler.command, path)
-        if self.down:
+        length = int(handler.headers.get("Content-Length", 0))
+        body = handler.rfile.read(length if fault.cut_upload is None else min(length, fault.cut_upload))
+        if self.down or fault.cut_upload is not None:
             handler.close_connection = True
             return
         if fault.act:
@@ -111,13 +118,16 @@ class FaultyProxy:
         kept = [
             (k, v) for k, v in answer.getheaders() if k.lower() not in ("transfer-encoding", "connection")
         ]
+        if fault.lose_answer:
+            handler.close_connection = True
+            return
         if fault.flip:
             content = bytes([content[0] ^ 1]) + content[1:]
         self._send(handler, answer.status, kept, content, fault)
 
     def _fault(self, method, path):
         for fault in self.faults:
-            if method == "GET" and path.endswith(fault.of) and fault.times:
+            if fault.method in (method, "") and path.endswith(fault.of) and fault.times:
                 if fault.after:
                     fault.after -= 1
                     continue

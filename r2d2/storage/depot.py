@@ -1,0 +1,186 @@
+"""Depot: small files that are kept under names, in a folder or on S3, each of them whole or not at all.
+
+    depot = open_depot("s3://bucket/prefix")        or of a folder
+    depot.write("history/epoch_001.train.json", content)
+    depot.read("history/epoch_001.train.json")      None if there is none
+    depot.create("attempts/001.json", content)      False if there was one already, whoever is faster
+
+A place as `open_files` sees it is a snapshot; a depot is what is there now. Nothing but the client of this
+package asks S3, so every request is tried again for as long as it is patient.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from r2d2.atomic import atomic_file, create_file
+from r2d2.storage.s3 import PATIENCE, SCHEME
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One file as a look into a depot finds it.
+
+    Attributes:
+        name: in the depot that was asked.
+        size: bytes.
+        modified: when it was written, seconds since 1970.
+        mark: changes with the content.
+    """
+
+    name: str
+    size: int
+    modified: float
+    mark: str
+
+
+class Depot(Protocol):
+    """A place to keep small files. Names are relative, with slashes. It can be pickled."""
+
+    @property
+    def place(self) -> str:
+        """The folder, or `s3://bucket/prefix`."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether every look costs a request over the network."""
+
+    def below(self, name: str) -> Depot:
+        """The depot of what lies below `name/`."""
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None if there is none."""
+
+    def read_all(self, files: Iterable[Kept]) -> list[bytes | None]:
+        """The contents of files that a look has found, in their order; None for one that is gone since."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keeps a content under a name, whole or not at all; what had that name is replaced."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """As `write`, unless there is such a file: of several who try, one is told True."""
+
+    def store(self, name: str, path: Path) -> None:
+        """Keeps a copy of a file of any size under a name, whole or not at all."""
+
+    def delete(self, name: str) -> None:
+        """Removes a file, if it is there."""
+
+    def delete_below(self, name: str) -> None:
+        """Removes everything below `name/`, in no particular order."""
+
+    def files(self, name: str = "") -> list[Kept]:
+        """The files directly below `name/`, sorted by name; hidden ones are left out."""
+
+    def folders(self, name: str = "") -> list[str]:
+        """The names directly below `name/` that have something below them, sorted; without slashes."""
+
+    def walk(self, name: str = "") -> Iterator[Kept]:
+        """All files below `name/`, however deep; hidden ones are left out."""
+
+
+def open_depot(place: str | Path, patience: float = PATIENCE) -> Depot:
+    """The depot at a place; asks nobody yet.
+
+    Args:
+        place: a folder, which is made when something is written, or `s3://bucket/prefix`.
+        patience: seconds that a request to S3 is tried again for.
+
+    Raises:
+        ValueError: if the place names no bucket.
+    """
+    if str(place).startswith(SCHEME):
+        from r2d2.storage.s3_depot import S3Depot
+
+        return S3Depot(str(place), patience)
+    return FolderDepot(Path(place))
+
+
+def depot_at(place: str | Path | Depot) -> Depot:
+    """A depot is itself, a place is opened."""
+    return open_depot(place) if isinstance(place, str | Path) else place
+
+
+class FolderDepot:
+    """Files in a folder; see `Depot`."""
+
+    is_remote = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser()
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def below(self, name: str) -> FolderDepot:
+        """The depot of a folder in this one."""
+        return FolderDepot(self.folder / name)
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None if there is none."""
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def read_all(self, files: Iterable[Kept]) -> list[bytes | None]:
+        """The contents of files, in their order."""
+        return [self.read(file.name) for file in files]
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keeps a content under a name."""
+        with atomic_file(self.folder / name) as file:
+            file.write(content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Keeps a content under a name that nothing has yet."""
+        return create_file(self.folder / name, content)
+
+    def store(self, name: str, path: Path) -> None:
+        """Keeps a copy of a file under a name."""
+        with path.open("rb") as source, atomic_file(self.folder / name) as target:
+            shutil.copyfileobj(source, target)
+
+    def delete(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def delete_below(self, name: str) -> None:
+        """Removes a folder, if it is there."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / name)
+
+    def files(self, name: str = "") -> list[Kept]:
+        """The files in a folder."""
+        return [self._kept(path) for path in _visible(self.folder / name) if path.is_file()]
+
+    def folders(self, name: str = "") -> list[str]:
+        """The folders in a folder."""
+        return [path.name for path in _visible(self.folder / name) if path.is_dir()]
+
+    def walk(self, name: str = "") -> Iterator[Kept]:
+        """All files below a folder."""
+        for path in _visible(self.folder / name):
+            if path.is_dir():
+                yield from self.walk(path.relative_to(self.folder).as_posix())
+            elif path.is_file():
+                yield self._kept(path)
+
+    def _kept(self, path: Path) -> Kept:
+        status = path.stat()
+        mark = f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+        return Kept(path.relative_to(self.folder).as_posix(), status.st_size, status.st_mtime, mark)
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []

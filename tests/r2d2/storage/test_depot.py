@@ -1,0 +1,139 @@
+"""A depot keeps small files, in a folder and on S3 alike; each whole or not at all, created once."""
+
+import pickle
+import threading
+import time
+
+import pytest
+from faulty_proxy import Fault
+
+from r2d2.storage.depot import open_depot
+from r2d2.storage.errors import StorageError
+
+
+@pytest.fixture(params=["folder", "s3"])
+def depot(request, tmp_path):
+    place = tmp_path / "home" if request.param == "folder" else request.getfixturevalue("s3").place("home")
+    return open_depot(place, patience=20)
+
+
+def names(files):
+    return [file.name for file in files]
+
+
+def test_what_was_written_is_read_and_the_last_one_counts(depot):
+    assert depot.read("a/one.json") is None
+    depot.write("a/one.json", b"1")
+    depot.write("a/one.json", b"22")
+    assert depot.read("a/one.json") == b"22"
+    assert depot.below("a").read("one.json") == b"22"
+    assert pickle.loads(pickle.dumps(depot)).read("a/one.json") == b"22"
+
+
+def test_files_folders_and_all_below(depot):
+    for name in ("top", "a/one", "a/two", "a/inner/three", "b/four", ".hidden/five", "a/.six"):
+        depot.write(name, name.encode())
+    assert names(depot.files()) == ["top"]
+    assert names(depot.files("a")) == ["a/one", "a/two"]
+    assert depot.folders() == ["a", "b"]
+    assert depot.folders("a") == ["inner"]
+    assert sorted(names(depot.walk("a"))) == ["a/inner/three", "a/one", "a/two"]
+    assert depot.files("nothing") == depot.folders("nothing") == list(depot.walk("nothing")) == []
+    found = depot.files("a")[0]
+    assert (found.size, abs(found.modified - time.time()) < 60) == (5, True)
+    assert depot.read_all(depot.files("a")) == [b"a/one", b"a/two"]
+
+
+def test_a_mark_changes_with_the_content(depot):
+    depot.write("a", b"1")
+    before = depot.files()
+    assert depot.files() == before
+    depot.write("a", b"2")
+    assert depot.files()[0].mark != before[0].mark
+    assert depot.read_all(depot.files()) == [b"2"]
+    # What was found earlier is read as it is now.
+    assert depot.read_all(before) == [b"2"]
+    depot.delete("a")
+    assert depot.read_all(before) in ([None], [b"2"])
+
+
+def test_removing(depot):
+    for name in ("a/one", "a/.hidden", "a/inner/two", "ab/three"):
+        depot.write(name, b"x")
+    depot.delete("a/one")
+    depot.delete("a/one")
+    assert depot.read("a/one") is None
+    depot.delete_below("a")
+    depot.delete_below("a")
+    assert depot.read("a/.hidden") is None
+    assert names(depot.walk()) == ["ab/three"]
+
+
+def test_of_many_that_create_one_file_one_is_first(depot):
+    told = {}
+
+    def create(number):
+        told[number] = depot.create("lease/001", b"of %d" % number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (first,) = [number for number, won in told.items() if won]
+    assert depot.read("lease/001") == b"of %d" % first
+    assert names(depot.files("lease")) == ["lease/001"]
+
+
+def test_a_large_file_is_stored(depot, tmp_path):
+    content = bytes(range(256)) * 70_000
+    (tmp_path / "large").write_bytes(content)
+    depot.store("c/large", tmp_path / "large")
+    assert depot.read("c/large") == content
+
+
+def test_looking_again_costs_one_request_and_none_for_what_is_known(s3, proxy):
+    depot = open_depot(s3.place("home"), patience=20)
+    for epoch in range(5):
+        depot.write(f"history/{epoch}", b"event")
+    assert depot.read_all(depot.files("history")) == [b"event"] * 5
+    del proxy.requests[:]
+    for _ in range(3):
+        assert depot.below("history").read_all(depot.below("history").files()) == [b"event"] * 5
+    assert [method for method, _, _ in proxy.requests] == ["GET"] * 3
+    assert all(path.endswith(s3.bucket) for _, path, _ in proxy.requests)
+
+
+def test_a_server_that_is_busy_is_asked_again(s3, proxy):
+    depot = open_depot(s3.place("home"), patience=20)
+    proxy.faults = [Fault("", times=5, status=503, code="SlowDown", method="")]
+    depot.write("a", b"1")
+    assert depot.create("b", b"2")
+    assert depot.read_all(depot.files()) == [b"1", b"2"]
+    assert proxy.faults[0].times == 0
+
+
+def test_an_upload_that_was_cut_is_sent_again(s3, proxy, tmp_path):
+    depot = open_depot(s3.place("home"), patience=20)
+    (tmp_path / "weights").write_bytes(b"w" * 300_000)
+    proxy.faults = [Fault("weights", times=2, method="PUT", cut_upload=100_000)]
+    depot.store("weights", tmp_path / "weights")
+    assert depot.read("weights") == b"w" * 300_000
+    assert proxy.faults[0].times == 0
+
+
+def test_whoever_did_not_hear_that_it_was_first_is_told_so(s3, proxy):
+    depot = open_depot(s3.place("home"), patience=20)
+    proxy.faults = [Fault("lease", method="PUT", lose_answer=True)]
+    assert depot.create("lease", b"mine")
+    assert not depot.create("lease", b"mine")
+
+
+def test_a_server_that_stays_away_is_named_after_the_patience(s3, proxy):
+    depot = open_depot(s3.place("home"), patience=1)
+    proxy.down = True
+    started = time.monotonic()
+    for action in (lambda: depot.read("a"), lambda: depot.write("a", b""), lambda: depot.create("a", b"")):
+        with pytest.raises(StorageError, match="does not answer"):
+            action()
+    assert time.monotonic() - started < 15
