@@ -13,6 +13,7 @@ import json
 import os
 import re
 import resource
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -55,9 +56,9 @@ def main() -> int:
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="sweep") as folder,
-        ray_node(arguments.slots) as address,
+        ray_node(arguments.slots) as variables,
     ):
-        figures = measure(Path(folder), address, arguments)
+        figures = measure(Path(folder), variables, arguments)
     table = Table("figure", "value", title=" ".join(["python -m bench.sweep", *sys.argv[1:]]))
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
@@ -66,8 +67,9 @@ def main() -> int:
     return 0 if busy >= BUSY_AT_LEAST and memory < MEMORY_GIB else 1
 
 
-def measure(folder: Path, address: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(folder: Path, variables: dict[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the sweep in this process."""
+    os.environ.update(variables)
     from runner.plan import SweepOptions, plan_sweep
     from runner.settings import Settings
     from runner.sweep import run_sweep
@@ -76,8 +78,8 @@ def measure(folder: Path, address: str, arguments: argparse.Namespace) -> dict[s
     file = folder / "large.py"
     file.write_text(SWEEP.format(rates=-(-arguments.trials // seeds), seeds=seeds, epochs=arguments.epochs))
     settings = Settings.from_environment(
-        {"R2D2_HOME": str(folder / "home"), "RAY_ADDRESS": address}
-        | {k: v for k, v in os.environ.items() if k == "MLFLOW_TRACKING_URI"}
+        {"R2D2_HOME": str(folder / "home")}
+        | {k: v for k, v in os.environ.items() if k in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
     )
     plan = plan_sweep(str(file), settings, SweepOptions())
     trainable = stub_trial(arguments.seconds, plan.data.digests["validation"])
@@ -152,11 +154,12 @@ def _sample(thread: int, counted: collections.Counter[str]) -> None:
 
 
 @contextmanager
-def ray_node(slots: int) -> Iterator[str]:
-    """A Ray node of its own that believes it has `slots` CPUs."""
+def ray_node(slots: int) -> Iterator[dict[str, str]]:
+    """A Ray node of its own that believes it has `slots` CPUs; the variables with which it is joined."""
     ray = str(Path(sys.executable).with_name("ray"))
     python_path = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": python_path}
+    account = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment = {**os.environ, **account, "PYTHONPATH": python_path}
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as sockets:
         command = [ray, "start", "--head", "--port=0", f"--num-cpus={slots}", f"--temp-dir={sockets}"]
         command += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", "--disable-usage-stats"]
@@ -165,7 +168,7 @@ def ray_node(slots: int) -> Iterator[str]:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
             found = re.search(r"--address='([^']+)'", done.stdout)
             assert found is not None, done.stdout
-            yield found[1]
+            yield {**account, "RAY_ADDRESS": found[1]}
         finally:
             _end_processes_of(sockets)
 

@@ -43,6 +43,7 @@ def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
+        "columnWidths": {column: _width(column) for column in columns},
     }
     return json.dumps(state)
 
@@ -54,4 +55,10 @@ def view_link(server: str, experiment_id: str) -> str:
         server: of the pages, `http://HOST:PORT`.
         experiment_id: of the sweep.
     """
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?viewStateShareKey={SHARE}"
+    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    return f"{page}?viewStateShareKey={SHARE}&workflowType=machine_learning"
+
+
+def _width(column: str) -> int:
+    """Pixels in which a column's heading can be read; a variant's name is longer than its heading."""
+    return 270 if column == "tags.`variant`" else 8 * len(column.partition("`")[2]) + 40

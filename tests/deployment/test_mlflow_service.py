@@ -37,9 +37,9 @@ sweep = Sweep(
 
 
 @pytest.fixture(scope="module")
-def ray_address():
-    with ray_node(8) as address:
-        yield address
+def ray_variables():
+    with ray_node(8) as variables:
+        yield variables
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def proxy(mlflow_server):
 
 
 @pytest.fixture
-def environment(mlflow_server, proxy, ray_address, tmp_path):
+def environment(mlflow_server, proxy, ray_variables, tmp_path):
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("R2D2_", "MLFLOW_", "AWS_", "RAY_"))}
     return {
         **kept,
@@ -60,7 +60,7 @@ def environment(mlflow_server, proxy, ray_address, tmp_path):
         ),
         "PYTHONUNBUFFERED": "1",
         "R2D2_HOME": str(tmp_path / "home"),
-        "RAY_ADDRESS": ray_address,
+        **ray_variables,
         "MLFLOW_TRACKING_URI": proxy.endpoint,
     }
 
