@@ -17,6 +17,7 @@ from r2d2.start import starting_network
 from r2d2.storage.location import absolute_place, is_remote
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
+from runner.resilience import Resilience
 from runner.settings import Settings
 from runner.stored import StoredSweep
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
@@ -33,6 +34,7 @@ class SweepOptions:
         gpus_per_worker: None: one if the cluster has any.
         concurrent: trials at a time; 0: as many as the cluster holds.
         verbose: show what Ray's processes print.
+        resilience: what happens when workers or nodes are lost.
     """
 
     name: str = ""
@@ -41,6 +43,7 @@ class SweepOptions:
     gpus_per_worker: float | None = None
     concurrent: int = 0
     verbose: bool = False
+    resilience: Resilience = field(default_factory=Resilience)
 
 
 @dataclass(frozen=True)

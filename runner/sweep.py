@@ -37,6 +37,9 @@ from runner.trial import CONFIG_KEY, run_trial
 from runner.trial_run import DatasetUse
 from search_spaces.sweep import Trial
 
+# How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
+LOST_DRIVERS = 10
+
 Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
 
@@ -164,7 +167,8 @@ def _shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
     """
     asked = plan.options.gpus_per_worker
     gpus = asked if asked is not None else float(capacity.gpus > 0)
-    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus)
+    fewest = plan.options.resilience.fewest_workers
+    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus, fewest)
     return gpus, min(fits, plan.options.concurrent or fits)
 
 
@@ -186,6 +190,7 @@ def _run(
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
         objects=plan.data.objects,
+        resilience=plan.options.resilience,
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
@@ -239,6 +244,8 @@ def _tune(
             name=f"attempt-{attempt:03d}",
             storage_path=str(plan.folder / "tune"),
             callbacks=[callback],
+            # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
+            failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
             verbose=0,
         ),
     )

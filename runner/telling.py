@@ -14,9 +14,19 @@ from mlflow.entities import Run
 from runner import run_table
 from runner.ending import Ending
 from runner.history import TRAIN, History, Record, final_scores, read_evaluation, read_maps, write_json
+from runner.incidents import TAG as INCIDENTS
+from runner.incidents import incidents
 from runner.mlflow_store import without_password
 from runner.tracking import Tracker, TrackingError, TrialRun
-from runner.trial_run import DatasetUse, Figures, checkpoint_file, checkpoint_tags, dataset_tag, final_files
+from runner.trial_run import (
+    MAX_TAG_LENGTH,
+    DatasetUse,
+    Figures,
+    checkpoint_file,
+    checkpoint_tags,
+    dataset_tag,
+    final_files,
+)
 from search_spaces.sweep import Trial
 
 TOLD = "told.json"
@@ -143,6 +153,9 @@ class Teller:
                 files |= run.score_files(evaluation, record.epoch, record.kind, maps)
         if files:
             run.log_files(files)
+        befell = "\n".join(incident.text for incident in incidents(history))
+        if befell:
+            tags[INCIDENTS] = befell[-MAX_TAG_LENGTH:]
         run.log_figures_of(figures, tags)
 
     def _metrics(self, history: History, record: Record) -> dict[str, float]:

@@ -8,6 +8,7 @@ import pytest
 from r2d2.config import TrainConfig
 from runner.ending import Ending
 from runner.history import TRAIN, History, Record, write_json
+from runner.incidents import LOST, TAG, record_incident
 from runner.reporting import Reporter, SweepIdentity
 from runner.telling import closed_epoch
 from runner.tracking import DatasetUse, TrackingError
@@ -300,3 +301,11 @@ def test_a_trial_that_was_told_completely_is_not_opened_again(make_reporter, his
     again.finish(TRIAL, history, FINISHED)
     assert again.settle() == {}
     assert requests == []
+
+
+def test_what_befell_a_trial_is_a_tag_of_its_run(make_reporter, history, the_run):
+    record_incident(history, LOST, "a worker was lost; the trial goes on")
+    reporter = make_reporter()
+    reporter.finish(TRIAL, history, FINISHED)
+    reporter.settle()
+    assert the_run().tags[TAG] == "a worker was lost; the trial goes on"
