@@ -13,6 +13,7 @@ from runner.ending import INTERRUPTED, Ending, stopped_early
 from runner.incidents import incidents
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter
+from runner.step_progress import ProgressReader
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
 from search_spaces.sweep import Trial
@@ -63,8 +64,8 @@ class SweepCallback(tune.Callback):
         ours = _ours(trial)
         self._running[ours.key] = ours
         self.statuses[ours.key] = "RUNNING"
-        folder = self._stored.trial_folder(ours)
-        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, folder))
+        steps = ProgressReader(self._stored.trial_depot(ours))
+        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, steps))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any

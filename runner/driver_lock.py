@@ -5,20 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from r2d2.storage.depot import Depot, folder_of
 
 LOCK = "driver.lock"
 
 
 @contextmanager
-def driver_lock(folder: Path) -> Iterator[None]:
+def driver_lock(sweep: Depot) -> Iterator[None]:
     """Keeps a second driver from running the same sweep; a folder in which nothing was started vanishes.
 
     Raises:
         ValueError: if one does already.
     """
+    if sweep.is_remote:
+        yield
+        return
+    folder = folder_of(sweep)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from runner.ending import Ending
 from runner.history import History
@@ -44,17 +43,17 @@ class Reporter:
     """
 
     def __init__(
-        self, tracker: Tracker, sweep: SweepIdentity, folder: Path, say: Callable[[str], None]
+        self, tracker: Tracker, sweep: SweepIdentity, place: str, say: Callable[[str], None]
     ) -> None:
         """A reporter.
 
         Args:
             tracker: the store.
             sweep: what is told.
-            folder: of the sweep, where the histories lie.
+            place: of the sweep, where the histories lie.
             say: tells the user something, from any thread.
         """
-        self._tracker, self._sweep, self._folder, self._say = tracker, sweep, folder, say
+        self._tracker, self._sweep, self._place, self._say = tracker, sweep, place, say
         self._teller = Teller(tracker, sweep)
         self._waiting: dict[str, _Waiting] = {}
         self._busy: str | None = None
@@ -222,7 +221,7 @@ class Reporter:
             self._away_since = time.time()
         self._say(
             f"MLflow is away since {_clock(self._away_since)} ({reason}); training goes on, and what MLflow "
-            f"is to be told waits in {self._folder}."
+            f"is to be told waits in {self._place}."
         )
 
     def _come_back(self) -> None:

@@ -7,7 +7,9 @@ continues where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from rich.text import Text
 
 from evaluation.actor import start_pool
 from r2d2.config import TrainConfig
+from r2d2.storage.depot import Depot, folder_of
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
@@ -29,6 +32,7 @@ from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, SweepIdentity
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
+from runner.step_progress import ProgressReader
 from runner.stored import QUESTION, TRIALS
 from runner.table import Row
 from runner.tracking import Tracker
@@ -53,7 +57,7 @@ class SweepResult:
         interrupted: whether it was stopped before all trials had ended.
         behind: why MLflow has not been told of trials completely, by their keys.
         summary_run: id of the MLflow run that holds the table.
-        page: file of the comparison, to be opened in a browser; None without scores.
+        page: where the comparison lies, to be opened in a browser; None without scores.
     """
 
     table: list[Row]
@@ -61,7 +65,7 @@ class SweepResult:
     interrupted: bool
     behind: dict[str, str]
     summary_run: str | None
-    page: Path | None = None
+    page: str | None = None
 
 
 def run_sweep(
@@ -79,9 +83,9 @@ def run_sweep(
         ValueError: if the cluster is too small, MLflow does not answer at an address where it never did, or
             the sweep runs already.
     """
-    with driver_lock(plan.folder):
-        tracker, note = _open_tracker(plan, settings), _note(plan)
-        reporter = Reporter(tracker, _identity(plan, note), plan.folder, partial(_say, console))
+    with driver_lock(plan.depot):
+        tracker, note = _open_tracker(settings), _note(plan)
+        reporter = Reporter(tracker, _identity(plan, note), plan.depot.place, partial(_say, console))
         failed: dict[str, str] = {}
         interrupted = False
         try:
@@ -93,10 +97,10 @@ def run_sweep(
                     # Nothing is written before the cluster is known to hold the sweep: a refused one leaves
                     # no definition behind that a corrected one would differ from.
                     answered = reporter.open()
-                    plan.definition.save(plan.folder)
-                    (plan.folder / QUESTION).write_text(plan.question, encoding="utf-8")
+                    plan.definition.save(plan.depot)
+                    plan.depot.write(QUESTION, plan.question.encode())
                     (note.answered(without_password(tracker.tracking_uri)) if answered else note).save(
-                        plan.folder
+                        plan.depot
                     )
                     callback = _run(plan, gpus, concurrent, reporter, console, trainable)
                 failed, interrupted = callback.reasons, callback.interrupted
@@ -105,20 +109,20 @@ def run_sweep(
             page = summary = None
             if not interrupted:
                 files = comparison_files(plan.stored, table, plan.question)
-                page = save_pictures(plan.folder, files)
+                page = save_pictures(plan.depot, files)
                 summary = reporter.summarise(table, files)
         finally:
             reporter.close()
         return SweepResult(table, failed, interrupted, behind, summary, page)
 
 
-def _open_tracker(plan: SweepPlan, settings: Settings) -> Tracker:
+def _open_tracker(settings: Settings) -> Tracker:
     """The store; a server that is away is accepted where it has answered a sweep of this home before.
 
     Raises:
         ValueError: if it does not answer where it never did: the address may be wrong.
     """
-    known = has_answered(plan.folder.parent, without_password(settings.tracking_uri))
+    known = has_answered(settings.sweeps, without_password(settings.tracking_uri))
     return Tracker(settings.tracking_uri, settings.artifact_root, may_be_away=known)
 
 
@@ -129,7 +133,7 @@ def _note(plan: SweepPlan) -> TrackingNote:
         DatasetUse(source, plan.data.training.digest, source, "training"),
         *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
     )
-    former = TrackingNote.load(plan.folder)
+    former = TrackingNote.load(plan.depot)
     return TrackingNote(uses, former.stores if former is not None else ())
 
 
@@ -182,7 +186,7 @@ def _run(
 ) -> SweepCallback:
     judge = start_pool(plan.data.benchmarks, plan.options.judges)
     context = TrialContext(
-        trials_folder=str(plan.folder / TRIALS),
+        trials_folder=plan.depot.below(TRIALS).place,
         judge=judge,
         roles=plan.roles,
         inits=dict(plan.inits),
@@ -217,40 +221,51 @@ def _tune(
 
     if trials is not None and not trials:
         return
-    attempt = 1 + len(list((plan.folder / "tune").glob("attempt-*")))
     searcher = _searcher(plan, concurrent) if trials is None else None
     # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
     resources = tune.PlacementGroupFactory([{"memory": 1}])
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(trainable, context=context), resources),
-        param_space={
-            CONFIG_KEY: plan.space
-            if trials is None
-            else tune.grid_search([t.config.to_dict() for t in trials])
-        },
-        tune_config=tune.TuneConfig(
-            metric=plan.sweep.metric,
-            mode=plan.sweep.mode,
-            search_alg=searcher,
-            scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
-            num_samples=plan.sweep.num_samples if trials is None else 1,
-            max_concurrent_trials=None if searcher else concurrent,
-            # A trial that is stopped takes its driver along, and so its workers, which would go on.
-            reuse_actors=plan.sweep.scheduler is None,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=f"attempt-{attempt:03d}",
-            storage_path=str(plan.folder / "tune"),
-            callbacks=[callback],
-            # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
-            failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+    with _tune_folder(plan.depot) as (name, folder):
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(trainable, context=context), resources),
+            param_space={
+                CONFIG_KEY: plan.space
+                if trials is None
+                else tune.grid_search([t.config.to_dict() for t in trials])
+            },
+            tune_config=tune.TuneConfig(
+                metric=plan.sweep.metric,
+                mode=plan.sweep.mode,
+                search_alg=searcher,
+                scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
+                num_samples=plan.sweep.num_samples if trials is None else 1,
+                max_concurrent_trials=None if searcher else concurrent,
+                # A trial that is stopped takes its driver along, and so its workers, which would go on.
+                reuse_actors=plan.sweep.scheduler is None,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(folder),
+                callbacks=[callback],
+                # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
+                failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
     callback.close(() if trials is None else [trial.key for trial in trials])
+
+
+@contextmanager
+def _tune_folder(sweep: Depot) -> Iterator[tuple[str, Path]]:
+    """A name and a folder for Tune's own files, which nobody reads again; temporary if home is on S3."""
+    if sweep.is_remote:
+        with tempfile.TemporaryDirectory(prefix="r2d2-tune-") as temporary:
+            yield "attempt-001", Path(temporary)
+        return
+    folder = folder_of(sweep) / "tune"
+    yield f"attempt-{1 + len(list(folder.glob('attempt-*'))):03d}", folder
 
 
 def _searcher(plan: SweepPlan, concurrent: int) -> Any:
@@ -304,7 +319,7 @@ def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
 
 
 def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
-    return TrialProgress(trial.key, trial.config.epochs, plan.stored.trial_folder(trial))
+    return TrialProgress(trial.key, trial.config.epochs, ProgressReader(plan.stored.trial_depot(trial)))
 
 
 def _identity(plan: SweepPlan, note: TrackingNote) -> SweepIdentity:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from r2d2.storage.depot import Depot
 from runner.comparing import comparison_files
 from runner.driver_lock import driver_lock
 from runner.ending import INTERRUPTED, stored_ending
@@ -30,24 +30,24 @@ class SyncResult:
     summary_run: str | None
 
 
-def sync_sweep(folder: Path, tracker: Tracker, say: Callable[[str], None]) -> SyncResult:
+def sync_sweep(sweep: Depot, tracker: Tracker, say: Callable[[str], None]) -> SyncResult:
     """Tells MLflow all that it does not have of a sweep that nobody runs.
 
     Raises:
         ValueError: if there is no such sweep, or a driver runs it, which tells MLflow itself.
     """
-    stored = StoredSweep(folder)
-    definition, note = stored.definition, TrackingNote.load(folder)
+    stored = StoredSweep(sweep)
+    definition, note = stored.definition, TrackingNote.load(sweep)
     if note is None:
         raise ValueError(
-            f"{folder} was written by an earlier version of this program, which did not note what MLflow is "
-            f"told of photographs; r2d2 sweep {definition.name} tells MLflow what it missed"
+            f"{sweep.place} was written by an earlier version of this program, which did not note what "
+            f"MLflow is told of photographs; r2d2 sweep {definition.name} tells MLflow what it missed"
         )
     identity = SweepIdentity(
         definition.name, definition.metric, definition.mode, stored.question, note.datasets
     )
-    with driver_lock(folder):
-        reporter = Reporter(tracker, identity, folder, say)
+    with driver_lock(sweep):
+        reporter = Reporter(tracker, identity, sweep.place, say)
         try:
             reporter.open()
             trials = stored.trials()

@@ -6,17 +6,19 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run
 
+from r2d2.storage.depot import open_depot
 from runner import run_table
+from runner.checkpoint_place import existing
 from runner.ending import Ending
-from runner.history import TRAIN, History, Record, final_scores, read_evaluation, read_maps, write_json
+from runner.history import TRAIN, History, Record, final_scores, put_json, read_evaluation, read_maps
 from runner.incidents import TAG as INCIDENTS
 from runner.incidents import incidents
 from runner.mlflow_store import without_password
+from runner.stored import TRIAL_CONFIG
 from runner.tracking import Tracker, TrackingError, TrialRun
 from runner.trial_run import (
     MAX_TAG_LENGTH,
@@ -124,7 +126,7 @@ class Teller:
         told.closed = closed
         if ending is not None:
             self._told.pop(trial.key, None)
-            write_json(history.folder / TOLD, self._receipt(records, ending))
+            put_json(history.depot, TOLD, self._receipt(records, ending))
 
     def remove_empty_runs(self) -> None:
         """Removes runs whose creation MLflow carried out, but answered too late.
@@ -144,7 +146,8 @@ class Teller:
         tags: Mapping[str, str],
     ) -> None:
         """Files first: figures that MLflow has are known to have their tables and pictures."""
-        figures = [Figures(r.epoch, self._metrics(history, r), _event_time(history, r)) for r in due]
+        times = _event_times(history)
+        figures = [Figures(r.epoch, self._metrics(history, r), times.get(r.name)) for r in due]
         files, tags = dict(files), dict(tags)
         for record, event in zip(due, figures, strict=True):
             if record.evaluation is not None and not run.has(event):
@@ -174,10 +177,11 @@ class Teller:
     ) -> None:
         files: dict[str, str | bytes] = {}
         tags: dict[str, str] = {}
-        best = best_record(records, self._sweep.metric, self._sweep.mode)
+        there = existing(records)
+        best = best_record(records, self._sweep.metric, self._sweep.mode, there)
         if best is not None:
-            existing = {r.epoch: r.checkpoint for r in records if Path(r.checkpoint).exists()}
-            files |= checkpoint_file(best.epoch, existing)
+            kept = {r.epoch: r.checkpoint for r in records if r.checkpoint in there}
+            files |= checkpoint_file(best.epoch, kept)
             tags |= checkpoint_tags(best.checkpoint, best.epoch, records[-1].checkpoint)
         listed: list[str] = []
         for record in final_scores(records):
@@ -187,8 +191,7 @@ class Teller:
         if listed:
             tags |= run.table_tag(listed)
         self._send(run, history, due, files, tags | run.reason_tag(ending.reason))
-        times = [time for r in records if (time := _event_time(history, r)) is not None]
-        run.finish(ending.status, time=max(times, default=None))
+        run.finish(ending.status, time=max(_event_times(history).values(), default=None))
 
     def _open(self, trial: Trial, history: History) -> _Told:
         experiment = self.experiment()
@@ -215,7 +218,7 @@ class Teller:
             tags,
             config.flat(),
             known=self._known,
-            started=_milliseconds(history.folder.parent / "config.json"),
+            started=_started(history),
         )
         run.log_datasets(self._sweep.datasets)
         return self._told.setdefault(trial.key, _Told(run, set()))
@@ -232,10 +235,10 @@ class Teller:
 
     def _has_all(self, history: History, records: Sequence[Record], ending: Ending | None) -> bool:
         """Whether an earlier process told MLflow all this; of a trial that runs, all its events."""
-        path = history.folder / TOLD
-        if not path.is_file():
+        content = history.depot.read(TOLD)
+        if content is None:
             return False
-        told, wanted = json.loads(path.read_text()), self._receipt(records, ending or Ending("FINISHED"))
+        told, wanted = json.loads(content), self._receipt(records, ending or Ending("FINISHED"))
         names = wanted if ending is not None else ("tracking_uri", "events")
         return all(told.get(name) == wanted[name] for name in names)
 
@@ -266,22 +269,27 @@ def closed_epoch(records: Sequence[Record], roles: Collection[str], epochs: int)
     return newest if newest < epochs and seen >= set(roles) else newest - 1
 
 
-def best_record(records: Sequence[Record], metric: str, mode: str) -> Record | None:
-    """The score with the best value of the metric whose checkpoint is still there; None if there is none."""
+def best_record(records: Sequence[Record], metric: str, mode: str, there: Collection[str]) -> Record | None:
+    """The score with the best value of the metric whose checkpoint is still there; None if there is none.
+
+    Args:
+        records: events of a trial.
+        metric: that decides.
+        mode: `max` or `min`.
+        there: the checkpoints that still are.
+    """
     sign = 1 if mode == "max" else -1
-    scored = [
-        r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and Path(r.checkpoint).exists()
-    ]
+    scored = [r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and r.checkpoint in there]
     return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)
 
 
-def _event_time(history: History, record: Record) -> int | None:
-    return _milliseconds(history.folder / record.name)
+def _event_times(history: History) -> dict[str, int]:
+    """When each event happened, in milliseconds since 1970, by its name."""
+    return {f.name: int(f.modified * 1000) for f in history.depot.files() if f.name.startswith("epoch_")}
 
 
-def _milliseconds(path: Path) -> int | None:
-    """When a file was written, in milliseconds since 1970; None if there is no such file."""
-    try:
-        return path.stat().st_mtime_ns // 10**6
-    except FileNotFoundError:
-        return None
+def _started(history: History) -> int | None:
+    """When a trial began, in milliseconds since 1970; None if that is not known."""
+    above = open_depot(history.depot.place.rpartition("/")[0])
+    [config] = above.find_all([TRIAL_CONFIG])
+    return None if config is None else int(config.modified * 1000)

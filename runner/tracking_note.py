@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from runner.history import write_json
+from r2d2.storage.depot import Depot
+from runner.history import put_json
 from runner.trial_run import DatasetUse
 
 NOTE = "mlflow.json"
@@ -25,25 +25,25 @@ class TrackingNote:
     stores: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, sweep: Path) -> TrackingNote | None:
-        """The note in a sweep's folder; None if there is none."""
-        path = sweep / NOTE
-        if not path.is_file():
+    def load(cls, sweep: Depot) -> TrackingNote | None:
+        """The note of a sweep; None if there is none."""
+        text = sweep.read(NOTE)
+        if text is None:
             return None
-        content = json.loads(path.read_text())
+        content = json.loads(text)
         return cls(tuple(DatasetUse(**use) for use in content["datasets"]), tuple(content["stores"]))
 
-    def save(self, sweep: Path) -> None:
-        """Writes the note into a sweep's folder."""
+    def save(self, sweep: Depot) -> None:
+        """Keeps the note beside a sweep's trials."""
         datasets = [vars(use) for use in self.datasets]
-        write_json(sweep / NOTE, {"datasets": datasets, "stores": list(self.stores)})
+        put_json(sweep, NOTE, {"datasets": datasets, "stores": list(self.stores)})
 
     def answered(self, store: str) -> TrackingNote:
         """The same, with a store that has answered."""
         return replace(self, stores=(*self.stores, store)) if store not in self.stores else self
 
 
-def has_answered(sweeps: Path, store: str) -> bool:
-    """Whether a store has answered when some sweep of this folder of sweeps ran."""
-    notes = (TrackingNote.load(path.parent) for path in sorted(sweeps.glob(f"*/{NOTE}")))
+def has_answered(sweeps: Depot, store: str) -> bool:
+    """Whether a store has answered when some sweep of these ran."""
+    notes = (TrackingNote.load(sweeps.below(name)) for name in sweeps.folders())
     return any(store in note.stores for note in notes if note is not None)
