@@ -4,6 +4,7 @@ import pytest
 from filelock import FileLock
 
 from bench.stub import events
+from evaluation.protocols import PROTOCOLS
 from r2d2.config import TrainConfig
 from r2d2.storage.depot import open_depot
 from runner.definition import SweepDefinition
@@ -32,7 +33,13 @@ def sweep(tmp_path, request):
         trials={trial.key: trial.config.to_dict() for trial in TRIALS},
         search={},
         photos=f"{'a' * 64} {'d' * 64}",
-        benchmarks={},
+        benchmarks={
+            "validation": {
+                "protocol": "validation",
+                "protocol_digest": PROTOCOLS["validation"].digest,
+                "digest": "d" * 64,
+            }
+        },
         init="",
     )
     definition.save(depot)
