@@ -9,11 +9,13 @@ from ray import tune
 
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
+from runner.ending import INTERRUPTED, Ending, stopped_early
+from runner.incidents import incidents
 from runner.progress import SweepProgress, TrialProgress
-from runner.reporting import Reporter, stopped_early
+from runner.reporting import Reporter
+from runner.step_progress import ProgressReader
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
-from runner.trial_run import Status
 from search_spaces.sweep import Trial
 
 
@@ -47,6 +49,8 @@ class SweepCallback(tune.Callback):
         self._roles, self._stops = roles, stops
         self._running: dict[str, Trial] = {}
         self._warned: set[str] = set()
+        # How many incidents of each trial were told.
+        self._told: dict[str, int] = {}
         self.statuses: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
         self.interrupted = False
@@ -60,8 +64,8 @@ class SweepCallback(tune.Callback):
         ours = _ours(trial)
         self._running[ours.key] = ours
         self.statuses[ours.key] = "RUNNING"
-        folder = self._stored.trial_folder(ours)
-        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, folder))
+        steps = ProgressReader(self._stored.trial_depot(ours))
+        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, steps))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -72,8 +76,9 @@ class SweepCallback(tune.Callback):
         ours = _ours(trial)
         history = self._stored.history(ours)
         record = history.find(result["epoch"], result["kind"])
+        self._tell_incidents(ours)
         assert record is not None, f"{ours.key} reported an event that is not in its history"
-        self._reporter.record(ours, history, record)
+        self._reporter.record(ours, history)
         self._progress.event(ours.key, record)
         warnings = collapse_warnings(record.metrics) if record.epoch else []
         if warnings and ours.key not in self._warned:
@@ -81,23 +86,43 @@ class SweepCallback(tune.Callback):
             self._progress.say(f"{ours.key}: warning at epoch {record.epoch}: {'; '.join(warnings)}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial ended by itself, or the scheduler stopped it."""
+        """A trial ended by itself, well or not, or the scheduler stopped it."""
         ours = _ours(trial)
         history = self._stored.history(ours)
+        self._tell_incidents(ours)
+        if history.failure is not None:
+            self._fail(ours, history.failure)
+            return
         epoch = max((r.epoch for r in history.records()), default=0)
         # Training may be ahead of the score that stopped it, and one benchmark ahead of the other.
         if self._stops and not history.is_complete(ours.config.epochs, self._roles):
             history.mark_stopped(epoch)
-            self._end(ours, "KILLED", stopped_early(epoch))
+            self._end(ours, stopped_early(epoch))
         else:
-            self._end(ours, "FINISHED")
+            self._end(ours, Ending("FINISHED"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial failed."""
+        """The driver of a trial was lost too often."""
         ours = _ours(trial)
-        reason = self._stored.history(ours).failure or "its driver died; --verbose shows Ray's messages"
-        self.reasons[ours.key] = reason
-        self._end(ours, "FAILED", reason)
+        history = self._stored.history(ours)
+        if history.failure is None:
+            history.mark_failed("its driver died; --verbose shows Ray's messages")
+        assert history.failure is not None
+        self._fail(ours, history.failure)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The driver of a trial was lost; Tune starts it again."""
+        self._progress.say(f"{_ours(trial).key}: its driver was lost and starts again")
+
+    def _fail(self, trial: Trial, reason: str) -> None:
+        self.reasons[trial.key] = reason
+        self._end(trial, Ending("FAILED", reason))
+
+    def _tell_incidents(self, trial: Trial) -> None:
+        known = incidents(self._stored.history(trial))
+        for incident in known[self._told.get(trial.key, 0) :]:
+            self._progress.say(f"{trial.key}: {incident.text}")
+        self._told[trial.key] = len(known)
 
     def close(self, keys: Collection[str]) -> None:
         """Tune has returned: what still runs was interrupted, and so was what was never started.
@@ -108,13 +133,13 @@ class SweepCallback(tune.Callback):
         self.interrupted |= not self.statuses.keys() >= set(keys)
         for trial in list(self._running.values()):
             self.interrupted = True
-            self._end(trial, "KILLED", "interrupted; the same command continues it")
+            self._end(trial, Ending("KILLED", INTERRUPTED))
 
-    def _end(self, trial: Trial, status: Status, reason: str | None = None) -> None:
+    def _end(self, trial: Trial, ending: Ending) -> None:
         self._running.pop(trial.key, None)
-        self.statuses[trial.key] = status
-        self._reporter.finish(trial, self._stored.history(trial), status, reason)
-        self._progress.ended(trial.key, status.lower(), reason)
+        self.statuses[trial.key] = ending.status
+        self._reporter.finish(trial, self._stored.history(trial), ending)
+        self._progress.ended(trial.key, ending.status.lower(), ending.reason)
 
 
 def _ours(tune_trial: Any) -> Trial:

@@ -14,9 +14,12 @@ from r2d2.config import SCRATCH, DataConfig, with_override
 from r2d2.data.photos import SAMPLES
 from r2d2.data.source_text import absolute_sources
 from r2d2.start import starting_network
+from r2d2.storage.depot import Depot, folder_of
 from r2d2.storage.location import absolute_place, is_remote
+from r2d2.storage.s3 import FIRST_PATIENCE
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
+from runner.resilience import Resilience
 from runner.settings import Settings
 from runner.stored import StoredSweep
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
@@ -33,6 +36,7 @@ class SweepOptions:
         gpus_per_worker: None: one if the cluster has any.
         concurrent: trials at a time; 0: as many as the cluster holds.
         verbose: show what Ray's processes print.
+        resilience: what happens when workers or nodes are lost.
     """
 
     name: str = ""
@@ -41,6 +45,7 @@ class SweepOptions:
     gpus_per_worker: float | None = None
     concurrent: int = 0
     verbose: bool = False
+    resilience: Resilience = field(default_factory=Resilience)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class SweepPlan:
     Attributes:
         trials: what will be trained; examples of it if a searcher chooses.
         inits: path of every model that `init` names.
+        depot: where the sweep lies.
     """
 
     sweep: Sweep
@@ -59,13 +65,18 @@ class SweepPlan:
     data: SweepData
     inits: Mapping[str, str]
     definition: SweepDefinition
-    folder: Path
+    depot: Depot
     options: SweepOptions
 
     @property
+    def folder(self) -> Path:
+        """Where the sweep lies, if that is a folder."""
+        return folder_of(self.depot)
+
+    @property
     def stored(self) -> StoredSweep:
-        """What of the sweep is on disk."""
-        return StoredSweep(self.folder)
+        """What there is of the sweep."""
+        return StoredSweep(self.depot)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -92,7 +103,11 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     options = _with_absolute_places(sweep, options)
     trials = tuple(sweep.trials(options.overrides))
     inits, digest = _starting_networks(trials, settings)
-    data = prepare_data(_common_data(trials), settings.cache, settings.hpatches, settings.objects)
+    depot = settings.sweep(name)
+    known = _known_definition(settings, name)
+    data = prepare_data(
+        _common_data(trials), settings.cache, settings.hpatches, settings.objects, settings.benchmarks
+    )
     role = sweep.metric.partition("/")[0]
     if role not in data.digests:
         hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
@@ -114,12 +129,20 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         },
         init=digest,
     )
-    folder = settings.sweep_folder(name)
-    known = SweepDefinition.load(folder)
     if known is not None:
-        known.require_same(definition, folder)
+        known.require_same(definition, depot.place)
     baselines = tuple(sweep.baselines_of(trials))
-    return SweepPlan(sweep, question, trials, baselines, data, inits, definition, folder, options)
+    return SweepPlan(sweep, question, trials, baselines, data, inits, definition, depot, options)
+
+
+def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
+    """What the sweep was started with, if it was.
+
+    The first thing that is asked of S3: a wrong address or key is told in seconds, not after the patience
+    that a running sweep has.
+    """
+    hasty = replace(settings, s3_patience=min(settings.s3_patience, FIRST_PATIENCE))
+    return SweepDefinition.load(hasty.sweep(name))
 
 
 def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.history import TRAIN, Record
+from runner.step_progress import ProgressReader
 
 TERMS = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
 
@@ -25,7 +25,7 @@ class TrialProgress:
 
     name: str
     epochs: int
-    folder: Path
+    steps: ProgressReader
     status: str = "waiting"
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
@@ -43,19 +43,29 @@ class TrialProgress:
         """Epochs done, with the part of the present one that the worker last wrote down."""
         if self.status != "training":
             return float(self.epoch)
-        try:
-            step = json.loads((self.folder / "progress.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return float(self.epoch)
-        return max(float(self.epoch), float(step["epoch"] - 1 + step["step"] / max(step["steps"], 1)))
+        return max(float(self.epoch), self.steps.position())
+
+
+class Standing(Protocol):
+    """What one line below the table is about."""
+
+    @property
+    def standing(self) -> str:
+        """The line; empty if there is nothing to say."""
 
 
 class SweepProgress:
     """The live table of a sweep. Use it as a context; `refresh` is called about once a second."""
 
     def __init__(
-        self, console: Console, title: str, metric: str, trials: Mapping[str, TrialProgress]
+        self,
+        console: Console,
+        title: str,
+        metric: str,
+        trials: Mapping[str, TrialProgress],
+        beside: Standing | None = None,
     ) -> None:
+        self._beside = beside
         self._console, self._title, self._metric = console, title, metric
         self.trials = dict(trials)
         self._started = time.monotonic()
@@ -123,7 +133,10 @@ class SweepProgress:
             table.add_row(*self._cells(trial))
         done = sum(t.status not in ("waiting", "training") for t in self.trials.values())
         rest = f", {len(shown) - room} more not shown" if len(shown) > room else ""
-        return Group(table, Text(f"{done} of {len(shown)} trials done, {_clock(self._left())} left{rest}"))
+        lines = [f"{done} of {len(shown)} trials done, {_clock(self._left())} left{rest}"]
+        if self._beside is not None and self._beside.standing:
+            lines.append(self._beside.standing)
+        return Group(table, Text("\n".join(lines)))
 
     def _cells(self, trial: TrialProgress) -> list[str]:
         figures = [_figure(trial.metrics.get(term)) for term in TERMS]

@@ -7,36 +7,44 @@ continues where it stopped.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.text import Text
 
 from evaluation.actor import start_pool
 from r2d2.config import TrainConfig
+from r2d2.storage.depot import Depot, folder_of
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
+from runner.driver_lock import driver_lock
+from runner.ending import stored_ending
+from runner.mlflow_store import without_password
 from runner.plan import SweepPlan
 from runner.progress import SweepProgress, TrialProgress
-from runner.reporting import Reporter, SweepIdentity, stopped_early
+from runner.reporting import Reporter, SweepIdentity
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
+from runner.step_progress import ProgressReader
 from runner.stored import QUESTION, TRIALS
 from runner.table import Row
-from runner.tracking import DatasetUse, Tracker
+from runner.tracking import Tracker
+from runner.tracking_note import TrackingNote, has_answered
 from runner.trial import CONFIG_KEY, run_trial
-from runner.trial_run import Status
+from runner.trial_run import DatasetUse
 from search_spaces.sweep import Trial
 
-LOCK = "driver.lock"
-# MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
-EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
+# How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
+LOST_DRIVERS = 10
+
+Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -47,50 +55,90 @@ class SweepResult:
         table: one row per variant, baselines included, the best first.
         failed: key and reason of the trials that failed.
         interrupted: whether it was stopped before all trials had ended.
-        behind: keys of trials that MLflow has not been told of completely.
+        behind: why MLflow has not been told of trials completely, by their keys.
         summary_run: id of the MLflow run that holds the table.
-        page: file of the comparison, to be opened in a browser; None without scores.
+        page: where the comparison lies, to be opened in a browser; None without scores.
     """
 
     table: list[Row]
     failed: dict[str, str]
     interrupted: bool
-    behind: list[str]
+    behind: dict[str, str]
     summary_run: str | None
-    page: Path | None = None
+    page: str | None = None
 
 
-def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepResult:
+def run_sweep(
+    plan: SweepPlan, settings: Settings, console: Console, trainable: Trainable = run_trial
+) -> SweepResult:
     """Runs a sweep to its end, or continues it.
 
+    Args:
+        plan: the sweep.
+        settings: where things are.
+        console: the terminal.
+        trainable: what Tune runs for each trial.
+
     Raises:
-        ValueError: if the cluster is too small, MLflow does not answer, or the sweep runs already.
+        ValueError: if the cluster is too small, MLflow does not answer at an address where it never did, or
+            the sweep runs already.
     """
-    with _lock(plan.folder):
-        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    with driver_lock(plan.depot):
+        tracker, note = _open_tracker(settings), _note(plan)
+        reporter = Reporter(tracker, _identity(plan, note), plan.depot.place, partial(_say, console))
         failed: dict[str, str] = {}
         interrupted = False
-        if _has_ended(plan):
-            reporter = Reporter(tracker, _identity(plan, tracker))
-        else:
-            with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
-                gpus, concurrent = _shares(plan, capacity)
-                # Nothing is written before the cluster is known to hold the sweep: a refused one leaves no
-                # definition behind that a corrected one would differ from.
-                reporter = Reporter(tracker, _identity(plan, tracker))
-                reporter.refuse_other_images()
-                plan.definition.save(plan.folder)
-                (plan.folder / QUESTION).write_text(plan.question, encoding="utf-8")
-                callback = _run(plan, gpus, concurrent, reporter, console)
-            failed, interrupted = callback.reasons, callback.interrupted
-        behind = _catch_up(plan, reporter)
-        table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
-        page = summary = None
-        if not interrupted:
-            files = comparison_files(plan.stored, table, plan.question)
-            page = save_pictures(plan.folder, files)
-            summary = reporter.summarise(table, files)
+        try:
+            if _has_ended(plan):
+                reporter.open()
+            else:
+                with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
+                    gpus, concurrent = _shares(plan, capacity)
+                    # Nothing is written before the cluster is known to hold the sweep: a refused one leaves
+                    # no definition behind that a corrected one would differ from.
+                    answered = reporter.open()
+                    plan.definition.save(plan.depot)
+                    plan.depot.write(QUESTION, plan.question.encode())
+                    (note.answered(without_password(tracker.tracking_uri)) if answered else note).save(
+                        plan.depot
+                    )
+                    callback = _run(plan, gpus, concurrent, reporter, console, trainable)
+                failed, interrupted = callback.reasons, callback.interrupted
+            behind = _settle(plan, reporter)
+            table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
+            page = summary = None
+            if not interrupted:
+                files = comparison_files(plan.stored, table, plan.question)
+                page = save_pictures(plan.depot, files)
+                summary = reporter.summarise(table, files)
+        finally:
+            reporter.close()
         return SweepResult(table, failed, interrupted, behind, summary, page)
+
+
+def _open_tracker(settings: Settings) -> Tracker:
+    """The store; a server that is away is accepted where it has answered a sweep of this home before.
+
+    Raises:
+        ValueError: if it does not answer where it never did: the address may be wrong.
+    """
+    known = has_answered(settings.sweeps, without_password(settings.tracking_uri))
+    return Tracker(settings.tracking_uri, settings.artifact_root, may_be_away=known)
+
+
+def _note(plan: SweepPlan) -> TrackingNote:
+    data = plan.trials[0].config.data
+    source = data.sources or data.photos
+    uses = (
+        DatasetUse(source, plan.data.training.digest, source, "training"),
+        *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
+    )
+    former = TrackingNote.load(plan.depot)
+    return TrackingNote(uses, former.stores if former is not None else ())
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(Text(sentence), soft_wrap=True)
 
 
 def _has_ended(plan: SweepPlan) -> bool:
@@ -107,18 +155,12 @@ def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
     return history.stopped_after is not None or history.is_complete(trial.config.epochs, plan.roles)
 
 
-def _catch_up(plan: SweepPlan, reporter: Reporter) -> list[str]:
-    """Tells MLflow what it does not have of the ended trials; returns those it did not take."""
-    behind = []
+def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
+    """Tells MLflow what it does not have of the ended trials; returns those it did not take, and why."""
     for trial in [t for t in plan.stored.trials() if trial_has_ended(plan, t)]:
         history = plan.stored.history(trial)
-        status: Status = "FINISHED"
-        reason = None
-        if history.stopped_after is not None and not history.is_complete(trial.config.epochs, plan.roles):
-            status, reason = "KILLED", stopped_early(history.stopped_after)
-        if not reporter.catch_up(trial, history, status, reason):
-            behind.append(trial.key)
-    return behind
+        reporter.finish(trial, history, stored_ending(trial, history, plan.roles))
+    return reporter.settle()
 
 
 def _shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
@@ -129,16 +171,22 @@ def _shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
     """
     asked = plan.options.gpus_per_worker
     gpus = asked if asked is not None else float(capacity.gpus > 0)
-    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus)
+    fewest = plan.options.resilience.fewest_workers
+    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus, fewest)
     return gpus, min(fits, plan.options.concurrent or fits)
 
 
 def _run(
-    plan: SweepPlan, gpus: float, concurrent: int, reporter: Reporter, console: Console
+    plan: SweepPlan,
+    gpus: float,
+    concurrent: int,
+    reporter: Reporter,
+    console: Console,
+    trainable: Trainable,
 ) -> SweepCallback:
     judge = start_pool(plan.data.benchmarks, plan.options.judges)
     context = TrialContext(
-        trials_folder=str(plan.folder / TRIALS),
+        trials_folder=plan.depot.below(TRIALS).place,
         judge=judge,
         roles=plan.roles,
         inits=dict(plan.inits),
@@ -146,14 +194,15 @@ def _run(
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
         objects=plan.data.objects,
+        resilience=plan.options.resilience,
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
-    with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
+    with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
         callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops)
-        _tune(plan, _to_run(plan), context, callback, concurrent)
+        _tune(plan, _to_run(plan), context, callback, concurrent, trainable)
         if plan.sweep.search_alg is not None and not callback.interrupted:
-            _tune(plan, None, context, callback, concurrent)
+            _tune(plan, None, context, callback, concurrent, trainable)
         if not callback.interrupted:
             callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
     return callback
@@ -165,44 +214,58 @@ def _tune(
     context: TrialContext,
     callback: SweepCallback,
     concurrent: int,
+    trainable: Trainable,
 ) -> None:
     """Has Tune run the given trials, or (None) those that the sweep's searcher suggests."""
     from ray import tune
 
     if trials is not None and not trials:
         return
-    attempt = 1 + len(list((plan.folder / "tune").glob("attempt-*")))
     searcher = _searcher(plan, concurrent) if trials is None else None
     # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
     resources = tune.PlacementGroupFactory([{"memory": 1}])
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(run_trial, context=context), resources),
-        param_space={
-            CONFIG_KEY: plan.space
-            if trials is None
-            else tune.grid_search([t.config.to_dict() for t in trials])
-        },
-        tune_config=tune.TuneConfig(
-            metric=plan.sweep.metric,
-            mode=plan.sweep.mode,
-            search_alg=searcher,
-            scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
-            num_samples=plan.sweep.num_samples if trials is None else 1,
-            max_concurrent_trials=None if searcher else concurrent,
-            # A trial that is stopped takes its driver along, and so its workers, which would go on.
-            reuse_actors=plan.sweep.scheduler is None,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=f"attempt-{attempt:03d}",
-            storage_path=str(plan.folder / "tune"),
-            callbacks=[callback],
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+    with _tune_folder(plan.depot) as (name, folder):
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(trainable, context=context), resources),
+            param_space={
+                CONFIG_KEY: plan.space
+                if trials is None
+                else tune.grid_search([t.config.to_dict() for t in trials])
+            },
+            tune_config=tune.TuneConfig(
+                metric=plan.sweep.metric,
+                mode=plan.sweep.mode,
+                search_alg=searcher,
+                scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
+                num_samples=plan.sweep.num_samples if trials is None else 1,
+                max_concurrent_trials=None if searcher else concurrent,
+                # A trial that is stopped takes its driver along, and so its workers, which would go on.
+                reuse_actors=plan.sweep.scheduler is None,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(folder),
+                callbacks=[callback],
+                # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
+                failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
     callback.close(() if trials is None else [trial.key for trial in trials])
+
+
+@contextmanager
+def _tune_folder(sweep: Depot) -> Iterator[tuple[str, Path]]:
+    """A name and a folder for Tune's own files, which nobody reads again; temporary if home is on S3."""
+    if sweep.is_remote:
+        with tempfile.TemporaryDirectory(prefix="r2d2-tune-") as temporary:
+            yield "attempt-001", Path(temporary)
+        return
+    folder = folder_of(sweep) / "tune"
+    yield f"attempt-{1 + len(list(folder.glob('attempt-*'))):03d}", folder
 
 
 def _searcher(plan: SweepPlan, concurrent: int) -> Any:
@@ -236,7 +299,7 @@ def _score_what_was_left(
     for trial in [t for t in plan.stored.trials() if plan.stored.history(t).stopped_after is not None]:
         history = plan.stored.history(trial)
         for record in score_missing(history, context):
-            reporter.record(trial, history, record)
+            reporter.record(trial, history)
             progress.event(trial.key, record)
             if record.error is not None:
                 failed[trial.key] = f"epoch {record.epoch} has no score on {record.kind}: {record.error}"
@@ -256,46 +319,10 @@ def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
 
 
 def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
-    return TrialProgress(trial.key, trial.config.epochs, plan.stored.trial_folder(trial))
+    return TrialProgress(trial.key, trial.config.epochs, ProgressReader(plan.stored.trial_depot(trial)))
 
 
-def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
-    data = plan.trials[0].config.data
-    source = data.sources or data.photos
+def _identity(plan: SweepPlan, note: TrackingNote) -> SweepIdentity:
     return SweepIdentity(
-        name=plan.definition.name,
-        experiment_id=tracker.open_experiment(
-            plan.definition.name, {EXPERIMENT_KIND: "custom_model_development", NOTE: plan.question}
-        ),
-        metric=plan.sweep.metric,
-        mode=plan.sweep.mode,
-        question=plan.question,
-        datasets=(
-            DatasetUse(source, plan.data.training.digest, source, "training"),
-            *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
-        ),
+        plan.definition.name, plan.sweep.metric, plan.sweep.mode, plan.question, note.datasets
     )
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keeps a second driver from running the same sweep; a folder in which nothing was started vanishes.
-
-    Raises:
-        ValueError: if one does already.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"the sweep in {folder} is being run by another process; wait for it or stop it"
-        ) from None
-    with lock:
-        try:
-            yield
-        finally:
-            if [path.name for path in folder.iterdir()] == [LOCK]:
-                shutil.rmtree(folder)
-            lock.release()

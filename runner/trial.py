@@ -7,6 +7,8 @@ not finished.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
 from dataclasses import asdict
@@ -22,35 +24,47 @@ from ray.train.torch import TorchTrainer
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.start import starting_network
-from runner.history import HISTORY, History, write_json
-from runner.scoring import TrialContext, score_checkpoint, score_missing
+from r2d2.storage.depot import Depot, folder_of
+from runner.checkpoint_place import upload_checkpoint
+from runner.history import HISTORY, History, put_json
+from runner.incidents import FAILED
+from runner.preemption import this_node
+from runner.recovery import NodeLeaves, train_to_the_end
+from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
+from runner.stored import TRIAL_CONFIG
+from runner.train_storage import TRAIN_RUN, storage_arguments
 from runner.worker import WorkerTask, train_worker
 from search_spaces.sweep import Trial
 
 CONFIG_KEY = "trial"
-TRAIN_RUN = "train"
+
+# Ray Train asks its workers whether they are there, and counts one as lost that does not answer for so long.
+_SILENCE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 
 
 def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """Tune's trainable: trains one configuration and reports every event of its history.
 
     Events of an earlier attempt are reported again first, so that schedulers and searchers know them; a
-    trial that had ended does nothing more.
+    trial that had ended does nothing more. Why training or scoring failed stands beside the history, which is
+    where the callback looks: what Tune sees fail is a driver that died, and it starts that again.
 
     Raises:
-        RuntimeError: if training or scoring failed, with the reason.
+        NodeLeaves: if this process's node is taken away.
     """
     trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
-    folder = Path(context.trials_folder) / trial.key
-    if not (folder / "config.json").exists():
-        write_json(folder / "config.json", trial.config.to_dict())
-    history = History(folder / HISTORY)
+    depot = context.trial(f"{context.trials_folder}/{trial.key}")
+    if depot.read(TRIAL_CONFIG) is None:
+        put_json(depot, TRIAL_CONFIG, trial.config.to_dict())
+    history = History(depot.below(HISTORY))
     history.mark_failed(None)
     try:
-        _run(trial.config, folder, history, context)
+        _run(trial.config, depot, history, context)
+    except NodeLeaves:
+        raise
     except Exception as error:
         history.mark_failed(str(error))
-        raise
+        return {FAILED: True}
     return final_score(history, context.metric)
 
 
@@ -60,8 +74,8 @@ def final_score(history: History, metric: str) -> dict[str, Any]:
     return {"epoch": scores[-1].epoch, metric: scores[-1].metrics[metric]} if scores else {}
 
 
-def _run(config: TrainConfig, folder: Path, history: History, context: TrialContext) -> None:
-    training = _Training(partial(_train if config.epochs else _score_start, config, folder, context))
+def _run(config: TrainConfig, depot: Depot, history: History, context: TrialContext) -> None:
+    training = _Training(partial(_train if config.epochs else _score_start, config, depot, context))
     if history.stopped_after is None and not history.is_complete(config.epochs, context.roles):
         training.start()
     for record in history.follow(training.ended):
@@ -99,44 +113,62 @@ class _Training:
             raise self._error
 
 
-def _train(config: TrainConfig, folder: Path, context: TrialContext) -> None:
-    """Trains to the end; a worker that died is replaced and continues from the last checkpoint."""
-    for restart in range(context.max_restarts + 1):
-        try:
-            _trainer(config, folder, context).fit()
-            # What Ray Train gave up scoring in an earlier attempt is tried again.
-            score_missing(History(folder / HISTORY), context)
-            return
-        except ray.train.WorkerGroupError as error:
-            faults = list(error.worker_failures.values())
-            # The others of a group fail too when one stops: of the connection to it.
-            fault = next((f for f in faults if isinstance(f, ValueError)), faults[0])
-            if isinstance(fault, ValueError) or restart == context.max_restarts:
-                raise RuntimeError(f"training failed: {fault}") from error
+def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
+    """Trains to the end, whatever happens to its workers, and has every checkpoint scored."""
+    history, resilience = History(depot.below(HISTORY)), context.resilience
+    if resilience.silence:
+        os.environ[_SILENCE] = str(resilience.silence)
+    train_to_the_end(
+        lambda pieces: _trainer(config, depot, context, pieces).fit(),
+        history,
+        config.pairs_per_worker,
+        resilience.max_restarts,
+    )
+    # What Ray Train gave up scoring in an earlier attempt is tried again.
+    score_missing(history, context)
 
 
-def _score_start(config: TrainConfig, folder: Path, context: TrialContext) -> None:
+def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     """Scores the starting network as it is: a trial of 0 epochs."""
-    checkpoint = folder / TRAIN_RUN / "checkpoint_000"
-    save_checkpoint(checkpoint, starting_network(config, context.inits[config.init]), config, epoch=0)
-    score_checkpoint(ray.train.Checkpoint.from_directory(str(checkpoint)), 0, context, str(folder))
+    kept, network = (
+        depot.below(f"{TRAIN_RUN}/checkpoint_000"),
+        starting_network(config, context.inits[config.init]),
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        local = Path(temporary) / "checkpoint_000" if kept.is_remote else folder_of(kept)
+        save_checkpoint(local, network, config, epoch=0)
+        if kept.is_remote:
+            upload_checkpoint(local, kept)
+    score_place(kept.place, 0, context, depot.place)
 
 
-def _trainer(config: TrainConfig, folder: Path, context: TrialContext) -> TorchTrainer:
-    objects = None if context.objects is None else asdict(context.objects)
-    task = WorkerTask(config.to_dict(), context.inits[config.init], str(folder), time.time(), objects)
+def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: int) -> TorchTrainer:
+    resilience = context.resilience
+    task = WorkerTask(
+        config=config.to_dict(),
+        init=context.inits[config.init],
+        trial_folder=depot.place,
+        started=time.time(),
+        objects=None if context.objects is None else asdict(context.objects),
+        checkpoint_steps=resilience.checkpoint_steps,
+        silence=resilience.silence,
+        pieces=pieces,
+        driver_node=this_node(),
+    )
+    fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
+    workers: Any = most if fewest == most else (fewest, most)
     return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
         train_worker,
         train_loop_config=task.to_dict(),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.num_workers,
+            num_workers=workers,
             use_gpu=context.num_gpus > 0,
             resources_per_worker={"CPU": 1, **({"GPU": context.num_gpus} if context.num_gpus else {})},
             placement_strategy="PACK",
         ),
         run_config=ray.train.RunConfig(
             name=TRAIN_RUN,
-            storage_path=str(folder),
+            **storage_arguments(depot),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=context.keep,
                 checkpoint_score_attribute=context.metric,
@@ -144,7 +176,7 @@ def _trainer(config: TrainConfig, folder: Path, context: TrialContext) -> TorchT
             ),
         ),
         validation_config=ray.train.ValidationConfig(
-            fn=partial(score_checkpoint, context=context, folder=str(folder)),
+            fn=partial(score_checkpoint, context=context, folder=depot.place),
             ray_remote_kwargs={"num_cpus": 0, "max_retries": 3},
         ),
     )
