@@ -195,7 +195,7 @@ def test_a_full_disk_fails_the_trial_with_the_reason(file, s3, tmp_path, full_di
     (trial,) = plan.stored.trials()
     # What was not kept did not happen.
     assert plan.stored.history(trial).records() == []
-    assert not any("checkpoint_" in file.name for file in plan.stored.trial_depot(trial).walk())
+    assert not any("/checkpoint_0" in file.name for file in plan.stored.trial_depot(trial).walk())
 
 
 def test_the_history_holds_what_is_told_of_training(undisturbed):
