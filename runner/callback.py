@@ -9,12 +9,15 @@ from ray import tune
 
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
+from runner.lease import Lease
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, stopped_early
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
 from runner.trial_run import Status
 from search_spaces.sweep import Trial
+
+STOPPED = "stopped by r2d2 stop; r2d2 resume continues it"
 
 
 class SweepCallback(tune.Callback):
@@ -33,6 +36,7 @@ class SweepCallback(tune.Callback):
         progress: SweepProgress,
         roles: Collection[str],
         stops: bool,
+        lease: Lease | None = None,
     ) -> None:
         """A callback.
 
@@ -42,9 +46,10 @@ class SweepCallback(tune.Callback):
             progress: tells the screen.
             roles: the benchmarks that a complete trial was scored on.
             stops: whether a scheduler may stop trials.
+            lease: the driver's hold on the sweep; without it, nothing more is told. None: nobody else has it.
         """
         self._stored, self._reporter, self._progress = stored, reporter, progress
-        self._roles, self._stops = roles, stops
+        self._roles, self._stops, self._lease = roles, stops, lease
         self._running: dict[str, Trial] = {}
         self._warned: set[str] = set()
         self.statuses: dict[str, str] = {}
@@ -67,7 +72,7 @@ class SweepCallback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """An epoch was trained, or a checkpoint was scored."""
-        if "kind" not in result:
+        if "kind" not in result or self._superseded:
             return
         ours = _ours(trial)
         history = self._stored.history(ours)
@@ -82,6 +87,8 @@ class SweepCallback(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial ended by itself, or the scheduler stopped it."""
+        if self._superseded:
+            return
         ours = _ours(trial)
         history = self._stored.history(ours)
         epoch = max((r.epoch for r in history.records()), default=0)
@@ -95,6 +102,9 @@ class SweepCallback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial failed."""
         ours = _ours(trial)
+        if self._superseded or self._stop_asked:
+            # It stays among the running ones, whose end `close` tells.
+            return
         reason = self._stored.history(ours).failure or "its driver died; --verbose shows Ray's messages"
         self.reasons[ours.key] = reason
         self._end(ours, "FAILED", reason)
@@ -106,9 +116,20 @@ class SweepCallback(tune.Callback):
             keys: of the trials that Tune was to run, if they are known beforehand.
         """
         self.interrupted |= not self.statuses.keys() >= set(keys)
+        if self._superseded:
+            return
+        why = STOPPED if self._stop_asked else "interrupted; the same command continues it"
         for trial in list(self._running.values()):
             self.interrupted = True
-            self._end(trial, "KILLED", "interrupted; the same command continues it")
+            self._end(trial, "KILLED", why)
+
+    @property
+    def _superseded(self) -> bool:
+        return self._lease is not None and not self._lease.attempt.is_current()
+
+    @property
+    def _stop_asked(self) -> bool:
+        return self._lease is not None and self._lease.stop_asked
 
     def _end(self, trial: Trial, status: Status, reason: str | None = None) -> None:
         self._running.pop(trial.key, None)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r2d2.atomic import atomic_file
+from runner.attempt import Attempt
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
@@ -38,6 +39,7 @@ class Record:
         checkpoint: URI of the epoch's checkpoint.
         evaluation: file of the complete table, relative to the history's folder; None for training.
         error: why a checkpoint could not be scored; None if it could.
+        attempt: number of the sweep's attempt that wrote it; None outside of one.
     """
 
     epoch: int
@@ -46,6 +48,7 @@ class Record:
     checkpoint: str
     evaluation: str | None = None
     error: str | None = None
+    attempt: int | None = None
 
     @property
     def name(self) -> str:
@@ -54,13 +57,35 @@ class Record:
 
 
 class History:
-    """The events of one trial, in a folder."""
+    """The events of one trial, in a folder.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        attempt: for which is written: nothing is, once a later one has taken the sweep over. None: nobody
+            else can write.
+    """
+
+    def __init__(self, folder: Path, attempt: Attempt | None = None) -> None:
         self.folder = folder
+        self.attempt = attempt
+
+    def require_current(self) -> None:
+        """Looks before something is written.
+
+        Raises:
+            SupersededError: if a later attempt has taken over.
+        """
+        if self.attempt is not None:
+            self.attempt.require_current()
 
     def write(self, record: Record) -> None:
-        """Adds an event, or replaces the same event of an earlier attempt."""
+        """Adds an event, or replaces the same event of an earlier attempt.
+
+        Raises:
+            SupersededError: if a later attempt has taken over; so do the marks below.
+        """
+        self.require_current()
+        if self.attempt is not None:
+            record = dataclasses.replace(record, attempt=self.attempt.number)
         write_json(self.folder / record.name, {k: v for k, v in vars(record).items() if v is not None})
 
     def records(self) -> list[Record]:
@@ -81,6 +106,7 @@ class History:
 
     def mark_stopped(self, epoch: int) -> None:
         """Writes down that the scheduler stopped the trial, so that no later attempt continues it."""
+        self.require_current()
         write_json(self.folder / STOPPED, {"epoch": epoch})
 
     @property
@@ -91,6 +117,7 @@ class History:
 
     def mark_failed(self, reason: str | None) -> None:
         """Writes down why the trial's present attempt failed; None takes it back."""
+        self.require_current()
         if reason is None:
             (self.folder / FAILURE).unlink(missing_ok=True)
         else:

@@ -18,6 +18,7 @@ from r2d2.storage.location import absolute_place, is_remote
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
 from runner.settings import Settings
+from runner.started import StartedSweep, extend_trials
 from runner.stored import StoredSweep
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
 
@@ -33,6 +34,10 @@ class SweepOptions:
         gpus_per_worker: None: one if the cluster has any.
         concurrent: trials at a time; 0: as many as the cluster holds.
         verbose: show what Ray's processes print.
+        extension: assignments that make further trials of those there are, see `extend_trials`.
+        num_samples: how many trials a searcher suggests in all; None: as before.
+        only: keys of the trials that are run; empty: all.
+        from_start: whether these trials forget their checkpoints and scores first.
     """
 
     name: str = ""
@@ -41,6 +46,10 @@ class SweepOptions:
     gpus_per_worker: float | None = None
     concurrent: int = 0
     verbose: bool = False
+    extension: tuple[str, ...] = ()
+    num_samples: int | None = None
+    only: frozenset[str] = frozenset()
+    from_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class SweepPlan:
     Attributes:
         trials: what will be trained; examples of it if a searcher chooses.
         inits: path of every model that `init` names.
+        source: the sweep's name or the path of its file.
+        started: the command, as it is written down beside the sweep.
     """
 
     sweep: Sweep
@@ -61,6 +72,8 @@ class SweepPlan:
     definition: SweepDefinition
     folder: Path
     options: SweepOptions
+    source: str
+    started: StartedSweep
 
     @property
     def stored(self) -> StoredSweep:
@@ -89,8 +102,11 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     name = options.name or Path(source).stem
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
+    _refuse_other_extension(sweep, name, options)
     options = _with_absolute_places(sweep, options)
-    trials = tuple(sweep.trials(options.overrides))
+    folder = settings.sweep_folder(name)
+    started = _started(source, options, settings, StartedSweep.load(folder))
+    sweep, trials = _extended(sweep, options, started)
     inits, digest = _starting_networks(trials, settings)
     data = prepare_data(_common_data(trials), settings.cache, settings.hpatches, settings.objects)
     role = sweep.metric.partition("/")[0]
@@ -114,12 +130,53 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         },
         init=digest,
     )
-    folder = settings.sweep_folder(name)
     known = SweepDefinition.load(folder)
-    if known is not None:
+    if known is not None and (options.extension or options.num_samples):
+        known.require_grown(definition, folder)
+    elif known is not None:
         known.require_same(definition, folder)
     baselines = tuple(sweep.baselines_of(trials))
-    return SweepPlan(sweep, question, trials, baselines, data, inits, definition, folder, options)
+    return SweepPlan(
+        sweep, question, trials, baselines, data, inits, definition, folder, options, source, started
+    )
+
+
+def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:
+    """A searcher is asked for more trials, a grid is given them."""
+    if options.extension and sweep.search_alg is not None:
+        raise ValueError(f"a searcher chooses the trials of '{name}'; ask it for more with --num-samples")
+    if options.num_samples and sweep.search_alg is None:
+        raise ValueError(
+            f"'{name}' has no searcher: every point of its grid is a trial; add some with --set KEY=VALUE"
+        )
+
+
+def _started(
+    source: str, options: SweepOptions, settings: Settings, former: StartedSweep | None
+) -> StartedSweep:
+    """The command as it is written down: what was added to the sweep before stays."""
+    added = (options.extension,) if options.extension else ()
+    return StartedSweep(
+        source=source,
+        overrides=options.overrides,
+        judges=options.judges,
+        gpus_per_worker=options.gpus_per_worker,
+        concurrent=options.concurrent,
+        hpatches=settings.hpatches,
+        released=settings.released,
+        extensions=(*(former.extensions if former is not None else ()), *added),
+        num_samples=options.num_samples or (former.num_samples if former is not None else None),
+    )
+
+
+def _extended(sweep: Sweep, options: SweepOptions, started: StartedSweep) -> tuple[Sweep, tuple[Trial, ...]]:
+    """The sweep and its trials with all that was added since it was started."""
+    if started.num_samples is not None:
+        sweep = replace(sweep, num_samples=started.num_samples)
+    trials = sweep.trials(options.overrides)
+    for assignments in started.extensions:
+        trials = extend_trials(trials, assignments)
+    return sweep, tuple(trials)
 
 
 def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
@@ -133,7 +190,7 @@ def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
         overrides.append(f"data.photos={absolute_place(data.photos)}")
     if data.sources:
         overrides.append(f"data.sources={absolute_sources(data.sources)}")
-    return replace(options, overrides=(*options.overrides, *overrides))
+    return replace(options, overrides=tuple(dict.fromkeys((*options.overrides, *overrides))))
 
 
 def _space(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:

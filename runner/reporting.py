@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.attempt import Attempt
 from runner.history import History, Record, final_scores, read_evaluation, read_maps, write_json
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
@@ -47,8 +48,17 @@ class Reporter:
     it, and no trial waits. How much of an ended trial was told stands beside its history.
     """
 
-    def __init__(self, tracker: Tracker, sweep: SweepIdentity) -> None:
+    def __init__(self, tracker: Tracker, sweep: SweepIdentity, attempt: Attempt | None = None) -> None:
+        """A reporter.
+
+        Args:
+            tracker: the MLflow store.
+            sweep: what all runs share.
+            attempt: for which it tells: once a later one has taken over, telling anything raises
+                SupersededError. None: nobody else tells.
+        """
         self._tracker = tracker
+        self._attempt = attempt
         self._sweep = sweep
         self._runs: dict[str, TrialRun] = {}
         self._away = False
@@ -71,6 +81,7 @@ class Reporter:
 
     def record(self, trial: Trial, history: History, record: Record) -> None:
         """Logs one event of a trial."""
+        self._require_current()
         try:
             self._record(trial, history, record)
         except TrackingError as error:
@@ -78,6 +89,7 @@ class Reporter:
 
     def finish(self, trial: Trial, history: History, status: Status, reason: str | None = None) -> None:
         """Closes a trial's run: its pictures, its best checkpoint, its status."""
+        self._require_current()
         try:
             self._finish(trial, history, status, reason)
         except TrackingError as error:
@@ -99,6 +111,7 @@ class Reporter:
             table: one row per variant.
             files: the comparison, by file name.
         """
+        self._require_current()
         tags = {"sweep": self._sweep.name, "mlflow.note.content": self._sweep.question}
         rows = LoggedTable.from_csv(to_csv(table, self._sweep.metric))
         try:
@@ -106,6 +119,10 @@ class Reporter:
         except TrackingError as error:
             log.warning("the summary is not in MLflow: %s", error)
             return None
+
+    def _require_current(self) -> None:
+        if self._attempt is not None:
+            self._attempt.require_current()
 
     def _record(self, trial: Trial, history: History, record: Record) -> None:
         if record.error is not None:

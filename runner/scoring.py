@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from r2d2.storage.cache import CacheSettings
+from runner.attempt import Attempt
 from runner.history import HISTORY, TRAIN, History, Record, write_json
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class TrialContext:
             the last one that waits for a score.
         max_restarts: how often a trial whose worker died continues from its last checkpoint.
         objects: where each node keeps what it fetches of training data on S3; None: nowhere.
+        attempt: the driver's turn, for which is written.
     """
 
     trials_folder: str
@@ -49,6 +51,7 @@ class TrialContext:
     keep: int = 3
     max_restarts: int = 2
     objects: CacheSettings | None = None
+    attempt: Attempt | None = None
 
 
 def score_checkpoint(
@@ -63,7 +66,7 @@ def score_checkpoint(
         The metrics, by which Ray Train keeps the best checkpoints. One without a score counts as the best, so
         that it is still there when a later attempt scores it.
     """
-    history = History(Path(folder) / HISTORY)
+    history = History(Path(folder) / HISTORY, context.attempt)
     metrics: dict[str, float] = {}
     for role in context.roles:
         record = history.find(epoch, role)
@@ -97,6 +100,7 @@ def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) ->
         history.write(failed)
         return failed
     # The event is written last: whoever reads it finds the table, the example matches and the maps.
+    history.require_current()
     evaluation, name = verdict.evaluation, f"table_{epoch:03d}.{role}.json"
     write_json(history.folder / name, evaluation.to_json())
     evaluation.save_examples(history.folder / f"examples_{epoch:03d}.{role}.npz")

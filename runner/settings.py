@@ -12,6 +12,7 @@ from pathlib import Path
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import absolute_place
 from r2d2.storage.s3 import PATIENCE
+from runner.lease import LEASE_S
 
 HOME_FOLDER = ".r2d2"
 CACHE_GIB, OBJECTS_GIB = 20.0, 50.0
@@ -30,6 +31,7 @@ INHERITED = (
     "R2D2_CACHE_GIB",
     "R2D2_OBJECTS_GIB",
     "R2D2_S3_PATIENCE",
+    "R2D2_LEASE_S",
 )
 
 
@@ -50,6 +52,8 @@ class Settings:
             `cache` in `home`.
         objects_gib: of what was fetched from S3, at most (R2D2_OBJECTS_GIB, default 50); 0: none is kept.
         s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 120).
+        lease_seconds: after which a driver that shows no sign of life loses its sweep (R2D2_LEASE_S, default
+            30).
     """
 
     home: Path
@@ -61,6 +65,7 @@ class Settings:
     cache_folder: Path | None = None
     objects_gib: float = OBJECTS_GIB
     s3_patience: float = PATIENCE
+    lease_seconds: float = LEASE_S
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -80,6 +85,7 @@ class Settings:
             cache_folder=_path(environment.get("R2D2_CACHE")),
             objects_gib=_number(environment, "R2D2_OBJECTS_GIB", OBJECTS_GIB, "GiB"),
             s3_patience=_number(environment, "R2D2_S3_PATIENCE", PATIENCE, "seconds"),
+            lease_seconds=_number(environment, "R2D2_LEASE_S", LEASE_S, "seconds"),
         )
 
     @property

@@ -7,14 +7,11 @@ continues where it stopped.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from evaluation.actor import start_pool
@@ -22,9 +19,11 @@ from r2d2.config import TrainConfig
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
+from runner.lease import Lease, hold
 from runner.plan import SweepPlan
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, SweepIdentity, stopped_early
+from runner.retrying import forget
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
 from runner.stored import QUESTION, TRIALS
@@ -34,7 +33,6 @@ from runner.trial import CONFIG_KEY, run_trial
 from runner.trial_run import Status
 from search_spaces.sweep import Trial
 
-LOCK = "driver.lock"
 # MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
 EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
 
@@ -64,25 +62,30 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
     """Runs a sweep to its end, or continues it.
 
     Raises:
-        ValueError: if the cluster is too small, MLflow does not answer, or the sweep runs already.
+        ValueError: if the cluster is too small, MLflow does not answer, the sweep runs already, or another
+            driver has taken it over.
     """
-    with _lock(plan.folder):
+    with hold(plan.folder, settings.lease_seconds, console.print) as lease:
+        if plan.options.from_start:
+            forget(plan.stored, plan.options.only)
         tracker = Tracker(settings.tracking_uri, settings.artifact_root)
         failed: dict[str, str] = {}
         interrupted = False
         if _has_ended(plan):
-            reporter = Reporter(tracker, _identity(plan, tracker))
+            reporter = Reporter(tracker, _identity(plan, tracker), lease.attempt)
         else:
             with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
                 gpus, concurrent = _shares(plan, capacity)
                 # Nothing is written before the cluster is known to hold the sweep: a refused one leaves no
                 # definition behind that a corrected one would differ from.
-                reporter = Reporter(tracker, _identity(plan, tracker))
+                reporter = Reporter(tracker, _identity(plan, tracker), lease.attempt)
                 reporter.refuse_other_images()
                 plan.definition.save(plan.folder)
+                plan.started.save(plan.folder, plan.source)
                 (plan.folder / QUESTION).write_text(plan.question, encoding="utf-8")
-                callback = _run(plan, gpus, concurrent, reporter, console)
+                callback = _run(plan, gpus, concurrent, reporter, console, lease)
             failed, interrupted = callback.reasons, callback.interrupted
+        lease.attempt.require_current()
         behind = _catch_up(plan, reporter)
         table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
         page = summary = None
@@ -134,7 +137,7 @@ def _shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
 
 
 def _run(
-    plan: SweepPlan, gpus: float, concurrent: int, reporter: Reporter, console: Console
+    plan: SweepPlan, gpus: float, concurrent: int, reporter: Reporter, console: Console, lease: Lease
 ) -> SweepCallback:
     judge = start_pool(plan.data.benchmarks, plan.options.judges)
     context = TrialContext(
@@ -146,14 +149,15 @@ def _run(
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
         objects=plan.data.objects,
+        attempt=lease.attempt,
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
         stops = plan.sweep.scheduler is not None
-        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops)
-        _tune(plan, _to_run(plan), context, callback, concurrent)
-        if plan.sweep.search_alg is not None and not callback.interrupted:
-            _tune(plan, None, context, callback, concurrent)
+        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
+        _tune(plan, _to_run(plan), context, callback, concurrent, lease)
+        if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
+            _tune(plan, None, context, callback, concurrent, lease)
         if not callback.interrupted:
             callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
     return callback
@@ -165,9 +169,12 @@ def _tune(
     context: TrialContext,
     callback: SweepCallback,
     concurrent: int,
+    lease: Lease,
 ) -> None:
     """Has Tune run the given trials, or (None) those that the sweep's searcher suggests."""
     from ray import tune
+
+    from runner.halt import Halt
 
     if trials is not None and not trials:
         return
@@ -198,10 +205,15 @@ def _tune(
             name=f"attempt-{attempt:03d}",
             storage_path=str(plan.folder / "tune"),
             callbacks=[callback],
+            stop=Halt(lease),
             verbose=0,
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    finally:
+        # Whatever Tune says of it, this is why.
+        lease.attempt.require_current()
     callback.close(() if trials is None else [trial.key for trial in trials])
 
 
@@ -244,10 +256,14 @@ def _score_what_was_left(
 
 
 def _to_run(plan: SweepPlan) -> list[Trial]:
-    """The listed trials that Tune runs: all that have not ended; the others if a scheduler must know them."""
-    listed = listed_trials(plan)
+    """The known trials that Tune runs: all that have not ended, or those that were asked for.
+
+    A scheduler must know the others too.
+    """
+    only = plan.options.only
+    known = plan.stored.trials() if only else listed_trials(plan)
     past = plan.sweep.scheduler is not None and plan.sweep.search_alg is None
-    return [trial for trial in listed if past or not trial_has_ended(plan, trial)]
+    return [t for t in known if (past if trial_has_ended(plan, t) else not only or t.key in only)]
 
 
 def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
@@ -275,27 +291,3 @@ def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
             *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
         ),
     )
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keeps a second driver from running the same sweep; a folder in which nothing was started vanishes.
-
-    Raises:
-        ValueError: if one does already.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"the sweep in {folder} is being run by another process; wait for it or stop it"
-        ) from None
-    with lock:
-        try:
-            yield
-        finally:
-            if [path.name for path in folder.iterdir()] == [LOCK]:
-                shutil.rmtree(folder)
-            lock.release()

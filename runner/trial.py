@@ -42,14 +42,16 @@ def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """
     trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
     folder = Path(context.trials_folder) / trial.key
+    history = History(folder / HISTORY, context.attempt)
+    history.mark_failed(None)
     if not (folder / "config.json").exists():
         write_json(folder / "config.json", trial.config.to_dict())
-    history = History(folder / HISTORY)
-    history.mark_failed(None)
     try:
         _run(trial.config, folder, history, context)
     except Exception as error:
-        history.mark_failed(str(error))
+        # What ends because the sweep was asked to stop has not failed.
+        if context.attempt is None or not context.attempt.is_asked_to_stop():
+            history.mark_failed(str(error))
         raise
     return final_score(history, context.metric)
 
@@ -105,7 +107,7 @@ def _train(config: TrainConfig, folder: Path, context: TrialContext) -> None:
         try:
             _trainer(config, folder, context).fit()
             # What Ray Train gave up scoring in an earlier attempt is tried again.
-            score_missing(History(folder / HISTORY), context)
+            score_missing(History(folder / HISTORY, context.attempt), context)
             return
         except ray.train.WorkerGroupError as error:
             faults = list(error.worker_failures.values())
@@ -124,7 +126,10 @@ def _score_start(config: TrainConfig, folder: Path, context: TrialContext) -> No
 
 def _trainer(config: TrainConfig, folder: Path, context: TrialContext) -> TorchTrainer:
     objects = None if context.objects is None else asdict(context.objects)
-    task = WorkerTask(config.to_dict(), context.inits[config.init], str(folder), time.time(), objects)
+    attempt = None if context.attempt is None else asdict(context.attempt)
+    task = WorkerTask(
+        config.to_dict(), context.inits[config.init], str(folder), time.time(), objects, attempt
+    )
     return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
         train_worker,
         train_loop_config=task.to_dict(),

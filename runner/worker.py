@@ -29,6 +29,7 @@ from r2d2.training import (
     summarise,
     train_epoch,
 )
+from runner.attempt import Attempt
 from runner.history import HISTORY, TRAIN, History, Record, write_json
 
 PROGRESS = "progress.json"
@@ -45,6 +46,7 @@ class WorkerTask:
         trial_folder: the trial's folder.
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
+        attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
     """
 
     config: dict[str, Any]
@@ -52,6 +54,12 @@ class WorkerTask:
     trial_folder: str
     started: float
     objects: dict[str, Any] | None = None
+    attempt: dict[str, Any] | None = None
+
+    @property
+    def turn(self) -> Attempt | None:
+        """The attempt as a value."""
+        return None if self.attempt is None else Attempt(**self.attempt)
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that Ray Train hands to every worker."""
@@ -121,6 +129,8 @@ class _Worker:
             self._passed("startup/first_step")
             if self.rank == 0 and time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
+                if self.task.turn is not None:
+                    self.task.turn.require_going()
                 progress = {"epoch": epoch, "step": len(reports), "steps": len(batches)}
                 write_json(Path(self.task.trial_folder) / PROGRESS, progress)
         return {**summarise(reports), **(self.startup if epoch == 1 else {})}
@@ -147,7 +157,8 @@ class _Worker:
         with tempfile.TemporaryDirectory() as temporary:
             local = Path(temporary) / name
             save_checkpoint(local, network, self.config, epoch, optimiser, metrics)
-            History(folder / HISTORY).write(Record(epoch, TRAIN, metrics, str(folder / TRAIN / name)))
+            history = History(folder / HISTORY, self.task.turn)
+            history.write(Record(epoch, TRAIN, metrics, str(folder / TRAIN / name)))
             ray.train.report(
                 {"epoch": epoch},
                 checkpoint=ray.train.Checkpoint.from_directory(str(local)),

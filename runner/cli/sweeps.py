@@ -104,7 +104,7 @@ def sweep(
     if dry_run:
         estimate(plan).show(console)
         return
-    result = _run(plan, settings, console)
+    result = run_and_show(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)
 
@@ -124,7 +124,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     overrides = (f"data.photos={photos}",) if photos else ()
     name = own_name or demo_name(photos, settings.hpatches)
     plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides))
-    result = _run(plan, settings, console)
+    result = run_and_show(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
@@ -159,8 +159,14 @@ def _settings(hpatches: str | None, released: str | None) -> Settings:
     )
 
 
-def _run(plan: Any, settings: Settings, console: Console) -> Any:
+def run_and_show(plan: Any, settings: Settings, console: Console, again: str | None = None) -> Any:
     """Runs the sweep and prints its table, what failed, and where to look.
+
+    Args:
+        plan: the sweep's.
+        settings: where things are.
+        console: the terminal.
+        again: a sentence that says how it is continued; None: by the same command.
 
     Raises:
         Exit: if it was interrupted, with the status that shells give such commands.
@@ -183,7 +189,7 @@ def _run(plan: Any, settings: Settings, console: Console) -> Any:
         f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
     )
     if result.interrupted:
-        same = shlex.join(["r2d2", *sys.argv[1:]])
-        console.print(f"Interrupted. The same command continues: {same}", soft_wrap=True, highlight=False)
+        same = again or f"The same command continues: {shlex.join(['r2d2', *sys.argv[1:]])}"
+        console.print(f"Interrupted. {same}", soft_wrap=True, highlight=False)
         raise click.exceptions.Exit(INTERRUPTED)
     return result
