@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": ("judge", "Score a model on a benchmark."),
     "extract": ("judge", "Write the keypoints of every image beside it."),
     "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
+    "prune": ("pruning", "List what is no longer needed, and delete it."),
     "resume": ("stored", "Continue a sweep as it was started."),
     "retry": ("stored", "Run the failed trials of a sweep again."),
     "show": ("show", "Draw what a model sees and matches, or training pairs."),

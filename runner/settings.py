@@ -32,6 +32,8 @@ INHERITED = (
     "R2D2_OBJECTS_GIB",
     "R2D2_S3_PATIENCE",
     "R2D2_LEASE_S",
+    "R2D2_CLUSTER_CPUS",
+    "R2D2_CLUSTER_GPUS",
 )
 
 
@@ -54,6 +56,8 @@ class Settings:
         s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 120).
         lease_seconds: after which a driver that shows no sign of life loses its sweep (R2D2_LEASE_S, default
             30).
+        cluster_cpus, cluster_gpus: that an autoscaler may add up to, which no driver can ask it
+            (R2D2_CLUSTER_CPUS, R2D2_CLUSTER_GPUS); 0: what is there counts.
     """
 
     home: Path
@@ -66,6 +70,8 @@ class Settings:
     objects_gib: float = OBJECTS_GIB
     s3_patience: float = PATIENCE
     lease_seconds: float = LEASE_S
+    cluster_cpus: float = 0.0
+    cluster_gpus: float = 0.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -86,6 +92,8 @@ class Settings:
             objects_gib=_number(environment, "R2D2_OBJECTS_GIB", OBJECTS_GIB, "GiB"),
             s3_patience=_number(environment, "R2D2_S3_PATIENCE", PATIENCE, "seconds"),
             lease_seconds=_number(environment, "R2D2_LEASE_S", LEASE_S, "seconds"),
+            cluster_cpus=_number(environment, "R2D2_CLUSTER_CPUS", 0.0, "CPUs"),
+            cluster_gpus=_number(environment, "R2D2_CLUSTER_GPUS", 0.0, "GPUs"),
         )
 
     @property

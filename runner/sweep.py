@@ -75,7 +75,7 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
             reporter = Reporter(tracker, _identity(plan, tracker), lease.attempt)
         else:
             with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
-                gpus, concurrent = _shares(plan, capacity)
+                gpus, concurrent = shares(plan, capacity.grown(settings.cluster_cpus, settings.cluster_gpus))
                 # Nothing is written before the cluster is known to hold the sweep: a refused one leaves no
                 # definition behind that a corrected one would differ from.
                 reporter = Reporter(tracker, _identity(plan, tracker), lease.attempt)
@@ -124,7 +124,7 @@ def _catch_up(plan: SweepPlan, reporter: Reporter) -> list[str]:
     return behind
 
 
-def _shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
+def shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
     """GPUs of each worker, and how many trials run at a time.
 
     Raises:

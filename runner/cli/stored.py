@@ -156,14 +156,13 @@ def _continue(plan: SweepPlan, dry_run: bool) -> None:
     Raises:
         Exit: with status 1 if a trial failed, 130 if it was interrupted.
     """
-    from runner.cli.sweeps import run_and_show
-    from runner.estimate import estimate
+    from runner.cli.sweeps import run_and_show, show_estimate
 
     console = make_console()
-    if dry_run:
-        estimate(plan).show(console)
-        return
     settings = plan.started.settings(Settings.from_environment())
+    if dry_run:
+        show_estimate(plan, settings, console)
+        return
     again = f"r2d2 resume {plan.definition.name} continues it."
     if run_and_show(plan, settings, console, again).failed:
         raise click.exceptions.Exit(1)
