@@ -1,7 +1,7 @@
 """Checkpoints: a folder of weights, configuration, epoch and optimiser state. Reading one executes nothing.
 
     weights.safetensors     every parameter and buffer of the network
-    config.json             format, code_version, epoch, metrics, digest, the complete TrainConfig, and
+    config.json             format, code_version, epoch, step, metrics, digest, the complete TrainConfig, and
                             the numbers of the optimiser's parameter groups (learning rate, betas, ...)
     optimiser.safetensors   the optimiser's tensors, `<index of the parameter>.<name>`; absent without one
 
@@ -41,6 +41,7 @@ _HEADER_TYPES: dict[str, tuple[type, ...]] = {
     "format": (int,),
     "code_version": (str,),
     "epoch": (int,),
+    "step": (int,),
     "digest": (str,),
     "metrics": (dict,),
     "config": (dict,),
@@ -56,6 +57,7 @@ class Checkpoint:
         network: in eval mode, on the CPU.
         config: the training it belongs to.
         epoch: epochs trained so far; 0 is the start.
+        step: steps trained of the next epoch; 0 at the end of one.
         code_version: which code wrote it, see `version.code_version`.
         metrics: what was known of it, e.g. `train/loss_total`; a value that was not finite comes back as NaN.
         optimiser_state: for `restore_optimiser`; None if it was saved without an optimiser.
@@ -69,6 +71,7 @@ class Checkpoint:
     metrics: dict[str, float]
     optimiser_state: dict[str, Any] | None
     digest: str
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def save_checkpoint(
     epoch: int,
     optimiser: torch.optim.Optimizer | None = None,
     metrics: Mapping[str, float] | None = None,
+    step: int = 0,
 ) -> None:
     """Writes a checkpoint; atomic. An earlier checkpoint or an empty folder of that name is replaced.
 
@@ -106,17 +110,20 @@ def save_checkpoint(
         epoch: epochs trained so far.
         optimiser: of that network's parameters; needed to continue the training.
         metrics: what is known of it.
+        step: steps trained of the next epoch.
 
     Raises:
         ValueError: if `folder` is a file, or a folder that holds something else.
     """
     assert network.config == config.network, "the network is not the one of the configuration"
     assert epoch >= 0, f"epoch {epoch}"
+    assert step >= 0, f"step {step}"
     _check_replaceable(folder)
     header = {
         "format": FORMAT,
         "code_version": code_version(),
         "epoch": epoch,
+        "step": step,
         "digest": network_digest(network),
         # JSON has no NaN and no infinity.
         "metrics": {k: v if math.isfinite(v) else None for k, v in (metrics or {}).items()},
@@ -160,6 +167,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         metrics={k: math.nan if v is None else float(v) for k, v in header["metrics"].items()},
         optimiser_state=_read_optimiser(folder, header["optimiser"], network),
         digest=digest,
+        step=header["step"],
     )
 
 
@@ -236,11 +244,14 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it is no JSON ({error})") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path} is not the header of a checkpoint of format {FORMAT}")
+    # Checkpoints from before there were any in mid-epoch do not say.
+    header.setdefault("step", 0)
     for name, types in _HEADER_TYPES.items():
         if type(header.get(name)) not in types:
             raise ValueError(f"{path} is damaged: '{name}' is missing or of the wrong type")
-    if header["epoch"] < 0:
-        raise ValueError(f"{path} is damaged: 'epoch' is {header['epoch']}")
+    for name in ("epoch", "step"):
+        if header[name] < 0:
+            raise ValueError(f"{path} is damaged: '{name}' is {header[name]}")
     if not all(value is None or type(value) in (int, float) for value in header["metrics"].values()):
         raise ValueError(f"{path} is damaged: 'metrics' holds something else than numbers")
     return header

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -11,8 +13,10 @@ from torch import nn
 from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
 
+GIB = 2**30
+
 # PyTorch has an own error for GPUs only.
-_NO_MEMORY_ON_CPU = "can't allocate memory"
+_NO_MEMORY_ON_CPU = ("can't allocate memory", "not enough memory")
 
 
 class OutOfMemory(ValueError):  # noqa: N818 - it says what happened
@@ -73,20 +77,43 @@ def _probe(x: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
+def enough_memory(config: TrainConfig, device: torch.device, pieces: int = 1) -> Iterator[None]:
     """Says in one sentence what to lower if the work inside runs out of memory.
+
+    Args:
+        config: the training.
+        device: of the network.
+        pieces: how many pieces a step's pairs are computed in.
 
     Raises:
         OutOfMemory: in place of PyTorch's error.
     """
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY_ON_CPU not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not _is_of_memory(error):
             raise
-        side = config.data.crop_size
+        side, pairs = config.data.crop_size, -(-config.pairs_per_worker // pieces)
         raise OutOfMemory(
-            f"a step of {config.pairs_per_worker} pairs of {side} x {side} px does not fit into the memory "
-            f"of {device}; lower pairs_per_worker (it is part of the loss), data.crop_size or "
-            "network.channels, or set compute.precision to bfloat16"
+            f"{pairs} pairs of {side} x {side} px at a time do not fit into the memory "
+            f"of {device} ({memory_figures(device)}); lower pairs_per_worker (it is part of the loss), "
+            "data.crop_size or network.channels, or set compute.precision to bfloat16"
         ) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in _NO_MEMORY_ON_CPU)
+
+
+def memory_figures(device: torch.device) -> str:
+    """How much memory a device has, how much of it is free, and how much this process uses, in words."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        free, there = torch.cuda.mem_get_info(device)
+        own = torch.cuda.max_memory_allocated(device)
+    else:
+        page = os.sysconf("SC_PAGE_SIZE")
+        free, there = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return f"{there / GIB:.1f} GiB, {free / GIB:.1f} free; this process used up to {own / GIB:.1f}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,11 +20,12 @@ from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import DenseFeatures, PairBatch
 from r2d2.losses import pair_loss
 from r2d2.schedule import learning_rate
+from r2d2.share import ALONE, Share
 
 # The signs of a collapse are those of the last steps of an epoch, not of its whole history.
 LAST_STEPS = 10
 
-# Metrics that add up over workers; of all others the mean is taken.
+# Metrics that add up over parts; of all others the mean is taken.
 _SUMMED = (
     "train/pairs",
     "train/invalid_pairs",
@@ -102,21 +105,23 @@ class SiameseNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step of one worker did.
+    """What one part of a step did, or one piece of a part.
 
     Attributes:
         step: number within the epoch, from 0.
+        part: number of the part within the step, from 0.
         total: the loss before the step.
         terms: its terms "reliability", "similarity", "peakiness", before weighting.
         statistics: those of `losses.LossTerms` and of `collapse.collapse_tensors`.
         pairs: number of pairs in the batch.
         invalid_pairs: how many of them have no pixel with a known partner.
         refused: (file, reason) of photos that were replaced while making the batch.
-        elapsed: seconds, waiting for the batch included.
+        elapsed: seconds of the step, waiting for its batches included; divided among the pieces of a part.
         learning_rate: of the step.
     """
 
     step: int
+    part: int
     total: float
     terms: dict[str, float]
     statistics: dict[str, float]
@@ -136,9 +141,10 @@ def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     )
 
 
-def query_generator(seed: int, epoch: int, rank: int, step: int) -> torch.Generator:
-    """The random numbers of one step, on the CPU: the same on every device, and after resuming."""
-    state = np.random.SeedSequence([seed, epoch, rank, step]).generate_state(1, np.uint32)
+def query_generator(seed: int, epoch: int, part: int, step: int, piece: int = 0) -> torch.Generator:
+    """The random numbers of one part of a step, on the CPU: the same on every device, and after resuming."""
+    # A last word of 0 changes nothing.
+    state = np.random.SeedSequence([seed, epoch, part, step, piece]).generate_state(1, np.uint32)
     return torch.Generator().manual_seed(int(state[0]))
 
 
@@ -148,18 +154,24 @@ def train_epoch(
     config: TrainConfig,
     optimiser: torch.optim.Optimizer,
     epoch: int,
-    rank: int = 0,
+    share: Share = ALONE,
+    start_step: int = 0,
 ) -> Iterator[StepReport]:
-    """Trains one epoch; each step is done when its report is asked for.
+    """Trains one epoch; each step is done when its first report is asked for.
 
     Args:
         siamese: a `SiameseNetwork`, or that in `DistributedDataParallel`; batches are moved to its device.
-        batches: those of this worker; as many in every epoch, which is how the learning rate's schedule
-            knows the step's number and how many there will be.
+        batches: those of this worker from `start_step` on, one for each of its parts a step; as many in every
+            epoch, which is how the learning rate's schedule knows the step's number and how many there will
+            be.
         config: the training.
         optimiser: of the network's parameters.
         epoch: number of the epoch, part of the seed of the queries.
-        rank: number of this worker, part of the seed of the queries.
+        share: which parts of a step this worker computes; their numbers are part of the seed of the queries.
+        start_step: how many steps of the epoch are done already.
+
+    Yields:
+        One report per part of a step, several if parts are computed in pieces.
 
     Raises:
         NonFiniteLoss: before the weights are touched.
@@ -168,32 +180,43 @@ def train_epoch(
     """
     device = next(siamese.parameters()).device
     siamese.train()
-    before, total = (epoch - 1) * len(batches), config.epochs * len(batches)
+    steps = start_step + len(batches) // len(share.parts)
+    before, total = (epoch - 1) * steps, config.epochs * steps
     started = time.perf_counter()
-    for step, (batch, on_device) in enumerate(ahead(batches, device)):
+    for step, parts in enumerate(_by_step(ahead(batches, device), share), start_step):
         rate = learning_rate(config.optimiser, before + step, total)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        generator = query_generator(config.seed, epoch, rank, step)
-        with enough_memory(config, device):
-            done = _train_step(siamese, on_device, config, optimiser, generator)
+        with enough_memory(config, device, share.pieces):
+            done = _train_step(siamese, parts, config, optimiser, share, (epoch, step))
         now = time.perf_counter()
-        yield StepReport(
-            step=step,
-            total=done.total,
-            terms=done.terms,
-            statistics=done.statistics,
-            pairs=len(batch),
-            invalid_pairs=batch.invalid,
-            refused=batch.refused,
-            elapsed=now - started,
-            learning_rate=rate,
-        )
+        for piece, values in done:
+            yield StepReport(
+                step=step,
+                part=piece.part,
+                total=values.total,
+                terms=values.terms,
+                statistics=values.statistics,
+                pairs=len(piece.batch),
+                invalid_pairs=piece.batch.invalid,
+                refused=piece.refused,
+                elapsed=(now - started) / piece.of,
+                learning_rate=rate,
+            )
         started = time.perf_counter()
 
 
+def _by_step(
+    batches: Iterator[tuple[PairBatch, PairBatch]], share: Share
+) -> Iterator[list[tuple[PairBatch, PairBatch]]]:
+    """The batches of one step after the other: one for each of the worker's parts."""
+    while step := list(itertools.islice(batches, len(share.parts))):
+        assert len(step) == len(share.parts), "the batches end in the middle of a step"
+        yield step
+
+
 def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
-    """The metrics of an epoch of one worker.
+    """The metrics of an epoch from the reports of one part of its steps.
 
     Returns:
         `train/loss_total`, `train/loss_<term>`: means over pairs; `train/valid_queries`: mean over steps;
@@ -227,7 +250,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
 
 
 def combine_workers(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The metrics of all workers from those of each: sums of counts and speeds, means of the rest."""
+    """The metrics of all parts from those of each: sums of counts and speeds, means of the rest."""
     keys = {key: None for worker in metrics for key in worker}
     combined = {}
     for key in keys:
@@ -250,36 +273,119 @@ class _Values:
     gradient_norm: float
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Pairs that pass through the network together: a part of a step, or a piece of one.
+
+    Attributes:
+        part: number of the part within the step.
+        number: of the piece within its part, of `of` pieces.
+        batch: its pairs as they came, for names and counts.
+        on_device: the same on the network's device.
+        weight: of its gradient in that of the worker.
+        refused: photos that were replaced while making the part; told with its first piece.
+    """
+
+    part: int
+    number: int
+    of: int
+    batch: PairBatch
+    on_device: PairBatch
+    weight: float
+    refused: tuple[tuple[str, str], ...]
+
+
+def _pieces(parts: Sequence[tuple[PairBatch, PairBatch]], share: Share) -> list[_Piece]:
+    found = []
+    for part, (batch, on_device) in zip(share.parts, parts, strict=True):
+        if share.pieces == 1:
+            found.append(_Piece(part, 0, 1, batch, on_device, share.weight, batch.refused))
+            continue
+        split = list(zip(batch.split(share.pieces), on_device.split(share.pieces), strict=True))
+        for number, (piece, there) in enumerate(split):
+            weight = share.weight * len(piece) / len(batch)
+            refused = batch.refused if number == 0 else ()
+            found.append(_Piece(part, number, len(split), piece, there, weight, refused))
+    return found
+
+
 def _train_step(
     siamese: nn.Module,
-    batch: PairBatch,
+    parts: Sequence[tuple[PairBatch, PairBatch]],
     config: TrainConfig,
     optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> _Values:
-    """Trains on one batch. The device is waited for once, before the weights are touched."""
+    share: Share,
+    where: tuple[int, int],
+) -> list[tuple[_Piece, _Values]]:
+    """Trains on the worker's parts of one step. The device is waited for once, before weights are touched."""
+    epoch, step = where
+    pieces, computed = _pieces(parts, share), []
+    optimiser.zero_grad(set_to_none=True)
+    for piece in pieces:
+        generator = query_generator(config.seed, epoch, piece.part, step, piece.number)
+        with _last_exchanges(siamese, piece is pieces[-1]), _first_counts(siamese, piece.part, share):
+            computed.append(_add_gradient(siamese, piece, config, generator))
+    gradients = [p.grad for p in siamese.parameters() if p.grad is not None]
+    read = _read(computed, nn.utils.get_total_norm(gradients))
+    for piece, values in zip(pieces, read, strict=True):
+        _check_finite(values, piece.batch.samples)
+    optimiser.step()
+    return list(zip(pieces, read, strict=True))
+
+
+def _add_gradient(
+    siamese: nn.Module, piece: _Piece, config: TrainConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Adds a piece's gradient to the parameters'; returns its loss, terms and statistics, not yet read."""
+    batch = piece.on_device
     features1, features2 = siamese(batch.image1, batch.image2)
     loss = pair_loss(features1, features2, batch.aflow, config.loss, generator)
-    optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss.total)
-    gradients = [p.grad for p in siamese.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    # Multiplying by one would change nothing but the graph.
+    torch.autograd.backward(loss.total if piece.weight == 1 else loss.total * piece.weight)
     statistics = loss.statistics | collapse_tensors(features1, features2)
-    values = _read(loss.total.detach(), loss.terms, statistics, norm)
-    _check_finite(values, batch.samples)
-    optimiser.step()
-    return values
+    named = {"total": loss.total.detach()}
+    named |= {f"{_TERM}{name}": value for name, value in loss.terms.items()}
+    return named | {f"{_STATISTIC}{name}": value for name, value in statistics.items()}
 
 
-def _read(total: Tensor, terms: dict[str, Tensor], statistics: dict[str, Tensor], norm: Tensor) -> _Values:
-    tensors = [total, norm, *terms.values(), *statistics.values()]
-    read_total, read_norm, *others = torch.stack([tensor.float() for tensor in tensors]).tolist()
-    return _Values(
-        total=read_total,
-        terms=dict(zip(terms, others[: len(terms)], strict=True)),
-        statistics=dict(zip(statistics, others[len(terms) :], strict=True)),
-        gradient_norm=read_norm,
-    )
+def _last_exchanges(siamese: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Data-parallel workers exchange the sum of their gradients, with the last piece of a step."""
+    if last or not isinstance(siamese, nn.parallel.DistributedDataParallel):
+        return nullcontext()
+    return siamese.no_sync()
+
+
+@contextmanager
+def _first_counts(siamese: nn.Module, part: int, share: Share) -> Iterator[None]:
+    """BatchNorm's running statistics follow a worker's first part, as if others computed the others."""
+    if part == share.parts[0]:
+        yield
+        return
+    buffers = list(siamese.buffers())
+    kept = [buffer.clone() for buffer in buffers]
+    yield
+    for buffer, value in zip(buffers, kept, strict=True):
+        buffer.copy_(value)
+
+
+# Prefixes of what a step computes, until it is read.
+_TERM, _STATISTIC = "term ", "statistic "
+
+
+def _read(computed: Sequence[Mapping[str, Tensor]], norm: Tensor) -> list[_Values]:
+    """The numbers of all pieces, in one transfer."""
+    tensors = [norm, *(tensor for named in computed for tensor in named.values())]
+    read_norm, *others = torch.stack([tensor.float() for tensor in tensors]).tolist()
+    numbers = iter(others)
+    found = []
+    for named in computed:
+        values = {name: next(numbers) for name in named}
+        found.append(_Values(values["total"], _with(values, _TERM), _with(values, _STATISTIC), read_norm))
+    return found
+
+
+def _with(values: Mapping[str, float], prefix: str) -> dict[str, float]:
+    return {name.removeprefix(prefix): v for name, v in values.items() if name.startswith(prefix)}
 
 
 def _check_finite(values: _Values, samples: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from ray import tune
 
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
+from runner.incidents import STOPPED, incidents
 from runner.lease import Lease
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, stopped_early
@@ -17,7 +18,7 @@ from runner.trial import CONFIG_KEY
 from runner.trial_run import Status
 from search_spaces.sweep import Trial
 
-STOPPED = "stopped by r2d2 stop; r2d2 resume continues it"
+BY_STOP = "stopped by r2d2 stop; r2d2 resume continues it"
 
 
 class SweepCallback(tune.Callback):
@@ -51,7 +52,11 @@ class SweepCallback(tune.Callback):
         self._stored, self._reporter, self._progress = stored, reporter, progress
         self._roles, self._stops, self._lease = roles, stops, lease
         self._running: dict[str, Trial] = {}
+        # How often each running trial was stopped on request before.
+        self._stops_before: dict[str, int] = {}
         self._warned: set[str] = set()
+        # How many incidents of each trial were told.
+        self._told: dict[str, int] = {}
         self.statuses: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
         self.interrupted = False
@@ -64,6 +69,7 @@ class SweepCallback(tune.Callback):
         """A trial's driver was started."""
         ours = _ours(trial)
         self._running[ours.key] = ours
+        self._stops_before[ours.key] = self._stops_of(ours)
         self.statuses[ours.key] = "RUNNING"
         folder = self._stored.trial_folder(ours)
         self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, folder))
@@ -77,6 +83,7 @@ class SweepCallback(tune.Callback):
         ours = _ours(trial)
         history = self._stored.history(ours)
         record = history.find(result["epoch"], result["kind"])
+        self._tell_incidents(ours)
         assert record is not None, f"{ours.key} reported an event that is not in its history"
         self._reporter.record(ours, history, record)
         self._progress.event(ours.key, record)
@@ -86,11 +93,18 @@ class SweepCallback(tune.Callback):
             self._progress.say(f"{ours.key}: warning at epoch {record.epoch}: {'; '.join(warnings)}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial ended by itself, or the scheduler stopped it."""
+        """A trial ended by itself, well or not, or the scheduler stopped it."""
         if self._superseded:
             return
         ours = _ours(trial)
         history = self._stored.history(ours)
+        self._tell_incidents(ours)
+        if self._stop_asked and not history.is_complete(ours.config.epochs, self._roles):
+            # It stays among the running ones, whose end `close` tells.
+            return
+        if history.failure is not None:
+            self._fail(ours, history.failure)
+            return
         epoch = max((r.epoch for r in history.records()), default=0)
         # Training may be ahead of the score that stopped it, and one benchmark ahead of the other.
         if self._stops and not history.is_complete(ours.config.epochs, self._roles):
@@ -100,14 +114,27 @@ class SweepCallback(tune.Callback):
             self._end(ours, "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial failed."""
+        """The driver of a trial was lost too often."""
         ours = _ours(trial)
         if self._superseded or self._stop_asked:
             # It stays among the running ones, whose end `close` tells.
             return
         reason = self._stored.history(ours).failure or "its driver died; --verbose shows Ray's messages"
-        self.reasons[ours.key] = reason
-        self._end(ours, "FAILED", reason)
+        self._fail(ours, reason)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The driver of a trial was lost; Tune starts it again."""
+        self._progress.say(f"{_ours(trial).key}: its driver was lost and starts again")
+
+    def _fail(self, trial: Trial, reason: str) -> None:
+        self.reasons[trial.key] = reason
+        self._end(trial, "FAILED", reason)
+
+    def _tell_incidents(self, trial: Trial) -> None:
+        known = incidents(self._stored.history(trial))
+        for incident in known[self._told.get(trial.key, 0) :]:
+            self._progress.say(f"{trial.key}: {incident.text}")
+        self._told[trial.key] = len(known)
 
     def close(self, keys: Collection[str]) -> None:
         """Tune has returned: what still runs was interrupted, and so was what was never started.
@@ -118,9 +145,13 @@ class SweepCallback(tune.Callback):
         self.interrupted |= not self.statuses.keys() >= set(keys)
         if self._superseded:
             return
-        why = STOPPED if self._stop_asked else "interrupted; the same command continues it"
+        why = BY_STOP if self._stop_asked else "interrupted; the same command continues it"
         for trial in list(self._running.values()):
             self.interrupted = True
+            history = self._stored.history(trial)
+            for record in history.records():
+                # Tune may not have told of the last ones.
+                self._reporter.record(trial, history, record)
             self._end(trial, "KILLED", why)
 
     @property
@@ -129,7 +160,16 @@ class SweepCallback(tune.Callback):
 
     @property
     def _stop_asked(self) -> bool:
-        return self._lease is not None and self._lease.stop_asked
+        return self._lease is not None and self._lease.attempt.is_asked_to_stop()
+
+    def _stops_of(self, trial: Trial) -> int:
+        return sum(incident.kind == STOPPED for incident in incidents(self._stored.history(trial)))
+
+    def going(self) -> list[str]:
+        """Keys of the trials that run and have not stopped on request since they were started."""
+        return [
+            key for key, trial in self._running.items() if self._stops_of(trial) == self._stops_before[key]
+        ]
 
     def _end(self, trial: Trial, status: Status, reason: str | None = None) -> None:
         self._running.pop(trial.key, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,9 +40,19 @@ class Capacity:
         return Capacity(max(self.cpus, cpus), max(self.gpus, gpus))
 
     def concurrent_trials(
-        self, trials: tuple[Trial, ...], judges: JudgeResources, gpus_per_worker: float
+        self,
+        trials: tuple[Trial, ...],
+        judges: JudgeResources,
+        gpus_per_worker: float,
+        fewest: Callable[[int], int] = lambda workers: workers,
     ) -> int:
-        """How many trials can run at a time beside the judges.
+        """How many trials can run at a time beside the judges; at least one if it fits at all.
+
+        Args:
+            trials: of which the largest counts.
+            judges: all of them run all the time.
+            gpus_per_worker: what a worker asks for beside one CPU.
+            fewest: with how many workers a trial starts at least, by how many it shall have.
 
         Raises:
             ValueError: if the judges or a trial ask for more than there is.
@@ -50,7 +60,8 @@ class Capacity:
         self._require_judges(judges)
         cpus = self.cpus - judges.number * judges.num_cpus
         gpus = self.gpus - judges.number * judges.num_gpus
-        workers = max((t.config.num_workers for t in trials), default=1)
+        wanted = max((t.config.num_workers for t in trials), default=1)
+        workers = max((fewest(t.config.num_workers) for t in trials), default=1)
         if workers > cpus:
             raise ValueError(
                 f"a trial asks for {workers} workers (num_workers) of 1 CPU each, but the cluster has "
@@ -61,8 +72,10 @@ class Capacity:
                 f"a trial asks for {workers} workers of {gpus_per_worker:g} GPUs each, but the cluster has "
                 f"{gpus:g} GPUs beside the judges"
             )
-        fits = int(cpus // workers)
-        return min(fits, int(gpus // (workers * gpus_per_worker))) if gpus_per_worker else fits
+        fits = int(cpus // wanted)
+        if gpus_per_worker:
+            fits = min(fits, int(gpus // (wanted * gpus_per_worker)))
+        return max(1, fits)
 
     def _require_judges(self, judges: JudgeResources) -> None:
         for unit, each, there in (("CPU", judges.num_cpus, self.cpus), ("GPU", judges.num_gpus, self.gpus)):

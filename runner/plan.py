@@ -17,6 +17,7 @@ from r2d2.start import starting_network
 from r2d2.storage.location import absolute_place, is_remote
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
+from runner.resilience import Resilience
 from runner.settings import Settings
 from runner.started import StartedSweep, extend_trials
 from runner.stored import StoredSweep
@@ -38,6 +39,7 @@ class SweepOptions:
         num_samples: how many trials a searcher suggests in all; None: as before.
         only: keys of the trials that are run; empty: all.
         from_start: whether these trials forget their checkpoints and scores first.
+        resilience: what happens when workers or nodes are lost.
     """
 
     name: str = ""
@@ -50,6 +52,7 @@ class SweepOptions:
     num_samples: int | None = None
     only: frozenset[str] = frozenset()
     from_start: bool = False
+    resilience: Resilience = field(default_factory=Resilience)
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,7 @@ def _started(
         judges=options.judges,
         gpus_per_worker=options.gpus_per_worker,
         concurrent=options.concurrent,
+        resilience=options.resilience,
         hpatches=settings.hpatches,
         released=settings.released,
         extensions=(*(former.extensions if former is not None else ()), *added),

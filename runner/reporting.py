@@ -12,10 +12,11 @@ from typing import Any
 
 from runner.attempt import Attempt
 from runner.history import History, Record, final_scores, read_evaluation, read_maps, write_json
+from runner.incidents import TAG, incidents
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
 from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
-from runner.trial_run import Status, dataset_tag
+from runner.trial_run import MAX_TAG_LENGTH, Status, dataset_tag
 from search_spaces.sweep import Trial
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class Reporter:
             return
         run = self._open(trial)
         if record.evaluation is None:
-            run.log_epoch(record.epoch, record.metrics)
+            run.log_epoch(record.epoch, record.metrics, _incident_tags(history))
         else:
             evaluation, maps = read_evaluation(history, record), read_maps(history, record)
             run.log_evaluation(evaluation, record.epoch, record.kind, maps)
@@ -178,6 +179,12 @@ class Reporter:
         """What stands beside a history that was told completely."""
         events = [r.name for r in history.records() if r.error is None]
         return {"tracking_uri": self._tracker.tracking_uri, "events": events}
+
+
+def _incident_tags(history: History) -> dict[str, str]:
+    """What befell the trial so far, as a tag of its run; none if nothing did."""
+    text = "\n".join(incident.text for incident in incidents(history))
+    return {TAG: text[-MAX_TAG_LENGTH:]} if text else {}
 
 
 def stopped_early(epoch: int) -> str:

@@ -6,7 +6,7 @@ Ray Train runs this in a process of its own beside the training, so it imports n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import ray
 from r2d2.storage.cache import CacheSettings
 from runner.attempt import Attempt
 from runner.history import HISTORY, TRAIN, History, Record, write_json
+from runner.resilience import Resilience
 
 if TYPE_CHECKING:
     import ray.train
@@ -36,7 +37,7 @@ class TrialContext:
         metric, mode: decide which checkpoints are kept.
         keep: checkpoints kept per trial, best first; the last one is always kept. Three: beside the best and
             the last one that waits for a score.
-        max_restarts: how often a trial whose worker died continues from its last checkpoint.
+        resilience: what happens when a worker or a node is lost.
         objects: where each node keeps what it fetches of training data on S3; None: nowhere.
         attempt: the driver's turn, for which is written.
     """
@@ -49,7 +50,7 @@ class TrialContext:
     metric: str
     mode: str
     keep: int = 3
-    max_restarts: int = 2
+    resilience: Resilience = field(default_factory=Resilience)
     objects: CacheSettings | None = None
     attempt: Attempt | None = None
 

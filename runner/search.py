@@ -8,6 +8,8 @@ from typing import Any
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.utils import flatten_dict
 
+from runner.incidents import FAILED
+
 
 def describe_space(space: Mapping[str, Any]) -> dict[str, str]:
     """A space in words that are the same in every process: `a/b` -> value, or range and distribution."""
@@ -31,3 +33,9 @@ class ScoresOnly(ConcurrencyLimiter):
         """A trial has reported losses or a score."""
         if self.searcher.metric in result:
             super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial has ended, well or not."""
+        super().on_trial_complete(trial_id, result, error or FAILED in (result or {}))

@@ -12,6 +12,7 @@ from typing import Any
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig, with_override
 from runner.history import write_json
+from runner.resilience import Resilience
 from runner.settings import Settings
 from search_spaces.sweep import Trial
 
@@ -28,7 +29,7 @@ class StartedSweep:
         source: a sweep of search_spaces/, or the name of the copy of its file in the sweep's folder.
         overrides: `key.path=value` assignments applied to every trial, places in full.
         judges: the evaluation actors' resources.
-        gpus_per_worker, concurrent: as of `SweepOptions`.
+        gpus_per_worker, concurrent, resilience: as of `SweepOptions`.
         hpatches, released: places of the benchmark and of the network to fine-tune; None: none.
         extensions: assignments of each extension, see `extend_trials`.
         num_samples: how many trials a searcher suggests in all; None: as many as its file says.
@@ -39,6 +40,7 @@ class StartedSweep:
     judges: JudgeResources = field(default_factory=JudgeResources)
     gpus_per_worker: float | None = None
     concurrent: int = 0
+    resilience: Resilience = field(default_factory=Resilience)
     hpatches: str | None = None
     released: str | None = None
     extensions: tuple[tuple[str, ...], ...] = ()
@@ -57,6 +59,7 @@ class StartedSweep:
         try:
             values: dict[str, Any] = json.loads(path.read_text())
             values["judges"] = JudgeResources(**values["judges"])
+            values["resilience"] = Resilience(**values.get("resilience", {}))
             values["overrides"] = tuple(values["overrides"])
             values["extensions"] = tuple(map(tuple, values["extensions"]))
             return cls(**values)

@@ -14,6 +14,7 @@ from r2d2.config import SCRATCH, TrainConfig
 from runner.contender import Contender
 from runner.definition import SweepDefinition
 from runner.history import HISTORY, History, Record, final_scores, read_evaluation
+from runner.incidents import incidents
 from runner.table import COLUMNS, Outcome, Row, latest, rows
 from search_spaces.sweep import Trial
 
@@ -114,8 +115,7 @@ class StoredSweep:
             seed=trial.config.seed if trained or trial.config.init == SCRATCH else None,
             epoch=epoch,
             figures={key: others[key] for key in (*COLUMNS, "train/loss_total") if key in others},
-            # A network that was never trained is flat by nature.
-            warnings=tuple(collapse_warnings(metrics)) if epoch else (),
+            warnings=_warnings(self.history(trial), epoch, metrics),
             curves={metric: points for metric, points in curves.items() if points and trained},
         )
 
@@ -124,9 +124,9 @@ class StoredSweep:
         outcomes = []
         labels = self.labels()
         for trial in self.trials():
-            epoch, metrics = latest(self.history(trial).records())
-            # A network that was never trained is flat by nature.
-            warnings = tuple(collapse_warnings(metrics)) if epoch else ()
+            history = self.history(trial)
+            epoch, metrics = latest(history.records())
+            warnings = _warnings(history, epoch, metrics)
             label, seed = labels[trial.key], trial.config.seed
             outcomes.append(Outcome(trial.key, label, seed, epoch, metrics, warnings))
         return rows(outcomes, metric, mode)
@@ -154,6 +154,13 @@ def label_trials(trials: Sequence[Trial]) -> dict[str, str]:
         settings = [f"{name.rpartition('.')[2]}={_short(trial.config.flat()[name])}" for name in shown]
         labels[trial.key] = ", ".join([trial.variant, *settings])
     return labels
+
+
+def _warnings(history: History, epoch: int, metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """What spoils the figures of a trial."""
+    spoilt = tuple(incident.text for incident in incidents(history) if incident.spoils)
+    # A network that was never trained is flat by nature.
+    return (*collapse_warnings(metrics), *spoilt) if epoch else spoilt
 
 
 def _curve(records: Sequence[Record], metric: str) -> tuple[tuple[int, float], ...]:

@@ -33,6 +33,8 @@ from runner.trial import CONFIG_KEY, run_trial
 from runner.trial_run import Status
 from search_spaces.sweep import Trial
 
+# How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
+LOST_DRIVERS = 10
 # MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
 EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
 
@@ -132,7 +134,8 @@ def shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
     """
     asked = plan.options.gpus_per_worker
     gpus = asked if asked is not None else float(capacity.gpus > 0)
-    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus)
+    fewest = plan.options.resilience.fewest_workers
+    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus, fewest)
     return gpus, min(fits, plan.options.concurrent or fits)
 
 
@@ -150,6 +153,7 @@ def _run(
         mode=plan.sweep.mode,
         objects=plan.data.objects,
         attempt=lease.attempt,
+        resilience=plan.options.resilience,
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
@@ -205,7 +209,9 @@ def _tune(
             name=f"attempt-{attempt:03d}",
             storage_path=str(plan.folder / "tune"),
             callbacks=[callback],
-            stop=Halt(lease),
+            stop=Halt(lease, callback.going),
+            # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
+            failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
             verbose=0,
         ),
     )

@@ -7,6 +7,7 @@ not finished.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import asdict
@@ -22,7 +23,11 @@ from ray.train.torch import TorchTrainer
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.start import starting_network
+from runner.attempt import SupersededError
 from runner.history import HISTORY, History, write_json
+from runner.incidents import FAILED, STOPPED, record_incident
+from runner.preemption import this_node
+from runner.recovery import NodeLeaves, train_to_the_end
 from runner.scoring import TrialContext, score_checkpoint, score_missing
 from runner.worker import WorkerTask, train_worker
 from search_spaces.sweep import Trial
@@ -30,30 +35,50 @@ from search_spaces.sweep import Trial
 CONFIG_KEY = "trial"
 TRAIN_RUN = "train"
 
+# Ray Train asks its workers whether they are there, and counts one as lost that does not answer for so long.
+_SILENCE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
+
 
 def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """Tune's trainable: trains one configuration and reports every event of its history.
 
     Events of an earlier attempt are reported again first, so that schedulers and searchers know them; a
-    trial that had ended does nothing more.
+    trial that had ended does nothing more. Why training or scoring failed stands beside the history, which is
+    where the callback looks: what Tune sees fail is a driver that died, and it starts that again.
 
     Raises:
-        RuntimeError: if training or scoring failed, with the reason.
+        NodeLeaves: if this process's node is taken away.
     """
     trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
     folder = Path(context.trials_folder) / trial.key
     history = History(folder / HISTORY, context.attempt)
-    history.mark_failed(None)
-    if not (folder / "config.json").exists():
-        write_json(folder / "config.json", trial.config.to_dict())
+    if context.attempt is not None and context.attempt.is_asked_to_stop():
+        return {FAILED: True}
     try:
+        history.mark_failed(None)
+        if not (folder / "config.json").exists():
+            write_json(folder / "config.json", trial.config.to_dict())
         _run(trial.config, folder, history, context)
-    except Exception as error:
-        # What ends because the sweep was asked to stop has not failed.
-        if context.attempt is None or not context.attempt.is_asked_to_stop():
-            history.mark_failed(str(error))
+    except NodeLeaves:
         raise
+    except SupersededError:
+        return {FAILED: True}
+    except Exception as error:
+        _note_end(history, " ".join(str(error).split()))
+        return {FAILED: True}
     return final_score(history, context.metric)
+
+
+def _note_end(history: History, reason: str) -> None:
+    """Writes down why a trial did not get to its end, if it is still this attempt's to write."""
+    attempt = history.attempt
+    if attempt is not None and not attempt.is_current():
+        return
+    if attempt is not None and attempt.is_asked_to_stop():
+        # The sweep's driver waits for this word; what ends because it was asked to has not failed.
+        record_incident(history, STOPPED, reason)
+    else:
+        history.mark_failed(reason)
 
 
 def final_score(history: History, metric: str) -> dict[str, Any]:
@@ -102,19 +127,19 @@ class _Training:
 
 
 def _train(config: TrainConfig, folder: Path, context: TrialContext) -> None:
-    """Trains to the end; a worker that died is replaced and continues from the last checkpoint."""
-    for restart in range(context.max_restarts + 1):
-        try:
-            _trainer(config, folder, context).fit()
-            # What Ray Train gave up scoring in an earlier attempt is tried again.
-            score_missing(History(folder / HISTORY, context.attempt), context)
-            return
-        except ray.train.WorkerGroupError as error:
-            faults = list(error.worker_failures.values())
-            # The others of a group fail too when one stops: of the connection to it.
-            fault = next((f for f in faults if isinstance(f, ValueError)), faults[0])
-            if isinstance(fault, ValueError) or restart == context.max_restarts:
-                raise RuntimeError(f"training failed: {fault}") from error
+    """Trains to the end, whatever happens to its workers, and has every checkpoint scored."""
+    history = History(folder / HISTORY, context.attempt)
+    resilience = context.resilience
+    if resilience.silence:
+        os.environ[_SILENCE] = str(resilience.silence)
+    train_to_the_end(
+        lambda pieces: _trainer(config, folder, context, pieces).fit(),
+        history,
+        config.pairs_per_worker,
+        resilience.max_restarts,
+    )
+    # What Ray Train gave up scoring in an earlier attempt is tried again.
+    score_missing(history, context)
 
 
 def _score_start(config: TrainConfig, folder: Path, context: TrialContext) -> None:
@@ -124,17 +149,27 @@ def _score_start(config: TrainConfig, folder: Path, context: TrialContext) -> No
     score_checkpoint(ray.train.Checkpoint.from_directory(str(checkpoint)), 0, context, str(folder))
 
 
-def _trainer(config: TrainConfig, folder: Path, context: TrialContext) -> TorchTrainer:
-    objects = None if context.objects is None else asdict(context.objects)
-    attempt = None if context.attempt is None else asdict(context.attempt)
+def _trainer(config: TrainConfig, folder: Path, context: TrialContext, pieces: int) -> TorchTrainer:
+    resilience = context.resilience
     task = WorkerTask(
-        config.to_dict(), context.inits[config.init], str(folder), time.time(), objects, attempt
+        config=config.to_dict(),
+        init=context.inits[config.init],
+        trial_folder=str(folder),
+        started=time.time(),
+        objects=None if context.objects is None else asdict(context.objects),
+        checkpoint_steps=resilience.checkpoint_steps,
+        silence=resilience.silence,
+        pieces=pieces,
+        driver_node=this_node(),
+        attempt=None if context.attempt is None else asdict(context.attempt),
     )
+    fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
+    workers: Any = most if fewest == most else (fewest, most)
     return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
         train_worker,
         train_loop_config=task.to_dict(),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.num_workers,
+            num_workers=workers,
             use_gpu=context.num_gpus > 0,
             resources_per_worker={"CPU": 1, **({"GPU": context.num_gpus} if context.num_gpus else {})},
             placement_strategy="PACK",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,18 +21,16 @@ from r2d2.data.loader import epoch_loader
 from r2d2.data.mixture import Mixture
 from r2d2.data.training_data import open_training_data
 from r2d2.network import R2D2Network
+from r2d2.share import Share
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
-from r2d2.training import (
-    SiameseNetwork,
-    StepReport,
-    combine_workers,
-    make_optimiser,
-    summarise,
-    train_epoch,
-)
-from runner.attempt import Attempt
+from r2d2.training import SiameseNetwork, StepReport, make_optimiser, train_epoch
+from runner.attempt import Attempt, HaltedError
 from runner.history import HISTORY, TRAIN, History, Record, write_json
+from runner.incidents import HANGING, RESIZED, record_incident
+from runner.partial_epoch import PartialEpoch, merged
+from runner.preemption import Notice, Preempted
+from runner.watchdog import Watchdog
 
 PROGRESS = "progress.json"
 PROGRESS_SECONDS = 2.0
@@ -47,6 +47,10 @@ class WorkerTask:
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
         attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
+        checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
+        silence: seconds without a sign of life after which a worker ends itself; 0: never.
+        pieces: how many pieces a part of a step is computed in, see `Share`.
+        driver_node: Ray's id of the node of the trial's driver.
     """
 
     config: dict[str, Any]
@@ -54,6 +58,10 @@ class WorkerTask:
     trial_folder: str
     started: float
     objects: dict[str, Any] | None = None
+    checkpoint_steps: int = 0
+    silence: float = 0.0
+    pieces: int = 1
+    driver_node: str = ""
     attempt: dict[str, Any] | None = None
 
     @property
@@ -67,15 +75,28 @@ class WorkerTask:
 
 
 def train_worker(arguments: dict[str, Any]) -> None:
-    """Trains from the last checkpoint (or the start) to the last epoch; every epoch leaves a checkpoint."""
+    """Trains from the last checkpoint (or the start) to the last epoch; every epoch leaves a checkpoint.
+
+    Raises:
+        Preempted: after a checkpoint, if a node of this training will be taken away.
+        HaltedError: after a checkpoint, if the sweep was asked to stop.
+    """
     task = WorkerTask(**arguments)
     entered = time.time() - task.started
     context = ray.train.get_context()
-    worker = _Worker(
-        task, TrainConfig.from_dict(task.config), context.get_world_rank(), context.get_world_size()
-    )
-    worker.startup["startup/worker_entered"] = entered
-    worker.run()
+    rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
+    turn = task.turn
+    history = History(Path(task.trial_folder) / HISTORY, turn)
+
+    def bark(silence: str) -> None:
+        text = f"worker {rank} gave {silence}; all workers start again from the last checkpoint"
+        if turn is None or turn.is_current():
+            record_incident(history, HANGING, text)
+
+    with Watchdog(task.silence, bark) as watchdog:
+        worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog)
+        worker.startup["startup/worker_entered"] = entered
+        worker.run()
 
 
 def data_parallel(siamese: SiameseNetwork, num_workers: int) -> torch.nn.Module:
@@ -85,11 +106,21 @@ def data_parallel(siamese: SiameseNetwork, num_workers: int) -> torch.nn.Module:
     return torch.nn.parallel.DistributedDataParallel(siamese, broadcast_buffers=False)
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """What a worker trains: the network, the same with exchange between workers, and its optimiser."""
+
+    network: R2D2Network
+    parallel: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+
+
 @dataclass
 class _Worker:
     """The worker of one rank.
 
     Attributes:
+        num_workers: how many there are; fewer than configured if the trial does not wait for all.
         startup: seconds from the trial's start to the stations on the way to the first step.
     """
 
@@ -97,55 +128,124 @@ class _Worker:
     config: TrainConfig
     rank: int
     num_workers: int
+    history: History
+    watchdog: Watchdog
     startup: dict[str, float] = field(default_factory=dict)
+    notice: Notice = field(init=False)
+
+    def __post_init__(self) -> None:
+        turn = self.task.turn
+        self.notice = Notice(self.task.driver_node, None if turn is None else turn.is_asked_to_stop)
+
+    @property
+    def share(self) -> Share:
+        """The parts of a step that this worker computes."""
+        return Share.of_worker(self.rank, self.num_workers, self.config.num_workers, self.task.pieces)
 
     def run(self) -> None:
-        """Trains every epoch that has no checkpoint yet."""
+        """Trains every epoch that has no checkpoint yet, the first of them from where it was left."""
+        self.watchdog.alive("opening the training data")
         objects = self.task.objects
         data = open_training_data(self.config.data, None if objects is None else CacheSettings(**objects))
         network = starting_network(self.config, self.task.init)
         network.to(ray.train.torch.get_device())
         siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)
-        done = _resume(network, optimiser)
-        parallel = data_parallel(siamese, self.num_workers)
+        partial = _resume(network, optimiser)
+        self._tell_size(partial)
+        trained = _Trained(network, data_parallel(siamese, self.num_workers), optimiser)
         self._passed("startup/ready")
-        for epoch in range(done + 1, self.config.epochs + 1):
-            metrics = self._train(parallel, data.training, optimiser, epoch)
-            self._report(network, optimiser, epoch, self._all_workers(metrics))
+        for epoch in range(partial.epoch, self.config.epochs + 1):
+            begun = partial if partial.epoch == epoch else PartialEpoch(epoch)
+            done = self._train(trained, data.training, begun.of_parts(self.share.parts))
+            whole = self._all_parts(done)
+            self._report(trained, epoch, whole.metrics() | (self.startup if epoch == 1 else {}))
             self.startup = {}
 
     def _passed(self, station: str) -> None:
         self.startup.setdefault(station, time.time() - self.task.started)
 
-    def _train(
-        self, siamese: torch.nn.Module, source: Mixture, optimiser: torch.optim.Optimizer, epoch: int
-    ) -> dict[str, float]:
-        batches = epoch_loader(source, self.config, epoch, self.rank, self.num_workers)
-        reports: list[StepReport] = []
+    def _tell_size(self, partial: PartialEpoch) -> None:
+        if self.rank == 0 and self.num_workers != self.config.num_workers:
+            text = (
+                f"epoch {partial.epoch} goes on at step {partial.steps} with {self.num_workers} of "
+                f"{self.config.num_workers} workers, which compute the parts of the missing ones too: the "
+                "pairs of a step and its loss stay the same"
+            )
+            record_incident(self.history, RESIZED, text)
+
+    def _train(self, trained: _Trained, source: Mixture, partial: PartialEpoch) -> PartialEpoch:
+        """Trains an epoch to its end; returns the reports of this worker's parts."""
+        epoch, share, start = partial.epoch, self.share, partial.steps
+        batches = epoch_loader(source, self.config, epoch, share=share, start_step=start)
+        steps = start + len(batches) // len(share.parts)
+        reports = train_epoch(trained.parallel, batches, self.config, trained.optimiser, epoch, share, start)
         shown = -PROGRESS_SECONDS
-        for report in train_epoch(siamese, batches, self.config, optimiser, epoch, self.rank):
-            reports.append(report)
+        self.watchdog.alive(f"in epoch {epoch}, before its next step")
+        while step := self._next_step(reports):
+            for report in step:
+                partial.add(report)
             self._passed("startup/first_step")
+            self.watchdog.alive(f"in epoch {epoch}, after step {partial.steps} of {steps}")
             if self.rank == 0 and time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
                 if self.task.turn is not None:
-                    self.task.turn.require_going()
-                progress = {"epoch": epoch, "step": len(reports), "steps": len(batches)}
+                    self.task.turn.require_current()
+                progress = {"epoch": epoch, "step": partial.steps, "steps": steps}
                 write_json(Path(self.task.trial_folder) / PROGRESS, progress)
-        return {**summarise(reports), **(self.startup if epoch == 1 else {})}
+            self._between_steps(trained, partial, steps)
+        return partial
 
-    def _all_workers(self, metrics: dict[str, float]) -> dict[str, float]:
-        """The metrics of all workers together; every worker takes part."""
+    def _next_step(self, reports: Iterator[StepReport]) -> list[StepReport]:
+        """Trains the next step; returns its reports, none if the epoch has ended."""
+        pieces = min(self.task.pieces, self.config.pairs_per_worker)
+        return list(itertools.islice(reports, len(self.share.parts) * pieces))
+
+    def _between_steps(self, trained: _Trained, partial: PartialEpoch, steps: int) -> None:
+        """Leaves a checkpoint if one is due, a node will be taken away, or the sweep was asked to stop."""
+        if partial.steps == steps:
+            # The epoch's own checkpoint comes at once.
+            return
+        every = self.task.checkpoint_steps
+        leaves = self.notice.given()
+        if leaves or (every and partial.steps % every == 0):
+            self._report_partial(trained, partial)
+        if leaves and self.task.turn is not None and self.task.turn.is_asked_to_stop():
+            raise HaltedError(
+                f"the sweep was asked to stop; epoch {partial.epoch} is kept up to step {partial.steps} of "
+                f"{steps}"
+            )
+        if leaves:
+            raise Preempted(
+                f"a node of this training will be taken away; epoch {partial.epoch} is kept up to step "
+                f"{partial.steps} of {steps}"
+            )
+
+    def _all_parts(self, partial: PartialEpoch) -> PartialEpoch:
+        """The reports of all parts; every worker takes part."""
         if self.num_workers == 1:
-            return metrics
-        gathered: list[dict[str, float]] = [{} for _ in range(self.num_workers)]
-        torch.distributed.all_gather_object(gathered, metrics)
-        return combine_workers(gathered)
+            return merged([partial])
+        gathered: list[PartialEpoch] = [partial] * self.num_workers
+        torch.distributed.all_gather_object(gathered, partial)
+        return merged(gathered)
 
-    def _report(
-        self, network: R2D2Network, optimiser: torch.optim.Optimizer, epoch: int, metrics: dict[str, float]
-    ) -> None:
+    def _report_partial(self, trained: _Trained, partial: PartialEpoch) -> None:
+        """Hands a checkpoint in mid-epoch to Ray Train; nobody scores it. Every worker takes part."""
+        whole, step = self._all_parts(partial), partial.steps
+        metrics = {"epoch": partial.epoch - 1, "step": step}
+        if self.rank != 0:
+            ray.train.report(metrics)
+            return
+        name = f"checkpoint_{partial.epoch:03d}_step_{step:06d}"
+        with tempfile.TemporaryDirectory() as temporary:
+            local = Path(temporary) / name
+            done = partial.epoch - 1
+            save_checkpoint(local, trained.network, self.config, done, trained.optimiser, step=step)
+            whole.save(local)
+            handed = ray.train.Checkpoint.from_directory(str(local))
+            ray.train.report(metrics, checkpoint=handed, checkpoint_dir_name=name)
+
+    def _report(self, trained: _Trained, epoch: int, metrics: dict[str, float]) -> None:
         """Hands the epoch's checkpoint to Ray Train, which asks for its score. Every worker takes part.
 
         The history is written first: whoever finds the checkpoint also finds how it was trained.
@@ -156,9 +256,8 @@ class _Worker:
         folder, name = Path(self.task.trial_folder), f"checkpoint_{epoch:03d}"
         with tempfile.TemporaryDirectory() as temporary:
             local = Path(temporary) / name
-            save_checkpoint(local, network, self.config, epoch, optimiser, metrics)
-            history = History(folder / HISTORY, self.task.turn)
-            history.write(Record(epoch, TRAIN, metrics, str(folder / TRAIN / name)))
+            save_checkpoint(local, trained.network, self.config, epoch, trained.optimiser, metrics)
+            self.history.write(Record(epoch, TRAIN, metrics, str(folder / TRAIN / name)))
             ray.train.report(
                 {"epoch": epoch},
                 checkpoint=ray.train.Checkpoint.from_directory(str(local)),
@@ -167,13 +266,26 @@ class _Worker:
             )
 
 
-def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer) -> int:
-    """Restores weights and optimiser from Ray Train's last checkpoint; returns its epoch, 0 without one."""
+def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer) -> PartialEpoch:
+    """Restores weights and optimiser from Ray Train's last checkpoint.
+
+    Returns:
+        The epoch to go on with, and what is done of it; the first one if there is no checkpoint.
+
+    Raises:
+        ValueError: if the checkpoint is damaged.
+    """
     handed = ray.train.get_checkpoint()
     if handed is None:
-        return 0
+        return PartialEpoch(1)
     with handed.as_directory() as folder:
-        checkpoint = load_checkpoint(Path(folder))
+        checkpoint, partial = load_checkpoint(Path(folder)), PartialEpoch.load(Path(folder))
     network.load_state_dict(checkpoint.network.state_dict())
     restore_optimiser(optimiser, checkpoint)
-    return checkpoint.epoch
+    partial = partial or PartialEpoch(checkpoint.epoch + 1)
+    if (partial.epoch, partial.steps) != (checkpoint.epoch + 1, checkpoint.step):
+        raise ValueError(
+            f"the checkpoint {handed.path} is damaged: its weights are of step {checkpoint.step}, its "
+            f"reports of step {partial.steps}"
+        )
+    return partial

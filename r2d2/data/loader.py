@@ -1,7 +1,8 @@
 """Sources in, batches of training pairs out, the same whichever workers and processes prepare them.
 
 Pair i of an epoch depends on (seed, epoch, i) and the sources alone. With B pairs a step over all
-workers, step k takes the pairs kB to kB + B - 1, and worker r of n makes the r-th of n equal parts of them.
+workers, step k takes the pairs kB to kB + B - 1, and worker r of n makes the r-th of n equal parts of them;
+one that stands in for missing workers makes several of these parts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from r2d2.containers import Pair, PairBatch, collate
 from r2d2.data.images import ImageRefused
 from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet
+from r2d2.share import Share
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet
 
@@ -136,25 +138,27 @@ class PairDataset(Dataset[Pair]):
 class EpochLoader:
     """The batches of one worker in one epoch; may be iterated again, with the same result.
 
+    A worker of several parts gets as many batches a step, in the order of its share.
+
     Counts the distinct files that were refused. More than one, and more than `most_bad` of those that this
     worker opens in the epoch, end the epoch. Each worker counts its own: it sees its share of the
     photographs, and of the bad ones.
     """
 
-    def __init__(self, pairs: PairDataset, rank: int, num_workers: int, start_step: int = 0) -> None:
+    def __init__(self, pairs: PairDataset, share: Share, start_step: int = 0) -> None:
         config = pairs.config
         self.processes = config.data.loader_processes
-        self.start_step = start_step
-        self.batches = _Batches(pairs, rank, num_workers)
+        self.first = start_step * len(share.parts)
+        self.batches = _Batches(pairs, share)
         if len(self.batches) == 0:
             raise ValueError(
                 f"an epoch of {len(pairs)} pairs ({len(pairs.source)} training {pairs.source.noun}) does not "
-                f"fill one batch of {config.pairs_per_worker} pairs on each of {num_workers} workers; "
+                f"fill one batch of {config.pairs_per_worker} pairs on each of {share.of} workers; "
                 "lower pairs_per_worker or raise data.pairs_per_epoch"
             )
 
     def __len__(self) -> int:
-        return max(0, len(self.batches) - self.start_step)
+        return max(0, len(self.batches) - self.first)
 
     def __iter__(self) -> Iterator[PairBatch]:
         bad: dict[str, str] = {}
@@ -170,10 +174,10 @@ class EpochLoader:
             yield batch
 
     def _prepared(self) -> Iterator[PairBatch | TooManyBadPhotos | PlaceError]:
-        steps = range(self.start_step, len(self.batches))
+        numbers = range(self.first, len(self.batches))
         if self.processes == 0:
-            self.batches.prefetch(steps)
-            yield from (self.batches[k] for k in steps)
+            self.batches.prefetch(numbers)
+            yield from (self.batches[k] for k in numbers)
             return
         # Forked from a clean server: quicker than starting afresh, safer than forking a process with threads.
         context = multiprocessing.get_context("forkserver")
@@ -181,7 +185,7 @@ class EpochLoader:
         yield from DataLoader(
             self.batches,
             batch_size=None,
-            sampler=steps,
+            sampler=numbers,
             num_workers=self.processes,
             multiprocessing_context=context,
             worker_init_fn=_end_with_parent,
@@ -197,6 +201,7 @@ def epoch_loader(
     rank: int = 0,
     num_workers: int = 1,
     start_step: int = 0,
+    share: Share | None = None,
 ) -> EpochLoader:
     """The batches of training pairs of one worker in one epoch.
 
@@ -209,15 +214,16 @@ def epoch_loader(
         rank: number of the worker.
         num_workers: how many there are.
         start_step: the first step whose batch is wanted; those from there on are as in a whole epoch.
+        share: the parts of a step that the worker makes; None: the one of its number.
 
     Raises:
         ValueError: if the epoch does not fill a batch.
         TooManyBadPhotos: while iterating, if more than 1 % of the items cannot be used; see `most_bad`.
         PlaceError: while iterating, if nothing can be had from a place any more.
     """
-    assert 0 <= rank < num_workers
     assert start_step >= 0
-    return EpochLoader(PairDataset(source, config, epoch), rank, num_workers, start_step)
+    share = share or Share.of_worker(rank, num_workers, num_workers)
+    return EpochLoader(PairDataset(source, config, epoch), share, start_step)
 
 
 def _end_with_parent(_: int) -> None:
@@ -235,15 +241,14 @@ def _end_with_parent(_: int) -> None:
 class _Batches(Dataset["PairBatch | TooManyBadPhotos | PlaceError"]):
     """The batches of one worker by number. A failure is returned: a raised one leaves a process as text."""
 
-    def __init__(self, pairs: PairDataset, rank: int, num_workers: int) -> None:
+    def __init__(self, pairs: PairDataset, share: Share) -> None:
         self.pairs = pairs
-        self.rank = rank
-        self.num_workers = num_workers
+        self.share = share
         self.size = pairs.config.pairs_per_worker
         self._announced = False
 
     def __len__(self) -> int:
-        return len(self.pairs) // (self.size * self.num_workers)
+        return len(self.pairs) // (self.size * self.share.of) * len(self.share.parts)
 
     def __getitem__(self, number: int) -> PairBatch | TooManyBadPhotos | PlaceError:
         process = get_worker_info()
@@ -266,5 +271,6 @@ class _Batches(Dataset["PairBatch | TooManyBadPhotos | PlaceError"]):
         return len(np.unique(self.pairs.order[numbers]))
 
     def _numbers(self, batch: int) -> range:
-        first = (batch * self.num_workers + self.rank) * self.size
+        step, place = divmod(batch, len(self.share.parts))
+        first = (step * self.share.of + self.share.parts[place]) * self.size
         return range(first, first + self.size)

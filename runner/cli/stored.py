@@ -144,6 +144,7 @@ def _plan(sweep: str, **changes: Any) -> SweepPlan:
         judges=started.judges,
         gpus_per_worker=started.gpus_per_worker,
         concurrent=started.concurrent,
+        resilience=started.resilience,
     )
     return plan_sweep(
         started.source_in(folder), started.settings(settings), dataclasses.replace(options, **changes)

@@ -20,6 +20,7 @@ from rich.table import Table
 from r2d2.data.photos import SAMPLES
 from r2d2.storage.location import absolute_place
 from runner.console import make_console
+from runner.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
 from search_spaces.sweep import load_sweep, sweep_names
 
@@ -72,6 +73,33 @@ def sweeps() -> None:
 @click.option("--judges", type=click.IntRange(1), default=1, show_default=True, help="Evaluation actors.")
 @click.option("--judge-cpus", type=click.FloatRange(0), default=0.0, show_default=True, help="CPUs of each.")
 @click.option("--judge-gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each.")
+@click.option(
+    "--checkpoint-steps",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="A checkpoint after so many steps of an epoch too; 0: after epochs only.",
+)
+@click.option(
+    "--min-workers",
+    type=click.IntRange(0),
+    default=0,
+    help="Train on with at least so many of a trial's workers, the loss unchanged; 0: wait for all.",
+)
+@click.option(
+    "--silence",
+    type=click.FloatRange(0),
+    default=SILENCE_S,
+    show_default=True,
+    help="Seconds without a step after which workers start again from the last checkpoint; 0: never.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(0),
+    default=Resilience.max_restarts,
+    show_default=True,
+    help="How often workers may be lost, with no epoch trained in between, before a trial fails.",
+)
 @click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
 def sweep(
     name: str,
@@ -89,6 +117,10 @@ def sweep(
     judges: int,
     judge_cpus: float,
     judge_gpus: float,
+    checkpoint_steps: int,
+    min_workers: int,
+    silence: float,
+    max_restarts: int,
     verbose: bool,
 ) -> None:
     """Run the sweep NAME (see `r2d2 sweeps`), or the one in the file NAME.py; again: resume it.
@@ -116,6 +148,7 @@ def sweep(
         gpus_per_worker=gpus_per_worker,
         concurrent=concurrent,
         verbose=verbose,
+        resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
     )
     plan = plan_sweep(name, settings, options)
     if dry_run:

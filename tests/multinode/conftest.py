@@ -1,15 +1,20 @@
-"""A Ray cluster of a head and two worker nodes, each with processes of its own, that asks for a token."""
+"""A Ray cluster of a head and two worker nodes, each with processes of its own, that asks for a token.
+
+Nodes may be killed and added: who kills one calls `ensure_nodes` before the next test needs two.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -26,12 +31,54 @@ class Cluster:
         gcs: HOST:PORT that nodes join.
         environment: with which commands reach it: its token, and none of a developer's settings.
         logs: Ray's folder.
+        nodes: folder of each worker node, by its number.
     """
 
     address: str
     gcs: str
     environment: dict[str, str]
     logs: Path
+    nodes: dict[int, Path] = field(default_factory=dict)
+
+    def add_node(self) -> int:
+        """Starts a worker node of one CPU; returns its number."""
+        number = 1 + max(self.nodes, default=0)
+        # A folder of its own, as on a machine of its own: else one node removes what another one uses.
+        folder = self.logs / str(number)
+        _start(self, f"--address={self.gcs}", "--num-cpus=1", f"--temp-dir={folder}")
+        self.nodes[number] = folder
+        return number
+
+    def ensure_nodes(self, count: int) -> None:
+        """Adds worker nodes until there are so many."""
+        while len(self.nodes) < count:
+            self.add_node()
+
+    def kill_node(self, number: int) -> None:
+        """Kills all processes of a node at once, as if its machine lost power."""
+        for pid in self.processes(number):
+            _signal(pid, signal.SIGKILL)
+        del self.nodes[number]
+
+    def processes(self, number: int) -> dict[int, str]:
+        """The processes of a node, by id, with their titles: its raylet's and all that descend from it."""
+        daemons = set(_processes_of(self.nodes[number]))
+        family = daemons | _descendants(daemons)
+        return {pid: title for pid in family if (title := _title(pid))}
+
+    def node_id(self, number: int) -> str:
+        """Ray's name of a node."""
+        raylet = next(title for title in self.processes(number).values() if "--node_id=" in title)
+        return raylet.partition("--node_id=")[2].split()[0]
+
+    def find(self, title: str) -> dict[int, int]:
+        """The processes of worker nodes whose title contains a text: process id -> number of the node."""
+        return {
+            pid: number
+            for number in self.nodes
+            for pid, found in self.processes(number).items()
+            if title in found
+        }
 
     def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [RAY, *arguments]
@@ -56,9 +103,7 @@ def cluster():
     try:
         head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0")
         _start(found, *head, f"--temp-dir={folder}/head", f"--ray-client-server-port={free_port()}")
-        for number in (1, 2):
-            # A folder of its own, as on a machine of its own: else one node removes what another one uses.
-            _start(found, f"--address={found.gcs}", "--num-cpus=1", f"--temp-dir={folder}/{number}")
+        found.ensure_nodes(2)
         yield found
     finally:
         for pid in _processes_of(folder):
@@ -78,13 +123,40 @@ def _start(cluster: Cluster, *arguments: str) -> None:
 
 
 def _processes_of(folder: Path) -> list[int]:
-    """The processes that name the cluster's folder in their command, this one not."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(folder).encode() in command and int(entry.name) != os.getpid():
-            found.append(int(entry.name))
+    """The processes that name a folder of the cluster in their command, this one not."""
+    inner = f"{folder}/" if folder.name.isdecimal() else str(folder)
+    return [pid for pid in _all_processes() if inner in _title(pid) and pid != os.getpid()]
+
+
+def _descendants(ancestors: set[int]) -> set[int]:
+    parents = {pid: _parent(pid) for pid in _all_processes()}
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in ancestors | found} - found:
+        found |= more
     return found
+
+
+def _all_processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def _title(pid: int) -> str:
+    """A process's command; empty if it is gone."""
+    try:
+        return (
+            (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

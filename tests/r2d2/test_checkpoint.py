@@ -87,6 +87,16 @@ class Touches:
         return (Path.touch, (self.path,))
 
 
+def test_a_checkpoint_in_mid_epoch_says_so_and_older_ones_are_of_the_end_of_one(folder, config):
+    assert load_checkpoint(folder).step == 0
+    save_checkpoint(folder, build_network(SMALL, seed=3), config, epoch=1, step=7)
+    assert (load_checkpoint(folder).epoch, load_checkpoint(folder).step) == (1, 7)
+    header = json.loads((folder / "config.json").read_text())
+    del header["step"]
+    (folder / "config.json").write_text(json.dumps(header))
+    assert load_checkpoint(folder).step == 0
+
+
 def test_everything_comes_back(folder, config):
     network = build_network(SMALL, seed=3)
     train_epoch(network, adam(network), epoch=0)

@@ -70,14 +70,19 @@ def test_a_compiled_network_answers_the_same_and_keeps_its_names():
 
 
 def test_too_little_memory_says_what_to_lower():
-    sentence = r"8 pairs of 192 x 192 px .* memory of cpu; lower pairs_per_worker"
+    sentence = r"8 pairs of 192 x 192 px .* memory of cpu \(.* GiB, .* free; .*\); lower pairs_per_worker"
     with pytest.raises(OutOfMemory, match=sentence), enough_memory(TrainConfig(), CPU):
         torch.empty(2**60)
 
 
+def test_too_little_memory_of_python_says_it_too_and_counts_the_pieces():
+    with pytest.raises(OutOfMemory, match="4 pairs of 192"), enough_memory(TrainConfig(), CPU, pieces=2):
+        raise MemoryError
+
+
 def test_too_little_memory_of_a_gpu_says_it_too():
-    gpu = torch.device("cuda:1")
-    with pytest.raises(OutOfMemory, match="memory of cuda:1"), enough_memory(TrainConfig(), gpu):
+    gpu = torch.device("cuda:0")
+    with pytest.raises(OutOfMemory, match="memory of cuda:0"), enough_memory(TrainConfig(), gpu):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import pickle
 from dataclasses import replace
@@ -17,6 +18,7 @@ from r2d2.losses import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
 from r2d2.network import build_network
+from r2d2.share import Share
 from r2d2.training import (
     NonFiniteLoss,
     SiameseNetwork,
@@ -63,7 +65,7 @@ def siamese():
 
 def train(siamese, batches, config=CONFIG, optimiser=None, epoch=1, rank=0):
     optimiser = optimiser or make_optimiser(siamese, config)
-    return list(train_epoch(siamese, batches, config, optimiser, epoch, rank))
+    return list(train_epoch(siamese, batches, config, optimiser, epoch, Share((rank,), rank + 1, rank + 1)))
 
 
 def weights(module):
@@ -175,8 +177,81 @@ def test_the_learning_rate_of_a_step_is_that_of_its_update(siamese):
     assert moved.max().item() == pytest.approx(0.0025, rel=1e-3)
 
 
-def test_queries_differ_by_seed_epoch_worker_and_step_and_by_nothing_else():
-    keys = [(0, 1, 0, 0), (1, 1, 0, 0), (0, 2, 0, 0), (0, 1, 1, 0), (0, 1, 0, 1), (0, 0, 1, 1)]
+def test_a_training_resumed_in_mid_epoch_is_exactly_the_same(siamese):
+    batches = [make_batch(step) for step in range(4)]
+    optimiser = make_optimiser(siamese, SCHEDULED)
+    steps = train_epoch(siamese, batches, SCHEDULED, optimiser, epoch=1)
+    first = list(itertools.islice(steps, 3))
+    saved = copy.deepcopy((siamese.state_dict(), optimiser.state_dict()))
+    (last,) = steps
+
+    again = SiameseNetwork(build_network(CONFIG.network, seed=5))
+    optimiser = make_optimiser(again, SCHEDULED)
+    again.load_state_dict(saved[0])
+    optimiser.load_state_dict(saved[1])
+    (resumed,) = train_epoch(again, batches[3:], SCHEDULED, optimiser, epoch=1, start_step=3)
+    assert replace(resumed, elapsed=0.0) == replace(last, elapsed=0.0)
+    assert [report.step for report in (*first, resumed)] == [0, 1, 2, 3]
+    assert_equal_weights(siamese, again)
+
+
+def gradient_of(share, batches):
+    """The gradient of one step, and the network's running statistics after it."""
+    siamese = SiameseNetwork(build_network(CONFIG.network, seed=0))
+    frozen = replace(CONFIG, optimiser=replace(CONFIG.optimiser, learning_rate=0.0))
+    optimiser = make_optimiser(siamese, frozen)
+    reports = list(train_epoch(siamese, batches, frozen, optimiser, epoch=1, share=share))
+    return reports, [p.grad for p in siamese.parameters()], list(siamese.buffers())
+
+
+@pytest.mark.parametrize("of", [2, 3])
+def test_one_worker_computes_the_parts_of_several_with_the_same_gradient_and_statistics(of):
+    batches = [make_batch(seed) for seed in range(of)]
+    reports, gradient, buffers = gradient_of(Share.of_worker(0, 1, of), batches)
+    alone = [gradient_of(Share((part,), of, of), [batches[part]]) for part in range(of)]
+    for ours, *theirs in zip(gradient, *(gradient for _, gradient, _ in alone), strict=True):
+        torch.testing.assert_close(ours, sum(theirs) / of, rtol=1e-4, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(buffers, alone[0][2], strict=True))
+    assert [(r.step, r.part, r.total, r.statistics) for r in reports] == [
+        (r.step, r.part, r.total, r.statistics) for (r,), _, _ in alone
+    ]
+
+
+def test_workers_of_unequal_shares_have_the_mean_over_parts_as_mean_of_their_gradients():
+    batches = [make_batch(seed) for seed in range(3)]
+    _, whole, _ = gradient_of(Share.of_worker(0, 1, 3), batches)
+    _, two, _ = gradient_of(Share.of_worker(0, 2, 3), [batches[0], batches[2]])
+    _, one, _ = gradient_of(Share.of_worker(1, 2, 3), [batches[1]])
+    for expected, a, b in zip(whole, two, one, strict=True):
+        torch.testing.assert_close((a + b) / 2, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_part_in_pieces_reports_each_and_weighs_them_by_their_pairs():
+    batch = replace(make_batch(pairs=3), refused=(("broken.jpg", "truncated"),))
+    reports, gradient, _ = gradient_of(Share(pieces=2), [batch])
+    assert [(r.step, r.part, r.pairs, r.refused) for r in reports] == [
+        (0, 0, 2, batch.refused),
+        (0, 0, 1, ()),
+    ]
+    first, second = batch.split(2)
+    assert (first.samples, second.samples) == (batch.samples[:2], batch.samples[2:])
+    # Queries of the second piece are others, so only the first one's gradient can be computed alone.
+    _, alone, _ = gradient_of(Share(), [first])
+    assert any(not torch.allclose(a, b) for a, b in zip(gradient, alone, strict=True))
+    total = (2 * reports[0].total + reports[1].total) / 3
+    assert summarise(reports)["train/loss_total"] == pytest.approx(total)
+
+
+def test_queries_differ_by_seed_epoch_part_step_and_piece_and_by_nothing_else():
+    keys = [
+        (0, 1, 0, 0),
+        (1, 1, 0, 0),
+        (0, 2, 0, 0),
+        (0, 1, 1, 0),
+        (0, 1, 0, 1),
+        (0, 0, 1, 1),
+        (0, 1, 0, 0, 1),
+    ]
     draws = [torch.randint(1000, (50,), generator=query_generator(*key)).tolist() for key in keys]
     assert len({tuple(draw) for draw in draws}) == len(keys)
     torch.manual_seed(9)
@@ -256,7 +331,7 @@ def report(step, total=1.0, pairs=2, invalid=0, refused=(), queries=10.0, reliab
     }
     terms = {"similarity": total / 2}
     return StepReport(
-        step, total, terms, statistics, pairs, invalid, refused, 0.5, learning_rate=0.1 / (step + 1)
+        step, 0, total, terms, statistics, pairs, invalid, refused, 0.5, learning_rate=0.1 / (step + 1)
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from r2d2.config import TrainConfig
 from runner.callback import SweepCallback
 from runner.history import TRAIN, Record
+from runner.incidents import LOST, record_incident
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
 from search_spaces.sweep import Trial
@@ -19,10 +20,19 @@ class Listener:
     """Stands for MLflow and the screen: notes how trials ended."""
 
     def __init__(self):
-        self.ends = []
+        self.ends, self.said = [], []
 
     def finish(self, trial, history, status, reason=None):
         self.ends.append((status, reason))
+
+    def say(self, text):
+        self.said.append(text)
+
+    def record(self, trial, history, record):
+        pass
+
+    def event(self, key, record):
+        pass
 
     def ended(self, key, status, reason=None):
         pass
@@ -67,6 +77,29 @@ def test_a_trial_that_lacks_a_score_was_stopped(stored, events):
     assert status == "KILLED"
     assert "stopped early by its score" in reason
     assert stored.history(TRIAL).stopped_after == events[-1][0]
+
+
+def test_a_trial_that_failed_says_why_although_tune_saw_it_end(stored):
+    write(stored, (1, TRAIN))
+    stored.history(TRIAL).mark_failed("the loss is not finite; the batch was: a.jpg")
+    assert complete(stored, stops=True) == [("FAILED", "the loss is not finite; the batch was: a.jpg")]
+    assert stored.history(TRIAL).stopped_after is None
+
+
+def test_each_incident_is_said_once(stored):
+    write(stored, (1, TRAIN))
+    listener = Listener()
+    callback = SweepCallback(stored, listener, listener, ROLES, stops=False)
+    tune_trial = SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()})
+    record_incident(stored.history(TRIAL), LOST, "a worker was lost")
+    for _ in range(2):
+        callback.on_trial_result(0, [], tune_trial, {"epoch": 1, "kind": TRAIN})
+    record_incident(stored.history(TRIAL), LOST, "another one was lost")
+    callback.on_trial_complete(0, [], tune_trial)
+    assert [line.partition(": ")[2] for line in listener.said] == [
+        "a worker was lost",
+        "another one was lost",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from r2d2.config import TrainConfig
 from runner.history import TRAIN, History, Record, write_json
+from runner.incidents import LOST, TAG, record_incident
 from runner.reporting import Reporter, SweepIdentity
 from runner.tracking import DatasetUse
 from search_spaces.sweep import Trial
@@ -53,3 +54,10 @@ def test_runs_on_other_images_are_not_continued(make_reporter, history):
     make_reporter().refuse_other_images()
     with pytest.raises(ValueError, match=r"with other images for validation .*--name"):
         make_reporter(digest="e" * 64).refuse_other_images()
+
+
+def test_what_befell_a_trial_is_a_tag_of_its_run(make_reporter, history, tracker, request):
+    record_incident(history, LOST, "a worker was lost; the trial goes on")
+    make_reporter().catch_up(TRIAL, history, "FINISHED", None)
+    [run] = tracker.list_runs(request.node.name)
+    assert run.tags[TAG] == "a worker was lost; the trial goes on"

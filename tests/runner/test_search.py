@@ -3,6 +3,7 @@
 from ray import tune
 from ray.tune.search import Searcher
 
+from runner.incidents import FAILED
 from runner.search import ScoresOnly, describe_space
 
 
@@ -31,7 +32,7 @@ def test_another_range_or_distribution_reads_differently():
 class Listener(Searcher):
     def __init__(self):
         super().__init__(metric="score", mode="max")
-        self.heard = []
+        self.heard, self.ended = [], []
 
     def suggest(self, trial_id):
         return {}
@@ -40,7 +41,7 @@ class Listener(Searcher):
         self.heard.append(result)
 
     def on_trial_complete(self, trial_id, result=None, error=False):
-        pass
+        self.ended.append(error)
 
     def save(self, checkpoint_path):
         pass
@@ -56,3 +57,12 @@ def test_a_searcher_hears_of_scores_only():
     searcher.on_trial_result("a", {"loss": 1.0})
     searcher.on_trial_result("a", {"score": 0.5})
     assert listener.heard == [{"score": 0.5}]
+
+
+def test_a_searcher_is_told_which_trials_failed():
+    listener = Listener()
+    searcher = ScoresOnly(listener, max_concurrent=3)
+    for name, result in (("a", {"score": 0.5}), ("b", {"loss": 1.0}), ("c", {FAILED: True})):
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, result)
+    assert listener.ended == [False, False, True]

@@ -7,6 +7,7 @@ import pytest
 from evaluation.actor import JudgeResources
 from runner.cli.stored import _plan
 from runner.plan import SweepOptions, plan_sweep
+from runner.resilience import Resilience
 from runner.retrying import choose_failed, forget
 from runner.settings import Settings
 from runner.started import StartedSweep, extend_trials
@@ -56,6 +57,7 @@ def test_options_come_back_as_they_were(home):
         judges=JudgeResources(2, 0.5, 0.0),
         gpus_per_worker=0.25,
         concurrent=3,
+        resilience=Resilience(checkpoint_steps=5, min_workers=1),
     )
     again = _plan("mine")
     assert again.options == plan.options

@@ -7,6 +7,7 @@ import pytest
 from r2d2.config import TrainConfig
 from runner.definition import SweepDefinition
 from runner.history import TRAIN, Record, write_json
+from runner.incidents import LOST, MEMORY, record_incident
 from runner.stored import StoredSweep
 from search_spaces.sweep import Trial
 
@@ -106,3 +107,12 @@ def test_a_trial_of_a_version_with_other_settings_is_refused_not_overlooked(stor
     sweep.trial_folder(trial).rename(sweep.trial_folder(trial).with_name("ap-cosine-scratch-s0-00000000"))
     with pytest.raises(ValueError, match="another version of this program"):
         sweep.trials()
+
+
+def test_figures_that_half_the_pairs_spoil_are_marked_and_those_after_a_lost_worker_are_not(stored):
+    sweep = stored({"seed": 0}, {"loss": {"similarity": "dice"}})
+    halved, lost = sweep.trials()
+    record_incident(sweep.history(halved), MEMORY, "half of the pairs at a time")
+    record_incident(sweep.history(lost), LOST, "a worker was lost")
+    warnings = {row.outcomes[0].key: row.warnings for row in sweep.table("train/loss_total", "min")}
+    assert warnings == {halved.key: ("half of the pairs at a time",), lost.key: ()}

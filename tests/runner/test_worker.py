@@ -12,6 +12,7 @@ from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
 from r2d2.losses import pair_loss
 from r2d2.network import build_network
+from r2d2.share import Share
 from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
 from runner.worker import data_parallel
 
@@ -50,7 +51,11 @@ def scheduled_training(rank: int):
     optimiser = make_optimiser(siamese, SCHEDULED)
     half = slice(rank * PAIRS // 2, (rank + 1) * PAIRS // 2)
     batches = [PairBatch(*(tensor[half] for tensor in batch()), ("pair",) * (PAIRS // 2))] * 2
-    steps = [step for e in (1, 2) for step in train_epoch(siamese, batches, SCHEDULED, optimiser, e, rank)]
+    steps = [
+        step
+        for e in (1, 2)
+        for step in train_epoch(siamese, batches, SCHEDULED, optimiser, e, Share((rank,), 2, 2))
+    ]
     return [step.learning_rate for step in steps], [p.detach() for p in siamese.parameters()]
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from r2d2.config import TrainConfig
 from r2d2.data.loader import MAX_LISTED, PairDataset, TooManyBadPhotos, epoch_loader
 from r2d2.data.photos import open_photos
+from r2d2.share import Share
 
 
 def config_of(processes=0, pairs_per_worker=4, seed=0, **data):
@@ -125,6 +126,18 @@ def test_workers_share_the_steps_of_one(photos, num_workers):
     together = [made for k in range(2) for part in parts for made in part[k * size : (k + 1) * size]]
     assert together == pairs(epoch_loader(photos, config_of(pairs_per_worker=4), 0))
     assert len(alone) == 2
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_worker_that_stands_in_for_others_makes_their_parts_in_turn(photos, processes):
+    config = config_of(processes, pairs_per_worker=1)
+    alone = [content(epoch_loader(photos, config, 0, part, 3)) for part in range(3)]
+    loader = epoch_loader(photos, config, 0, share=Share.of_worker(0, 2, 3))
+    assert len(loader) == len(alone[0]) + len(alone[2])
+    expected = [part for step in zip(alone[0], alone[2], strict=True) for part in step]
+    assert content(loader) == expected
+    later = epoch_loader(photos, config, 0, start_step=1, share=Share.of_worker(0, 2, 3))
+    assert content(later) == expected[2:]
 
 
 def test_loader_processes_change_no_byte_and_leave_nobody_behind(photos):

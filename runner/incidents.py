@@ -1,0 +1,54 @@
+"""Incidents: what befell a trial, and how it went on, beside its history."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+from runner.history import History, write_json
+
+LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
+STOPPED = "stopped"
+
+# In the last report of a trial that failed: to Tune it ends like any other.
+FAILED = "failed"
+
+# MLflow's tag of the run.
+TAG = "r2d2.incidents"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One of them.
+
+    Attributes:
+        kind: a worker was lost (LOST), gave no sign of life (HANGING) or was told to leave (PREEMPTED),
+            memory did not suffice (MEMORY), the number of workers differs from the configured (RESIZED), or
+            the sweep was asked to stop (STOPPED).
+        text: what happened and how the trial went on, a sentence.
+        time: seconds since 1970.
+    """
+
+    kind: str
+    text: str
+    time: float
+
+    @property
+    def spoils(self) -> bool:
+        """Whether the trial's figures are no longer those of its configuration."""
+        return self.kind == MEMORY
+
+
+def record_incident(history: History, kind: str, text: str) -> None:
+    """Writes down an incident of now."""
+    incident = Incident(kind, text, time.time())
+    # Several workers may write at once: the name holds the time to the microsecond.
+    name = f"incident_{int(incident.time * 1e6):017d}.{kind}.json"
+    write_json(history.folder / name, asdict(incident))
+
+
+def incidents(history: History) -> list[Incident]:
+    """All incidents of a trial, in order."""
+    paths = sorted(history.folder.glob("incident_*.json"))
+    return [Incident(**json.loads(path.read_text())) for path in paths]

@@ -1,0 +1,65 @@
+"""Preemption: a node is taken away with notice, the training leaves a checkpoint and goes on elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import ray
+import ray.train
+import ray.train.collective
+from ray._private.state import state
+
+# So often, about, is asked for a notice.
+INTERVAL_S = 2.0
+
+
+class Preempted(Exception):  # noqa: N818 - it says what happened
+    """A node of this training will be taken away; there is a checkpoint of the last step."""
+
+
+class Notice:
+    """Asks now and then whether a node of this training, or that of its driver, will be taken away.
+
+    A sweep that is asked to stop gives notice too.
+
+    Asking is an exchange between all workers, so all of them ask after the same steps: after how many, rank 0
+    says each time.
+    """
+
+    def __init__(self, driver_node: str, asked_to_stop: Callable[[], bool] | None = None) -> None:
+        """A notice.
+
+        Args:
+            driver_node: Ray's id of the node of the trial's driver, which watches over the workers.
+            asked_to_stop: whether the sweep was; None: nobody can ask.
+        """
+        self._driver_node = driver_node
+        self._asked_to_stop = asked_to_stop
+        self._steps, self._next = 0, 1
+        self._asked = (0, time.monotonic())
+
+    def given(self) -> bool:
+        """Call it after every step, in every worker: whether there was a notice. All get the same answer."""
+        self._steps += 1
+        if self._steps < self._next:
+            return False
+        workers = ray.train.get_preemption_info() is not None
+        steps, when = self._asked
+        self._asked = (self._steps, time.monotonic())
+        pace = (self._asked[1] - when) / (self._steps - steps)
+        following = self._steps + max(1, int(INTERVAL_S / pace))
+        stop = self._asked_to_stop is not None and self._asked_to_stop()
+        said = (following, stop or node_leaves(self._driver_node))
+        self._next, other = ray.train.collective.broadcast_from_rank_zero(said)
+        return workers or other
+
+
+def node_leaves(node: str) -> bool:
+    """Whether a node was told to drain: nothing new starts on it, and it will be gone."""
+    return node in state.get_draining_nodes()
+
+
+def this_node() -> str:
+    """Ray's id of the node of this process."""
+    return str(ray.get_runtime_context().get_node_id())

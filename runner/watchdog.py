@@ -1,0 +1,72 @@
+"""Watchdog: ends a worker that hangs, so that Ray Train notices and all workers start again."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+# Of a process that its watchdog ended.
+EXIT_STATUS = 75
+LOOKS_PER_LIMIT, LONGEST_PAUSE_S = 8, 5.0
+
+
+class Watchdog:
+    """Watches the thread that made it, while used as a context.
+
+    Where that thread is blocked (in an exchange with a worker that is gone, in a read that never ends),
+    nothing else of its process is, so a thread beside it can end the process. A process that is stopped as a
+    whole is noticed by Ray Train, which gets no answer from it.
+    """
+
+    def __init__(
+        self, limit: float, bark: Callable[[str], None], end: Callable[[int], object] = os._exit
+    ) -> None:
+        """A watchdog.
+
+        Args:
+            limit: seconds without a sign of life; 0: it sleeps.
+            bark: is told, in words, how long and where the thread hangs.
+            end: ends the process.
+        """
+        self._limit, self._bark, self._end = limit, bark, end
+        self._watched = threading.get_ident()
+        self._last, self._doing = time.monotonic(), "starting"
+        self._closed = threading.Event()
+
+    def alive(self, doing: str) -> None:
+        """A sign of life: what the thread does from now on."""
+        self._last, self._doing = time.monotonic(), doing
+
+    def __enter__(self) -> Watchdog:
+        self.alive(self._doing)
+        if self._limit:
+            threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(min(self._limit / LOOKS_PER_LIMIT, LONGEST_PAUSE_S)):
+            if time.monotonic() - self._last > self._limit:
+                faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
+                self._bark(f"no sign of life for {self._limit:g} s while {self._doing}{self._place()}")
+                self._end(EXIT_STATUS)
+                return
+
+    def _place(self) -> str:
+        """Where the thread is: the innermost line of its own code."""
+        frame = sys._current_frames().get(self._watched)
+        if frame is None:
+            return ""
+        line = traceback.extract_stack(frame)[-1]
+        return f", in {line.name} ({Path(line.filename).name}:{line.lineno})"

@@ -1,0 +1,247 @@
+"""What clusters do to a sweep, done for real: its table ends as that of an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runner.history import TRAIN
+from runner.incidents import HANGING, LOST, PREEMPTED, RESIZED, incidents
+from runner.settings import Settings
+from runner.stored import StoredSweep
+from runner.tracking import Tracker
+
+pytestmark = [pytest.mark.multinode, pytest.mark.timeout(1500)]
+
+ROOT = Path(__file__).parents[2]
+SWEEP = Path(__file__).with_name("faults.py")
+PATIENCE_S = 900
+SPEED = ("train/pairs_per_second", "startup/")
+WORKER, JUDGE, CONTROLLER = "RayTrainWorker", "ray::Judge.", "TrainController"
+
+
+@dataclass(frozen=True)
+class Story:
+    """A sweep that runs, or ran, as a job."""
+
+    cluster: object
+    home: Path
+    name: str
+
+    @property
+    def stored(self) -> StoredSweep:
+        return StoredSweep(self.home / "sweeps" / self.name)
+
+    def trial(self, num_workers: int):
+        """The trial with so many workers, once it has begun."""
+        trials = self.stored.trials()
+        return next(t for t in trials if t.config.epochs and t.config.num_workers == num_workers)
+
+    def events(self) -> dict[str, list]:
+        """Every event of every trial, but for how fast it was and where its files are."""
+        return {
+            trial.key: [
+                (r.epoch, r.kind, {k: v for k, v in r.metrics.items() if not k.startswith(SPEED)})
+                for r in self.stored.history(trial).records()
+            ]
+            for trial in self.stored.trials()
+        }
+
+    def kinds(self, num_workers: int) -> set[str]:
+        return {i.kind for i in incidents(self.stored.history(self.trial(num_workers)))}
+
+    def folder(self, num_workers: int) -> Path:
+        return self.stored.trial_folder(self.trial(num_workers))
+
+
+def r2d2(cluster, *arguments):
+    environment = {**cluster.environment, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "runner", *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@contextmanager
+def submitted(cluster, home: Path, name: str, *options: str):
+    """A sweep that runs on the cluster; it must end well before the block does."""
+    cluster.ensure_nodes(2)
+    where = ("--address", cluster.address, "--home", str(home))
+    with r2d2(cluster, "submit", str(SWEEP), "--name", name, *where, *options) as job:
+        try:
+            yield Story(cluster, home, name)
+            output, _ = job.communicate(timeout=PATIENCE_S)
+        finally:
+            job.kill()
+    assert job.returncode == 0, output
+    assert "succeeded" in output
+
+
+def wait_for(happened: Callable[[], object], what: str):
+    """What `happened` returns once that is something."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def mid_epoch(story: Story, num_workers: int, epoch: int = 1) -> None:
+    """Waits until the trial has a checkpoint in the middle of an epoch."""
+
+    def there() -> bool:
+        pattern = f"train/checkpoint_{epoch:03d}_step_*/partial_epoch.json"
+        begun = [t for t in begun_trials(story) if t.config.num_workers == num_workers and t.config.epochs]
+        return any(list(story.stored.trial_folder(t).glob(pattern)) for t in begun)
+
+    wait_for(there, f"a checkpoint in epoch {epoch} of the trial with {num_workers} workers")
+
+
+def begun_trials(story: Story):
+    return story.stored.trials() if (story.stored.folder / "sweep.json").exists() else []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster, tmp_path_factory):
+    with submitted(cluster, tmp_path_factory.mktemp("undisturbed"), "undisturbed") as story:
+        pass
+    return story
+
+
+def assert_ended_like(story: Story, undisturbed: Story, *, exactly: bool = True) -> None:
+    """The figures, MLflow's runs and steps, what was kept on disk, and that nobody is left."""
+    ours, theirs = story.events(), undisturbed.events()
+    assert ours.keys() == theirs.keys()
+    for key, events in theirs.items():
+        assert [event[:2] for event in ours[key]] == [event[:2] for event in events]
+        for (_, _, mine), (_, _, expected) in zip(ours[key], events, strict=True):
+            assert mine == (expected if exactly else pytest.approx(expected, abs=1e-3, rel=1e-2))
+            for name, value in expected.items():
+                if "/mma_" in name:
+                    assert mine[name] == pytest.approx(value, abs=1e-3)
+    assert_told_once(story)
+    for trial in story.stored.trials():
+        kept = [p.name for p in story.stored.trial_folder(trial).glob("train/checkpoint_*")]
+        assert len(kept) <= 4, kept
+    assert_nobody_is_left(story.cluster)
+
+
+def assert_told_once(story: Story) -> None:
+    settings = Settings.from_environment({"R2D2_HOME": str(story.home)})
+    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    runs = tracker.list_runs(story.name)
+    assert sorted(r.role for r in runs) == ["summary", "trial", "trial"]
+    assert {r.status for r in runs} == {"FINISHED"}
+    for run in [r for r in runs if r.role == "trial"]:
+        for metric in ("train/loss_total", "validation/mma_3px"):
+            steps = sorted(m.step for m in tracker.client.get_metric_history(run.run_id, metric))
+            assert steps == [1, 2], (run.name, metric)
+
+
+def assert_nobody_is_left(cluster) -> None:
+    """No actor of the sweep lives, and no process of one; Ray needs a moment to end them."""
+
+    def nobody() -> bool:
+        return not any(cluster.find(title) for title in (WORKER, JUDGE, CONTROLLER, "run_trial"))
+
+    wait_for(nobody, "the end of the sweep's processes")
+    listed = cluster.ray(
+        "list", "actors", "--address", cluster.address, "--filter", "state=ALIVE", "--format", "json"
+    )
+    names = {actor["class_name"] for actor in json.loads(listed.stdout or "[]")}
+    # What Ray Data keeps for the cluster's life.
+    assert names <= {"AutoscalingCoordinator", "_AutoscalingCoordinatorActor"}, listed.stdout
+
+
+def test_killed_workers_and_a_killed_judge_change_no_figure(cluster, undisturbed, tmp_path):
+    with submitted(cluster, tmp_path, "killed", "--checkpoint-steps", "3") as story:
+        mid_epoch(story, num_workers=1)
+        for pid in cluster.find(WORKER):
+            os.kill(pid, signal.SIGKILL)
+        scoring = wait_for(lambda: cluster.find(f"{JUDGE}score"), "the scoring of a checkpoint")
+        for pid in scoring:
+            os.kill(pid, signal.SIGKILL)
+        mid_epoch(story, num_workers=2)
+        os.kill(next(iter(cluster.find(WORKER))), signal.SIGKILL)
+    assert story.kinds(1) == story.kinds(2) == {LOST}
+    assert_ended_like(story, undisturbed)
+
+
+def test_a_lost_node_changes_no_figure(cluster, undisturbed, tmp_path):
+    with submitted(cluster, tmp_path, "lost", "--checkpoint-steps", "3") as story:
+        mid_epoch(story, num_workers=1)
+        cluster.kill_node(next(iter(cluster.find(WORKER).values())))
+        # It goes on with the node that is left; the trial with two workers waits for another one.
+        wait_for(
+            lambda: story.stored.history(story.trial(1)).find(1, TRAIN), "the end of the disturbed epoch"
+        )
+        cluster.add_node()
+        mid_epoch(story, num_workers=2)
+        cluster.kill_node(max(cluster.nodes))
+        cluster.add_node()
+    assert_ended_like(story, undisturbed)
+
+
+def test_a_hanging_worker_is_noticed_and_all_start_again(cluster, undisturbed, tmp_path):
+    with submitted(cluster, tmp_path, "hanging", "--checkpoint-steps", "3", "--silence", "25") as story:
+        mid_epoch(story, num_workers=2)
+        stopped = next(iter(cluster.find(WORKER)))
+        os.kill(stopped, signal.SIGSTOP)
+    assert story.kinds(2) & {HANGING, LOST}
+    assert_ended_like(story, undisturbed)
+
+
+def test_a_node_that_leaves_with_notice_leaves_a_checkpoint(cluster, undisturbed, tmp_path):
+    # One checkpoint in mid-epoch, at step 3, is waited for; the notice makes another one.
+    with submitted(cluster, tmp_path, "notice", "--checkpoint-steps", "3") as story:
+        mid_epoch(story, num_workers=2)
+        number = max(cluster.find(WORKER).values())
+        drained = cluster.ray(
+            *("drain-node", "--address", cluster.gcs, "--node-id", cluster.node_id(number)),
+            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"),
+            *("--deadline-remaining-seconds", "90"),
+        )
+        assert drained.returncode == 0, drained.stdout + drained.stderr
+        cluster.add_node()
+        wait_for(lambda: PREEMPTED in story.kinds(2), "a checkpoint because of the notice")
+    cluster.kill_node(number)
+    assert_ended_like(story, undisturbed)
+
+
+def test_with_fewer_workers_the_loss_stays_the_same(cluster, undisturbed, tmp_path):
+    options = ("--checkpoint-steps", "3", "--min-workers", "1")
+    with submitted(cluster, tmp_path, "elastic", *options) as story:
+        mid_epoch(story, num_workers=2)
+        cluster.kill_node(max(cluster.find(WORKER).values()))
+    assert RESIZED in story.kinds(2)
+    assert_ended_like(story, undisturbed, exactly=False)
+
+
+def test_a_killed_driver_is_resumed_by_the_next_job(cluster, undisturbed, tmp_path):
+    where = ("--address", cluster.address, "--home", str(tmp_path))
+    options = ("--name", "driver", "--checkpoint-steps", "3")
+    with r2d2(cluster, "submit", str(SWEEP), *options, *where) as first:
+        story = Story(cluster, tmp_path, "driver")
+        mid_epoch(story, num_workers=1)
+        driver = subprocess.run(
+            ["pgrep", "-f", "runner sweep .*--name driver .*"], capture_output=True, text=True, check=True
+        )
+        for pid in map(int, driver.stdout.split()):
+            if "submit" not in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+        output, _ = first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 1, output
+    assert "r2d2-driver-1: failed" in output
+    with submitted(cluster, tmp_path, "driver", "--checkpoint-steps", "3") as story:
+        pass
+    assert_ended_like(story, undisturbed)

@@ -1,0 +1,132 @@
+"""Why a training stopped decides whether it goes on, how, and how often; all of it is written down."""
+
+import pytest
+from ray.exceptions import ActorDiedError, RayActorError
+from ray.train import WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+
+from r2d2.compute import OutOfMemory
+from r2d2.training import NonFiniteLoss
+from runner import recovery
+from runner.history import TRAIN, History, Record
+from runner.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
+from runner.preemption import Preempted
+from runner.recovery import NodeLeaves, main_fault, train_to_the_end
+
+MEMORY_FIGURES = "8 pairs do not fit into the memory of cpu (4.0 GiB, 0.1 free)"
+
+
+class Fits:
+    """A training that stops for one reason after the other, then ends well."""
+
+    def __init__(self, *faults, history=None):
+        self.faults, self.pieces = list(faults), []
+        self.history = history
+
+    def __call__(self, pieces):
+        self.pieces.append(pieces)
+        if self.faults:
+            fault = self.faults.pop(0)
+            if isinstance(fault, int):
+                self.history.write(Record(fault, TRAIN, {}, "uri"))
+                fault = ActorDiedError()
+            if isinstance(fault, RayActorError):
+                fault = WorkerHealthCheckFailedError("no answer", fault)
+            raise WorkerGroupError("a worker stopped", {0: RuntimeError("connection closed"), 1: fault})
+
+
+@pytest.fixture
+def history(tmp_path):
+    return History(tmp_path / "history")
+
+
+def kinds(history):
+    return [incident.kind for incident in incidents(history)]
+
+
+def test_a_lost_worker_is_replaced_so_often_and_no_more(history):
+    fits = Fits(ActorDiedError(), ActorDiedError())
+    train_to_the_end(fits, history, 8, max_restarts=2)
+    assert fits.pieces == [1, 1, 1]
+    assert kinds(history) == [LOST, LOST]
+    with pytest.raises(RuntimeError, match=r"training failed: .*actor"):
+        train_to_the_end(Fits(*[ActorDiedError()] * 3), history, 8, max_restarts=2)
+
+
+def test_losses_are_counted_anew_after_each_trained_epoch(history):
+    fits = Fits(1, 2, 3, history=history)
+    train_to_the_end(fits, history, 8, max_restarts=1)
+    assert len(fits.pieces) == 4
+
+
+def test_a_loss_that_is_not_finite_fails_at_once_with_its_pairs(history):
+    with pytest.raises(RuntimeError, match=r"the batch was: a\.jpg, b\.jpg"):
+        train_to_the_end(Fits(NonFiniteLoss("NaN", ("a.jpg", "b.jpg"))), history, 8, max_restarts=2)
+    assert kinds(history) == []
+
+
+def test_too_little_memory_halves_the_pairs_once_and_says_what_that_means(history):
+    fits = Fits(OutOfMemory(MEMORY_FIGURES))
+    train_to_the_end(fits, history, 8, max_restarts=0)
+    assert fits.pieces == [1, 2]
+    [incident] = incidents(history)
+    assert incident.kind == MEMORY
+    assert incident.spoils
+    assert incident.text.startswith(MEMORY_FIGURES)
+    assert "half of the 8 pairs at a time" in incident.text
+    # A later attempt knows it, and a second time is one too many.
+    with pytest.raises(RuntimeError, match=r"training failed: .*0\.1 free"):
+        train_to_the_end(Fits(OutOfMemory(MEMORY_FIGURES)), history, 8, max_restarts=2)
+
+
+def test_a_single_pair_cannot_be_halved(history):
+    with pytest.raises(RuntimeError, match=r"0\.1 free"):
+        train_to_the_end(Fits(OutOfMemory(MEMORY_FIGURES)), history, 1, max_restarts=2)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_notices_are_not_counted_and_a_driver_whose_node_leaves_goes_too(history, monkeypatch, leaves):
+    monkeypatch.setattr(recovery, "this_node", lambda: "here")
+    monkeypatch.setattr(recovery, "node_leaves", lambda node: leaves and node == "here")
+    fits = Fits(*[Preempted("a node will be taken away; kept up to step 5 of 9")] * 3)
+    if leaves:
+        with pytest.raises(NodeLeaves):
+            train_to_the_end(fits, history, 8, max_restarts=0)
+        assert kinds(history) == [PREEMPTED]
+        return
+    train_to_the_end(fits, history, 8, max_restarts=0)
+    assert kinds(history) == [PREEMPTED] * 3
+
+
+def test_a_worker_lost_because_its_node_was_taken_away_does_not_count(history):
+    fits = Fits(*[RayActorError(error_msg="gone", preempted=True)] * 3)
+    train_to_the_end(fits, history, 8, max_restarts=0)
+    assert len(fits.pieces) == 4
+
+
+def test_a_worker_without_an_answer_hangs_and_one_that_said_so_itself_is_told_once(history):
+    train_to_the_end(Fits(WorkerHealthCheckTimeoutError("no answer")), history, 8, max_restarts=1)
+    assert kinds(history) == [HANGING]
+
+    class Hangs(Fits):
+        def __call__(self, pieces):
+            if self.faults:
+                record_incident(history, HANGING, "worker 0 gave no sign of life")
+            super().__call__(pieces)
+
+    train_to_the_end(Hangs(ActorDiedError()), history, 8, max_restarts=1)
+    assert kinds(history) == [HANGING, HANGING]
+
+
+def test_the_fault_of_a_group_is_the_one_the_others_follow():
+    followed = RuntimeError("connection closed by peer")
+    assert main_fault([followed, ActorDiedError()]).__class__ is ActorDiedError
+    assert isinstance(main_fault([ActorDiedError(), followed, OutOfMemory("x")]), OutOfMemory)
+    assert main_fault([followed]) is followed
+
+
+def test_incidents_come_in_order_and_only_memory_spoils_figures(history):
+    for kind in (LOST, MEMORY, PREEMPTED):
+        record_incident(history, kind, f"it was {kind}")
+    assert kinds(history) == [LOST, MEMORY, PREEMPTED]
+    assert [i.spoils for i in incidents(history)] == [False, True, False]
