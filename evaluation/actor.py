@@ -94,11 +94,15 @@ class Judge:
         from evaluation.hpatches import open_benchmark
         from evaluation.maps import example_maps
         from r2d2.checkpoint import load_model
+        from r2d2.storage.location import fetched
+        from r2d2.storage.s3 import PATIENCE
 
         spec = self._specs[role]
         if role not in self._benchmarks:
             self._benchmarks[role] = open_benchmark(spec.folder, spec.cache)
-        model = load_model(source)
+        # A checkpoint is judged once: no cache keeps it.
+        with fetched(source, PATIENCE if spec.cache is None else spec.cache.patience) as path:
+            model = load_model(path)
         model.network.to("cuda" if torch.cuda.is_available() else "cpu")
         benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]
         evaluation = evaluate(model, benchmark, protocol, examples=EXAMPLES, images=self._images)

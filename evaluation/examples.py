@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,28 +41,44 @@ _ARRAYS = ("image1", "image2", "keypoints1", "keypoints2", "matches", "errors")
 
 def save_examples(path: Path, examples: tuple[MatchExample, ...]) -> None:
     """Writes examples into one numpy archive, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(pack_examples(examples))
+
+
+def load_examples(path: Path) -> tuple[MatchExample, ...]:
+    """Reads what `save_examples` wrote. Errors as of `unpack_examples`."""
+    return unpack_examples(path.read_bytes(), str(path))
+
+
+def pack_examples(examples: tuple[MatchExample, ...]) -> bytes:
+    """Examples as a numpy archive."""
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "sequences": np.array([e.sequence for e in examples], dtype=np.str_),
         "images": np.array([e.image for e in examples], dtype=np.int64),
     }
     for index, example in enumerate(examples):
         arrays |= {f"{index}/{name}": getattr(example, name) for name in _ARRAYS}
-    with atomic_file(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    return content.getvalue()
 
 
-def load_examples(path: Path) -> tuple[MatchExample, ...]:
-    """Reads what `save_examples` wrote.
+def unpack_examples(content: bytes, where: str) -> tuple[MatchExample, ...]:
+    """The examples in an archive of `pack_examples`.
+
+    Args:
+        content: the archive.
+        where: it lies, for errors.
 
     Raises:
         ValueError: if the file holds something else.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             names, images = arrays["sequences"], arrays["images"]
             return tuple(
                 MatchExample(str(name), int(image), **{key: arrays[f"{index}/{key}"] for key in _ARRAYS})
                 for index, (name, image) in enumerate(zip(names, images, strict=True))
             )
     except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} holds no matched pairs: {error}") from error
+        raise ValueError(f"{where} holds no matched pairs: {error}") from error

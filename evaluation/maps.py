@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -87,27 +88,43 @@ def example_maps(network: R2D2Network, examples: Iterable[MatchExample]) -> tupl
 
 def save_maps(path: Path, maps: Sequence[ImageMaps]) -> None:
     """Writes the maps of some images into one numpy archive, whole or not at all."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {"names": np.array([m.name for m in maps], dtype=np.str_)}
-    for index, seen in enumerate(maps):
-        arrays |= {f"{index}/{name}": getattr(seen, name) for name in _ARRAYS}
     with atomic_file(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        file.write(pack_maps(maps))
 
 
 def load_maps(path: Path) -> tuple[ImageMaps, ...]:
-    """Reads what `save_maps` wrote.
+    """Reads what `save_maps` wrote. Errors as of `unpack_maps`."""
+    return unpack_maps(path.read_bytes(), str(path))
+
+
+def pack_maps(maps: Sequence[ImageMaps]) -> bytes:
+    """The maps of some images as a numpy archive."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {"names": np.array([m.name for m in maps], dtype=np.str_)}
+    for index, seen in enumerate(maps):
+        arrays |= {f"{index}/{name}": getattr(seen, name) for name in _ARRAYS}
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def unpack_maps(content: bytes, where: str) -> tuple[ImageMaps, ...]:
+    """The maps in an archive of `pack_maps`.
+
+    Args:
+        content: the archive.
+        where: it lies, for errors.
 
     Raises:
         ValueError: if the file holds something else.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return tuple(
                 ImageMaps(str(name), **{key: arrays[f"{index}/{key}"] for key in _ARRAYS})
                 for index, name in enumerate(arrays["names"])
             )
     except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} holds no maps of images: {error}") from error
+        raise ValueError(f"{where} holds no maps of images: {error}") from error
 
 
 def _resized(image: Bytes, factor: float) -> Bytes:

@@ -6,12 +6,17 @@ Everybody who writes into the sweep carries the attempt and looks first whether 
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 from dataclasses import dataclass
+from typing import Self
 
 from r2d2.storage.depot import Depot, open_depot
 
 ATTEMPTS = "attempts"
+# A training learns within so many seconds what became of its attempt.
+WATCH_S = 1.0
 _NAME = re.compile(r"(\d+)\.json")
 
 
@@ -69,16 +74,41 @@ class Attempt:
                 f"{latest_number(self.depot)}; this one stops writing"
             )
 
-    def require_going(self) -> None:
-        """Looks, from within a training, whether to go on.
 
-        Raises:
-            SupersededError: if a later attempt has taken over.
-            HaltedError: if the sweep was asked to stop.
+class AttemptWatch:
+    """Looks in a thread what became of an attempt, so that a training never waits for S3.
+
+    Attributes:
+        superseded: whether a later attempt had taken over, as of a moment ago.
+        stop_asked: whether it was asked to stop.
+    """
+
+    def __init__(self, attempt: Attempt | None) -> None:
+        """A watch.
+
+        Args:
+            attempt: which one; None: nothing is looked at, and nothing happens.
         """
-        self.require_current()
-        if self.is_asked_to_stop():
-            raise HaltedError(f"the sweep in {self.place} was asked to stop")
+        self._attempt = attempt
+        self._over = threading.Event()
+        self.superseded = self.stop_asked = False
+
+    def __enter__(self) -> Self:
+        """Starts to look."""
+        if self._attempt is not None:
+            threading.Thread(target=self._keep, args=(self._attempt,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Looks no more."""
+        self._over.set()
+
+    def _keep(self, attempt: Attempt) -> None:
+        while not self._over.wait(WATCH_S):
+            # What cannot be looked at now is looked at again; writing looks for itself.
+            with contextlib.suppress(OSError):
+                self.superseded = not attempt.is_current()
+                self.stop_asked = attempt.is_asked_to_stop()
 
 
 def latest_number(depot: Depot) -> int:

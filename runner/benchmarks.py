@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,13 @@ from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet
 from r2d2.data.training_data import open_training_data
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.depot import Depot
+from r2d2.storage.manifest import Manifest, ManifestFile, sha256_of
+from r2d2.storage.manifest_entries import MANIFEST
 
 VALIDATION, HPATCHES = "validation", "hpatches"
+# Uploads at a time.
+PARALLEL = 16
 PROTOCOL = {VALIDATION: "validation", HPATCHES: "d2net"}
 
 
@@ -38,7 +44,11 @@ class SweepData:
 
 
 def prepare_data(
-    config: DataConfig, cache: Path, hpatches: str | None, objects: CacheSettings | None = None
+    config: DataConfig,
+    cache: Path,
+    hpatches: str | None,
+    objects: CacheSettings | None = None,
+    shared: Depot | None = None,
 ) -> SweepData:
     """Opens the training data, builds the validation benchmark unless it is there, opens HPatches.
 
@@ -47,6 +57,7 @@ def prepare_data(
         cache: where validation benchmarks lie.
         hpatches: a folder or `s3://bucket/prefix`; None: checkpoints are not scored on it.
         objects: where each node keeps what is on S3.
+        shared: where a validation benchmark is copied to, for nodes that do not see `cache`; None: they do.
 
     Raises:
         ValueError: for a place without images or pairs, too few photographs, or a benchmark that is not in
@@ -58,8 +69,34 @@ def prepare_data(
     if config.held_out:
         folder = cache / "validation" / f"{held_out.digest[:16]}-{config.split_seed}"
         build_validation_benchmark(held_out, folder, seed=config.split_seed)
-        specs.append(BenchmarkSpec(VALIDATION, str(folder), PROTOCOL[VALIDATION]))
+        if shared is None:
+            specs.append(BenchmarkSpec(VALIDATION, str(folder), PROTOCOL[VALIDATION]))
+        else:
+            place = _share(folder, shared)
+            specs.append(BenchmarkSpec(VALIDATION, place, PROTOCOL[VALIDATION], objects))
     if hpatches is not None:
         specs.append(BenchmarkSpec(HPATCHES, hpatches, PROTOCOL[HPATCHES], objects))
     digests = {spec.role: open_benchmark(spec.folder, spec.cache).digest for spec in specs}
     return SweepData(training, held_out, tuple(specs), digests, objects)
+
+
+def _share(folder: Path, shared: Depot) -> str:
+    """Copies a benchmark to where every node finds it, unless it is there; returns that place.
+
+    Its manifest, by which it is opened with one request and every file is verified, is written last.
+    """
+    paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    # What the benchmark was made of; at the place the name is that of the list of its files.
+    del paths[MANIFEST]
+    manifest = Manifest(VALIDATION, tuple(_manifest_file(name, path) for name, path in paths.items()))
+    place = shared.below(folder.name)
+    if place.read(MANIFEST) != manifest.to_bytes():
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-benchmark") as pool:
+            list(pool.map(place.store, paths.keys(), paths.values()))
+        place.write(MANIFEST, manifest.to_bytes())
+    return place.place
+
+
+def _manifest_file(name: str, path: Path) -> ManifestFile:
+    with path.open("rb") as content:
+        return ManifestFile(name, path.stat().st_size, sha256_of(content))

@@ -13,6 +13,7 @@ from runner.incidents import STOPPED, incidents
 from runner.lease import Lease
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, stopped_early
+from runner.step_progress import ProgressReader
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
 from runner.trial_run import Status
@@ -71,8 +72,8 @@ class SweepCallback(tune.Callback):
         self._running[ours.key] = ours
         self._stops_before[ours.key] = self._stops_of(ours)
         self.statuses[ours.key] = "RUNNING"
-        folder = self._stored.trial_folder(ours)
-        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, folder))
+        steps = ProgressReader(self._stored.trial_depot(ours))
+        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, steps))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -156,11 +157,11 @@ class SweepCallback(tune.Callback):
 
     @property
     def _superseded(self) -> bool:
-        return self._lease is not None and not self._lease.attempt.is_current()
+        return self._lease is not None and self._lease.is_lost()
 
     @property
     def _stop_asked(self) -> bool:
-        return self._lease is not None and self._lease.attempt.is_asked_to_stop()
+        return self._lease is not None and self._lease.is_asked_to_stop()
 
     def _stops_of(self, trial: Trial) -> int:
         return sum(incident.kind == STOPPED for incident in incidents(self._stored.history(trial)))

@@ -18,6 +18,7 @@ from evaluation.report import About, Report, make_report
 from evaluation.report_page import to_html
 from evaluation.report_text import to_csv, to_json, to_markdown
 from r2d2.atomic import atomic_file
+from r2d2.storage.depot import Depot, depot_at
 from r2d2.version import code_version
 from runner.contender import Contender, curves_of, notes_of, variants_of
 from runner.history import TRAIN
@@ -170,14 +171,18 @@ def curves_picture(report: Report) -> bytes:
     return png(mma_curves(curves, bands))
 
 
-def save_pictures(folder: Path, files: Mapping[str, str | bytes]) -> Path | None:
-    """Writes what is to be looked at into a sweep's folder; returns the page's path, None without one."""
+def save_pictures(sweep: str | Path | Depot, files: Mapping[str, str | bytes]) -> str | None:
+    """Keeps what is to be looked at beside a sweep; returns the page's place, None without one."""
     for name in {PAGE, CURVES} & files.keys():
-        write_file(folder / name, files[name])
-    return folder / PAGE if PAGE in files else None
+        depot_at(sweep).write(name, _encoded(files[name]))
+    return f"{depot_at(sweep).place}/{PAGE}" if PAGE in files else None
 
 
 def write_file(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all."""
     with atomic_file(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(_encoded(content))
+
+
+def _encoded(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.config import TrainConfig
-from runner.history import TRAIN, write_json
+from r2d2.storage.depot import Depot, depot_at
+from runner.history import TRAIN, put_json
 
 FILE = "sweep.json"
 MAX_DIFFERENCES = 8
@@ -49,25 +50,26 @@ class SweepDefinition:
         role = self.metric.partition("/")[0]
         return next(iter(self.benchmarks), "") if role == TRAIN else role
 
-    def save(self, folder: Path) -> None:
-        """Writes the definition into the sweep's folder."""
-        write_json(folder / FILE, asdict(self))
+    def save(self, place: str | Path | Depot) -> None:
+        """Writes the definition down where the sweep lies."""
+        put_json(depot_at(place), FILE, asdict(self))
 
     @classmethod
-    def load(cls, folder: Path) -> SweepDefinition | None:
-        """The definition of the sweep in `folder`; None if there is none.
+    def load(cls, place: str | Path | Depot) -> SweepDefinition | None:
+        """The definition of the sweep at a place; None if there is none.
 
         Raises:
             ValueError: if the file is damaged.
         """
-        path = folder / FILE
-        if not path.is_file():
+        depot = depot_at(place)
+        content = depot.read(FILE)
+        if content is None:
             return None
         try:
-            return cls(**json.loads(path.read_text()))
+            return cls(**json.loads(content))
         except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(
-                f"{path} is damaged ({error}); delete the folder or choose another --name"
+                f"{depot.place}/{FILE} is damaged ({error}); delete the sweep or choose another --name"
             ) from error
 
     def differences(self, other: SweepDefinition) -> list[str]:
@@ -76,7 +78,7 @@ class SweepDefinition:
         trials = _trial_differences(mine.pop("trials"), others.pop("trials"))
         return trials + _differences(mine, others, "")
 
-    def require_grown(self, other: SweepDefinition, folder: Path) -> None:
+    def require_grown(self, other: SweepDefinition, place: str | Path) -> None:
         """Refuses to extend a sweep by what would change the trials that it has.
 
         Raises:
@@ -95,14 +97,14 @@ class SweepDefinition:
             lines.append("init: the starting networks are others")
         if lines:
             raise ValueError(
-                f"the sweep '{self.name}' in {folder} cannot be extended like this, because what it has "
+                f"the sweep '{self.name}' in {place} cannot be extended like this, because what it has "
                 f"would change: {'; '.join(lines[:MAX_DIFFERENCES])}. Start another sweep, with --name"
             )
         if len(other.trials) == len(self.trials) and samples[1] <= samples[0]:
             had = f"{samples[0]} samples" if samples[0] else f"{len(self.trials)} trials"
             raise ValueError(f"nothing is added to the {had} of the sweep '{self.name}'")
 
-    def require_same(self, other: SweepDefinition, folder: Path) -> None:
+    def require_same(self, other: SweepDefinition, place: str | Path) -> None:
         """Refuses to resume a sweep whose definition has changed.
 
         Raises:
@@ -113,7 +115,7 @@ class SweepDefinition:
             shown = lines[:MAX_DIFFERENCES]
             shown += [f"and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else []
             raise ValueError(
-                f"the sweep '{self.name}' in {folder} was started with another definition: "
+                f"the sweep '{self.name}' in {place} was started with another definition: "
                 f"{'; '.join(shown)}. Give the new one a name of its own with --name"
             )
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -78,15 +79,33 @@ def _processors(_: Settings) -> str:
 
 
 def _home(settings: Settings) -> str:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=settings.home):
+    if settings.is_remote:
+        return _remote_home(settings)
+    settings.local.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=settings.local):
         pass
-    free = shutil.disk_usage(settings.home).free / 2**30
+    free = shutil.disk_usage(settings.local).free / 2**30
     if free < LEAST_FREE_GIB:
         raise ValueError(
             f"only {free:.1f} GiB are free in {settings.home}; checkpoints need {LEAST_FREE_GIB:g}"
         )
     return f"{settings.home} can be written, {free:.0f} GiB are free"
+
+
+def _remote_home(settings: Settings) -> str:
+    depot, name, mark = settings.sweeps, f"doctor-{uuid.uuid4().hex}", b"written by r2d2 doctor"
+    depot.write(name, mark)
+    try:
+        if depot.read(name) != mark:
+            raise ValueError(f"{settings.home}: what was written is not what is read")
+        if depot.create(name, mark):
+            raise ValueError(
+                f"{settings.home}: the server ignores If-None-Match: two drivers could run one sweep; use a "
+                "server with conditional writes"
+            )
+    finally:
+        depot.delete(name)
+    return f"{settings.home} can be read and written; what is local lies in {settings.local}"
 
 
 def _photographs(_: Settings) -> str:

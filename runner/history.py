@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r2d2.atomic import atomic_file
+from r2d2.storage.depot import Depot, Kept, depot_at, folder_of
 from runner.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ TRAIN = "train"
 HISTORY = "history"
 STOPPED = "stopped.json"
 FAILURE = "failed.json"
+# Seconds between two looks at a history that is followed. On S3 each look is a request.
+FOLLOW_S, FOLLOW_REMOTE_S = 0.5, 2.0
 _NAME = re.compile(r"epoch_(\d+)\.([a-z0-9_]+)\.json")
 
 
@@ -53,20 +56,30 @@ class Record:
     @property
     def name(self) -> str:
         """The file's name; the same event always has the same."""
-        return f"epoch_{self.epoch:03d}.{self.kind}.json"
+        return event_name(self.epoch, self.kind)
+
+
+def event_name(epoch: int, kind: str) -> str:
+    """The file of an event."""
+    return f"epoch_{epoch:03d}.{kind}.json"
 
 
 class History:
-    """The events of one trial, in a folder.
+    """The events of one trial, in a folder or on S3.
 
     Attributes:
         attempt: for which is written: nothing is, once a later one has taken the sweep over. None: nobody
             else can write.
     """
 
-    def __init__(self, folder: Path, attempt: Attempt | None = None) -> None:
-        self.folder = folder
+    def __init__(self, place: str | Path | Depot, attempt: Attempt | None = None) -> None:
+        self.depot = depot_at(place)
         self.attempt = attempt
+
+    @property
+    def folder(self) -> Path:
+        """Where the events are, if that is a folder."""
+        return folder_of(self.depot)
 
     def require_current(self) -> None:
         """Looks before something is written.
@@ -86,17 +99,18 @@ class History:
         self.require_current()
         if self.attempt is not None:
             record = dataclasses.replace(record, attempt=self.attempt.number)
-        write_json(self.folder / record.name, {k: v for k, v in vars(record).items() if v is not None})
+        put_json(self.depot, record.name, {k: v for k, v in vars(record).items() if v is not None})
 
     def records(self) -> list[Record]:
         """All events, by epoch, training before scores."""
-        names = [m for p in self.folder.glob("epoch_*.json") if (m := _NAME.fullmatch(p.name))]
-        names.sort(key=lambda m: (int(m[1]), m[2] != TRAIN, m[2]))
-        return [Record(**json.loads((self.folder / m[0]).read_text())) for m in names]
+        found = [file for file in self.depot.files() if _NAME.fullmatch(file.name)]
+        contents = self.depot.read_all(sorted(found, key=_order))
+        return [Record(**json.loads(content)) for content in contents if content is not None]
 
     def find(self, epoch: int, kind: str) -> Record | None:
         """The event of this epoch and kind, if it happened."""
-        return next((r for r in self.records() if (r.epoch, r.kind) == (epoch, kind)), None)
+        content = self.depot.read(event_name(epoch, kind))
+        return None if content is None else Record(**json.loads(content))
 
     def is_complete(self, epochs: int, roles: Collection[str]) -> bool:
         """Whether every epoch (or, of a trial of 0 epochs, the start) was scored on every benchmark."""
@@ -107,33 +121,39 @@ class History:
     def mark_stopped(self, epoch: int) -> None:
         """Writes down that the scheduler stopped the trial, so that no later attempt continues it."""
         self.require_current()
-        write_json(self.folder / STOPPED, {"epoch": epoch})
+        put_json(self.depot, STOPPED, {"epoch": epoch})
 
     @property
     def stopped_after(self) -> int | None:
         """The epoch after which the scheduler stopped the trial; None if it did not."""
-        path = self.folder / STOPPED
-        return int(json.loads(path.read_text())["epoch"]) if path.is_file() else None
+        content = self.depot.read(STOPPED)
+        return None if content is None else int(json.loads(content)["epoch"])
 
     def mark_failed(self, reason: str | None) -> None:
         """Writes down why the trial's present attempt failed; None takes it back."""
         self.require_current()
         if reason is None:
-            (self.folder / FAILURE).unlink(missing_ok=True)
+            self.depot.delete(FAILURE)
         else:
-            write_json(self.folder / FAILURE, {"reason": reason})
+            put_json(self.depot, FAILURE, {"reason": reason})
 
     @property
     def failure(self) -> str | None:
         """Why the last attempt failed; None if it did not, or died without a word."""
-        path = self.folder / FAILURE
-        return str(json.loads(path.read_text())["reason"]) if path.is_file() else None
+        content = self.depot.read(FAILURE)
+        return None if content is None else str(json.loads(content)["reason"])
 
-    def follow(self, finished: Callable[[], bool], interval: float = 0.5) -> Iterator[Record]:
+    def follow(self, finished: Callable[[], bool], interval: float | None = None) -> Iterator[Record]:
         """Yields every event once, those of the past first, until `finished` and nothing is left.
 
         A score that failed at first and then succeeded is two events.
+
+        Args:
+            finished: whether nothing new is written any more.
+            interval: seconds between two looks; None: as the place allows.
         """
+        if interval is None:
+            interval = FOLLOW_REMOTE_S if self.depot.is_remote else FOLLOW_S
         told: set[tuple[str, bool]] = set()
         while True:
             last = finished()
@@ -155,27 +175,46 @@ def final_scores(records: Sequence[Record]) -> list[Record]:
 def read_evaluation(history: History, record: Record) -> Evaluation:
     """The complete table of a score, with its example matches if they are still there."""
     from evaluation.evaluation import Evaluation
-    from evaluation.examples import load_examples
+    from evaluation.examples import unpack_examples
 
     assert record.evaluation is not None
-    evaluation = Evaluation.from_json(json.loads((history.folder / record.evaluation).read_text()))
-    path = _beside_table(history, record, "examples")
-    return dataclasses.replace(evaluation, examples=load_examples(path)) if path.is_file() else evaluation
+    table = history.depot.read(record.evaluation)
+    if table is None:
+        raise ValueError(f"{history.depot.place}/{record.evaluation} is gone, which {record.name} belongs to")
+    evaluation = Evaluation.from_json(json.loads(table))
+    name = beside_table(record.evaluation, "examples")
+    content = history.depot.read(name)
+    if content is None:
+        return evaluation
+    examples = unpack_examples(content, f"{history.depot.place}/{name}")
+    return dataclasses.replace(evaluation, examples=examples)
 
 
 def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:
     """What the scored network sees in a few images; nothing of a score that was written without."""
-    from evaluation.maps import load_maps
+    from evaluation.maps import unpack_maps
 
-    path = _beside_table(history, record, "maps")
-    return load_maps(path) if path.is_file() else ()
-
-
-def _beside_table(history: History, record: Record, what: str) -> Path:
-    """The archive of that kind which belongs to the table of a score."""
     assert record.evaluation is not None
-    name = record.evaluation.replace("table_", f"{what}_")
-    return (history.folder / name).with_suffix(".npz")
+    name = beside_table(record.evaluation, "maps")
+    content = history.depot.read(name)
+    return () if content is None else unpack_maps(content, f"{history.depot.place}/{name}")
+
+
+def beside_table(table: str, what: str) -> str:
+    """The archive of that kind which belongs to the table of a score."""
+    return table.replace("table_", f"{what}_").removesuffix(".json") + ".npz"
+
+
+def _order(file: Kept) -> tuple[int, bool, str]:
+    """By epoch, training before scores."""
+    match = _NAME.fullmatch(file.name)
+    assert match is not None
+    return int(match[1]), match[2] != TRAIN, match[2]
+
+
+def put_json(depot: Depot, name: str, value: Mapping[str, Any]) -> None:
+    """Keeps a value as a JSON file, completely or not at all."""
+    depot.write(name, json.dumps(value, indent=1).encode())
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
-from runner.history import History, write_json
+from runner.history import History, put_json
 
 LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
 STOPPED = "stopped"
@@ -45,10 +45,11 @@ def record_incident(history: History, kind: str, text: str) -> None:
     incident = Incident(kind, text, time.time())
     # Several workers may write at once: the name holds the time to the microsecond.
     name = f"incident_{int(incident.time * 1e6):017d}.{kind}.json"
-    write_json(history.folder / name, asdict(incident))
+    put_json(history.depot, name, asdict(incident))
 
 
 def incidents(history: History) -> list[Incident]:
     """All incidents of a trial, in order."""
-    paths = sorted(history.folder.glob("incident_*.json"))
-    return [Incident(**json.loads(path.read_text())) for path in paths]
+    files = [file for file in history.depot.files() if file.name.startswith("incident_")]
+    contents = history.depot.read_all(files)
+    return [Incident(**json.loads(content)) for content in contents if content is not None]

@@ -7,6 +7,7 @@ expired: the next driver takes over under a higher number, at once if the owner 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -95,6 +96,18 @@ class Lease:
         self.stop_asked = self.must_stop = False
         self._thread = threading.Thread(target=self._keep, daemon=True, name="lease")
         self._thread.start()
+
+    def is_lost(self) -> bool:
+        """Whether a later attempt has taken over; if that cannot be looked at now, as of the last look."""
+        with contextlib.suppress(OSError):
+            return not self.attempt.is_current()
+        return self.must_stop and not self.stop_asked
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the sweep was asked to stop; otherwise as `is_lost`."""
+        with contextlib.suppress(OSError):
+            return self.attempt.is_asked_to_stop()
+        return self.stop_asked
 
     def close(self) -> None:
         """Lets go of the sweep, so that the next driver need not wait."""

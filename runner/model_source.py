@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -10,6 +11,8 @@ import mlflow.artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from r2d2.storage.cache import CacheSettings
+from r2d2.storage.location import is_remote, local_path
 from runner.mlflow_store import root_cause
 from runner.model_package import CHECKPOINT_PATH
 from runner.tracking import Tracker
@@ -50,6 +53,8 @@ def local_checkpoint(uri: str, cache: Path | None = None) -> Path:
     Raises:
         ValueError: if it is not there.
     """
+    if is_remote(uri):
+        return local_path(uri, None if cache is None else CacheSettings(str(cache / "objects"), sys.maxsize))
     parts = urlsplit(uri)
     if parts.scheme in ("", "file"):
         folder = Path(unquote(parts.path) if parts.scheme else uri)

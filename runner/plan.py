@@ -14,7 +14,9 @@ from r2d2.config import SCRATCH, DataConfig, with_override
 from r2d2.data.photos import SAMPLES
 from r2d2.data.source_text import absolute_sources
 from r2d2.start import starting_network
+from r2d2.storage.depot import Depot, folder_of
 from r2d2.storage.location import absolute_place, is_remote
+from r2d2.storage.s3 import FIRST_PATIENCE
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
 from runner.resilience import Resilience
@@ -64,6 +66,7 @@ class SweepPlan:
         inits: path of every model that `init` names.
         source: the sweep's name or the path of its file.
         started: the command, as it is written down beside the sweep.
+        depot: where the sweep lies.
     """
 
     sweep: Sweep
@@ -73,15 +76,20 @@ class SweepPlan:
     data: SweepData
     inits: Mapping[str, str]
     definition: SweepDefinition
-    folder: Path
+    depot: Depot
     options: SweepOptions
     source: str
     started: StartedSweep
 
     @property
+    def folder(self) -> Path:
+        """Where the sweep lies, if that is a folder."""
+        return folder_of(self.depot)
+
+    @property
     def stored(self) -> StoredSweep:
-        """What of the sweep is on disk."""
-        return StoredSweep(self.folder)
+        """What there is of the sweep."""
+        return StoredSweep(self.depot)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -107,11 +115,14 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
     _refuse_other_extension(sweep, name, options)
     options = _with_absolute_places(sweep, options)
-    folder = settings.sweep_folder(name)
-    started = _started(source, options, settings, StartedSweep.load(folder))
+    depot = settings.sweep(name)
+    known = _known_definition(settings, name)
+    started = _started(source, options, settings, StartedSweep.load(depot))
     sweep, trials = _extended(sweep, options, started)
     inits, digest = _starting_networks(trials, settings)
-    data = prepare_data(_common_data(trials), settings.cache, settings.hpatches, settings.objects)
+    data = prepare_data(
+        _common_data(trials), settings.cache, settings.hpatches, settings.objects, settings.benchmarks
+    )
     role = sweep.metric.partition("/")[0]
     if role not in data.digests:
         hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
@@ -133,15 +144,24 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         },
         init=digest,
     )
-    known = SweepDefinition.load(folder)
     if known is not None and (options.extension or options.num_samples):
-        known.require_grown(definition, folder)
+        known.require_grown(definition, depot.place)
     elif known is not None:
-        known.require_same(definition, folder)
+        known.require_same(definition, depot.place)
     baselines = tuple(sweep.baselines_of(trials))
     return SweepPlan(
-        sweep, question, trials, baselines, data, inits, definition, folder, options, source, started
+        sweep, question, trials, baselines, data, inits, definition, depot, options, source, started
     )
+
+
+def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
+    """What the sweep was started with, if it was.
+
+    The first thing that is asked of S3: a wrong address or key is told in seconds, not after the patience
+    that a running sweep has.
+    """
+    hasty = replace(settings, s3_patience=min(settings.s3_patience, FIRST_PATIENCE))
+    return SweepDefinition.load(hasty.sweep(name))
 
 
 def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:

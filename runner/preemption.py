@@ -27,12 +27,12 @@ class Notice:
     says each time.
     """
 
-    def __init__(self, driver_node: str, asked_to_stop: Callable[[], bool] | None = None) -> None:
+    def __init__(self, driver_node: str, asked_to_stop: Callable[[], bool] = bool) -> None:
         """A notice.
 
         Args:
             driver_node: Ray's id of the node of the trial's driver, which watches over the workers.
-            asked_to_stop: whether the sweep was; None: nobody can ask.
+            asked_to_stop: whether the sweep was; rank 0 is asked.
         """
         self._driver_node = driver_node
         self._asked_to_stop = asked_to_stop
@@ -49,8 +49,7 @@ class Notice:
         self._asked = (self._steps, time.monotonic())
         pace = (self._asked[1] - when) / (self._steps - steps)
         following = self._steps + max(1, int(INTERVAL_S / pace))
-        stop = self._asked_to_stop is not None and self._asked_to_stop()
-        said = (following, stop or node_leaves(self._driver_node))
+        said = (following, self._asked_to_stop() or node_leaves(self._driver_node))
         self._next, other = ray.train.collective.broadcast_from_rank_zero(said)
         return workers or other
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.history import TRAIN, Record
+from runner.step_progress import ProgressReader
 
 TERMS = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
 
@@ -25,7 +24,7 @@ class TrialProgress:
 
     name: str
     epochs: int
-    folder: Path
+    steps: ProgressReader
     status: str = "waiting"
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
@@ -43,11 +42,7 @@ class TrialProgress:
         """Epochs done, with the part of the present one that the worker last wrote down."""
         if self.status != "training":
             return float(self.epoch)
-        try:
-            step = json.loads((self.folder / "progress.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return float(self.epoch)
-        return max(float(self.epoch), float(step["epoch"] - 1 + step["step"] / max(step["steps"], 1)))
+        return max(float(self.epoch), self.steps.position())
 
 
 class SweepProgress:

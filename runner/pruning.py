@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runner.tracking import LoggedRun, Tracker
 
 KEEP = 3
-SWEEPS, TUNE = "sweeps", "tune"
+TUNE = "tune"
 PREDICTIONS = "predictions"
 _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 
@@ -88,9 +88,9 @@ def find_items(
     Raises:
         ValueError: if there is no such sweep.
     """
-    home = open_depot(f"{settings.home}/{SWEEPS}")
+    home = settings.sweeps
     if sweep is not None:
-        _ = StoredSweep(settings.sweep_folder(sweep)).definition
+        _ = StoredSweep(settings.sweep(sweep)).definition
     versions = registered(tracker)
     for name in home.folders() if sweep is None else [sweep]:
         if not runs(home, name):
@@ -107,7 +107,7 @@ def delete(items: Sequence[Item], settings: Settings) -> None:
         ValueError: if one does.
     """
     for sweep in dict.fromkeys(item.sweep for item in items):
-        place = f"{settings.home}/{SWEEPS}/{sweep}"
+        place = settings.sweep(sweep).place
         with hold(place, settings.lease_seconds) if sweep else nullcontext():
             for item in [item for item in items if item.sweep == sweep]:
                 item.delete()
@@ -164,8 +164,8 @@ def removable(
 def _of_sweep(
     settings: Settings, home: Depot, name: str, pruning: Pruning, versions: Registered
 ) -> Iterator[Item]:
-    depot, stored = home.below(name), StoredSweep(settings.sweep_folder(name))
-    definition = SweepDefinition.load(settings.sweep_folder(name))
+    depot, stored = home.below(name), StoredSweep(settings.sweep(name))
+    definition = SweepDefinition.load(settings.sweep(name))
     if definition is None:
         yield _folder(depot, "", "a sweep that was never begun, or whose sweep.json is gone", "")
         return

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from r2d2.storage.errors import StorageError
 from runner.attempt import Attempt
-from runner.history import History, Record, final_scores, read_evaluation, read_maps, write_json
+from runner.checkpoint_place import existing
+from runner.history import History, Record, final_scores, put_json, read_evaluation, read_maps
 from runner.incidents import TAG, incidents
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
@@ -123,7 +125,9 @@ class Reporter:
 
     def _require_current(self) -> None:
         if self._attempt is not None:
-            self._attempt.require_current()
+            # A home that does not answer keeps nothing from MLflow: nobody can take the sweep over there.
+            with contextlib.suppress(StorageError):
+                self._attempt.require_current()
 
     def _record(self, trial: Trial, history: History, record: Record) -> None:
         if record.error is not None:
@@ -137,15 +141,16 @@ class Reporter:
 
     def _finish(self, trial: Trial, history: History, status: Status, reason: str | None) -> None:
         run, records = self._open(trial), history.records()
-        best = best_record(records, self._sweep.metric, self._sweep.mode)
+        there = existing(records)
+        best = best_record(records, self._sweep.metric, self._sweep.mode, there)
         if best is not None:
-            existing = {r.epoch: r.checkpoint for r in records if Path(r.checkpoint).exists()}
-            run.set_checkpoints(best.checkpoint, best.epoch, records[-1].checkpoint, existing)
+            kept = {r.epoch: r.checkpoint for r in records if r.checkpoint in there}
+            run.set_checkpoints(best.checkpoint, best.epoch, records[-1].checkpoint, kept)
         for record in final_scores(records):
             run.log_figures(read_evaluation(history, record), record.kind)
         run.finish(status, reason)
         if status != "FAILED":
-            write_json(history.folder / TOLD, self._receipt(history))
+            put_json(history.depot, TOLD, self._receipt(history))
 
     def _open(self, trial: Trial) -> TrialRun:
         if trial.key not in self._runs:
@@ -172,8 +177,8 @@ class Reporter:
         self._away = True
 
     def _told(self, history: History) -> bool:
-        path = history.folder / TOLD
-        return path.is_file() and json.loads(path.read_text()) == self._receipt(history)
+        content = history.depot.read(TOLD)
+        return content is not None and json.loads(content) == self._receipt(history)
 
     def _receipt(self, history: History) -> dict[str, Any]:
         """What stands beside a history that was told completely."""
@@ -192,10 +197,15 @@ def stopped_early(epoch: int) -> str:
     return f"stopped early by its score after epoch {epoch}"
 
 
-def best_record(records: Sequence[Record], metric: str, mode: str) -> Record | None:
-    """The score with the best value of the metric whose checkpoint is still there; None if there is none."""
+def best_record(records: Sequence[Record], metric: str, mode: str, there: Collection[str]) -> Record | None:
+    """The score with the best value of the metric whose checkpoint is still there; None if there is none.
+
+    Args:
+        records: events of a trial.
+        metric: that decides.
+        mode: `max` or `min`.
+        there: the checkpoints that still are.
+    """
     sign = 1 if mode == "max" else -1
-    scored = [
-        r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and Path(r.checkpoint).exists()
-    ]
+    scored = [r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and r.checkpoint in there]
     return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 
 from runner.history import HISTORY
 from runner.stored import StoredSweep
-
-TRAIN_FOLDER = "train"
+from runner.train_storage import TRAIN_RUN
 
 
 def choose_failed(stored: StoredSweep, keys: Sequence[str] = ()) -> dict[str, str]:
@@ -26,14 +24,12 @@ def choose_failed(stored: StoredSweep, keys: Sequence[str] = ()) -> dict[str, st
     if others or not failed:
         what = f"the trial '{others[0]}'" if others else "no trial"
         known = f"; failed ones: {', '.join(failed) or 'none'}" if others else ""
-        raise ValueError(
-            f"{what} of the sweep '{stored.folder.name}' has {'not ' if others else ''}failed{known}"
-        )
+        raise ValueError(f"{what} of the sweep '{stored.name}' has {'not ' if others else ''}failed{known}")
     return {key: reason for key, reason in failed.items() if not keys or key in keys}
 
 
 def forget(stored: StoredSweep, keys: Iterable[str]) -> None:
     """Removes the histories and checkpoints of trials, so that they start anew."""
     for trial in [trial for trial in stored.trials() if trial.key in set(keys)]:
-        for name in (TRAIN_FOLDER, HISTORY):
-            shutil.rmtree(stored.trial_folder(trial) / name, ignore_errors=True)
+        for name in (TRAIN_RUN, HISTORY):
+            stored.trial_depot(trial).delete_below(name)

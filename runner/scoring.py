@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.depot import Depot, open_depot
+from r2d2.storage.s3 import PATIENCE
 from runner.attempt import Attempt
-from runner.history import HISTORY, TRAIN, History, Record, write_json
+from runner.checkpoint_place import checkpoint_place, existing
+from runner.history import HISTORY, TRAIN, History, Record, beside_table, put_json
 from runner.resilience import Resilience
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class TrialContext:
     """What every trial of a sweep is told beside its configuration.
 
     Attributes:
-        trials_folder: holds one folder per trial.
+        trials_folder: holds one folder per trial; or `s3://bucket/prefix`.
         judge: handle of the judge pool.
         roles: the benchmarks to score on, in this order.
         inits: path of every model that a configuration's `init` names.
@@ -54,6 +56,15 @@ class TrialContext:
     objects: CacheSettings | None = None
     attempt: Attempt | None = None
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a request to S3 is tried again for."""
+        return PATIENCE if self.objects is None else self.objects.patience
+
+    def trial(self, place: str) -> Depot:
+        """The depot of a trial that lies at a place."""
+        return open_depot(place, self.patience)
+
 
 def score_checkpoint(
     checkpoint: ray.train.Checkpoint, epoch: int, context: TrialContext, folder: str
@@ -67,12 +78,17 @@ def score_checkpoint(
         The metrics, by which Ray Train keeps the best checkpoints. One without a score counts as the best, so
         that it is still there when a later attempt scores it.
     """
-    history = History(Path(folder) / HISTORY, context.attempt)
+    return score_place(checkpoint_place(checkpoint), epoch, context, folder)
+
+
+def score_place(place: str, epoch: int, context: TrialContext, folder: str) -> dict[str, float]:
+    """As `score_checkpoint`, of a checkpoint that lies at a place."""
+    history = History(context.trial(folder).below(HISTORY), context.attempt)
     metrics: dict[str, float] = {}
     for role in context.roles:
         record = history.find(epoch, role)
         if record is None or record.error is not None:
-            record = score_role(history, checkpoint.path, epoch, role, context.judge)
+            record = score_role(history, place, epoch, role, context.judge)
         metrics |= record.metrics
     return {context.metric: UNSCORED if context.mode == "max" else -UNSCORED} | metrics
 
@@ -80,11 +96,12 @@ def score_checkpoint(
 def score_missing(history: History, context: TrialContext) -> list[Record]:
     """Has every checkpoint scored that is still there and lacks a score; returns the new events."""
     known = history.records()
+    there = existing(known, context.patience)
     scored = {(r.epoch, r.kind) for r in known if r.error is None}
     return [
         score_role(history, record.checkpoint, record.epoch, role, context.judge)
         for record in known
-        if record.kind == TRAIN and Path(record.checkpoint).is_dir()
+        if record.kind == TRAIN and record.checkpoint in there
         for role in context.roles
         if (record.epoch, role) not in scored
     ]
@@ -92,7 +109,8 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
 
 def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) -> Record:
     """Has a checkpoint scored on one benchmark; the table, or why there is none, goes into the history."""
-    from evaluation.maps import save_maps
+    from evaluation.examples import pack_examples
+    from evaluation.maps import pack_maps
 
     try:
         verdict = ray.get(judge.score.remote(uri, role))
@@ -103,9 +121,9 @@ def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) ->
     # The event is written last: whoever reads it finds the table, the example matches and the maps.
     history.require_current()
     evaluation, name = verdict.evaluation, f"table_{epoch:03d}.{role}.json"
-    write_json(history.folder / name, evaluation.to_json())
-    evaluation.save_examples(history.folder / f"examples_{epoch:03d}.{role}.npz")
-    save_maps(history.folder / f"maps_{epoch:03d}.{role}.npz", verdict.maps)
+    put_json(history.depot, name, evaluation.to_json())
+    history.depot.write(beside_table(name, "examples"), pack_examples(evaluation.examples))
+    history.depot.write(beside_table(name, "maps"), pack_maps(verdict.maps))
     metrics = {f"{role}/{key}": value for key, value in evaluation.scalars().items()}
     record = Record(epoch, role, metrics, uri, evaluation=name)
     history.write(record)

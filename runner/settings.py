@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.location import absolute_place
+from r2d2.storage.depot import Depot, folder_of, open_depot
+from r2d2.storage.location import absolute_place, is_remote
 from r2d2.storage.s3 import PATIENCE
 from runner.lease import LEASE_S
 
-HOME_FOLDER = ".r2d2"
+HOME_FOLDER, SWEEPS = ".r2d2", "sweeps"
 CACHE_GIB, OBJECTS_GIB = 20.0, 50.0
 GIB = 2**30
 
@@ -42,8 +43,9 @@ class Settings:
     """Where things are on this machine or cluster.
 
     Attributes:
-        home: folder of everything local (R2D2_HOME, default `.r2d2` in the working directory).
-        tracking_uri: MLflow tracking URI (MLFLOW_TRACKING_URI, default the SQLite file in `home`).
+        home: where sweeps lie, a folder or `s3://bucket/prefix` (R2D2_HOME, default `.r2d2` in the working
+            directory).
+        tracking_uri: MLflow tracking URI (MLFLOW_TRACKING_URI, default the SQLite file in `local`).
         ray_address: Ray cluster to join (RAY_ADDRESS); None starts one on this machine.
         hpatches: HPatches to score every checkpoint on (R2D2_HPATCHES), a folder or `s3://...`; None: not
             scored.
@@ -51,7 +53,7 @@ class Settings:
             a path or `s3://...`.
         cache_gib: of stored predictions, at most (R2D2_CACHE_GIB, default 20); 0: none is stored.
         cache_folder: of what can be made or fetched again (R2D2_CACHE, best on a disk of the node); None:
-            `cache` in `home`.
+            `cache` in `local`.
         objects_gib: of what was fetched from S3, at most (R2D2_OBJECTS_GIB, default 50); 0: none is kept.
         s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 120).
         lease_seconds: after which a driver that shows no sign of life loses its sweep (R2D2_LEASE_S, default
@@ -60,7 +62,7 @@ class Settings:
             (R2D2_CLUSTER_CPUS, R2D2_CLUSTER_GPUS); 0: what is there counts.
     """
 
-    home: Path
+    home: str | Path
     tracking_uri: str
     ray_address: str | None = None
     hpatches: str | None = None
@@ -80,10 +82,10 @@ class Settings:
         Raises:
             ValueError: if one that must be a number is none of at least 0.
         """
-        home = Path(environment.get("R2D2_HOME") or HOME_FOLDER).expanduser().absolute()
+        home = absolute_place(environment.get("R2D2_HOME") or HOME_FOLDER).rstrip("/")
         return cls(
             home=home,
-            tracking_uri=environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+            tracking_uri=environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_local(home) / 'mlflow.db'}",
             ray_address=environment.get("RAY_ADDRESS") or None,
             hpatches=_place(environment.get("R2D2_HPATCHES")),
             released=_place(environment.get("R2D2_RELEASED")),
@@ -97,18 +99,42 @@ class Settings:
         )
 
     @property
+    def is_remote(self) -> bool:
+        """Whether the home is on S3."""
+        return is_remote(str(self.home))
+
+    @property
+    def local(self) -> Path:
+        """The folder of what cannot lie on S3: the home, or `.r2d2` in the working directory."""
+        return _local(str(self.home))
+
+    @property
     def artifact_root(self) -> str | None:
         """Where a local MLflow store keeps files; None leaves it to a remote server."""
-        return str(self.home / "artifacts") if self.tracking_uri.startswith("sqlite:") else None
+        return str(self.local / "artifacts") if self.tracking_uri.startswith("sqlite:") else None
+
+    @property
+    def sweeps(self) -> Depot:
+        """All sweeps, by name."""
+        return open_depot(f"{self.home}/{SWEEPS}", self.s3_patience)
+
+    def sweep(self, name: str) -> Depot:
+        """One sweep: its definition, trials and checkpoints."""
+        return self.sweeps.below(name)
+
+    @property
+    def benchmarks(self) -> Depot | None:
+        """Where a benchmark that was made for a sweep is kept for the cluster's nodes; None: `cache` is."""
+        return open_depot(f"{self.home}/benchmarks", self.s3_patience) if self.is_remote else None
 
     def sweep_folder(self, name: str) -> Path:
-        """The folder of one sweep: its definition, trials and checkpoints."""
-        return self.home / "sweeps" / name
+        """As `sweep`, of a home that is a folder."""
+        return folder_of(self.sweep(name))
 
     @property
     def cache(self) -> Path:
         """The folder of what can be made again: validation benchmarks, predictions, objects of S3."""
-        return self.cache_folder or self.home / "cache"
+        return self.cache_folder or self.local / "cache"
 
     @property
     def objects(self) -> CacheSettings:
@@ -133,6 +159,10 @@ def _number(environment: Mapping[str, str], name: str, default: float, unit: str
     if not 0 <= number < math.inf:
         raise ValueError(f"{name} is '{text}'; it must be a number of {unit}, at least 0")
     return number
+
+
+def _local(home: str) -> Path:
+    return Path(absolute_place(HOME_FOLDER) if is_remote(home) else home)
 
 
 def _place(text: str | None) -> str | None:

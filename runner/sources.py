@@ -16,7 +16,7 @@ from r2d2.storage.location import is_remote, local_file
 from runner.contender import Contender, told_apart
 from runner.judging import FEATURES, find_protocol, judge
 from runner.settings import Settings
-from runner.stored import StoredSweep, label_trials
+from runner.stored import StoredSweep, label_trials, sweep_names
 from search_spaces.sweep import Trial
 
 RUN, MODEL = "runs:/", "models:/"
@@ -94,7 +94,7 @@ def find_contenders(
 
 def is_sweep(text: str, settings: Settings) -> bool:
     """Whether a text is the name of a sweep on this machine."""
-    return "/" not in text and (settings.sweep_folder(text) / "sweep.json").is_file()
+    return "/" not in text and text != "" and settings.sweep(text).read("sweep.json") is not None
 
 
 def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Trial]] | None:
@@ -102,7 +102,7 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
     if is_sweep(source.text, settings):
         if source.name:
             raise ValueError(f"'{source.text}' is a sweep: its rows have names of their own")
-        sweep = StoredSweep(settings.sweep_folder(source.text))
+        sweep = StoredSweep(settings.sweep(source.text))
         return sweep, sweep.trials()
     if not source.text.startswith(RUN) or "/" in source.text.removeprefix(RUN):
         return None
@@ -110,14 +110,13 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
 
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     run = tracker.get_run(source.text.removeprefix(RUN))
-    sweep = StoredSweep(settings.sweep_folder(run.tags.get("sweep", "")))
-    if not (sweep.folder / "sweep.json").is_file():
+    name = run.tags.get("sweep", "")
+    if not is_sweep(name, settings):
         return None
+    sweep = StoredSweep(settings.sweep(name))
     chosen = [trial for trial in sweep.trials() if trial.key == run.key]
     if not chosen:
-        raise ValueError(
-            f"{source.text} is '{run.name}' of the sweep '{sweep.folder.name}', which is no trial"
-        )
+        raise ValueError(f"{source.text} is '{run.name}' of the sweep '{sweep.name}', which is no trial")
     return sweep, chosen
 
 
@@ -128,11 +127,10 @@ def _scored(text: str, settings: Settings, judging: Judging) -> Contender:
     elif text.startswith((RUN, MODEL, FEATURES)) or is_remote(text) or Path(text).exists():
         evaluation = _judge(text, settings, judging)
     else:
-        folder = settings.home / "sweeps"
-        known = sorted(path.parent.name for path in folder.glob("*/sweep.json"))
+        known = sweep_names(settings.sweeps)
         raise ValueError(
-            f"there is no sweep '{text}' in {folder} (known: {', '.join(known) or 'none'}), and no file or "
-            f"folder of that name; others are {RUN}ID, {MODEL}NAME@ALIAS, {FEATURES}TAG"
+            f"there is no sweep '{text}' in {settings.sweeps.place} (known: {', '.join(known) or 'none'}), "
+            f"and no file or folder of that name; others are {RUN}ID, {MODEL}NAME@ALIAS, {FEATURES}TAG"
         )
     warnings = tuple(collapse_warnings(evaluation.scalars()))
     return Contender(evaluation.model, evaluation, origin=text, warnings=warnings)

@@ -11,7 +11,9 @@ from typing import Any
 
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig, with_override
-from runner.history import write_json
+from r2d2.storage.depot import Depot, depot_at
+from r2d2.storage.location import local_file
+from runner.history import put_json
 from runner.resilience import Resilience
 from runner.settings import Settings
 from search_spaces.sweep import Trial
@@ -47,17 +49,18 @@ class StartedSweep:
     num_samples: int | None = None
 
     @classmethod
-    def load(cls, folder: Path) -> StartedSweep | None:
-        """What was written down in a sweep's folder; None if nothing was.
+    def load(cls, place: str | Path | Depot) -> StartedSweep | None:
+        """What was written down where a sweep lies; None if nothing was.
 
         Raises:
             ValueError: if the file is damaged.
         """
-        path = folder / FILE
-        if not path.is_file():
+        depot = depot_at(place)
+        content = depot.read(FILE)
+        if content is None:
             return None
         try:
-            values: dict[str, Any] = json.loads(path.read_text())
+            values: dict[str, Any] = json.loads(content)
             values["judges"] = JudgeResources(**values["judges"])
             values["resilience"] = Resilience(**values.get("resilience", {}))
             values["overrides"] = tuple(values["overrides"])
@@ -65,26 +68,28 @@ class StartedSweep:
             return cls(**values)
         except (json.JSONDecodeError, TypeError, KeyError) as error:
             raise ValueError(
-                f"{path} is damaged ({error}); run the sweep with the command that started it"
+                f"{depot.place}/{FILE} is damaged ({error}); run the sweep with the command that started it"
             ) from error
 
-    def save(self, folder: Path, source: str) -> None:
-        """Writes it into the sweep's folder, with a copy of a file of one's own.
+    def save(self, place: str | Path | Depot, source: str) -> None:
+        """Writes it down where the sweep lies, with a copy of a file of one's own.
 
         Args:
-            folder: the sweep's.
+            place: of the sweep.
             source: where the sweep was read from: a name or a path.
         """
-        kept = self
+        depot, kept = depot_at(place), self
         if source.endswith(".py"):
             kept = replace(self, source=OWN_FILE)
-            if Path(source).absolute() != (folder / OWN_FILE).absolute():
-                (folder / OWN_FILE).write_bytes(Path(source).read_bytes())
-        write_json(folder / FILE, asdict(kept))
+            depot.write(OWN_FILE, Path(source).read_bytes())
+        put_json(depot, FILE, asdict(kept))
 
-    def source_in(self, folder: Path) -> str:
-        """The name of the sweep, or the path of its copied file."""
-        return str(folder / self.source) if self.source == OWN_FILE else self.source
+    def source_from(self, place: str | Path | Depot) -> str:
+        """The name of the sweep, or the path of a copy of its file on this machine."""
+        if self.source != OWN_FILE:
+            return self.source
+        depot = depot_at(place)
+        return str(local_file(f"{depot.place}/{OWN_FILE}"))
 
     def settings(self, settings: Settings) -> Settings:
         """The settings with the places that the sweep was started with."""

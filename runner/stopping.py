@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from runner.attempt import Attempt
 from runner.lease import read_claim
@@ -11,11 +10,11 @@ from runner.lease import read_claim
 _LOOK_S = 0.2
 
 
-def stop_sweep(folder: Path, within: float) -> str:
+def stop_sweep(place: str, within: float) -> str:
     """Asks the driver of a sweep to stop, and waits for its end.
 
     Args:
-        folder: the sweep's.
+        place: the sweep's folder, or `s3://bucket/prefix`.
         within: seconds to wait.
 
     Returns:
@@ -24,14 +23,14 @@ def stop_sweep(folder: Path, within: float) -> str:
     Raises:
         ValueError: if no driver runs the sweep.
     """
-    name = folder.name
-    claim = read_claim(folder)
+    name = place.rpartition("/")[2]
+    claim = read_claim(place)
     if claim is None or claim.is_over:
         raise ValueError(f"nothing runs the sweep '{name}'; r2d2 resume {name} would")
-    Attempt(str(folder), claim.number).ask_to_stop()
+    Attempt(place, claim.number).ask_to_stop()
     until = time.monotonic() + within
     while time.monotonic() < until:
-        now = read_claim(folder)
+        now = read_claim(place)
         if now is not None and (now.number > claim.number or now.is_over):
             return f"The sweep '{name}' is stopped; r2d2 resume {name} continues it."
         time.sleep(_LOOK_S)

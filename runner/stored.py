@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.evaluation import Evaluation
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
+from r2d2.storage.depot import Depot, depot_at, folder_of, open_depot
 from runner.contender import Contender
+from runner.definition import FILE as DEFINITION
 from runner.definition import SweepDefinition
 from runner.history import HISTORY, History, Record, final_scores, read_evaluation
 from runner.incidents import incidents
 from runner.table import COLUMNS, Outcome, Row, latest, rows
 from search_spaces.sweep import Trial
 
-TRIALS = "trials"
+TRIALS, TRIAL_CONFIG = "trials", "config.json"
 QUESTION = "question.txt"
 # What a variant's name or the columns of the table say already.
 IN_VARIANT = ("seed", "loss.reliability", "loss.similarity", "init")
@@ -26,11 +27,21 @@ IN_VARIANT = ("seed", "loss.reliability", "loss.similarity", "init")
 LOSSES = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
 
 
-@dataclass(frozen=True)
 class StoredSweep:
-    """The trials of one sweep on disk."""
+    """The trials of one sweep, in a folder or on S3."""
 
-    folder: Path
+    def __init__(self, place: str | Path | Depot) -> None:
+        self.depot = depot_at(place)
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, the last of its place."""
+        return self.depot.place.rpartition("/")[2]
+
+    @property
+    def folder(self) -> Path:
+        """Where the sweep lies, if that is a folder."""
+        return folder_of(self.depot)
 
     @property
     def definition(self) -> SweepDefinition:
@@ -39,20 +50,17 @@ class StoredSweep:
         Raises:
             ValueError: if there is no such sweep; names those there are.
         """
-        definition = SweepDefinition.load(self.folder)
+        definition = SweepDefinition.load(self.depot)
         if definition is None:
-            known = sorted(p.parent.name for p in self.folder.parent.glob("*/sweep.json"))
-            raise ValueError(
-                f"there is no sweep '{self.folder.name}' in {self.folder.parent}; "
-                f"known: {', '.join(known) or 'none'}"
-            )
+            above = self.depot.place.rpartition("/")[0]
+            known = ", ".join(sweep_names(open_depot(above))) or "none"
+            raise ValueError(f"there is no sweep '{self.name}' in {above}; known: {known}")
         return definition
 
     @property
     def question(self) -> str:
         """What the sweep asks, as it was written down when it last ran; empty if it was not."""
-        path = self.folder / QUESTION
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        return (self.depot.read(QUESTION) or b"").decode()
 
     def trials(self) -> list[Trial]:
         """The trials that were started, the oldest first.
@@ -60,16 +68,26 @@ class StoredSweep:
         Raises:
             ValueError: if one was written by a version of this program with other settings.
         """
-        configs = (self.folder / TRIALS).glob("*/config.json")
-        return [_read_trial(path) for path in sorted(configs, key=lambda path: path.stat().st_mtime)]
+        names = [f"{TRIALS}/{key}/{TRIAL_CONFIG}" for key in self.depot.folders(TRIALS)]
+        found = sorted(filter(None, self.depot.find_all(names)), key=lambda file: file.modified)
+        contents = self.depot.read_all(found)
+        return [
+            _read_trial(f"{self.depot.place}/{file.name}", content)
+            for file, content in zip(found, contents, strict=True)
+            if content is not None
+        ]
+
+    def trial_depot(self, trial: Trial) -> Depot:
+        """Holds the trial's configuration, history and checkpoints."""
+        return self.depot.below(f"{TRIALS}/{trial.key}")
 
     def trial_folder(self, trial: Trial) -> Path:
-        """Holds the trial's configuration, history and checkpoints."""
-        return self.folder / TRIALS / trial.key
+        """The same as a folder, if it is one."""
+        return folder_of(self.trial_depot(trial))
 
     def history(self, trial: Trial) -> History:
         """What the trial has lived through."""
-        return History(self.trial_folder(trial) / HISTORY)
+        return History(self.trial_depot(trial).below(HISTORY))
 
     def labels(self) -> dict[str, str]:
         """The row of every trial, by its key."""
@@ -110,7 +128,7 @@ class StoredSweep:
         return Contender(
             variant=label,
             evaluation=evaluation,
-            origin=self.folder.name,
+            origin=self.name,
             # The released network is one network, whatever seed its row carries.
             seed=trial.config.seed if trained or trial.config.init == SCRATCH else None,
             epoch=epoch,
@@ -132,9 +150,16 @@ class StoredSweep:
         return rows(outcomes, metric, mode)
 
 
-def _read_trial(path: Path) -> Trial:
-    trial = Trial(TrainConfig.from_dict(json.loads(path.read_text())))
-    if trial.key != path.parent.name:
+def sweep_names(sweeps: Depot) -> list[str]:
+    """The sweeps that were begun, by name."""
+    names = sweeps.folders()
+    found = sweeps.find_all(f"{name}/{DEFINITION}" for name in names)
+    return [name for name, file in zip(names, found, strict=True) if file is not None]
+
+
+def _read_trial(path: str, content: bytes) -> Trial:
+    trial = Trial(TrainConfig.from_dict(json.loads(content)))
+    if trial.key != path.split("/")[-2]:
         raise ValueError(
             f"{path} was written by another version of this program, whose settings differ from today's; "
             "read that sweep with the version that its MLflow runs name (r2d2.code_version)"

@@ -7,7 +7,9 @@ continues where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from rich.console import Console
 
 from evaluation.actor import start_pool
 from r2d2.config import TrainConfig
+from r2d2.storage.depot import Depot, folder_of
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
@@ -26,6 +29,7 @@ from runner.reporting import Reporter, SweepIdentity, stopped_early
 from runner.retrying import forget
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
+from runner.step_progress import ProgressReader
 from runner.stored import QUESTION, TRIALS
 from runner.table import Row
 from runner.tracking import DatasetUse, Tracker
@@ -49,7 +53,7 @@ class SweepResult:
         interrupted: whether it was stopped before all trials had ended.
         behind: keys of trials that MLflow has not been told of completely.
         summary_run: id of the MLflow run that holds the table.
-        page: file of the comparison, to be opened in a browser; None without scores.
+        page: where the comparison lies, to be opened in a browser; None without scores.
     """
 
     table: list[Row]
@@ -57,7 +61,7 @@ class SweepResult:
     interrupted: bool
     behind: list[str]
     summary_run: str | None
-    page: Path | None = None
+    page: str | None = None
 
 
 def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepResult:
@@ -67,7 +71,7 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
         ValueError: if the cluster is too small, MLflow does not answer, the sweep runs already, or another
             driver has taken it over.
     """
-    with hold(plan.folder, settings.lease_seconds, console.print) as lease:
+    with hold(plan.depot.place, settings.lease_seconds, console.print) as lease:
         if plan.options.from_start:
             forget(plan.stored, plan.options.only)
         tracker = Tracker(settings.tracking_uri, settings.artifact_root)
@@ -82,9 +86,9 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
                 # definition behind that a corrected one would differ from.
                 reporter = Reporter(tracker, _identity(plan, tracker), lease.attempt)
                 reporter.refuse_other_images()
-                plan.definition.save(plan.folder)
-                plan.started.save(plan.folder, plan.source)
-                (plan.folder / QUESTION).write_text(plan.question, encoding="utf-8")
+                plan.definition.save(plan.depot)
+                plan.started.save(plan.depot, plan.source)
+                plan.depot.write(QUESTION, plan.question.encode())
                 callback = _run(plan, gpus, concurrent, reporter, console, lease)
             failed, interrupted = callback.reasons, callback.interrupted
         lease.attempt.require_current()
@@ -93,7 +97,7 @@ def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepRes
         page = summary = None
         if not interrupted:
             files = comparison_files(plan.stored, table, plan.question)
-            page = save_pictures(plan.folder, files)
+            page = save_pictures(plan.depot, files)
             summary = reporter.summarise(table, files)
         return SweepResult(table, failed, interrupted, behind, summary, page)
 
@@ -144,7 +148,7 @@ def _run(
 ) -> SweepCallback:
     judge = start_pool(plan.data.benchmarks, plan.options.judges)
     context = TrialContext(
-        trials_folder=str(plan.folder / TRIALS),
+        trials_folder=plan.depot.below(TRIALS).place,
         judge=judge,
         roles=plan.roles,
         inits=dict(plan.inits),
@@ -182,45 +186,56 @@ def _tune(
 
     if trials is not None and not trials:
         return
-    attempt = 1 + len(list((plan.folder / "tune").glob("attempt-*")))
     searcher = _searcher(plan, concurrent) if trials is None else None
     # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
     resources = tune.PlacementGroupFactory([{"memory": 1}])
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(run_trial, context=context), resources),
-        param_space={
-            CONFIG_KEY: plan.space
-            if trials is None
-            else tune.grid_search([t.config.to_dict() for t in trials])
-        },
-        tune_config=tune.TuneConfig(
-            metric=plan.sweep.metric,
-            mode=plan.sweep.mode,
-            search_alg=searcher,
-            scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
-            num_samples=plan.sweep.num_samples if trials is None else 1,
-            max_concurrent_trials=None if searcher else concurrent,
-            # A trial that is stopped takes its driver along, and so its workers, which would go on.
-            reuse_actors=plan.sweep.scheduler is None,
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=f"attempt-{attempt:03d}",
-            storage_path=str(plan.folder / "tune"),
-            callbacks=[callback],
-            stop=Halt(lease, callback.going),
-            # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
-            failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
-            verbose=0,
-        ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        # Whatever Tune says of it, this is why.
-        lease.attempt.require_current()
+    with _tune_folder(plan.depot) as (name, folder):
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(run_trial, context=context), resources),
+            param_space={
+                CONFIG_KEY: plan.space
+                if trials is None
+                else tune.grid_search([t.config.to_dict() for t in trials])
+            },
+            tune_config=tune.TuneConfig(
+                metric=plan.sweep.metric,
+                mode=plan.sweep.mode,
+                search_alg=searcher,
+                scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
+                num_samples=plan.sweep.num_samples if trials is None else 1,
+                max_concurrent_trials=None if searcher else concurrent,
+                # A trial that is stopped takes its driver along, and so its workers, which would go on.
+                reuse_actors=plan.sweep.scheduler is None,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(folder),
+                callbacks=[callback],
+                stop=Halt(lease, callback.going),
+                # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
+                failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            # Whatever Tune says of it, this is why.
+            lease.attempt.require_current()
     callback.close(() if trials is None else [trial.key for trial in trials])
+
+
+@contextmanager
+def _tune_folder(sweep: Depot) -> Iterator[tuple[str, Path]]:
+    """A name and a folder for Tune's own files, which nobody reads again; temporary if home is on S3."""
+    if sweep.is_remote:
+        with tempfile.TemporaryDirectory(prefix="r2d2-tune-") as temporary:
+            yield "attempt-001", Path(temporary)
+        return
+    folder = folder_of(sweep) / "tune"
+    yield f"attempt-{1 + len(list(folder.glob('attempt-*'))):03d}", folder
 
 
 def _searcher(plan: SweepPlan, concurrent: int) -> Any:
@@ -278,7 +293,7 @@ def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
 
 
 def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
-    return TrialProgress(trial.key, trial.config.epochs, plan.stored.trial_folder(trial))
+    return TrialProgress(trial.key, trial.config.epochs, ProgressReader(plan.stored.trial_depot(trial)))
 
 
 def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:

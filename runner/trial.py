@@ -8,6 +8,7 @@ not finished.
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from dataclasses import asdict
@@ -23,17 +24,20 @@ from ray.train.torch import TorchTrainer
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.start import starting_network
+from r2d2.storage.depot import Depot, folder_of
 from runner.attempt import SupersededError
-from runner.history import HISTORY, History, write_json
+from runner.checkpoint_place import upload_checkpoint
+from runner.history import HISTORY, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
-from runner.scoring import TrialContext, score_checkpoint, score_missing
+from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
+from runner.stored import TRIAL_CONFIG
+from runner.train_storage import TRAIN_RUN, storage_arguments
 from runner.worker import WorkerTask, train_worker
 from search_spaces.sweep import Trial
 
 CONFIG_KEY = "trial"
-TRAIN_RUN = "train"
 
 # Ray Train asks its workers whether they are there, and counts one as lost that does not answer for so long.
 _SILENCE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
@@ -50,15 +54,15 @@ def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
         NodeLeaves: if this process's node is taken away.
     """
     trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
-    folder = Path(context.trials_folder) / trial.key
-    history = History(folder / HISTORY, context.attempt)
+    depot = context.trial(f"{context.trials_folder}/{trial.key}")
+    history = History(depot.below(HISTORY), context.attempt)
     if context.attempt is not None and context.attempt.is_asked_to_stop():
         return {FAILED: True}
     try:
         history.mark_failed(None)
-        if not (folder / "config.json").exists():
-            write_json(folder / "config.json", trial.config.to_dict())
-        _run(trial.config, folder, history, context)
+        if depot.read(TRIAL_CONFIG) is None:
+            put_json(depot, TRIAL_CONFIG, trial.config.to_dict())
+        _run(trial.config, depot, history, context)
     except NodeLeaves:
         raise
     except SupersededError:
@@ -87,8 +91,8 @@ def final_score(history: History, metric: str) -> dict[str, Any]:
     return {"epoch": scores[-1].epoch, metric: scores[-1].metrics[metric]} if scores else {}
 
 
-def _run(config: TrainConfig, folder: Path, history: History, context: TrialContext) -> None:
-    training = _Training(partial(_train if config.epochs else _score_start, config, folder, context))
+def _run(config: TrainConfig, depot: Depot, history: History, context: TrialContext) -> None:
+    training = _Training(partial(_train if config.epochs else _score_start, config, depot, context))
     if history.stopped_after is None and not history.is_complete(config.epochs, context.roles):
         training.start()
     for record in history.follow(training.ended):
@@ -126,14 +130,14 @@ class _Training:
             raise self._error
 
 
-def _train(config: TrainConfig, folder: Path, context: TrialContext) -> None:
+def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     """Trains to the end, whatever happens to its workers, and has every checkpoint scored."""
-    history = History(folder / HISTORY, context.attempt)
+    history = History(depot.below(HISTORY), context.attempt)
     resilience = context.resilience
     if resilience.silence:
         os.environ[_SILENCE] = str(resilience.silence)
     train_to_the_end(
-        lambda pieces: _trainer(config, folder, context, pieces).fit(),
+        lambda pieces: _trainer(config, depot, context, pieces).fit(),
         history,
         config.pairs_per_worker,
         resilience.max_restarts,
@@ -142,19 +146,26 @@ def _train(config: TrainConfig, folder: Path, context: TrialContext) -> None:
     score_missing(history, context)
 
 
-def _score_start(config: TrainConfig, folder: Path, context: TrialContext) -> None:
+def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     """Scores the starting network as it is: a trial of 0 epochs."""
-    checkpoint = folder / TRAIN_RUN / "checkpoint_000"
-    save_checkpoint(checkpoint, starting_network(config, context.inits[config.init]), config, epoch=0)
-    score_checkpoint(ray.train.Checkpoint.from_directory(str(checkpoint)), 0, context, str(folder))
+    kept, network = (
+        depot.below(f"{TRAIN_RUN}/checkpoint_000"),
+        starting_network(config, context.inits[config.init]),
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        local = Path(temporary) / "checkpoint_000" if kept.is_remote else folder_of(kept)
+        save_checkpoint(local, network, config, epoch=0)
+        if kept.is_remote:
+            upload_checkpoint(local, kept)
+    score_place(kept.place, 0, context, depot.place)
 
 
-def _trainer(config: TrainConfig, folder: Path, context: TrialContext, pieces: int) -> TorchTrainer:
+def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: int) -> TorchTrainer:
     resilience = context.resilience
     task = WorkerTask(
         config=config.to_dict(),
         init=context.inits[config.init],
-        trial_folder=str(folder),
+        trial_folder=depot.place,
         started=time.time(),
         objects=None if context.objects is None else asdict(context.objects),
         checkpoint_steps=resilience.checkpoint_steps,
@@ -176,7 +187,7 @@ def _trainer(config: TrainConfig, folder: Path, context: TrialContext, pieces: i
         ),
         run_config=ray.train.RunConfig(
             name=TRAIN_RUN,
-            storage_path=str(folder),
+            **storage_arguments(depot),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=context.keep,
                 checkpoint_score_attribute=context.metric,
@@ -184,7 +195,7 @@ def _trainer(config: TrainConfig, folder: Path, context: TrialContext, pieces: i
             ),
         ),
         validation_config=ray.train.ValidationConfig(
-            fn=partial(score_checkpoint, context=context, folder=str(folder)),
+            fn=partial(score_checkpoint, context=context, folder=depot.place),
             ray_remote_kwargs={"num_cpus": 0, "max_retries": 3},
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
 import time
@@ -24,16 +25,19 @@ from r2d2.network import R2D2Network
 from r2d2.share import Share
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.depot import Depot, open_depot
+from r2d2.storage.location import fetched
+from r2d2.storage.s3 import PATIENCE
 from r2d2.training import SiameseNetwork, StepReport, make_optimiser, train_epoch
-from runner.attempt import Attempt, HaltedError
-from runner.history import HISTORY, TRAIN, History, Record, write_json
+from runner.attempt import Attempt, AttemptWatch, HaltedError
+from runner.checkpoint_place import checkpoint_place
+from runner.history import HISTORY, TRAIN, History, Record
 from runner.incidents import HANGING, RESIZED, record_incident
 from runner.partial_epoch import PartialEpoch, merged
 from runner.preemption import Notice, Preempted
+from runner.step_progress import PROGRESS_SECONDS, ProgressWriter
+from runner.train_storage import TRAIN_RUN, uploader
 from runner.watchdog import Watchdog
-
-PROGRESS = "progress.json"
-PROGRESS_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class WorkerTask:
     Attributes:
         config: TrainConfig as a dictionary.
         init: where the starting weights are; "scratch" or a model's path.
-        trial_folder: the trial's folder.
+        trial_folder: the trial's folder, or `s3://bucket/prefix`.
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
         attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
@@ -69,6 +73,16 @@ class WorkerTask:
         """The attempt as a value."""
         return None if self.attempt is None else Attempt(**self.attempt)
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a request to S3 is tried again for."""
+        return PATIENCE if self.objects is None else float(self.objects["patience"])
+
+    @property
+    def trial(self) -> Depot:
+        """What is kept of the trial."""
+        return open_depot(self.trial_folder, self.patience)
+
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that Ray Train hands to every worker."""
         return asdict(self)
@@ -86,15 +100,16 @@ def train_worker(arguments: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
     turn = task.turn
-    history = History(Path(task.trial_folder) / HISTORY, turn)
+    history = History(task.trial.below(HISTORY), turn)
 
     def bark(silence: str) -> None:
         text = f"worker {rank} gave {silence}; all workers start again from the last checkpoint"
         if turn is None or turn.is_current():
             record_incident(history, HANGING, text)
 
-    with Watchdog(task.silence, bark) as watchdog:
-        worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog)
+    # The first worker speaks for all.
+    with Watchdog(task.silence, bark) as watchdog, AttemptWatch(turn if rank == 0 else None) as watch:
+        worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog, watch)
         worker.startup["startup/worker_entered"] = entered
         worker.run()
 
@@ -130,17 +145,22 @@ class _Worker:
     num_workers: int
     history: History
     watchdog: Watchdog
+    watch: AttemptWatch
     startup: dict[str, float] = field(default_factory=dict)
     notice: Notice = field(init=False)
 
     def __post_init__(self) -> None:
-        turn = self.task.turn
-        self.notice = Notice(self.task.driver_node, None if turn is None else turn.is_asked_to_stop)
+        self.notice = Notice(self.task.driver_node, lambda: self.watch.stop_asked)
 
     @property
     def share(self) -> Share:
         """The parts of a step that this worker computes."""
         return Share.of_worker(self.rank, self.num_workers, self.config.num_workers, self.task.pieces)
+
+    @functools.cached_property
+    def progress(self) -> ProgressWriter:
+        """Writes down how far the epoch is."""
+        return ProgressWriter(self.task.trial)
 
     def run(self) -> None:
         """Trains every epoch that has no checkpoint yet, the first of them from where it was left."""
@@ -151,7 +171,7 @@ class _Worker:
         network.to(ray.train.torch.get_device())
         siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)
-        partial = _resume(network, optimiser)
+        partial = _resume(network, optimiser, self.task.patience)
         self._tell_size(partial)
         trained = _Trained(network, data_parallel(siamese, self.num_workers), optimiser)
         self._passed("startup/ready")
@@ -189,10 +209,10 @@ class _Worker:
             self.watchdog.alive(f"in epoch {epoch}, after step {partial.steps} of {steps}")
             if self.rank == 0 and time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
-                if self.task.turn is not None:
-                    self.task.turn.require_current()
+                if self.watch.superseded:
+                    self.history.require_current()
                 progress = {"epoch": epoch, "step": partial.steps, "steps": steps}
-                write_json(Path(self.task.trial_folder) / PROGRESS, progress)
+                self.progress.write(progress)
             self._between_steps(trained, partial, steps)
         return partial
 
@@ -210,7 +230,7 @@ class _Worker:
         leaves = self.notice.given()
         if leaves or (every and partial.steps % every == 0):
             self._report_partial(trained, partial)
-        if leaves and self.task.turn is not None and self.task.turn.is_asked_to_stop():
+        if leaves and self.watch.stop_asked:
             raise HaltedError(
                 f"the sweep was asked to stop; epoch {partial.epoch} is kept up to step {partial.steps} of "
                 f"{steps}"
@@ -243,7 +263,12 @@ class _Worker:
             save_checkpoint(local, trained.network, self.config, done, trained.optimiser, step=step)
             whole.save(local)
             handed = ray.train.Checkpoint.from_directory(str(local))
-            ray.train.report(metrics, checkpoint=handed, checkpoint_dir_name=name)
+            ray.train.report(
+                metrics,
+                checkpoint=handed,
+                checkpoint_dir_name=name,
+                checkpoint_upload_fn=uploader(self.task.trial),
+            )
 
     def _report(self, trained: _Trained, epoch: int, metrics: dict[str, float]) -> None:
         """Hands the epoch's checkpoint to Ray Train, which asks for its score. Every worker takes part.
@@ -253,20 +278,22 @@ class _Worker:
         if self.rank != 0:
             ray.train.report({"epoch": epoch})
             return
-        folder, name = Path(self.task.trial_folder), f"checkpoint_{epoch:03d}"
+        trial, name = self.task.trial, f"checkpoint_{epoch:03d}"
         with tempfile.TemporaryDirectory() as temporary:
             local = Path(temporary) / name
             save_checkpoint(local, trained.network, self.config, epoch, trained.optimiser, metrics)
-            self.history.write(Record(epoch, TRAIN, metrics, str(folder / TRAIN / name)))
+            place = trial.below(f"{TRAIN_RUN}/{name}").place
+            self.history.write(Record(epoch, TRAIN, metrics, place))
             ray.train.report(
                 {"epoch": epoch},
                 checkpoint=ray.train.Checkpoint.from_directory(str(local)),
                 checkpoint_dir_name=name,
+                checkpoint_upload_fn=uploader(trial),
                 validation=ray.train.ValidationTaskConfig(fn_kwargs={"epoch": epoch}),
             )
 
 
-def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer) -> PartialEpoch:
+def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer, patience: float) -> PartialEpoch:
     """Restores weights and optimiser from Ray Train's last checkpoint.
 
     Returns:
@@ -278,8 +305,8 @@ def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer) -> PartialEp
     handed = ray.train.get_checkpoint()
     if handed is None:
         return PartialEpoch(1)
-    with handed.as_directory() as folder:
-        checkpoint, partial = load_checkpoint(Path(folder)), PartialEpoch.load(Path(folder))
+    with fetched(checkpoint_place(handed), patience) as folder:
+        checkpoint, partial = load_checkpoint(folder), PartialEpoch.load(folder)
     network.load_state_dict(checkpoint.network.state_dict())
     restore_optimiser(optimiser, checkpoint)
     partial = partial or PartialEpoch(checkpoint.epoch + 1)

@@ -29,7 +29,7 @@ class Kept:
     Attributes:
         name: in the depot that was asked.
         size: bytes.
-        modified: when it was written, seconds since 1970.
+        modified: when it was written, seconds since 1970; on S3 perhaps to the second only.
         mark: changes with the content.
     """
 
@@ -58,6 +58,9 @@ class Depot(Protocol):
 
     def read_all(self, files: Iterable[Kept]) -> list[bytes | None]:
         """The contents of files that a look has found, in their order; None for one that is gone since."""
+
+    def find_all(self, names: Iterable[str]) -> list[Kept | None]:
+        """What a look finds under each name; None if there is no such file."""
 
     def write(self, name: str, content: bytes) -> None:
         """Keeps a content under a name, whole or not at all; what had that name is replaced."""
@@ -101,6 +104,12 @@ def open_depot(place: str | Path, patience: float = PATIENCE) -> Depot:
     return FolderDepot(Path(place))
 
 
+def folder_of(depot: Depot) -> Path:
+    """The folder of a depot that is one, for what can lie nowhere else."""
+    assert isinstance(depot, FolderDepot), f"{depot.place} is no folder"
+    return depot.folder
+
+
 def depot_at(place: str | Path | Depot) -> Depot:
     """A depot is itself, a place is opened."""
     return open_depot(place) if isinstance(place, str | Path) else place
@@ -133,6 +142,11 @@ class FolderDepot:
     def read_all(self, files: Iterable[Kept]) -> list[bytes | None]:
         """The contents of files, in their order."""
         return [self.read(file.name) for file in files]
+
+    def find_all(self, names: Iterable[str]) -> list[Kept | None]:
+        """What a look finds under each name."""
+        paths = (self.folder / name for name in names)
+        return [self._kept(path) if path.is_file() else None for path in paths]
 
     def write(self, name: str, content: bytes) -> None:
         """Keeps a content under a name."""

@@ -7,13 +7,15 @@ import functools
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.local_copy import local_copy
-from r2d2.storage.s3 import SCHEME, S3Server, split_place
+from r2d2.storage.s3 import PATIENCE, SCHEME, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
 from r2d2.storage.shards import through_shards
 from r2d2.storage.upload import upload_bytes, upload_file
@@ -98,6 +100,21 @@ def local_path(place: str, cache: CacheSettings | None = None) -> Path:
     bucket, key = split_place(place.rstrip("/"))
     is_file = bool(key) and S3Server(cache.patience).find(bucket, key) is not None
     return local_file(place, cache) if is_file else local_folder(place, cache)
+
+
+@contextmanager
+def fetched(place: str, patience: float = PATIENCE) -> Iterator[Path]:
+    """As `local_path`, but what is on S3 is on this disk only as long as the block runs, and never cached.
+
+    Args:
+        place: a path, or `s3://bucket/prefix`.
+        patience: seconds that a request to S3 is tried again for.
+    """
+    if not is_remote(place):
+        yield Path(place).expanduser()
+        return
+    with tempfile.TemporaryDirectory(prefix="r2d2-fetched-") as temporary:
+        yield local_path(place, CacheSettings(temporary, 2**62, patience))
 
 
 def store_file(path: Path, place: str) -> None:

@@ -6,6 +6,7 @@ look finds the same ETag: following a history costs one listing a look, and one 
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from r2d2.storage.depot import Kept
 from r2d2.storage.download import Wanted, fetch_bytes
-from r2d2.storage.errors import FileError
+from r2d2.storage.errors import FileError, StorageError
 from r2d2.storage.retry import patiently
-from r2d2.storage.s3 import PATIENCE, SCHEME, S3Object, S3Server, split_place
+from r2d2.storage.s3 import PATIENCE, SCHEME, S3Object, S3Server, bare, split_place
 from r2d2.storage.s3_faults import StalledError, code_of, explain, passes
 from r2d2.storage.upload import put_request, upload_file
 
@@ -87,8 +88,23 @@ class S3Depot:
             StorageError: if one cannot be had.
         """
         wanted = list(files)
+        unknown = [f for f in wanted if self._memory.get((self._key(f.name), f.mark)) is None]
+        if len(unknown) < 2:
+            return [self._read_kept(file) for file in wanted]
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-read") as pool:
             return list(pool.map(self._read_kept, wanted))
+
+    def find_all(self, names: Iterable[str]) -> list[Kept | None]:
+        """What a look finds under each name.
+
+        Raises:
+            StorageError: if the server does not tell.
+        """
+        wanted = list(names)
+        if len(wanted) == 1:
+            return [self._find(wanted[0])]
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-find") as pool:
+            return list(pool.map(self._find, wanted))
 
     def write(self, name: str, content: bytes) -> None:
         """Keeps a content under a name.
@@ -192,6 +208,17 @@ class S3Depot:
             for entry in objects
         )
         return [kept for kept in found if _is_visible(kept.name)]
+
+    def _find(self, name: str) -> Kept | None:
+        request = {"Bucket": self._bucket, "Key": self._key(name)}
+        try:
+            found = self._server.ask(self._where(name), "head_object", request)
+        except StorageError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        modified = found["LastModified"].timestamp()
+        return Kept(name, found["ContentLength"], modified, bare(found["ETag"]))
 
     def _get(self, name: str) -> bytes:
         answer = self._server.client.get_object(Bucket=self._bucket, Key=self._key(name))

@@ -155,7 +155,7 @@ def show_comparison(
     from runner.display import comparison, differences
 
     report = sweep_report(stored, metric, baseline, role=role)
-    console.print(comparison(table, metric, f"{stored.folder.name}: {metric}"))
+    console.print(comparison(table, metric, f"{stored.name}: {metric}"))
     if report is not None and len(report.entries) > 1:
         console.print(differences(report))
     return report

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,7 +80,7 @@ def retry(
 
     if failed == bool(trials):
         raise ValueError("which trials? Give --failed, or the names of failed trials")
-    stored = StoredSweep(Settings.from_environment().sweep_folder(sweep))
+    stored = StoredSweep(Settings.from_environment().sweep(sweep))
     chosen = choose_failed(stored, trials)
     plan = _plan(sweep, verbose=verbose, only=frozenset(chosen), from_start=from_start)
     if dry_run:
@@ -109,10 +108,10 @@ def stop(sweep: str, within: float) -> None:
     from runner.stored import StoredSweep
 
     settings = Settings.from_environment()
-    stored = StoredSweep(settings.sweep_folder(sweep))
+    stored = StoredSweep(settings.sweep(sweep))
     # Refuses an unknown name with the known ones.
     _ = stored.definition
-    click.echo(stop_sweep(stored.folder, within))
+    click.echo(stop_sweep(stored.depot.place, within))
 
 
 def _plan(sweep: str, **changes: Any) -> SweepPlan:
@@ -130,9 +129,9 @@ def _plan(sweep: str, **changes: Any) -> SweepPlan:
     from runner.stored import StoredSweep
 
     settings = Settings.from_environment()
-    folder: Path = settings.sweep_folder(sweep)
-    _ = StoredSweep(folder).definition
-    started = StartedSweep.load(folder)
+    depot = settings.sweep(sweep)
+    _ = StoredSweep(depot).definition
+    started = StartedSweep.load(depot)
     if started is None:
         raise ValueError(
             f"the sweep '{sweep}' was started by an earlier version, which did not write down how; run it "
@@ -147,7 +146,7 @@ def _plan(sweep: str, **changes: Any) -> SweepPlan:
         resilience=started.resilience,
     )
     return plan_sweep(
-        started.source_in(folder), started.settings(settings), dataclasses.replace(options, **changes)
+        started.source_from(depot), started.settings(settings), dataclasses.replace(options, **changes)
     )
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from r2d2.config import DataConfig
 from r2d2.data.photos import SAMPLES
+from r2d2.storage.location import is_remote
 from runner.cli.sweeps import INTERRUPTED, sweep
 from runner.console import make_console
 from runner.settings import inherited_variables
@@ -30,7 +31,7 @@ from runner.settings import inherited_variables
 @click.option(
     "--home",
     envvar="R2D2_HOME",
-    help="Folder for trials and checkpoints that every node sees [R2D2_HOME].",
+    help="For trials and checkpoints: s3://BUCKET/PREFIX, or a folder that every node sees [R2D2_HOME].",
 )
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
 @click.option("--detach", is_flag=True, help="Do not follow the log.")
@@ -152,11 +153,11 @@ def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]
     Raises:
         ValueError: if the home is missing or relative, or an assignment is none.
     """
-    if home is None or not Path(home).is_absolute():
+    if home is None or not (is_remote(home) or Path(home).is_absolute()):
         given = f"--home is '{home}'" if home else "--home is missing"
         raise ValueError(
-            f"{given}; give the full path of a folder that every node of the cluster sees: trials and "
-            "checkpoints lie there"
+            f"{given}; give s3://BUCKET/PREFIX, or the full path of a folder that every node of the cluster "
+            "sees: trials and checkpoints lie there"
         )
     found = inherited_variables()
     for assignment in assignments:
@@ -164,6 +165,11 @@ def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]
         if not separator or not name:
             raise ValueError(f"--env '{assignment}' is no assignment; write NAME=VALUE")
         found[name] = value
+    if is_remote(home) and not found.get("MLFLOW_TRACKING_URI"):
+        raise ValueError(
+            f"--home is {home}, where no SQLite file of MLflow's can lie, and a job's disk goes with it; set "
+            "MLFLOW_TRACKING_URI to the MLflow server"
+        )
     return {**found, "R2D2_HOME": home}
 
 

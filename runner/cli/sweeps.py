@@ -264,6 +264,13 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
     from runner.cli.comparison import show_comparison
     from runner.sweep import run_sweep
 
+    if settings.is_remote and settings.tracking_uri.startswith("sqlite:"):
+        console.print(
+            f"The sweep lies in {settings.home}; MLflow's runs go to {settings.local} on this machine, which "
+            "others do not see. MLFLOW_TRACKING_URI names a server.",
+            soft_wrap=True,
+            highlight=False,
+        )
     result = run_sweep(plan, settings, console)
     show_comparison(console, plan.stored, result.table, plan.sweep.metric)
     for key, reason in result.failed.items():

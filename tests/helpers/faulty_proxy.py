@@ -47,12 +47,15 @@ class Fault:
 
 
 class FaultyProxy:
-    """The proxy; `requests` holds (method, path, range) of everything that was asked."""
+    """The proxy; `requests` holds (method, path, range) of everything that was asked.
+
+    While it is `busy`, everything is answered with 503; while it is `down`, connections are closed.
+    """
 
     def __init__(self, target):
         self.target = urlsplit(target).netloc
         self.faults, self.requests = [], []
-        self.down = False
+        self.down = self.busy = False
         self._lock = threading.Lock()
         self._closing = threading.Event()
 
@@ -102,6 +105,8 @@ class FaultyProxy:
         if self.down or fault.cut_upload is not None:
             handler.close_connection = True
             return
+        if self.busy:
+            fault = Fault("", status=503, code="SlowDown")
         if fault.act:
             fault.act()
         self._closing.wait(fault.hang)

@@ -59,7 +59,7 @@ def test_the_report_is_a_page_two_tables_a_json_and_a_picture(contenders, tmp_pa
     assert set(files) == {PAGE, "comparison.md", "comparison.csv", "comparison.json", "mma_curves.png"}
     assert json.loads(files["comparison.json"])["baseline"] == "a"
     assert files["mma_curves.png"][:4] == b"\x89PNG"
-    assert save_pictures(tmp_path, files) == tmp_path / PAGE
+    assert save_pictures(tmp_path, files) == str(tmp_path / PAGE)
     assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, "mma_curves.png"]
     assert save_pictures(tmp_path, {"comparison.md": ""}) is None
 

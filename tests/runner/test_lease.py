@@ -11,7 +11,7 @@ from dataclasses import asdict
 import pytest
 
 from r2d2.storage.depot import open_depot
-from runner.attempt import Attempt, HaltedError, SupersededError, latest_number
+from runner.attempt import Attempt, AttemptWatch, SupersededError, latest_number
 from runner.history import TRAIN, History, Record
 from runner.lease import Claim, hold, read_claim
 
@@ -156,14 +156,15 @@ def test_a_driver_hears_of_its_end(folder):
 
 
 def test_a_driver_and_its_trainings_hear_that_they_are_to_stop(folder):
-    with hold(folder, seconds=0.3) as lease:
-        lease.attempt.require_going()
+    with hold(folder, seconds=0.3) as lease, AttemptWatch(lease.attempt) as watch:
         lease.attempt.ask_to_stop()
         wait_until(lambda: lease.stop_asked and lease.must_stop)
-        with pytest.raises(HaltedError):
-            lease.attempt.require_going()
+        wait_until(lambda: watch.stop_asked)
         # What is known until then may still be written.
         lease.attempt.require_current()
+        assert not watch.superseded
+        elsewhere(folder)
+        wait_until(lambda: watch.superseded)
 
 
 def test_a_request_to_stop_is_for_one_attempt(folder):

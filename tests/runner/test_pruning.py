@@ -126,7 +126,7 @@ def test_runs_of_a_sweep_that_is_gone_are_deleted_with_their_files_and_others_ar
     settings, tracker, experiment, request, tmp_path
 ):
     name = request.node.name
-    (settings.home / "sweeps" / "present").mkdir(parents=True)
+    (settings.local / "sweeps" / "present").mkdir(parents=True)
     checkpoint = {"r2d2.checkpoint.last": f"{settings.home}/sweeps/{name}/trials/a/train/checkpoint_001"}
     run = tracker.open_run(experiment, "a", "a", checkpoint, {})
     (tmp_path / "picture.png").write_bytes(b"x" * 500)
@@ -145,7 +145,7 @@ def test_stored_predictions_are_listed(settings, tracker):
     folder = settings.cache / "predictions"
     folder.mkdir(parents=True)
     (folder / "a.npz").write_bytes(b"x" * 10)
-    (settings.home / "sweeps").mkdir(parents=True)
+    (settings.local / "sweeps").mkdir(parents=True)
     items = [item for item in find_items(settings, tracker, Pruning()) if item.what.endswith("predictions")]
     assert [item.size for item in items] == [10]
     delete(items, settings)

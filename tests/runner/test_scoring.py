@@ -55,10 +55,10 @@ def test_a_checkpoint_that_could_not_be_scored_is_kept_as_if_it_were_the_best(tm
 
 
 def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, judge, monkeypatch):
-    def fail(path, maps):
+    def fail(maps):
         raise OSError("disk full")
 
-    monkeypatch.setattr("evaluation.maps.save_maps", fail)
+    monkeypatch.setattr("evaluation.maps.pack_maps", fail)
     with pytest.raises(OSError, match="disk full"):
         score_role(History(tmp_path), "/checkpoint", 3, "validation", judge)
     assert History(tmp_path).records() == []

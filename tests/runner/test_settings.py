@@ -12,7 +12,7 @@ def test_everything_lies_in_the_home_folder(tmp_path):
     assert settings.cache == tmp_path / "cache"
     assert settings.cache_gib == 20
     assert settings.objects == CacheSettings(str(tmp_path / "cache" / "objects"), 50 * 2**30, 120)
-    assert Settings.from_environment({}).home == Path(".r2d2").absolute()
+    assert Settings.from_environment({}).home == str(Path(".r2d2").absolute())
 
 
 def test_a_cache_on_a_disk_of_the_node(tmp_path):

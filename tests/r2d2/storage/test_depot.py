@@ -42,6 +42,7 @@ def test_files_folders_and_all_below(depot):
     found = depot.files("a")[0]
     assert (found.size, abs(found.modified - time.time()) < 60) == (5, True)
     assert depot.read_all(depot.files("a")) == [b"a/one", b"a/two"]
+    assert depot.find_all(["a/two", "a/none"]) == [depot.files("a")[1], None]
 
 
 def test_a_mark_changes_with_the_content(depot):

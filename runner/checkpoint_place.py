@@ -1,0 +1,62 @@
+"""Checkpoints of trials where a sweep lies: a folder, or S3, where they are uploaded and removed.
+
+On S3 a checkpoint counts when it is complete: its header, `config.json`, is uploaded last and removed first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r2d2.storage.depot import Depot, open_depot
+from r2d2.storage.location import is_remote
+from r2d2.storage.s3 import PATIENCE, SCHEME
+from runner.history import Record
+
+if TYPE_CHECKING:
+    import ray.train
+
+# `r2d2.checkpoint.CONFIG`, which takes torch to import.
+CONFIG = "config.json"
+
+
+def checkpoint_place(checkpoint: ray.train.Checkpoint) -> str:
+    """Where a checkpoint of Ray Train lies: a folder, or `s3://bucket/prefix`."""
+    filesystem = getattr(checkpoint, "filesystem", None)
+    remote = filesystem is not None and filesystem.type_name.startswith("py::")
+    return f"{SCHEME if remote else ''}{checkpoint.path}"
+
+
+def upload_checkpoint(folder: Path, depot: Depot) -> None:
+    """Keeps a copy of a checkpoint, its header last; each file is compared with what the server has.
+
+    Raises:
+        StorageError: if a file cannot be stored.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # What a checkpoint of the same name had must not be taken for this one while it is replaced.
+    depot.delete(CONFIG)
+    for path in sorted(files, key=lambda path: path.name == CONFIG):
+        depot.store(path.relative_to(folder).as_posix(), path)
+
+
+def delete_checkpoint(depot: Depot) -> None:
+    """Removes a checkpoint, its header first."""
+    depot.delete(CONFIG)
+    depot.delete_below("")
+
+
+def existing(records: Sequence[Record], patience: float = PATIENCE) -> set[str]:
+    """The places of those checkpoints that are still there, of all that events name."""
+    places = {record.checkpoint for record in records}
+    found = {place for place in places if not is_remote(place) and Path(place).is_dir()}
+    remote = {place for place in places if is_remote(place)}
+    for above in {place.rpartition("/")[0] for place in remote}:
+        complete = {
+            f"{above}/{file.name.removesuffix(f'/{CONFIG}')}"
+            for file in open_depot(above, patience).walk()
+            if file.name.endswith(f"/{CONFIG}")
+        }
+        found |= remote & complete
+    return found

@@ -1,0 +1,207 @@
+"""A whole sweep whose home is on S3: through a storm, after a kill, with a full disk."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from faulty_proxy import Fault
+from rich.console import Console
+
+from r2d2.checkpoint import load_model
+from r2d2.storage.depot import open_depot
+from runner.history import TRAIN
+from runner.plan import SweepOptions, plan_sweep
+from runner.registry import best_run, promote
+from runner.settings import Settings
+from runner.sweep import run_sweep
+from runner.tracking import Tracker
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    # Ray leaves sockets and processes for its own exit handlers to close.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray"),
+]
+
+ROOT = Path(__file__).parent.parent.parent
+SWEEP = '''"""Does it work?"""
+from search_spaces.sweep import Sweep
+
+sweep = Sweep(
+    space={
+        "network": {"channels": 1, "dim": 16},
+        "data": {"crop_size": 64, "held_out": 1, "pairs_per_epoch": 24, "max_shorter_side": 320},
+        "optimiser": {"learning_rate": 3e-3},
+        "pairs_per_worker": 4,
+        "epochs": 2,
+    },
+    baselines=False,
+)
+'''
+SPEED = ("train/pairs_per_second", "startup/")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sweep") / "tiny.py"
+    path.write_text(SWEEP)
+    return path
+
+
+def settings_of(home, folder: Path) -> Settings:
+    """With MLflow's store and the caches in a folder of the test."""
+    return Settings.from_environment(
+        {
+            "R2D2_HOME": str(home),
+            "R2D2_CACHE": str(folder / "cache"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        }
+    )
+
+
+def run(file: Path, settings: Settings):
+    plan = plan_sweep(str(file), settings, SweepOptions())
+    return plan, run_sweep(plan, settings, Console(quiet=True))
+
+
+def story(plan) -> list:
+    """Every event, but for how fast it was and where its files are."""
+    (trial,) = plan.stored.trials()
+    return [
+        (r.epoch, r.kind, {k: v for k, v in r.metrics.items() if not k.startswith(SPEED)})
+        for r in plan.stored.history(trial).records()
+    ]
+
+
+def figures(result) -> list:
+    return [(row.variant, row.mean("validation/mma_3px")) for row in result.table]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(file, tmp_path_factory):
+    """The sweep in a folder: its story and its figures."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    plan, result = run(file, settings_of(folder / "home", folder))
+    return story(plan), figures(result)
+
+
+class _Storm:
+    """Once the first epoch is written down, S3 is busy for a while, then away, while uploads are cut."""
+
+    def __init__(self, proxy, seconds: float) -> None:
+        self._proxy, self._seconds, self.passed = proxy, seconds, False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._proxy.busy = self._proxy.down = False
+
+    def _run(self) -> None:
+        while not any(
+            method == "PUT" and path.endswith("history/epoch_001.train.json")
+            for method, path, _ in list(self._proxy.requests)
+        ):
+            time.sleep(0.02)
+        self._proxy.faults = [
+            Fault("checkpoint_001/weights.safetensors", times=2, method="PUT", cut_upload=5000),
+            Fault("checkpoint_002/weights.safetensors", times=2, method="PUT", cut_upload=5000),
+        ]
+        self._proxy.busy = True
+        time.sleep(self._seconds / 2)
+        self._proxy.busy, self._proxy.down = False, True
+        time.sleep(self._seconds / 2)
+        self._proxy.down = False
+        self.passed = True
+
+
+def test_through_a_storm_it_ends_as_undisturbed_and_its_checkpoints_serve(
+    file, undisturbed, s3, proxy, tmp_path
+):
+    settings = settings_of(s3.place("home"), tmp_path)
+    with _Storm(proxy, seconds=20) as storm:
+        plan, result = run(file, settings)
+        assert storm.passed
+    assert [fault.times for fault in proxy.faults] == [0, 0]
+    assert not result.failed
+    assert (story(plan), figures(result)) == undisturbed
+    kept = set(open_depot(s3.place("home/sweeps/tiny/trials")).folders())
+    assert kept == {trial.key for trial in plan.stored.trials()}
+    assert result.page == s3.place("home/sweeps/tiny/comparison.html")
+    assert b"<html" in plan.depot.read("comparison.html")
+    # Nothing of the sweep is on this disk but what is local by nature.
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "mlflow.db", ".mlflow.db.lock", "mlruns"}
+    # Asked again, it has ended; its checkpoints are models, and one becomes the champion.
+    assert figures(run(file, settings)[1]) == undisturbed[1]
+    (trial,) = plan.stored.trials()
+    last = plan.stored.history(trial).records()[-1].checkpoint
+    assert load_model(last, settings.objects).epoch == 2
+    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    best = best_run(tracker, "tiny", plan.sweep.metric, plan.sweep.mode)
+    assert best.tags["r2d2.checkpoint.best"].startswith(s3.place("home/sweeps/tiny/trials/"))
+    assert promote(tracker, best, plan.sweep.metric, mode=plan.sweep.mode).promoted
+
+
+def test_killed_in_the_middle_it_is_resumed_bit_for_bit(file, undisturbed, s3, tmp_path):
+    environment = {
+        **os.environ,
+        "R2D2_HOME": s3.place("home"),
+        "R2D2_CACHE": str(tmp_path / "cache"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+    }
+    command = [sys.executable, "-m", "runner", "sweep", str(file)]
+    trials = open_depot(s3.place("home/sweeps/tiny/trials"))
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as driver:
+        while not any(f.name.endswith("/checkpoint_001/config.json") for f in trials.walk()):
+            assert driver.poll() is None, "the sweep ended before it could be killed"
+            time.sleep(0.1)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert not any(f.name.endswith("epoch_002.validation.json") for f in trials.walk())
+    plan, result = run(file, settings_of(s3.place("home"), tmp_path))
+    assert (story(plan), figures(result)) == undisturbed
+
+
+@pytest.fixture
+def full_disk(tmp_path, monkeypatch):
+    """The disk on which Ray's processes stage checkpoints has no room for one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("needs root, to mount a small disk")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    # Ray's own files and those of this process lie where they always do.
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    yield
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_the_trial_with_the_reason(file, s3, tmp_path, full_disk):
+    plan, result = run(file, settings_of(s3.place("home"), tmp_path))
+    (reason,) = result.failed.values()
+    assert os.strerror(errno.ENOSPC) in reason
+    (trial,) = plan.stored.trials()
+    # What was not kept did not happen.
+    assert plan.stored.history(trial).records() == []
+    assert not any("checkpoint_" in file.name for file in plan.stored.trial_depot(trial).walk())
+
+
+def test_the_history_holds_what_is_told_of_training(undisturbed):
+    assert [(epoch, kind) for epoch, kind, _ in undisturbed[0]] == [
+        (1, TRAIN),
+        (1, "validation"),
+        (2, TRAIN),
+        (2, "validation"),
+    ]
