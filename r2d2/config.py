@@ -7,6 +7,7 @@ Defaults live here and nowhere else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -205,7 +206,7 @@ class TrainConfig:
 
         A setting that a later version adds is not among them until someone sets it.
         """
-        defaults = type(self)().flat()
+        defaults = _defaults()
         return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
     def flat(self) -> dict[str, Any]:
@@ -234,8 +235,23 @@ def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
     return copy
 
 
+_found_hints: dict[Any, dict[str, Any]] = {}
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """The types of a class's fields; finding them takes longer than all checks, so it is done once."""
+    if cls not in _found_hints:
+        _found_hints[cls] = typing.get_type_hints(cls)
+    return _found_hints[cls]
+
+
+@functools.cache
+def _defaults() -> Mapping[str, Any]:
+    return TrainConfig().flat()
+
+
 def _type_at(cls: type[Any], names: list[str], path: str) -> type[Any]:
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     if names[0] not in hints:
         raise ValueError(_unknown_key(cls, names[0], path))
     annotation = hints[names[0]]
@@ -270,7 +286,7 @@ def _parse(text: str, annotation: type[Any], path: str) -> Any:
 def _build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{path or 'the configuration'} is {values!r}; it must be a dictionary")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     arguments = {}
     for name, value in values.items():
         if name not in hints:
@@ -287,7 +303,7 @@ def _widen(annotation: Any, value: Any) -> Any:
 
 
 def _check(config: Any, path: str) -> None:
-    hints = typing.get_type_hints(type(config))
+    hints = _hints(type(config))
     for entry in fields(config):
         value, name = getattr(config, entry.name), f"{path}{entry.name}"
         if is_dataclass(hints[entry.name]):

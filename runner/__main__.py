@@ -28,6 +28,7 @@ VERBS = {
     "submit": ("submission", "Run a sweep on a Ray cluster."),
     "sweep": ("sweeps", "Run a sweep, or resume it."),
     "sweeps": ("sweeps", "List the sweeps of search_spaces/ with their questions."),
+    "sync": ("sync", "Tell MLflow what it missed of a sweep."),
     "ui": ("machine", "Start the MLflow server on the local store."),
 }
 

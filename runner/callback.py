@@ -9,14 +9,14 @@ from ray import tune
 
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
+from runner.ending import INTERRUPTED, Ending, stopped_early
 from runner.incidents import STOPPED, incidents
 from runner.lease import Lease
 from runner.progress import SweepProgress, TrialProgress
-from runner.reporting import Reporter, stopped_early
+from runner.reporting import Reporter
 from runner.step_progress import ProgressReader
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
-from runner.trial_run import Status
 from search_spaces.sweep import Trial
 
 BY_STOP = "stopped by r2d2 stop; r2d2 resume continues it"
@@ -86,7 +86,7 @@ class SweepCallback(tune.Callback):
         record = history.find(result["epoch"], result["kind"])
         self._tell_incidents(ours)
         assert record is not None, f"{ours.key} reported an event that is not in its history"
-        self._reporter.record(ours, history, record)
+        self._reporter.record(ours, history)
         self._progress.event(ours.key, record)
         warnings = collapse_warnings(record.metrics) if record.epoch else []
         if warnings and ours.key not in self._warned:
@@ -110,9 +110,9 @@ class SweepCallback(tune.Callback):
         # Training may be ahead of the score that stopped it, and one benchmark ahead of the other.
         if self._stops and not history.is_complete(ours.config.epochs, self._roles):
             history.mark_stopped(epoch)
-            self._end(ours, "KILLED", stopped_early(epoch))
+            self._end(ours, stopped_early(epoch))
         else:
-            self._end(ours, "FINISHED")
+            self._end(ours, Ending("FINISHED"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """The driver of a trial was lost too often."""
@@ -120,8 +120,11 @@ class SweepCallback(tune.Callback):
         if self._superseded or self._stop_asked:
             # It stays among the running ones, whose end `close` tells.
             return
-        reason = self._stored.history(ours).failure or "its driver died; --verbose shows Ray's messages"
-        self._fail(ours, reason)
+        history = self._stored.history(ours)
+        if history.failure is None:
+            history.mark_failed("its driver died; --verbose shows Ray's messages")
+        assert history.failure is not None
+        self._fail(ours, history.failure)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """The driver of a trial was lost; Tune starts it again."""
@@ -129,7 +132,7 @@ class SweepCallback(tune.Callback):
 
     def _fail(self, trial: Trial, reason: str) -> None:
         self.reasons[trial.key] = reason
-        self._end(trial, "FAILED", reason)
+        self._end(trial, Ending("FAILED", reason))
 
     def _tell_incidents(self, trial: Trial) -> None:
         known = incidents(self._stored.history(trial))
@@ -146,14 +149,10 @@ class SweepCallback(tune.Callback):
         self.interrupted |= not self.statuses.keys() >= set(keys)
         if self._superseded:
             return
-        why = BY_STOP if self._stop_asked else "interrupted; the same command continues it"
+        why = BY_STOP if self._stop_asked else INTERRUPTED
         for trial in list(self._running.values()):
             self.interrupted = True
-            history = self._stored.history(trial)
-            for record in history.records():
-                # Tune may not have told of the last ones.
-                self._reporter.record(trial, history, record)
-            self._end(trial, "KILLED", why)
+            self._end(trial, Ending("KILLED", why))
 
     @property
     def _superseded(self) -> bool:
@@ -172,11 +171,11 @@ class SweepCallback(tune.Callback):
             key for key, trial in self._running.items() if self._stops_of(trial) == self._stops_before[key]
         ]
 
-    def _end(self, trial: Trial, status: Status, reason: str | None = None) -> None:
+    def _end(self, trial: Trial, ending: Ending) -> None:
         self._running.pop(trial.key, None)
-        self.statuses[trial.key] = status
-        self._reporter.finish(trial, self._stored.history(trial), status, reason)
-        self._progress.ended(trial.key, status.lower(), reason)
+        self.statuses[trial.key] = ending.status
+        self._reporter.finish(trial, self._stored.history(trial), ending)
+        self._progress.ended(trial.key, ending.status.lower(), ending.reason)
 
 
 def _ours(tune_trial: Any) -> Trial:

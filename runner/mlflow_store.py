@@ -15,25 +15,42 @@ from mlflow.telemetry import set_telemetry_client
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-ANSWER_WITHIN_S = 5.0
+ANSWER_WITHIN_S = 10.0
 _CHATTY = ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store", "mlflow.pyfunc")
+# What a proxy says for a server that is not there.
+_AWAY = (502, 503, 504)
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
-def open_client(tracking_uri: str) -> MlflowClient:
+class ServerAwayError(ValueError):
+    """The MLflow server does not answer."""
+
+
+def open_client(tracking_uri: str, *, may_be_away: bool = False) -> MlflowClient:
     """MLflow's client of a store whose answer was waited for.
 
+    Args:
+        tracking_uri: of the store.
+        may_be_away: whether a server that does not answer is accepted, as one that will.
+
     Raises:
-        ValueError: if the store does not answer within seconds, or cannot be opened.
+        ServerAwayError: if the server does not answer within seconds.
+        ValueError: if the store refuses access, or cannot be opened.
     """
     _set_mlflow_up()
-    _check_store(tracking_uri)
+    try:
+        check_store(tracking_uri)
+    except ServerAwayError:
+        if not may_be_away:
+            raise
+        return MlflowClient(tracking_uri, registry_uri=tracking_uri)
     try:
         client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
         with _one_creates(tracking_uri):
             client.search_experiments(max_results=1)
     except Exception as error:
-        raise ValueError(f"the MLflow store {tracking_uri} cannot be opened: {root_cause(error)}") from error
+        shown = without_password(tracking_uri)
+        raise ValueError(f"the MLflow store {shown} cannot be opened: {root_cause(error)}") from error
     return client
 
 
@@ -43,6 +60,14 @@ def _one_creates(uri: str) -> AbstractContextManager[object]:
     if not uri.startswith("sqlite:") or not path.parent.is_dir():
         return nullcontext()
     return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def without_password(uri: str) -> str:
+    """A tracking URI as it may be shown and stored."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
 
 
 def root_cause(error: BaseException) -> str:
@@ -55,21 +80,32 @@ def root_cause(error: BaseException) -> str:
 def _set_mlflow_up() -> None:
     """Our defaults for MLflow's client; the environment overrides them.
 
-    No usage statistics are sent to MLflow's makers; no links, bars and migrations are printed; a server that
-    went away is given up after seconds instead of minutes: whoever logs is told, and tells it again later.
+    No usage statistics are sent to MLflow's makers; no links, bars and migrations are printed. A request is
+    made once: whoever logs tells it again later, and looks first whether the answer alone was lost.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     set_telemetry_client()  # type: ignore[no-untyped-call]
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _check_store(uri: str) -> None:
+def check_store(uri: str) -> None:
+    """Asks a server once, looks at a file once.
+
+    Raises:
+        ServerAwayError: if the server does not answer.
+        ValueError: if it refuses access, or is no store of MLflow's.
+    """
     scheme = urlsplit(uri).scheme
+    if scheme in ("http", "https") and urlsplit(uri).password is not None:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI holds a password ({without_password(uri)}), which would be shown where "
+            "jobs are; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
     if scheme in ("http", "https"):
         _check_server(uri)
     elif scheme == "sqlite":
@@ -93,12 +129,14 @@ def _check_server(uri: str) -> None:
             raise_on_status=False,
         )
     except MlflowException as error:
-        raise ValueError(f"the MLflow server at {uri} does not answer: {root_cause(error)}") from error
+        raise ServerAwayError(f"the MLflow server at {uri} does not answer: {root_cause(error)}") from error
     if response.status_code in (401, 403):
         raise ValueError(
             f"the MLflow server at {uri} refuses access (status {response.status_code}); set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
+    if response.status_code in _AWAY:
+        raise ServerAwayError(f"the MLflow server at {uri} does not answer: status {response.status_code}")
     if response.status_code != 200:
         raise ValueError(f"what answers at {uri} is no working MLflow server: status {response.status_code}")
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -45,12 +46,26 @@ class TrialProgress:
         return max(float(self.epoch), self.steps.position())
 
 
+class Standing(Protocol):
+    """What one line below the table is about."""
+
+    @property
+    def standing(self) -> str:
+        """The line; empty if there is nothing to say."""
+
+
 class SweepProgress:
     """The live table of a sweep. Use it as a context; `refresh` is called about once a second."""
 
     def __init__(
-        self, console: Console, title: str, metric: str, trials: Mapping[str, TrialProgress]
+        self,
+        console: Console,
+        title: str,
+        metric: str,
+        trials: Mapping[str, TrialProgress],
+        beside: Standing | None = None,
     ) -> None:
+        self._beside = beside
         self._console, self._title, self._metric = console, title, metric
         self.trials = dict(trials)
         self._started = time.monotonic()
@@ -118,7 +133,10 @@ class SweepProgress:
             table.add_row(*self._cells(trial))
         done = sum(t.status not in ("waiting", "training") for t in self.trials.values())
         rest = f", {len(shown) - room} more not shown" if len(shown) > room else ""
-        return Group(table, Text(f"{done} of {len(shown)} trials done, {_clock(self._left())} left{rest}"))
+        lines = [f"{done} of {len(shown)} trials done, {_clock(self._left())} left{rest}"]
+        if self._beside is not None and self._beside.standing:
+            lines.append(self._beside.standing)
+        return Group(table, Text("\n".join(lines)))
 
     def _cells(self, trial: TrialProgress) -> list[str]:
         figures = [_figure(trial.metrics.get(term)) for term in TERMS]

@@ -135,6 +135,7 @@ def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> _Candidate:
     tags = {
         "metric": metric,
         "score": repr(score),
+        "training_digest": run.tags.get(dataset_tag("training"), ""),
         "benchmark_digest": run.tags.get(dataset_tag(role), ""),
         "protocol": run.tags.get(protocol_tag(role), ""),
         "protocol_digest": run.tags.get(f"{protocol_tag(role)}.digest", ""),

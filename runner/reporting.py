@@ -1,111 +1,137 @@
-"""Reporter: tells MLflow what the trials' histories say. A Tune callback calls it in the sweep's driver."""
+"""Reporter: tells MLflow what the trials' histories say, beside the training. The sweep's driver has one."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-import math
-from collections.abc import Collection, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from r2d2.storage.errors import StorageError
 from runner.attempt import Attempt
-from runner.checkpoint_place import existing
-from runner.history import History, Record, final_scores, put_json, read_evaluation, read_maps
-from runner.incidents import TAG, incidents
+from runner.ending import Ending
+from runner.history import History
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
-from runner.tracking import DatasetUse, Tracker, TrackingError, TrialRun
-from runner.trial_run import MAX_TAG_LENGTH, Status, dataset_tag
+from runner.telling import SweepIdentity, Teller
+from runner.tracking import Tracker, TrackingError
 from search_spaces.sweep import Trial
 
-log = logging.getLogger(__name__)
+__all__ = ["Reporter", "SweepIdentity"]
 
-TOLD = "told.json"
+# Seconds between questions to a server that is away: from the first to the last number.
+ASK_AGAIN = (1.0, 15.0)
+# How often a trial is told to a server that answers, but does not take it.
+ATTEMPTS = 4
 
 
-@dataclass(frozen=True)
-class SweepIdentity:
-    """What all runs of a sweep share.
+@dataclass
+class _Waiting:
+    """A trial of which there is something to tell."""
 
-    Attributes:
-        metric, mode: the score that decides.
-        question: the sweep's docstring.
-        datasets: training photographs and benchmarks.
-    """
-
-    name: str
-    experiment_id: str
-    metric: str
-    mode: str
-    question: str
-    datasets: tuple[DatasetUse, ...]
+    trial: Trial
+    history: History
+    ending: Ending | None
+    attempts: int = 0
 
 
 class Reporter:
     """Keeps MLflow's runs equal to the histories of trials.
 
-    What MLflow does not take is told again by `catch_up`, now or by a later attempt: the histories still have
-    it, and no trial waits. How much of an ended trial was told stands beside its history.
+    A thread of its own tells MLflow, so that no trial and no scheduler waits for it. What waits is named here
+    by trial; what is to be told of it lies in its history, on disk. A server that is away is asked again
+    until it answers, and then told everything, in order; what is left at the end is told by the same command,
+    or by `r2d2 sync`. What was told of an ended trial stands beside its history.
     """
 
-    def __init__(self, tracker: Tracker, sweep: SweepIdentity, attempt: Attempt | None = None) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        sweep: SweepIdentity,
+        place: str,
+        say: Callable[[str], None],
+        attempt: Attempt | None = None,
+    ) -> None:
         """A reporter.
 
         Args:
-            tracker: the MLflow store.
-            sweep: what all runs share.
-            attempt: for which it tells: once a later one has taken over, telling anything raises
-                SupersededError. None: nobody else tells.
+            tracker: the store.
+            sweep: what is told.
+            place: of the sweep, where the histories lie.
+            say: tells the user something, from any thread.
+            attempt: for which it tells: once a later one has taken over, nothing more is told. None: nobody
+                else tells.
         """
-        self._tracker = tracker
         self._attempt = attempt
-        self._sweep = sweep
-        self._runs: dict[str, TrialRun] = {}
-        self._away = False
+        self._tracker, self._sweep, self._place, self._say = tracker, sweep, place, say
+        self._teller = Teller(tracker, sweep)
+        self._waiting: dict[str, _Waiting] = {}
+        self._busy: str | None = None
+        self._away_since: float | None = None
+        self._was_away = False
+        self._refused: dict[str, str] = {}
+        self._fault: Exception | None = None
+        self._closing = threading.Event()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
 
-    def refuse_other_images(self) -> None:
-        """Compares what the sweep's earlier runs in MLflow were trained and scored on.
+    def open(self) -> bool:
+        """Opens the sweep's experiment; returns whether MLflow answered.
 
         Raises:
-            ValueError: if it was something else: their figures do not belong into the same runs.
+            ValueError: if it holds runs on other images, or was deleted.
         """
-        for run in self._tracker.list_runs(self._sweep.name):
-            for use in self._sweep.datasets:
-                former = run.tags.get(dataset_tag(use.context), use.digest)
-                if former != use.digest:
-                    raise ValueError(
-                        f"MLflow has runs of a sweep '{self._sweep.name}' with other images for "
-                        f"{use.context} (digest {former[:12]}, now {use.digest[:12]}); give the new one a "
-                        "name of its own with --name"
-                    )
-
-    def record(self, trial: Trial, history: History, record: Record) -> None:
-        """Logs one event of a trial."""
-        self._require_current()
         try:
-            self._record(trial, history, record)
+            self._teller.experiment()
         except TrackingError as error:
-            self._fall_behind(error)
+            self._go_away(str(error))
+            return False
+        return True
 
-    def finish(self, trial: Trial, history: History, status: Status, reason: str | None = None) -> None:
-        """Closes a trial's run: its pictures, its best checkpoint, its status."""
-        self._require_current()
-        try:
-            self._finish(trial, history, status, reason)
-        except TrackingError as error:
-            self._fall_behind(error)
+    def record(self, trial: Trial, history: History) -> None:
+        """An event of a trial is to be told; returns at once."""
+        self._put(_Waiting(trial, history, None))
 
-    def catch_up(self, trial: Trial, history: History, status: Status, reason: str | None) -> bool:
-        """Tells MLflow all of an ended trial that it does not have; returns whether it has all now."""
-        if self._told(history):
-            return True
-        for record in history.records():
-            self.record(trial, history, record)
-        self.finish(trial, history, status, reason)
-        return self._told(history)
+    def finish(self, trial: Trial, history: History, ending: Ending) -> None:
+        """The end of a trial, and all that was not told yet, is to be told; returns at once."""
+        self._put(_Waiting(trial, history, ending))
+
+    def settle(self, patience: float = 10.0) -> dict[str, str]:
+        """Waits until MLflow has everything.
+
+        Args:
+            patience: seconds that a server which is away is waited for.
+
+        Returns:
+            The key of every trial that MLflow has not been told of completely, with the reason.
+        """
+        deadline = time.monotonic() + patience
+        with self._changed:
+            while self._thread is not None and (self._waiting or self._busy) and self._fault is None:
+                if self._away_since is not None and time.monotonic() > deadline:
+                    break
+                self._changed.wait(0.2)
+            if self._fault is not None:
+                raise self._fault
+            return dict.fromkeys(self._waiting, "MLflow does not answer") | self._refused
+
+    def close(self) -> None:
+        """Ends the thread; what still waits is on disk."""
+        self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread is not None and self._away_since is None:
+            self._thread.join()
+
+    @property
+    def standing(self) -> str:
+        """One sentence on a server that is away, or on what is still to be told; empty otherwise."""
+        with self._changed:
+            since, waiting = self._away_since, len(self._waiting)
+        if since is not None:
+            return f"MLflow is away since {_clock(since)}; {_trials(waiting)} to be told"
+        return f"MLflow is being told of {_trials(waiting)}" if waiting > 1 else ""
 
     def summarise(self, table: Sequence[Row], files: Mapping[str, str | bytes]) -> str | None:
         """Logs the sweep's table and its comparison; returns the id of that run, None if MLflow is away.
@@ -118,10 +144,13 @@ class Reporter:
         tags = {"sweep": self._sweep.name, "mlflow.note.content": self._sweep.question}
         rows = LoggedTable.from_csv(to_csv(table, self._sweep.metric))
         try:
-            return self._tracker.log_summary(self._sweep.experiment_id, tags, files, rows)
+            self._tracker.check()
+            summary = self._tracker.log_summary(self._teller.experiment(), tags, files, rows)
+            self._teller.remove_empty_runs()
         except TrackingError as error:
-            log.warning("the summary is not in MLflow: %s", error)
+            self._say(f"The summary is not in MLflow: {error}.")
             return None
+        return summary
 
     def _require_current(self) -> None:
         if self._attempt is not None:
@@ -129,83 +158,110 @@ class Reporter:
             with contextlib.suppress(StorageError):
                 self._attempt.require_current()
 
-    def _record(self, trial: Trial, history: History, record: Record) -> None:
-        if record.error is not None:
-            return
-        run = self._open(trial)
-        if record.evaluation is None:
-            run.log_epoch(record.epoch, record.metrics, _incident_tags(history))
+    def _put(self, news: _Waiting) -> None:
+        with self._changed:
+            former = self._waiting.get(news.trial.key)
+            if former is None:
+                self._waiting[news.trial.key] = news
+            else:
+                # Later news of a trial that waits: its history holds both. It may also have been continued.
+                former.ending = news.ending
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while (news := self._next()) is not None:
+            try:
+                self._require_current()
+                self._teller.tell(news.trial, news.history, news.ending)
+            except TrackingError as error:
+                self._not_taken(news, error)
+            except ValueError as error:
+                self._refuse(news, str(error))
+            except Exception as error:
+                self._say(f"MLflow is told nothing more, by a fault of this program: {error!r}")
+                self._fault = error
+                return
+            finally:
+                with self._changed:
+                    self._busy = None
+                    self._changed.notify_all()
+
+    def _next(self) -> _Waiting | None:
+        with self._changed:
+            if not self._waiting and self._was_away:
+                self._was_away = False
+                self._say("MLflow has been told everything that waited.")
+            while not self._waiting and not self._closing.is_set():
+                self._changed.wait()
+            if self._closing.is_set():
+                return None
+            self._busy = next(iter(self._waiting))
+            return self._waiting.pop(self._busy)
+
+    def _not_taken(self, news: _Waiting, error: TrackingError) -> None:
+        news.attempts += 1
+        with self._changed:
+            # What happened meanwhile is newer; the trial keeps its place in the order.
+            newer = self._waiting.pop(news.trial.key, None)
+            news.ending = newer.ending if newer is not None else news.ending
+            self._waiting = {news.trial.key: news, **self._waiting}
+        if self._wait_until_it_answers():
+            news.attempts = 0
+        elif news.attempts == ATTEMPTS:
+            with self._changed:
+                del self._waiting[news.trial.key]
+            self._refuse(news, str(error))
         else:
-            evaluation, maps = read_evaluation(history, record), read_maps(history, record)
-            run.log_evaluation(evaluation, record.epoch, record.kind, maps)
+            self._closing.wait(ASK_AGAIN[0])
 
-    def _finish(self, trial: Trial, history: History, status: Status, reason: str | None) -> None:
-        run, records = self._open(trial), history.records()
-        there = existing(records)
-        best = best_record(records, self._sweep.metric, self._sweep.mode, there)
-        if best is not None:
-            kept = {r.epoch: r.checkpoint for r in records if r.checkpoint in there}
-            run.set_checkpoints(best.checkpoint, best.epoch, records[-1].checkpoint, kept)
-        for record in final_scores(records):
-            run.log_figures(read_evaluation(history, record), record.kind)
-        run.finish(status, reason)
-        if status != "FAILED":
-            put_json(history.depot, TOLD, self._receipt(history))
+    def _wait_until_it_answers(self) -> bool:
+        """Returns whether the server was away; if so, it is back now, or the reporter is closed."""
+        pause, was_away = ASK_AGAIN[0], False
+        while not self._closing.is_set():
+            try:
+                self._tracker.check()
+            except TrackingError as error:
+                was_away = True
+                self._go_away(str(error))
+                self._closing.wait(pause)
+                pause = min(2 * pause, ASK_AGAIN[1])
+            else:
+                self._come_back()
+                break
+        return was_away
 
-    def _open(self, trial: Trial) -> TrialRun:
-        if trial.key not in self._runs:
-            config = trial.config
-            tags = {
-                "sweep": self._sweep.name,
-                "variant": trial.variant,
-                "reliability": config.loss.reliability,
-                "similarity": config.loss.similarity,
-                "init": config.init,
-                "seed": str(config.seed),
-                "role": "trial" if config.epochs else "baseline",
-            }
-            run = self._tracker.open_run(
-                self._sweep.experiment_id, trial.key, trial.key, tags=tags, params=config.flat()
+    def _go_away(self, reason: str) -> None:
+        with self._changed:
+            if self._away_since is not None:
+                return
+            self._away_since = time.time()
+        self._say(
+            f"MLflow is away since {_clock(self._away_since)} ({reason}); training goes on, and what MLflow "
+            f"is to be told waits in {self._place}."
+        )
+
+    def _come_back(self) -> None:
+        with self._changed:
+            since, self._away_since = self._away_since, None
+            waiting = len(self._waiting)
+        if since is not None:
+            self._was_away = True
+            self._say(
+                f"MLflow answers again after {time.time() - since:.0f} s; it is told of {_trials(waiting)}."
             )
-            run.log_datasets(self._sweep.datasets)
-            self._runs[trial.key] = run
-        return self._runs[trial.key]
 
-    def _fall_behind(self, error: TrackingError) -> None:
-        if not self._away:
-            log.warning("MLflow does not answer (%s); training goes on, MLflow will be told later", error)
-        self._away = True
-
-    def _told(self, history: History) -> bool:
-        content = history.depot.read(TOLD)
-        return content is not None and json.loads(content) == self._receipt(history)
-
-    def _receipt(self, history: History) -> dict[str, Any]:
-        """What stands beside a history that was told completely."""
-        events = [r.name for r in history.records() if r.error is None]
-        return {"tracking_uri": self._tracker.tracking_uri, "events": events}
+    def _refuse(self, news: _Waiting, reason: str) -> None:
+        if reason not in self._refused.values():
+            self._say(f"MLflow cannot be told of {news.trial.key}: {reason}.")
+        self._refused[news.trial.key] = reason
 
 
-def _incident_tags(history: History) -> dict[str, str]:
-    """What befell the trial so far, as a tag of its run; none if nothing did."""
-    text = "\n".join(incident.text for incident in incidents(history))
-    return {TAG: text[-MAX_TAG_LENGTH:]} if text else {}
+def _clock(since: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(since))
 
 
-def stopped_early(epoch: int) -> str:
-    """Why the run of a trial was killed."""
-    return f"stopped early by its score after epoch {epoch}"
-
-
-def best_record(records: Sequence[Record], metric: str, mode: str, there: Collection[str]) -> Record | None:
-    """The score with the best value of the metric whose checkpoint is still there; None if there is none.
-
-    Args:
-        records: events of a trial.
-        metric: that decides.
-        mode: `max` or `min`.
-        there: the checkpoints that still are.
-    """
-    sign = 1 if mode == "max" else -1
-    scored = [r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and r.checkpoint in there]
-    return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)
+def _trials(count: int) -> str:
+    return f"{count} trial" if count == 1 else f"{count} trials"

@@ -8,13 +8,15 @@ continues where it stopped.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from evaluation.actor import start_pool
 from r2d2.config import TrainConfig
@@ -22,25 +24,28 @@ from r2d2.storage.depot import Depot, folder_of
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
+from runner.ending import stored_ending
 from runner.lease import Lease, hold
+from runner.mlflow_store import without_password
 from runner.plan import SweepPlan
 from runner.progress import SweepProgress, TrialProgress
-from runner.reporting import Reporter, SweepIdentity, stopped_early
+from runner.reporting import Reporter, SweepIdentity
 from runner.retrying import forget
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
 from runner.step_progress import ProgressReader
 from runner.stored import QUESTION, TRIALS
 from runner.table import Row
-from runner.tracking import DatasetUse, Tracker
+from runner.tracking import Tracker
+from runner.tracking_note import TrackingNote, has_answered
 from runner.trial import CONFIG_KEY, run_trial
-from runner.trial_run import Status
+from runner.trial_run import DatasetUse
 from search_spaces.sweep import Trial
 
 # How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
 LOST_DRIVERS = 10
-# MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
-EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
+
+Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class SweepResult:
         table: one row per variant, baselines included, the best first.
         failed: key and reason of the trials that failed.
         interrupted: whether it was stopped before all trials had ended.
-        behind: keys of trials that MLflow has not been told of completely.
+        behind: why MLflow has not been told of trials completely, by their keys.
         summary_run: id of the MLflow run that holds the table.
         page: where the comparison lies, to be opened in a browser; None without scores.
     """
@@ -59,47 +64,90 @@ class SweepResult:
     table: list[Row]
     failed: dict[str, str]
     interrupted: bool
-    behind: list[str]
+    behind: dict[str, str]
     summary_run: str | None
     page: str | None = None
 
 
-def run_sweep(plan: SweepPlan, settings: Settings, console: Console) -> SweepResult:
+def run_sweep(
+    plan: SweepPlan, settings: Settings, console: Console, trainable: Trainable = run_trial
+) -> SweepResult:
     """Runs a sweep to its end, or continues it.
 
+    Args:
+        plan: the sweep.
+        settings: where things are.
+        console: the terminal.
+        trainable: what Tune runs for each trial.
+
     Raises:
-        ValueError: if the cluster is too small, MLflow does not answer, the sweep runs already, or another
-            driver has taken it over.
+        ValueError: if the cluster is too small, MLflow does not answer at an address where it never did,
+            the sweep runs already, or another driver has taken it over.
     """
     with hold(plan.depot.place, settings.lease_seconds, console.print) as lease:
         if plan.options.from_start:
             forget(plan.stored, plan.options.only)
-        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+        tracker, note = _open_tracker(settings), _note(plan)
+        reporter = Reporter(
+            tracker, _identity(plan, note), plan.depot.place, partial(_say, console), lease.attempt
+        )
         failed: dict[str, str] = {}
         interrupted = False
-        if _has_ended(plan):
-            reporter = Reporter(tracker, _identity(plan, tracker), lease.attempt)
-        else:
-            with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
-                gpus, concurrent = shares(plan, capacity.grown(settings.cluster_cpus, settings.cluster_gpus))
-                # Nothing is written before the cluster is known to hold the sweep: a refused one leaves no
-                # definition behind that a corrected one would differ from.
-                reporter = Reporter(tracker, _identity(plan, tracker), lease.attempt)
-                reporter.refuse_other_images()
-                plan.definition.save(plan.depot)
-                plan.started.save(plan.depot, plan.source)
-                plan.depot.write(QUESTION, plan.question.encode())
-                callback = _run(plan, gpus, concurrent, reporter, console, lease)
-            failed, interrupted = callback.reasons, callback.interrupted
-        lease.attempt.require_current()
-        behind = _catch_up(plan, reporter)
-        table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
-        page = summary = None
-        if not interrupted:
-            files = comparison_files(plan.stored, table, plan.question)
-            page = save_pictures(plan.depot, files)
-            summary = reporter.summarise(table, files)
+        try:
+            if _has_ended(plan):
+                reporter.open()
+            else:
+                with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
+                    gpus, concurrent = shares(
+                        plan, capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
+                    )
+                    # Nothing is written before the cluster is known to hold the sweep: a refused one leaves
+                    # no definition behind that a corrected one would differ from.
+                    answered = reporter.open()
+                    plan.definition.save(plan.depot)
+                    plan.started.save(plan.depot, plan.source)
+                    plan.depot.write(QUESTION, plan.question.encode())
+                    (note.answered(without_password(tracker.tracking_uri)) if answered else note).save(
+                        plan.depot
+                    )
+                    callback = _run(plan, gpus, concurrent, reporter, console, trainable, lease)
+                failed, interrupted = callback.reasons, callback.interrupted
+            lease.attempt.require_current()
+            behind = _settle(plan, reporter)
+            table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
+            page = summary = None
+            if not interrupted:
+                files = comparison_files(plan.stored, table, plan.question)
+                page = save_pictures(plan.depot, files)
+                summary = reporter.summarise(table, files)
+        finally:
+            reporter.close()
         return SweepResult(table, failed, interrupted, behind, summary, page)
+
+
+def _open_tracker(settings: Settings) -> Tracker:
+    """The store; a server that is away is accepted where it has answered a sweep of this home before.
+
+    Raises:
+        ValueError: if it does not answer where it never did: the address may be wrong.
+    """
+    known = has_answered(settings.sweeps, without_password(settings.tracking_uri))
+    return Tracker(settings.tracking_uri, settings.artifact_root, may_be_away=known)
+
+
+def _note(plan: SweepPlan) -> TrackingNote:
+    data = plan.trials[0].config.data
+    source = data.sources or data.photos
+    uses = (
+        DatasetUse(source, plan.data.training.digest, source, "training"),
+        *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
+    )
+    former = TrackingNote.load(plan.depot)
+    return TrackingNote(uses, former.stores if former is not None else ())
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(Text(sentence), soft_wrap=True)
 
 
 def _has_ended(plan: SweepPlan) -> bool:
@@ -116,18 +164,12 @@ def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
     return history.stopped_after is not None or history.is_complete(trial.config.epochs, plan.roles)
 
 
-def _catch_up(plan: SweepPlan, reporter: Reporter) -> list[str]:
-    """Tells MLflow what it does not have of the ended trials; returns those it did not take."""
-    behind = []
+def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
+    """Tells MLflow what it does not have of the ended trials; returns those it did not take, and why."""
     for trial in [t for t in plan.stored.trials() if trial_has_ended(plan, t)]:
         history = plan.stored.history(trial)
-        status: Status = "FINISHED"
-        reason = None
-        if history.stopped_after is not None and not history.is_complete(trial.config.epochs, plan.roles):
-            status, reason = "KILLED", stopped_early(history.stopped_after)
-        if not reporter.catch_up(trial, history, status, reason):
-            behind.append(trial.key)
-    return behind
+        reporter.finish(trial, history, stored_ending(trial, history, plan.roles))
+    return reporter.settle()
 
 
 def shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
@@ -144,7 +186,13 @@ def shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
 
 
 def _run(
-    plan: SweepPlan, gpus: float, concurrent: int, reporter: Reporter, console: Console, lease: Lease
+    plan: SweepPlan,
+    gpus: float,
+    concurrent: int,
+    reporter: Reporter,
+    console: Console,
+    trainable: Trainable,
+    lease: Lease,
 ) -> SweepCallback:
     judge = start_pool(plan.data.benchmarks, plan.options.judges)
     context = TrialContext(
@@ -160,12 +208,12 @@ def _run(
         resilience=plan.options.resilience,
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
-    with SweepProgress(console, plan.definition.name, plan.sweep.metric, known) as progress:
+    with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
         callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
-        _tune(plan, _to_run(plan), context, callback, concurrent, lease)
+        _tune(plan, _to_run(plan), context, callback, concurrent, trainable, lease)
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
-            _tune(plan, None, context, callback, concurrent, lease)
+            _tune(plan, None, context, callback, concurrent, trainable, lease)
         if not callback.interrupted:
             callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
     return callback
@@ -177,6 +225,7 @@ def _tune(
     context: TrialContext,
     callback: SweepCallback,
     concurrent: int,
+    trainable: Trainable,
     lease: Lease,
 ) -> None:
     """Has Tune run the given trials, or (None) those that the sweep's searcher suggests."""
@@ -191,7 +240,7 @@ def _tune(
     resources = tune.PlacementGroupFactory([{"memory": 1}])
     with _tune_folder(plan.depot) as (name, folder):
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(run_trial, context=context), resources),
+            tune.with_resources(tune.with_parameters(trainable, context=context), resources),
             param_space={
                 CONFIG_KEY: plan.space
                 if trials is None
@@ -269,7 +318,7 @@ def _score_what_was_left(
     for trial in [t for t in plan.stored.trials() if plan.stored.history(t).stopped_after is not None]:
         history = plan.stored.history(trial)
         for record in score_missing(history, context):
-            reporter.record(trial, history, record)
+            reporter.record(trial, history)
             progress.event(trial.key, record)
             if record.error is not None:
                 failed[trial.key] = f"epoch {record.epoch} has no score on {record.kind}: {record.error}"
@@ -296,19 +345,7 @@ def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
     return TrialProgress(trial.key, trial.config.epochs, ProgressReader(plan.stored.trial_depot(trial)))
 
 
-def _identity(plan: SweepPlan, tracker: Tracker) -> SweepIdentity:
-    data = plan.trials[0].config.data
-    source = data.sources or data.photos
+def _identity(plan: SweepPlan, note: TrackingNote) -> SweepIdentity:
     return SweepIdentity(
-        name=plan.definition.name,
-        experiment_id=tracker.open_experiment(
-            plan.definition.name, {EXPERIMENT_KIND: "custom_model_development", NOTE: plan.question}
-        ),
-        metric=plan.sweep.metric,
-        mode=plan.sweep.mode,
-        question=plan.question,
-        datasets=(
-            DatasetUse(source, plan.data.training.digest, source, "training"),
-            *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
-        ),
+        plan.definition.name, plan.sweep.metric, plan.sweep.mode, plan.question, note.datasets
     )

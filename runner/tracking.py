@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from mlflow.entities import Param, Run, RunStatus, RunTag, ViewType
+from mlflow.entities import Run, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
+from runner import run_table
 from runner.logged_table import LoggedTable
-from runner.mlflow_store import open_client
+from runner.mlflow_store import check_store, open_client
 from runner.provenance import code_tags, environment
 from runner.trial_run import (
     REASON,
@@ -72,19 +73,33 @@ class Tracker:
     Args:
         tracking_uri: `sqlite:///FILE`, `http(s)://SERVER`, or another URI that MLflow takes.
         artifact_root: folder or URI for the files of new experiments; None leaves it to the server.
+        may_be_away: whether a server that does not answer is one to be told later.
 
     Raises:
         ValueError: if the store does not answer (at once, not after minutes of retries) or cannot be opened.
     """
 
-    def __init__(self, tracking_uri: str, artifact_root: str | None = None) -> None:
+    def __init__(
+        self, tracking_uri: str, artifact_root: str | None = None, *, may_be_away: bool = False
+    ) -> None:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
-        self.client = open_client(tracking_uri)
+        self.client = open_client(tracking_uri, may_be_away=may_be_away)
+
+    def check(self) -> None:
+        """Asks a server whether it is there, within seconds; other stores are not asked.
+
+        Raises:
+            TrackingError: if it does not answer, or refuses.
+        """
+        try:
+            check_store(self.tracking_uri)
+        except ValueError as error:
+            raise TrackingError(str(error)) from error
 
     @as_tracking_error()
     def open_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
-        """The id of the experiment `name`, created if it is new.
+        """The id of the experiment `name`, created if it is new; its tags are set.
 
         Raises:
             ValueError: if an experiment of that name lies in MLflow's bin.
@@ -104,17 +119,38 @@ class Tracker:
             raise ValueError(
                 f"the MLflow experiment '{name}' was deleted; restore it, or remove it with `mlflow gc`"
             )
+        for key, value in (tags or {}).items():
+            if experiment.tags.get(key) != value:
+                self.client.set_experiment_tag(experiment.experiment_id, key, value)
         return str(experiment.experiment_id)
+
+    def experiments(self) -> dict[str, str]:
+        """The experiments that sweeps made: name -> id, the newest first.
+
+        Raises:
+            TrackingError: if MLflow does not answer.
+        """
+        with as_tracking_error():
+            found = self.client.search_experiments(order_by=["creation_time DESC"])
+        return {e.name: e.experiment_id for e in found if run_table.TAG in e.tags}
 
     @as_tracking_error()
     def open_run(
-        self, experiment_id: str, key: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
+        self,
+        experiment_id: str,
+        key: str,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        *,
+        known: dict[str, Run] | None = None,
+        started: int | None = None,
     ) -> TrialRun:
         """The run of `key`, reopened if there is one, else created.
 
         A reopened run is RUNNING again and loses the reason of its former end; code that differs from what
-        began it is noted in the tag `r2d2.resumed_with`. Parameters longer than MLflow allows end in an
-        ellipsis; `config.json` holds them all, whole.
+        began it is noted in the tag `r2d2.resumed_with`. Parameters are sent with the first figures or tags;
+        those longer than MLflow allows end in an ellipsis; `config.json` holds them all, whole.
 
         Args:
             experiment_id: of the sweep.
@@ -122,26 +158,47 @@ class Tracker:
             name: what MLflow's pages show.
             tags: set again when a run is reopened.
             params: the complete configuration with dotted keys.
+            known: the experiment's runs by key, as `runs_by_key` found them, to which a new one is added;
+                None: MLflow is asked.
+            started: milliseconds since 1970 at which it began; None: now.
 
         Raises:
             ValueError: if the run was begun with other parameters.
             TrackingError: if MLflow does not answer; so does every method below.
         """
-        run = self._find(experiment_id, key)
+        run = self._find(experiment_id, key) if known is None else known.get(key)
         texts = {k: _shortened(str(v)) for k, v in params.items()}
         if run is None:
             first = {**tags, **code_tags(), KEY: key}
-            run = self.client.create_run(experiment_id, tags=first, run_name=name)
-            opened = TrialRun(self.client, run)
+            run = self.client.create_run(experiment_id, started, first, name)
+            if known is not None:
+                known[key] = run
         else:
-            self._reopen(run, tags, texts)
-            opened = TrialRun(self.client, self.client.get_run(run.info.run_id))
-        missing = [Param(k, v) for k, v in texts.items() if k not in run.data.params]
+            run_id = run.info.run_id
+            self._reopen(self.client.get_run(run_id) if known is not None else run, tags, texts)
+            run = self.client.get_run(run_id)
+        missing = {k: v for k, v in texts.items() if k not in run.data.params}
+        opened = TrialRun(self.client, run, missing)
         if missing:
             # The parameters come last: a run that has them is known to have the files.
             opened.log_files({"config.json": _json(params), "environment.json": _json(environment())})
-            self.client.log_batch(opened.run_id, params=missing)
         return opened
+
+    @as_tracking_error()
+    def runs_by_key(self, experiment_id: str) -> dict[str, Run]:
+        """The runs of an experiment by their key.
+
+        A second one of a key that holds nothing is deleted: the answer to its creation was lost.
+        """
+        runs: dict[str, list[Run]] = {}
+        for run in self._search(experiment_id, ""):
+            if KEY in run.data.tags:
+                runs.setdefault(run.data.tags[KEY], []).append(run)
+        for same in runs.values():
+            same.sort(key=lambda run: not run.data.params)
+            for other in [run for run in same[1:] if not run.data.params]:
+                self.client.delete_run(other.info.run_id)
+        return {key: same[0] for key, same in runs.items()}
 
     @as_tracking_error()
     def list_runs(self, experiment: str) -> list[LoggedRun]:

@@ -8,13 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 END_WITHIN_S = 15
 
 
 def serve_ui(
-    tracking_uri: str, artifact_root: str | None = None, host: str = "127.0.0.1", port: int = 5000
+    tracking_uri: str,
+    artifact_root: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    before: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs the MLflow server on a local store until it ends or is interrupted; returns its exit status.
 
@@ -26,6 +31,7 @@ def serve_ui(
         artifact_root: where the store keeps files.
         host: address to listen on.
         port: port to listen on.
+        before: called when all is known to be well, before the server starts.
 
     Raises:
         ValueError: if the store has a server already, or the address cannot be listened on.
@@ -33,6 +39,7 @@ def serve_ui(
     if tracking_uri.startswith(("http:", "https:")):
         raise ValueError(f"{tracking_uri} is a server already; open it in a browser")
     _check_free(host, port)
+    before()
     command = server_command(tracking_uri, artifact_root, host, port)
     # No job runner: it is there for language models, and costs a second process and a second of start.
     environment = {
@@ -40,12 +47,12 @@ def serve_ui(
         **os.environ,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    former = signal.signal(signal.SIGTERM, _interrupt)
     try:
         server = subprocess.Popen(command, env=environment)  # noqa: S603  (our own command)
         return _wait(server)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, former)
 
 
 def server_command(tracking_uri: str, artifact_root: str | None, host: str, port: int) -> list[str]:

@@ -59,8 +59,11 @@ class Watchdog:
         while not self._closed.wait(min(self._limit / LOOKS_PER_LIMIT, LONGEST_PAUSE_S)):
             if time.monotonic() - self._last > self._limit:
                 faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
-                self._bark(f"no sign of life for {self._limit:g} s while {self._doing}{self._place()}")
-                self._end(EXIT_STATUS)
+                try:
+                    self._bark(f"no sign of life for {self._limit:g} s while {self._doing}{self._place()}")
+                finally:
+                    # Also if nobody could be told: what hangs may be the way to tell it.
+                    self._end(EXIT_STATUS)
                 return
 
     def _place(self) -> str:

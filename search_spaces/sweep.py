@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -108,7 +109,7 @@ class Trial:
             )
         return f"{self.config.loss.reliability}+{self.config.loss.similarity} ({start})"
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """A readable name that is the same for the same configuration, always and everywhere.
 

@@ -11,7 +11,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
-pytest_plugins = ["s3_server"]
+pytest_plugins = ["s3_server", "mlflow_server"]
 
 
 @pytest.fixture(scope="session")

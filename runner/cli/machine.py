@@ -17,14 +17,25 @@ from runner.settings import Settings
 )
 def ui(host: str, port: int) -> None:
     """Start the MLflow server on the local store: runs, curves, tables, pictures, registered models."""
+    from runner.run_table import view_link
+    from runner.tracking import Tracker
     from runner.ui import serve_ui
 
-    settings = Settings.from_environment()
+    settings, console = Settings.from_environment(), make_console()
+
+    def show_links(server: str) -> None:
+        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+        for name, experiment in tracker.experiments().items():
+            console.print(f"{name}: {view_link(server, experiment)}", soft_wrap=True, highlight=False)
+
     if settings.artifact_root is None:
+        show_links(settings.tracking_uri)
         raise ValueError(
             f"runs are kept by the server {settings.tracking_uri}; open that address in a browser"
         )
-    serve_ui(settings.tracking_uri, settings.artifact_root, host, port)
+    shown = host if host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104  (compared, not listened on)
+    address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    serve_ui(settings.tracking_uri, settings.artifact_root, host, port, lambda: show_links(address))
 
 
 @click.command()

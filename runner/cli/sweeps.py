@@ -276,9 +276,11 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
     for key, reason in result.failed.items():
         console.print(f"[red]failed[/] {key}: {escape(reason)}", soft_wrap=True)
     if result.behind:
+        reasons = "; ".join(dict.fromkeys(result.behind.values()))
         console.print(
-            f"MLflow has not been told everything of {len(result.behind)} trials; "
-            "the same command tells it again."
+            f"MLflow has not been told everything of {len(result.behind)} trials ({escape(reasons)}): "
+            f"r2d2 sync {plan.definition.name}",
+            soft_wrap=True,
         )
     if result.page is not None:
         console.print(f"The comparison as a page: {result.page}", soft_wrap=True, highlight=False)

@@ -50,7 +50,9 @@ class Cluster:
         return number
 
     def ensure_nodes(self, count: int) -> None:
-        """Adds worker nodes until there are so many."""
+        """Adds or kills worker nodes until there are so many."""
+        while len(self.nodes) > count:
+            self.kill_node(max(self.nodes))
         while len(self.nodes) < count:
             self.add_node()
 
@@ -61,8 +63,11 @@ class Cluster:
         del self.nodes[number]
 
     def processes(self, number: int) -> dict[int, str]:
-        """The processes of a node, by id, with their titles: its raylet's and all that descend from it."""
-        daemons = set(_processes_of(self.nodes[number]))
+        """The processes of a node, by id, with their titles: its raylet's and all that descend from it.
+
+        Node 0 is the head.
+        """
+        daemons = set(_processes_of(self.nodes[number] if number else self.logs / "head"))
         family = daemons | _descendants(daemons)
         return {pid: title for pid in family if (title := _title(pid))}
 
@@ -72,10 +77,10 @@ class Cluster:
         return raylet.partition("--node_id=")[2].split()[0]
 
     def find(self, title: str) -> dict[int, int]:
-        """The processes of worker nodes whose title contains a text: process id -> number of the node."""
+        """The processes whose title contains a text: process id -> number of the node."""
         return {
             pid: number
-            for number in self.nodes
+            for number in (0, *self.nodes)
             for pid, found in self.processes(number).items()
             if title in found
         }
@@ -99,6 +104,8 @@ def cluster():
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "R2D2_", "MLFLOW_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
     environment = {**kept, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # A notice is looked for every 5 s otherwise, by when these trainings have ended.
+    environment["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     found = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)
     try:
         head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0")
@@ -124,7 +131,7 @@ def _start(cluster: Cluster, *arguments: str) -> None:
 
 def _processes_of(folder: Path) -> list[int]:
     """The processes that name a folder of the cluster in their command, this one not."""
-    inner = f"{folder}/" if folder.name.isdecimal() else str(folder)
+    inner = f"{folder}/" if folder.parent != Path("/tmp") else str(folder)
     return [pid for pid in _all_processes() if inner in _title(pid) and pid != os.getpid()]
 
 

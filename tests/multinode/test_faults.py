@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from runner.history import TRAIN
 from runner.incidents import HANGING, LOST, PREEMPTED, RESIZED, incidents
 from runner.settings import Settings
 from runner.stored import StoredSweep
@@ -27,7 +26,9 @@ ROOT = Path(__file__).parents[2]
 SWEEP = Path(__file__).with_name("faults.py")
 PATIENCE_S = 900
 SPEED = ("train/pairs_per_second", "startup/")
-WORKER, JUDGE, CONTROLLER = "RayTrainWorker", "ray::Judge.", "TrainController"
+# Titles of processes.
+WORKER, JUDGE, SCORING = "ray::RayTrainWorker", "ray::Judge", "ray::Judge.score"
+CONTROLLER, DRIVER = "ray::TrainController", "ray::ImplicitFunc"
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def r2d2(cluster, *arguments):
 
 
 @contextmanager
-def submitted(cluster, home: Path, name: str, *options: str):
-    """A sweep that runs on the cluster; it must end well before the block does."""
-    cluster.ensure_nodes(2)
+def submitted(cluster, home: Path, name: str, *options: str, nodes: int = 2):
+    """A sweep that runs on a cluster of so many worker nodes; it must end well before the block does."""
+    cluster.ensure_nodes(nodes)
     where = ("--address", cluster.address, "--home", str(home))
     with r2d2(cluster, "submit", str(SWEEP), "--name", name, *where, *options) as job:
         try:
@@ -92,7 +93,7 @@ def wait_for(happened: Callable[[], object], what: str):
     deadline = time.monotonic() + PATIENCE_S
     while not (found := happened()):
         assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.05)
+        time.sleep(0.2)
     return found
 
 
@@ -152,7 +153,7 @@ def assert_nobody_is_left(cluster) -> None:
     """No actor of the sweep lives, and no process of one; Ray needs a moment to end them."""
 
     def nobody() -> bool:
-        return not any(cluster.find(title) for title in (WORKER, JUDGE, CONTROLLER, "run_trial"))
+        return not any(cluster.find(title) for title in (WORKER, JUDGE, CONTROLLER, DRIVER))
 
     wait_for(nobody, "the end of the sweep's processes")
     listed = cluster.ray(
@@ -163,32 +164,38 @@ def assert_nobody_is_left(cluster) -> None:
     assert names <= {"AutoscalingCoordinator", "_AutoscalingCoordinatorActor"}, listed.stdout
 
 
-def test_killed_workers_and_a_killed_judge_change_no_figure(cluster, undisturbed, tmp_path):
+def kill(cluster, title: str) -> None:
+    """Kills the processes of a title, once there are any."""
+    for pid in wait_for(lambda: cluster.find(title), title):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_killed_workers_a_killed_judge_and_a_killed_driver_change_no_figure(cluster, undisturbed, tmp_path):
     with submitted(cluster, tmp_path, "killed", "--checkpoint-steps", "3") as story:
         mid_epoch(story, num_workers=1)
-        for pid in cluster.find(WORKER):
-            os.kill(pid, signal.SIGKILL)
-        scoring = wait_for(lambda: cluster.find(f"{JUDGE}score"), "the scoring of a checkpoint")
-        for pid in scoring:
-            os.kill(pid, signal.SIGKILL)
+        kill(cluster, WORKER)
+        kill(cluster, SCORING)
         mid_epoch(story, num_workers=2)
         os.kill(next(iter(cluster.find(WORKER))), signal.SIGKILL)
+        mid_epoch(story, num_workers=2, epoch=2)
+        kill(cluster, DRIVER)
     assert story.kinds(1) == story.kinds(2) == {LOST}
     assert_ended_like(story, undisturbed)
 
 
-def test_a_lost_node_changes_no_figure(cluster, undisturbed, tmp_path):
-    with submitted(cluster, tmp_path, "lost", "--checkpoint-steps", "3") as story:
+def test_lost_nodes_change_no_figure(cluster, undisturbed, tmp_path):
+    # The judge asks for a CPU, so it has a node of its own: the head has none.
+    options = ("--checkpoint-steps", "3", "--judge-cpus", "1")
+    with submitted(cluster, tmp_path, "lost", *options, nodes=3) as story:
         mid_epoch(story, num_workers=1)
         cluster.kill_node(next(iter(cluster.find(WORKER).values())))
-        # It goes on with the node that is left; the trial with two workers waits for another one.
-        wait_for(
-            lambda: story.stored.history(story.trial(1)).find(1, TRAIN), "the end of the disturbed epoch"
-        )
-        cluster.add_node()
+        # It goes on with the third node; the judge's is lost while it scores, and a new one takes over.
+        cluster.kill_node(next(iter(wait_for(lambda: cluster.find(SCORING), "a score").values())))
+        cluster.ensure_nodes(3)
         mid_epoch(story, num_workers=2)
-        cluster.kill_node(max(cluster.nodes))
-        cluster.add_node()
+        # Only one CPU is left for its two workers: it waits until there is another one.
+        cluster.kill_node(next(iter(cluster.find(WORKER).values())))
+        cluster.ensure_nodes(3)
     assert_ended_like(story, undisturbed)
 
 
@@ -202,8 +209,7 @@ def test_a_hanging_worker_is_noticed_and_all_start_again(cluster, undisturbed, t
 
 
 def test_a_node_that_leaves_with_notice_leaves_a_checkpoint(cluster, undisturbed, tmp_path):
-    # One checkpoint in mid-epoch, at step 3, is waited for; the notice makes another one.
-    with submitted(cluster, tmp_path, "notice", "--checkpoint-steps", "3") as story:
+    with submitted(cluster, tmp_path, "notice", "--checkpoint-steps", "2") as story:
         mid_epoch(story, num_workers=2)
         number = max(cluster.find(WORKER).values())
         drained = cluster.ray(
@@ -212,9 +218,9 @@ def test_a_node_that_leaves_with_notice_leaves_a_checkpoint(cluster, undisturbed
             *("--deadline-remaining-seconds", "90"),
         )
         assert drained.returncode == 0, drained.stdout + drained.stderr
-        cluster.add_node()
         wait_for(lambda: PREEMPTED in story.kinds(2), "a checkpoint because of the notice")
-    cluster.kill_node(number)
+        cluster.kill_node(number)
+        cluster.ensure_nodes(2)
     assert_ended_like(story, undisturbed)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -89,3 +93,54 @@ def test_too_little_memory_of_a_gpu_says_it_too():
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shapes"), enough_memory(TrainConfig(), CPU):
         raise RuntimeError("shapes do not fit")
+
+
+IN_LITTLE_MEMORY = """
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from r2d2.compute import OutOfMemory
+from r2d2.config import LossConfig, NetworkConfig, TrainConfig
+from r2d2.containers import PairBatch
+from r2d2.geometry import pixel_grid
+from r2d2.network import build_network
+from r2d2.share import Share
+from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
+
+PAIRS, SIDE = 16, 96
+pieces, limit = int(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(1)
+loss = LossConfig(border=8, query_stride=16)
+config = TrainConfig(NetworkConfig("fast", 8, 32), loss, pairs_per_worker=PAIRS)
+siamese = SiameseNetwork(build_network(config.network, seed=0))
+images = torch.randn(PAIRS, 3, SIDE, SIDE)
+batch = PairBatch(images, images, pixel_grid(SIDE, SIDE).repeat(PAIRS, 1, 1, 1), ("pair",) * PAIRS)
+if limit:
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    steps = train_epoch(siamese, [batch], config, make_optimiser(siamese, config), 1, Share(pieces=pieces))
+    print([report.pairs for report in steps])
+except OutOfMemory as error:
+    print(error)
+peak = next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmPeak" in l)
+print(int(peak.split()[1]) * 1024)
+"""
+
+
+def step_in_memory(pieces, limit=0):
+    """Does a step in a process that may have so many bytes (0: any); what it says, and its peak in bytes."""
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(pieces), str(limit)]
+    said, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return said, int(peak)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_half_the_pairs_at_a_time_fit_where_all_of_them_do_not():
+    (_, whole), (_, half) = step_in_memory(1), step_in_memory(2)
+    limit = (whole + half) // 2
+    assert step_in_memory(2, limit)[0] == "[8, 8]"
+    refused, _ = step_in_memory(1, limit)
+    assert refused.startswith("16 pairs of 192 x 192 px at a time do not fit into the memory of cpu (")

@@ -22,13 +22,13 @@ class Listener:
     def __init__(self):
         self.ends, self.said = [], []
 
-    def finish(self, trial, history, status, reason=None):
-        self.ends.append((status, reason))
+    def finish(self, trial, history, ending):
+        self.ends.append((ending.status, ending.reason))
 
     def say(self, text):
         self.said.append(text)
 
-    def record(self, trial, history, record):
+    def record(self, trial, history):
         pass
 
     def event(self, key, record):

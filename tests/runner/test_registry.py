@@ -18,6 +18,7 @@ from r2d2.data.images import normalise
 from r2d2.keypoints import ExtractionSettings, extract_keypoints
 from r2d2.network import build_network
 from runner.registry import best_run, promote, resolve_model
+from runner.trial_run import DatasetUse
 
 CONFIG = TrainConfig.from_dict({"network": {"name": "fast", "channels": 1, "dim": 16}, "epochs": 2})
 METRIC = "validation/mma_3px"
@@ -32,6 +33,7 @@ def make_run(tracker, experiment, tmp_path, make_evaluation):
         folder = tmp_path / key
         save_checkpoint(folder, build_network(CONFIG.network, seed=len(key)), CONFIG, epoch=2)
         run = tracker.open_run(experiment, key, key, {"role": role}, CONFIG.flat())
+        run.log_datasets([DatasetUse("samples", "a" * 64, "samples", "training")])
         run.log_evaluation(make_evaluation(bonus, **evaluation), 2, "validation")
         run.set_checkpoints(str(folder), 2, str(folder))
         run.finish("FINISHED")
@@ -76,6 +78,7 @@ def test_a_version_tells_where_it_came_from(tracker, make_run, name):
     assert version.tags == {
         "metric": METRIC,
         "score": repr(run.metrics[METRIC]),
+        "training_digest": "a" * 64,
         "benchmark_digest": "d" * 64,
         "protocol": "validation",
         "protocol_digest": PROTOCOLS["validation"].digest,

@@ -36,6 +36,7 @@ def read(tracker, run, name):
 
 def test_a_run_holds_configuration_tags_and_code(tracker, open_run):
     run = open_run(tags={"sweep": "smoke", "similarity": "dice"})
+    run.log_epoch(1, {})
     logged = tracker.get_run(run.run_id)
     assert logged.params == {key: str(value) for key, value in PARAMS.items()}
     assert logged.params["loss.similarity"] == "cosine"
@@ -60,7 +61,7 @@ def test_the_same_key_is_the_same_run(tracker, open_run):
 
 
 def test_a_run_is_not_continued_with_other_parameters(open_run):
-    open_run()
+    open_run().finish("FINISHED")
     with pytest.raises(ValueError, match=r"loss\.similarity was cosine, is dice"):
         open_run(params={**PARAMS, "loss.similarity": "dice"})
 
@@ -68,6 +69,7 @@ def test_a_run_is_not_continued_with_other_parameters(open_run):
 def test_a_run_interrupted_before_its_parameters_gets_them(tracker, experiment, open_run):
     tracker.client.create_run(experiment, tags={"r2d2.key": "half"})
     run = open_run("half")
+    run.finish("FINISHED")
     assert len(tracker.get_run(run.run_id).params) == len(PARAMS)
     assert "packages" in read(tracker, run, "environment.json")
 
@@ -75,6 +77,7 @@ def test_a_run_interrupted_before_its_parameters_gets_them(tracker, experiment, 
 def test_an_overlong_parameter_is_whole_in_the_file(tracker, open_run):
     long = "x" * 7000
     run = open_run(params={"data.photos": long})
+    run.finish("FINISHED")
     assert tracker.get_run(run.run_id).params["data.photos"] == "x" * 5999 + "…"
     assert json.loads(read(tracker, run, "config.json"))["data.photos"] == long
 

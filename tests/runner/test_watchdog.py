@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from runner.watchdog import EXIT_STATUS, Watchdog
 
 
@@ -45,3 +47,17 @@ def test_nobody_watches_after_the_end_or_without_a_limit():
     with Watchdog(0.0, kennel.said.append, kennel.end):
         time.sleep(0.6)
     assert kennel.said == kennel.ended == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_process_ends_also_if_nobody_can_be_told():
+    kennel = Kennel()
+
+    def deaf(_):
+        raise OSError("no space left")
+
+    with Watchdog(0.2, deaf, kennel.end):
+        assert kennel.over.wait(10)
+        for thread in [t for t in threading.enumerate() if t.name == "watchdog"]:
+            thread.join(10)
+    assert kennel.ended == [EXIT_STATUS]

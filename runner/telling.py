@@ -1,0 +1,295 @@
+"""Teller: makes MLflow's runs equal to the histories of trials, with one request of figures per epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Run
+
+from r2d2.storage.depot import open_depot
+from runner import run_table
+from runner.checkpoint_place import existing
+from runner.ending import Ending
+from runner.history import TRAIN, History, Record, final_scores, put_json, read_evaluation, read_maps
+from runner.incidents import TAG as INCIDENTS
+from runner.incidents import incidents
+from runner.mlflow_store import without_password
+from runner.stored import TRIAL_CONFIG
+from runner.tracking import Tracker, TrackingError, TrialRun
+from runner.trial_run import (
+    MAX_TAG_LENGTH,
+    DatasetUse,
+    Figures,
+    checkpoint_file,
+    checkpoint_tags,
+    dataset_tag,
+    final_files,
+)
+from search_spaces.sweep import Trial
+
+TOLD = "told.json"
+# MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
+EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
+
+
+@dataclass(frozen=True)
+class SweepIdentity:
+    """What all runs of a sweep share.
+
+    Attributes:
+        name: of the sweep, and of its experiment.
+        metric, mode: the score that decides.
+        question: the sweep's docstring.
+        datasets: training photographs and benchmarks.
+    """
+
+    name: str
+    metric: str
+    mode: str
+    question: str
+    datasets: tuple[DatasetUse, ...]
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The benchmarks that every checkpoint is scored on."""
+        return tuple(use.context for use in self.datasets if use.context != "training")
+
+
+@dataclass
+class _Told:
+    """What MLflow has been told of a trial by this process."""
+
+    run: TrialRun
+    events: set[str]
+    closed: int = 0
+
+
+class Teller:
+    """Tells MLflow of trials; used by one thread at a time."""
+
+    def __init__(self, tracker: Tracker, sweep: SweepIdentity) -> None:
+        self._tracker, self._sweep = tracker, sweep
+        self._told: dict[str, _Told] = {}
+        self._experiment: str | None = None
+        # The experiment's runs by key; None: not known, or no longer for sure.
+        self._known: dict[str, Run] | None = None
+
+    def experiment(self) -> str:
+        """The id of the sweep's experiment, made if it is new; earlier runs of it are compared first.
+
+        Raises:
+            ValueError: if they used other images: their figures do not belong into the same runs.
+            TrackingError: if MLflow does not answer.
+        """
+        if self._experiment is None:
+            tags = {EXPERIMENT_KIND: "custom_model_development", NOTE: self._sweep.question}
+            tags[run_table.TAG] = run_table.view_state(
+                self._sweep.metric, self._sweep.mode, self._sweep.roles
+            )
+            experiment = self._tracker.open_experiment(self._sweep.name, tags)
+            self._known = self._tracker.runs_by_key(experiment)
+            for run in self._known.values():
+                self._refuse_other_images(run.data.tags)
+            self._experiment = experiment
+        return self._experiment
+
+    def tell(self, trial: Trial, history: History, ending: Ending | None) -> None:
+        """Tells what is due: complete epochs of a trial that runs, everything of one that ended.
+
+        Raises:
+            TrackingError: if MLflow does not take it; the same may be told again.
+            ValueError: if the run in MLflow is of something else.
+        """
+        records = history.records()
+        former = self._told.get(trial.key)
+        if former is None and self._has_all(history, records, ending):
+            return
+        closed = closed_epoch(records, self._sweep.roles, trial.config.epochs)
+        if ending is None and closed <= (former.closed if former else 0):
+            return
+        try:
+            told = former or self._open(trial, history)
+            due = [r for r in records if r.error is None and r.name not in told.events]
+            if ending is None:
+                due = [r for r in due if r.epoch <= closed]
+                self._send(told.run, history, due, {}, {})
+            else:
+                self._end(told.run, history, records, due, ending)
+        except TrackingError:
+            self._known = None
+            raise
+        told.events |= {r.name for r in due}
+        told.closed = closed
+        if ending is not None:
+            self._told.pop(trial.key, None)
+            put_json(history.depot, TOLD, self._receipt(records, ending))
+
+    def remove_empty_runs(self) -> None:
+        """Removes runs whose creation MLflow carried out, but answered too late.
+
+        Raises:
+            TrackingError: if MLflow does not answer.
+        """
+        if self._known is None and self._experiment is not None:
+            self._known = self._tracker.runs_by_key(self._experiment)
+
+    def _send(
+        self,
+        run: TrialRun,
+        history: History,
+        due: Sequence[Record],
+        files: Mapping[str, str | bytes],
+        tags: Mapping[str, str],
+    ) -> None:
+        """Files first: figures that MLflow has are known to have their tables and pictures."""
+        times = _event_times(history)
+        figures = [Figures(r.epoch, self._metrics(history, r), times.get(r.name)) for r in due]
+        files, tags = dict(files), dict(tags)
+        for record, event in zip(due, figures, strict=True):
+            if record.evaluation is not None and not run.has(event):
+                evaluation, maps = read_evaluation(history, record), read_maps(history, record)
+                tags |= run.score_tags(evaluation, record.kind)
+                files |= run.score_files(evaluation, record.epoch, record.kind, maps)
+        if files:
+            run.log_files(files)
+        befell = "\n".join(incident.text for incident in incidents(history))
+        if befell:
+            tags[INCIDENTS] = befell[-MAX_TAG_LENGTH:]
+        run.log_figures_of(figures, tags)
+
+    def _metrics(self, history: History, record: Record) -> dict[str, float]:
+        if record.evaluation is None:
+            return dict(record.metrics)
+        scalars = read_evaluation(history, record).scalars()
+        return {f"{record.kind}/{key}": value for key, value in scalars.items()}
+
+    def _end(
+        self,
+        run: TrialRun,
+        history: History,
+        records: Sequence[Record],
+        due: Sequence[Record],
+        ending: Ending,
+    ) -> None:
+        files: dict[str, str | bytes] = {}
+        tags: dict[str, str] = {}
+        there = existing(records)
+        best = best_record(records, self._sweep.metric, self._sweep.mode, there)
+        if best is not None:
+            kept = {r.epoch: r.checkpoint for r in records if r.checkpoint in there}
+            files |= checkpoint_file(best.epoch, kept)
+            tags |= checkpoint_tags(best.checkpoint, best.epoch, records[-1].checkpoint)
+        listed: list[str] = []
+        for record in final_scores(records):
+            pictures, tables = final_files(read_evaluation(history, record), record.kind)
+            files |= pictures | {name: table.json() for name, table in tables.items()}
+            listed += tables
+        if listed:
+            tags |= run.table_tag(listed)
+        self._send(run, history, due, files, tags | run.reason_tag(ending.reason))
+        run.finish(ending.status, time=max(_event_times(history).values(), default=None))
+
+    def _open(self, trial: Trial, history: History) -> _Told:
+        experiment = self.experiment()
+        if self._known is None:
+            self._known = self._tracker.runs_by_key(experiment)
+        config = trial.config
+        tags = {
+            "sweep": self._sweep.name,
+            "variant": trial.variant,
+            "reliability": config.loss.reliability,
+            "similarity": config.loss.similarity,
+            "init": config.init,
+            "seed": str(config.seed),
+            "role": "trial" if config.epochs else "baseline",
+            **{dataset_tag(use.context): use.digest for use in self._sweep.datasets},
+        }
+        known = self._known.get(trial.key)
+        if known is not None:
+            self._refuse_other_images(known.data.tags)
+        run = self._tracker.open_run(
+            experiment,
+            trial.key,
+            trial.key,
+            tags,
+            config.flat(),
+            known=self._known,
+            started=_started(history),
+        )
+        run.log_datasets(self._sweep.datasets)
+        return self._told.setdefault(trial.key, _Told(run, set()))
+
+    def _refuse_other_images(self, tags: Mapping[str, str]) -> None:
+        for use in self._sweep.datasets:
+            former = tags.get(dataset_tag(use.context), use.digest)
+            if former != use.digest:
+                raise ValueError(
+                    f"MLflow has runs of a sweep '{self._sweep.name}' with other images for "
+                    f"{use.context} (digest {former[:12]}, now {use.digest[:12]}); give the new one a "
+                    "name of its own with --name"
+                )
+
+    def _has_all(self, history: History, records: Sequence[Record], ending: Ending | None) -> bool:
+        """Whether an earlier process told MLflow all this; of a trial that runs, all its events."""
+        content = history.depot.read(TOLD)
+        if content is None:
+            return False
+        told, wanted = json.loads(content), self._receipt(records, ending or Ending("FINISHED"))
+        names = wanted if ending is not None else ("tracking_uri", "events")
+        return all(told.get(name) == wanted[name] for name in names)
+
+    def _receipt(self, records: Sequence[Record], ending: Ending) -> dict[str, Any]:
+        """What stands beside a history that was told completely."""
+        return {
+            "tracking_uri": without_password(self._tracker.tracking_uri),
+            "events": [r.name for r in records if r.error is None],
+            "status": ending.status,
+            "reason": ending.reason,
+        }
+
+
+def closed_epoch(records: Sequence[Record], roles: Collection[str], epochs: int) -> int:
+    """The last epoch of a trial that runs whose figures are to be sent now.
+
+    An epoch is sent when it is trained and scored, or when the next one is trained: what is scored later
+    travels with the next one. The last epoch travels with what is said of the trial's end. So there are never
+    more requests than epochs.
+
+    Args:
+        records: the trial's events.
+        roles: the benchmarks that every checkpoint is scored on.
+        epochs: of the complete trial.
+    """
+    newest = max((r.epoch for r in records if r.kind == TRAIN), default=0)
+    seen = {r.kind for r in records if r.epoch == newest}
+    return newest if newest < epochs and seen >= set(roles) else newest - 1
+
+
+def best_record(records: Sequence[Record], metric: str, mode: str, there: Collection[str]) -> Record | None:
+    """The score with the best value of the metric whose checkpoint is still there; None if there is none.
+
+    Args:
+        records: events of a trial.
+        metric: that decides.
+        mode: `max` or `min`.
+        there: the checkpoints that still are.
+    """
+    sign = 1 if mode == "max" else -1
+    scored = [r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and r.checkpoint in there]
+    return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)
+
+
+def _event_times(history: History) -> dict[str, int]:
+    """When each event happened, in milliseconds since 1970, by its name."""
+    return {f.name: int(f.modified * 1000) for f in history.depot.files() if f.name.startswith("epoch_")}
+
+
+def _started(history: History) -> int | None:
+    """When a trial began, in milliseconds since 1970; None if that is not known."""
+    above = open_depot(history.depot.place.rpartition("/")[0])
+    [config] = above.find_all([TRIAL_CONFIG])
+    return None if config is None else int(config.modified * 1000)

@@ -1,0 +1,49 @@
+"""TrackingNote: what MLflow is told of a sweep that its trials' folders do not say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+from r2d2.storage.depot import Depot
+from runner.history import put_json
+from runner.trial_run import DatasetUse
+
+NOTE = "mlflow.json"
+
+
+@dataclass(frozen=True)
+class TrackingNote:
+    """A sweep and MLflow.
+
+    Attributes:
+        datasets: what its trials are trained and scored on.
+        stores: the tracking URIs, without passwords, that have answered once.
+    """
+
+    datasets: tuple[DatasetUse, ...]
+    stores: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, sweep: Depot) -> TrackingNote | None:
+        """The note of a sweep; None if there is none."""
+        text = sweep.read(NOTE)
+        if text is None:
+            return None
+        content = json.loads(text)
+        return cls(tuple(DatasetUse(**use) for use in content["datasets"]), tuple(content["stores"]))
+
+    def save(self, sweep: Depot) -> None:
+        """Keeps the note beside a sweep's trials."""
+        datasets = [vars(use) for use in self.datasets]
+        put_json(sweep, NOTE, {"datasets": datasets, "stores": list(self.stores)})
+
+    def answered(self, store: str) -> TrackingNote:
+        """The same, with a store that has answered."""
+        return replace(self, stores=(*self.stores, store)) if store not in self.stores else self
+
+
+def has_answered(sweeps: Depot, store: str) -> bool:
+    """Whether a store has answered when some sweep of these ran."""
+    notes = (TrackingNote.load(sweeps.below(name)) for name in sweeps.folders())
+    return any(store in note.stores for note in notes if note is not None)
