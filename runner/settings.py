@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.depot import Depot, folder_of, open_depot
+from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.location import absolute_place, is_remote
 from r2d2.storage.s3 import PATIENCE
 from runner.lease import LEASE_S
@@ -126,10 +126,6 @@ class Settings:
     def benchmarks(self) -> Depot | None:
         """Where a benchmark that was made for a sweep is kept for the cluster's nodes; None: `cache` is."""
         return open_depot(f"{self.home}/benchmarks", self.s3_patience) if self.is_remote else None
-
-    def sweep_folder(self, name: str) -> Path:
-        """As `sweep`, of a home that is a folder."""
-        return folder_of(self.sweep(name))
 
     @property
     def cache(self) -> Path:

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from r2d2.storage.depot import Depot
 from runner.cli.outputs import OutputFile
 from runner.console import make_console
 from runner.settings import Settings
@@ -55,17 +56,17 @@ def compare(what: tuple[str, ...], **options: Any) -> None:
     settings, console = Settings.from_environment(), make_console()
     files = {name: options.pop(name) for name in ("html", "markdown", "csv", "json")}
     if len(what) == 1 and not options["benchmark"] and is_sweep(what[0], settings):
-        report = _show_sweep(console, settings.sweep_folder(what[0]), options)
+        report = _show_sweep(console, settings.sweep(what[0]), options)
     else:
         report = _show_list(console, what, settings, options)
     _write(report, {name: path for name, path in files.items() if path is not None})
 
 
-def _show_sweep(console: Console, folder: Path, options: Mapping[str, Any]) -> Report | None:
+def _show_sweep(console: Console, sweep: Depot, options: Mapping[str, Any]) -> Report | None:
     from runner.ordering import find_ordering
     from runner.stored import StoredSweep
 
-    stored = StoredSweep(folder)
+    stored = StoredSweep(sweep)
     order = find_ordering(options["metric"], options["role"], stored.definition)
     table = stored.table(order.metric, order.mode)
     return show_comparison(console, stored, table, order.metric, options["baseline"], order.role)

@@ -58,6 +58,6 @@ def announcement(promotion: Promotion) -> str:
 
 def _decides(settings: Settings, sweep: str, metric: str | None) -> tuple[str, str]:
     """The metric that decides, that of the sweep if its folder is here, and its mode."""
-    definition = SweepDefinition.load(settings.sweep_folder(sweep))
+    definition = SweepDefinition.load(settings.sweep(sweep))
     decides = metric or (definition.metric if definition else "validation/mma_3px")
     return decides, mode_of(decides, definition)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from s3_server import KEYS
 
 RAY = str(Path(sys.executable).with_name("ray"))
 
@@ -103,7 +104,9 @@ def cluster():
     port, dashboard = free_port(), free_port()
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "R2D2_", "MLFLOW_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
-    environment = {**kept, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # Keys are set on the nodes, as of any cluster; where S3 is, a job says.
+    environment = {**kept, **KEYS, "PATH": path, **token}
     # A notice is looked for every 5 s otherwise, by when these trainings have ended.
     environment["RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S"] = "0.5"
     found = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)

@@ -26,7 +26,7 @@ def write_sweep(settings, make_evaluation):
     """Writes a sweep whose every trial has one epoch and a score; returns it."""
 
     def write(name: str, *configs: dict, bonus: float = 0.0) -> StoredSweep:
-        sweep = StoredSweep(settings.sweep_folder(name))
+        sweep = StoredSweep(settings.sweep(name))
         trials = [Trial(TrainConfig.from_dict({"epochs": 1, **config})) for config in configs]
         for number, trial in enumerate(trials):
             write_json(sweep.trial_folder(trial) / "config.json", trial.config.to_dict())
