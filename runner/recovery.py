@@ -48,6 +48,11 @@ def train_to_the_end(
             return
         except ray.train.WorkerGroupError as error:
             fault = main_fault(list(error.worker_failures.values()))
+        except ray.train.ControllerError as error:
+            if not isinstance(error.controller_failure, ray.exceptions.RayActorError):
+                raise
+            # A worker that was stopped as a whole does not even hear that it shall end.
+            fault = error.controller_failure
         except ray.exceptions.RayActorError as error:
             # Ray Train's controller was lost.
             fault = error

@@ -2,7 +2,7 @@
 
 import pytest
 from ray.exceptions import ActorDiedError, RayActorError
-from ray.train import WorkerGroupError
+from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from r2d2.compute import OutOfMemory
@@ -116,6 +116,27 @@ def test_a_worker_without_an_answer_hangs_and_one_that_said_so_itself_is_told_on
 
     train_to_the_end(Hangs(ActorDiedError()), history, 8, max_restarts=1)
     assert kinds(history) == [HANGING, HANGING]
+
+
+def test_a_worker_that_ray_train_cannot_reach_to_end_it_is_lost_too(history):
+    faults = [ControllerError(RayActorError(error_msg="unavailable"))]
+
+    def fit(pieces):
+        if faults:
+            raise faults.pop()
+
+    train_to_the_end(fit, history, 8, max_restarts=1)
+    assert kinds(history) == [LOST]
+    with pytest.raises(ControllerError):
+        train_to_the_end(Raises(ControllerError(RuntimeError("a bug"))), history, 8, max_restarts=1)
+
+
+class Raises:
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, pieces):
+        raise self.error
 
 
 def test_the_fault_of_a_group_is_the_one_the_others_follow():
