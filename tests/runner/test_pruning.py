@@ -29,7 +29,7 @@ def settings(tmp_path, tracking_uri):
 def stored(settings, request):
     """A sweep of one trial of eight epochs, the third the best, all checkpoints kept."""
     name = request.node.name
-    folder = settings.sweep_folder(name)
+    folder = settings.local / "sweeps" / name
     benchmarks = {"validation": {"protocol": "validation", "protocol_digest": "p", "digest": "d"}}
     trials = {TRIAL.key: TRIAL.config.to_dict()}
     SweepDefinition(name, METRIC, "max", trials, {}, "photos", benchmarks, "").save(folder)
