@@ -10,13 +10,16 @@ from ray import tune
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
 from runner.ending import INTERRUPTED, Ending, stopped_early
-from runner.incidents import incidents
+from runner.incidents import STOPPED, incidents
+from runner.lease import Lease
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter
 from runner.step_progress import ProgressReader
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
 from search_spaces.sweep import Trial
+
+BY_STOP = "stopped by r2d2 stop; r2d2 resume continues it"
 
 
 class SweepCallback(tune.Callback):
@@ -35,6 +38,7 @@ class SweepCallback(tune.Callback):
         progress: SweepProgress,
         roles: Collection[str],
         stops: bool,
+        lease: Lease | None = None,
     ) -> None:
         """A callback.
 
@@ -44,10 +48,13 @@ class SweepCallback(tune.Callback):
             progress: tells the screen.
             roles: the benchmarks that a complete trial was scored on.
             stops: whether a scheduler may stop trials.
+            lease: the driver's hold on the sweep; without it, nothing more is told. None: nobody else has it.
         """
         self._stored, self._reporter, self._progress = stored, reporter, progress
-        self._roles, self._stops = roles, stops
+        self._roles, self._stops, self._lease = roles, stops, lease
         self._running: dict[str, Trial] = {}
+        # How often each running trial was stopped on request before.
+        self._stops_before: dict[str, int] = {}
         self._warned: set[str] = set()
         # How many incidents of each trial were told.
         self._told: dict[str, int] = {}
@@ -63,6 +70,7 @@ class SweepCallback(tune.Callback):
         """A trial's driver was started."""
         ours = _ours(trial)
         self._running[ours.key] = ours
+        self._stops_before[ours.key] = self._stops_of(ours)
         self.statuses[ours.key] = "RUNNING"
         steps = ProgressReader(self._stored.trial_depot(ours))
         self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, steps))
@@ -71,7 +79,7 @@ class SweepCallback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """An epoch was trained, or a checkpoint was scored."""
-        if "kind" not in result:
+        if "kind" not in result or self._superseded:
             return
         ours = _ours(trial)
         history = self._stored.history(ours)
@@ -87,9 +95,14 @@ class SweepCallback(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """A trial ended by itself, well or not, or the scheduler stopped it."""
+        if self._superseded:
+            return
         ours = _ours(trial)
         history = self._stored.history(ours)
         self._tell_incidents(ours)
+        if self._stop_asked and not history.is_complete(ours.config.epochs, self._roles):
+            # It stays among the running ones, whose end `close` tells.
+            return
         if history.failure is not None:
             self._fail(ours, history.failure)
             return
@@ -104,6 +117,9 @@ class SweepCallback(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """The driver of a trial was lost too often."""
         ours = _ours(trial)
+        if self._superseded or self._stop_asked:
+            # It stays among the running ones, whose end `close` tells.
+            return
         history = self._stored.history(ours)
         if history.failure is None:
             history.mark_failed("its driver died; --verbose shows Ray's messages")
@@ -131,9 +147,29 @@ class SweepCallback(tune.Callback):
             keys: of the trials that Tune was to run, if they are known beforehand.
         """
         self.interrupted |= not self.statuses.keys() >= set(keys)
+        if self._superseded:
+            return
+        why = BY_STOP if self._stop_asked else INTERRUPTED
         for trial in list(self._running.values()):
             self.interrupted = True
-            self._end(trial, Ending("KILLED", INTERRUPTED))
+            self._end(trial, Ending("KILLED", why))
+
+    @property
+    def _superseded(self) -> bool:
+        return self._lease is not None and self._lease.is_lost()
+
+    @property
+    def _stop_asked(self) -> bool:
+        return self._lease is not None and self._lease.is_asked_to_stop()
+
+    def _stops_of(self, trial: Trial) -> int:
+        return sum(incident.kind == STOPPED for incident in incidents(self._stored.history(trial)))
+
+    def going(self) -> list[str]:
+        """Keys of the trials that run and have not stopped on request since they were started."""
+        return [
+            key for key, trial in self._running.items() if self._stops_of(trial) == self._stops_before[key]
+        ]
 
     def _end(self, trial: Trial, ending: Ending) -> None:
         self._running.pop(trial.key, None)

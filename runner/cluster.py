@@ -37,6 +37,10 @@ class Capacity:
     cpus: float
     gpus: float
 
+    def grown(self, cpus: float, gpus: float) -> Capacity:
+        """What it will have when its autoscaler has added what it may: at least so many of each."""
+        return Capacity(max(self.cpus, cpus), max(self.gpus, gpus))
+
     def concurrent_trials(
         self,
         trials: tuple[Trial, ...],

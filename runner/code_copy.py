@@ -18,7 +18,7 @@ def copy_code(folder: Path, sweep: str) -> str:
 
     Args:
         folder: exists, and is empty.
-        sweep: a sweep's name, or the path of its file, which is copied too.
+        sweep: a sweep's name, or the path of its file, which is copied too; empty: none.
 
     Returns:
         What the sweep is called in the copy: its name, or the path of its file from `folder`.

@@ -78,6 +78,32 @@ class SweepDefinition:
         trials = _trial_differences(mine.pop("trials"), others.pop("trials"))
         return trials + _differences(mine, others, "")
 
+    def require_grown(self, other: SweepDefinition, place: str | Path) -> None:
+        """Refuses to extend a sweep by what would change the trials that it has.
+
+        Raises:
+            ValueError: with the differences, or if nothing is added.
+        """
+        mine, others = asdict(self), asdict(other)
+        kept = {key: config for key, config in other.trials.items() if key in self.trials}
+        del others["trials"]
+        lines = _trial_differences(mine.pop("trials"), kept)
+        # A searcher may suggest more trials, and new trials may start from networks that none did before.
+        samples = [int(each.pop("search").get("num_samples", 0)) for each in (mine, others)]
+        search = [{**each.search, "num_samples": ""} for each in (self, other)]
+        inits = [set(each.pop("init").split()) for each in (mine, others)]
+        lines += _differences(mine, others, "") + _differences(search[0], search[1], "search")
+        if not inits[0] <= inits[1]:
+            lines.append("init: the starting networks are others")
+        if lines:
+            raise ValueError(
+                f"the sweep '{self.name}' in {place} cannot be extended like this, because what it has "
+                f"would change: {'; '.join(lines[:MAX_DIFFERENCES])}. Start another sweep, with --name"
+            )
+        if len(other.trials) == len(self.trials) and samples[1] <= samples[0]:
+            had = f"{samples[0]} samples" if samples[0] else f"{len(self.trials)} trials"
+            raise ValueError(f"nothing is added to the {had} of the sweep '{self.name}'")
+
     def require_same(self, other: SweepDefinition, place: str | Path) -> None:
         """Refuses to resume a sweep whose definition has changed.
 

@@ -46,6 +46,20 @@ def checks(settings: Settings) -> Iterator[Check]:
             yield Check(name, False, " ".join(str(error).split()))
 
 
+def all_checks(settings: Settings) -> Iterator[Check]:
+    """Those of this machine, then those of every node of the cluster that the settings name."""
+    well = True
+    for check in checks(settings):
+        well = check.ok if check.name == "ray" else well
+        yield check
+    if settings.ray_address is not None and well:
+        from runner.cluster import ray_cluster
+        from runner.doctor_nodes import node_checks
+
+        with ray_cluster(settings.ray_address, verbose=False):
+            yield from node_checks(settings)
+
+
 def _python(_: Settings) -> str:
     return sys.version.split()[0]
 

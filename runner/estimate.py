@@ -22,6 +22,8 @@ from search_spaces.sweep import Trial
 
 START_SECONDS = 13.0
 
+Kind = tuple[object, ...]
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -44,24 +46,7 @@ class Estimate:
     def show(self, console: Console) -> None:
         """Prints every trial, how many there are, and the time."""
         plan = self.plan
-        searched = plan.sweep.search_alg is not None
-        question = escape(plan.question.splitlines()[0])
-        table = Table(title=f"{plan.definition.name}: {question}", title_justify="left")
-        for column in ("trial", "variant", "seed", "epochs", "workers", "pairs/step", "minutes"):
-            table.add_column(column, justify="left" if column in ("trial", "variant") else "right")
-        for trial in (*plan.baselines, *plan.trials):
-            config = trial.config
-            minutes = f"{self.seconds[trial.key] / 60:.1f}" if trial.key in self.seconds else "-"
-            cells = (
-                config.seed,
-                config.epochs,
-                config.num_workers,
-                config.pairs_per_worker * config.num_workers,
-            )
-            table.add_row(trial.key, escape(trial.variant), *map(str, cells), minutes)
-        console.print(table)
-        if searched:
-            console.print("A searcher chooses the trials; these are examples of what it may choose.")
+        show_trials(plan, self.seconds, console)
         console.print(
             f"{len(plan.trials)} trials and {len(plan.baselines)} starting networks; about "
             f"{duration(self.total)} of one worker, {duration(self.total / self.slots)} here "
@@ -69,6 +54,23 @@ class Estimate:
             "neither the preparation of pairs nor scoring is counted)",
             soft_wrap=True,
         )
+
+
+def show_trials(plan: SweepPlan, seconds: Mapping[str, float], console: Console) -> None:
+    """Prints every trial with the seconds that it will take, by key."""
+    question = escape(plan.question.splitlines()[0])
+    table = Table(title=f"{plan.definition.name}: {question}", title_justify="left")
+    for column in ("trial", "variant", "seed", "epochs", "workers", "pairs/step", "minutes"):
+        table.add_column(column, justify="left" if column in ("trial", "variant") else "right")
+    for trial in (*plan.baselines, *plan.trials):
+        config = trial.config
+        minutes = f"{seconds[trial.key] / 60:.1f}" if trial.key in seconds else "-"
+        pairs = config.pairs_per_worker * config.num_workers
+        cells = (config.seed, config.epochs, config.num_workers, pairs)
+        table.add_row(trial.key, escape(trial.variant), *map(str, cells), minutes)
+    console.print(table)
+    if plan.sweep.search_alg is not None:
+        console.print("A searcher chooses the trials; these are examples of what it may choose.")
 
 
 def duration(seconds: float) -> str:
@@ -80,25 +82,32 @@ def duration(seconds: float) -> str:
 
 def estimate(plan: SweepPlan) -> Estimate:
     """Times one training step of each kind of trial on this machine and multiplies."""
-    timed: dict[tuple[object, ...], float] = {}
+    timed: dict[Kind, float] = {}
     seconds = {}
     for trial in plan.trials:
-        kind = (trial.config.network, trial.config.data.crop_size, trial.config.pairs_per_worker)
+        kind = kind_of(trial)
         if kind not in timed:
-            timed[kind] = _step_seconds(replace(trial.config, epochs=1))
-        seconds[trial.key] = START_SECONDS + _steps(plan, trial) * timed[kind]
+            timed[kind] = step_seconds(replace(trial.config, epochs=1))
+        steps = trial.config.epochs * steps_per_epoch(plan, trial)
+        seconds[trial.key] = START_SECONDS + steps * timed[kind]
     cpus = os.cpu_count() or 1
     widest = max(t.config.num_workers for t in plan.trials)
     return Estimate(plan, seconds, max(1, (torch.cuda.device_count() or cpus) // widest))
 
 
-def _steps(plan: SweepPlan, trial: Trial) -> int:
+def kind_of(trial: Trial) -> Kind:
+    """Trials of one kind take equally long for a step."""
+    return (trial.config.network, trial.config.data.crop_size, trial.config.pairs_per_worker)
+
+
+def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
+    """Of a trial with all its workers."""
     config = trial.config
     pairs = config.data.pairs_per_epoch or plan.data.training.pairs
-    return config.epochs * (pairs // (config.pairs_per_worker * config.num_workers))
+    return pairs // (config.pairs_per_worker * config.num_workers)
 
 
-def _step_seconds(config: TrainConfig) -> float:
+def step_seconds(config: TrainConfig) -> float:
     """Seconds of the second step on random images: network, loss, optimiser; one thread, or the GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     threads = torch.get_num_threads()

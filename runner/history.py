@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from r2d2.atomic import atomic_file
 from r2d2.storage.depot import Depot, Kept, depot_at, folder_of
+from runner.attempt import Attempt
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
@@ -41,6 +42,7 @@ class Record:
         checkpoint: URI of the epoch's checkpoint.
         evaluation: file of the complete table, relative to the history's folder; None for training.
         error: why a checkpoint could not be scored; None if it could.
+        attempt: number of the sweep's attempt that wrote it; None outside of one.
     """
 
     epoch: int
@@ -49,6 +51,7 @@ class Record:
     checkpoint: str
     evaluation: str | None = None
     error: str | None = None
+    attempt: int | None = None
 
     @property
     def name(self) -> str:
@@ -62,18 +65,40 @@ def event_name(epoch: int, kind: str) -> str:
 
 
 class History:
-    """The events of one trial, in a folder or on S3."""
+    """The events of one trial, in a folder or on S3.
 
-    def __init__(self, place: str | Path | Depot) -> None:
+    Attributes:
+        attempt: for which is written: nothing is, once a later one has taken the sweep over. None: nobody
+            else can write.
+    """
+
+    def __init__(self, place: str | Path | Depot, attempt: Attempt | None = None) -> None:
         self.depot = depot_at(place)
+        self.attempt = attempt
 
     @property
     def folder(self) -> Path:
         """Where the events are, if that is a folder."""
         return folder_of(self.depot)
 
+    def require_current(self) -> None:
+        """Looks before something is written.
+
+        Raises:
+            SupersededError: if a later attempt has taken over.
+        """
+        if self.attempt is not None:
+            self.attempt.require_current()
+
     def write(self, record: Record) -> None:
-        """Adds an event, or replaces the same event of an earlier attempt."""
+        """Adds an event, or replaces the same event of an earlier attempt.
+
+        Raises:
+            SupersededError: if a later attempt has taken over; so do the marks below.
+        """
+        self.require_current()
+        if self.attempt is not None:
+            record = dataclasses.replace(record, attempt=self.attempt.number)
         put_json(self.depot, record.name, {k: v for k, v in vars(record).items() if v is not None})
 
     def records(self) -> list[Record]:
@@ -95,6 +120,7 @@ class History:
 
     def mark_stopped(self, epoch: int) -> None:
         """Writes down that the scheduler stopped the trial, so that no later attempt continues it."""
+        self.require_current()
         put_json(self.depot, STOPPED, {"epoch": epoch})
 
     @property
@@ -105,6 +131,7 @@ class History:
 
     def mark_failed(self, reason: str | None) -> None:
         """Writes down why the trial's present attempt failed; None takes it back."""
+        self.require_current()
         if reason is None:
             self.depot.delete(FAILURE)
         else:

@@ -21,6 +21,7 @@ from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.definition import SweepDefinition
 from runner.resilience import Resilience
 from runner.settings import Settings
+from runner.started import StartedSweep, extend_trials
 from runner.stored import StoredSweep
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
 
@@ -36,6 +37,10 @@ class SweepOptions:
         gpus_per_worker: None: one if the cluster has any.
         concurrent: trials at a time; 0: as many as the cluster holds.
         verbose: show what Ray's processes print.
+        extension: assignments that make further trials of those there are, see `extend_trials`.
+        num_samples: how many trials a searcher suggests in all; None: as before.
+        only: keys of the trials that are run; empty: all.
+        from_start: whether these trials forget their checkpoints and scores first.
         resilience: what happens when workers or nodes are lost.
     """
 
@@ -45,6 +50,10 @@ class SweepOptions:
     gpus_per_worker: float | None = None
     concurrent: int = 0
     verbose: bool = False
+    extension: tuple[str, ...] = ()
+    num_samples: int | None = None
+    only: frozenset[str] = frozenset()
+    from_start: bool = False
     resilience: Resilience = field(default_factory=Resilience)
 
 
@@ -55,6 +64,8 @@ class SweepPlan:
     Attributes:
         trials: what will be trained; examples of it if a searcher chooses.
         inits: path of every model that `init` names.
+        source: the sweep's name or the path of its file.
+        started: the command, as it is written down beside the sweep.
         depot: where the sweep lies.
     """
 
@@ -67,6 +78,8 @@ class SweepPlan:
     definition: SweepDefinition
     depot: Depot
     options: SweepOptions
+    source: str
+    started: StartedSweep
 
     @property
     def folder(self) -> Path:
@@ -100,11 +113,13 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     name = options.name or Path(source).stem
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
+    _refuse_other_extension(sweep, name, options)
     options = _with_absolute_places(sweep, options)
-    trials = tuple(sweep.trials(options.overrides))
-    inits, digest = _starting_networks(trials, settings)
     depot = settings.sweep(name)
     known = _known_definition(settings, name)
+    started = _started(source, options, settings, StartedSweep.load(depot))
+    sweep, trials = _extended(sweep, options, started)
+    inits, digest = _starting_networks(trials, settings)
     data = prepare_data(
         _common_data(trials), settings.cache, settings.hpatches, settings.objects, settings.benchmarks
     )
@@ -129,10 +144,14 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         },
         init=digest,
     )
-    if known is not None:
+    if known is not None and (options.extension or options.num_samples):
+        known.require_grown(definition, depot.place)
+    elif known is not None:
         known.require_same(definition, depot.place)
     baselines = tuple(sweep.baselines_of(trials))
-    return SweepPlan(sweep, question, trials, baselines, data, inits, definition, depot, options)
+    return SweepPlan(
+        sweep, question, trials, baselines, data, inits, definition, depot, options, source, started
+    )
 
 
 def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
@@ -143,6 +162,45 @@ def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
     """
     hasty = replace(settings, s3_patience=min(settings.s3_patience, FIRST_PATIENCE))
     return SweepDefinition.load(hasty.sweep(name))
+
+
+def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:
+    """A searcher is asked for more trials, a grid is given them."""
+    if options.extension and sweep.search_alg is not None:
+        raise ValueError(f"a searcher chooses the trials of '{name}'; ask it for more with --num-samples")
+    if options.num_samples and sweep.search_alg is None:
+        raise ValueError(
+            f"'{name}' has no searcher: every point of its grid is a trial; add some with --set KEY=VALUE"
+        )
+
+
+def _started(
+    source: str, options: SweepOptions, settings: Settings, former: StartedSweep | None
+) -> StartedSweep:
+    """The command as it is written down: what was added to the sweep before stays."""
+    added = (options.extension,) if options.extension else ()
+    return StartedSweep(
+        source=source,
+        overrides=options.overrides,
+        judges=options.judges,
+        gpus_per_worker=options.gpus_per_worker,
+        concurrent=options.concurrent,
+        resilience=options.resilience,
+        hpatches=settings.hpatches,
+        released=settings.released,
+        extensions=(*(former.extensions if former is not None else ()), *added),
+        num_samples=options.num_samples or (former.num_samples if former is not None else None),
+    )
+
+
+def _extended(sweep: Sweep, options: SweepOptions, started: StartedSweep) -> tuple[Sweep, tuple[Trial, ...]]:
+    """The sweep and its trials with all that was added since it was started."""
+    if started.num_samples is not None:
+        sweep = replace(sweep, num_samples=started.num_samples)
+    trials = sweep.trials(options.overrides)
+    for assignments in started.extensions:
+        trials = extend_trials(trials, assignments)
+    return sweep, tuple(trials)
 
 
 def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
@@ -161,7 +219,7 @@ def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
         overrides.append(f"data.photos={absolute_place(data.photos)}")
     if data.sources:
         overrides.append(f"data.sources={absolute_sources(data.sources)}")
-    return replace(options, overrides=(*options.overrides, *overrides))
+    return replace(options, overrides=tuple(dict.fromkeys((*options.overrides, *overrides))))
 
 
 def _space(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import ray
 import ray.train
@@ -20,17 +21,21 @@ class Preempted(Exception):  # noqa: N818 - it says what happened
 class Notice:
     """Asks now and then whether a node of this training, or that of its driver, will be taken away.
 
+    A sweep that is asked to stop gives notice too.
+
     Asking is an exchange between all workers, so all of them ask after the same steps: after how many, rank 0
     says each time.
     """
 
-    def __init__(self, driver_node: str) -> None:
+    def __init__(self, driver_node: str, asked_to_stop: Callable[[], bool] = bool) -> None:
         """A notice.
 
         Args:
             driver_node: Ray's id of the node of the trial's driver, which watches over the workers.
+            asked_to_stop: whether the sweep was; rank 0 is asked.
         """
         self._driver_node = driver_node
+        self._asked_to_stop = asked_to_stop
         self._steps, self._next = 0, 1
         self._asked = (0, time.monotonic())
 
@@ -44,9 +49,9 @@ class Notice:
         self._asked = (self._steps, time.monotonic())
         pace = (self._asked[1] - when) / (self._steps - steps)
         following = self._steps + max(1, int(INTERVAL_S / pace))
-        said = (following, node_leaves(self._driver_node))
-        self._next, driver = ray.train.collective.broadcast_from_rank_zero(said)
-        return workers or driver
+        said = (following, self._asked_to_stop() or node_leaves(self._driver_node))
+        self._next, other = ray.train.collective.broadcast_from_rank_zero(said)
+        return workers or other
 
 
 def node_leaves(node: str) -> bool:

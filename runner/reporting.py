@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from r2d2.storage.errors import StorageError
+from runner.attempt import Attempt
 from runner.ending import Ending
 from runner.history import History
 from runner.logged_table import LoggedTable
@@ -43,7 +46,12 @@ class Reporter:
     """
 
     def __init__(
-        self, tracker: Tracker, sweep: SweepIdentity, place: str, say: Callable[[str], None]
+        self,
+        tracker: Tracker,
+        sweep: SweepIdentity,
+        place: str,
+        say: Callable[[str], None],
+        attempt: Attempt | None = None,
     ) -> None:
         """A reporter.
 
@@ -52,7 +60,10 @@ class Reporter:
             sweep: what is told.
             place: of the sweep, where the histories lie.
             say: tells the user something, from any thread.
+            attempt: for which it tells: once a later one has taken over, nothing more is told. None: nobody
+                else tells.
         """
+        self._attempt = attempt
         self._tracker, self._sweep, self._place, self._say = tracker, sweep, place, say
         self._teller = Teller(tracker, sweep)
         self._waiting: dict[str, _Waiting] = {}
@@ -129,6 +140,7 @@ class Reporter:
             table: one row per variant.
             files: the comparison, by file name.
         """
+        self._require_current()
         tags = {"sweep": self._sweep.name, "mlflow.note.content": self._sweep.question}
         rows = LoggedTable.from_csv(to_csv(table, self._sweep.metric))
         try:
@@ -139,6 +151,12 @@ class Reporter:
             self._say(f"The summary is not in MLflow: {error}.")
             return None
         return summary
+
+    def _require_current(self) -> None:
+        if self._attempt is not None:
+            # A home that does not answer keeps nothing from MLflow: nobody can take the sweep over there.
+            with contextlib.suppress(StorageError):
+                self._attempt.require_current()
 
     def _put(self, news: _Waiting) -> None:
         with self._changed:
@@ -156,6 +174,7 @@ class Reporter:
     def _work(self) -> None:
         while (news := self._next()) is not None:
             try:
+                self._require_current()
                 self._teller.tell(news.trial, news.history, news.ending)
             except TrackingError as error:
                 self._not_taken(news, error)

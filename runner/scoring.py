@@ -14,6 +14,7 @@ import ray
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.s3 import PATIENCE
+from runner.attempt import Attempt
 from runner.checkpoint_place import checkpoint_place, existing
 from runner.history import HISTORY, TRAIN, History, Record, beside_table, put_json
 from runner.resilience import Resilience
@@ -40,6 +41,7 @@ class TrialContext:
             the last one that waits for a score.
         resilience: what happens when a worker or a node is lost.
         objects: where each node keeps what it fetches of training data on S3; None: nowhere.
+        attempt: the driver's turn, for which is written.
     """
 
     trials_folder: str
@@ -52,6 +54,7 @@ class TrialContext:
     keep: int = 3
     resilience: Resilience = field(default_factory=Resilience)
     objects: CacheSettings | None = None
+    attempt: Attempt | None = None
 
     @property
     def patience(self) -> float:
@@ -80,7 +83,7 @@ def score_checkpoint(
 
 def score_place(place: str, epoch: int, context: TrialContext, folder: str) -> dict[str, float]:
     """As `score_checkpoint`, of a checkpoint that lies at a place."""
-    history = History(context.trial(folder).below(HISTORY))
+    history = History(context.trial(folder).below(HISTORY), context.attempt)
     metrics: dict[str, float] = {}
     for role in context.roles:
         record = history.find(epoch, role)
@@ -116,6 +119,7 @@ def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) ->
         history.write(failed)
         return failed
     # The event is written last: whoever reads it finds the table, the example matches and the maps.
+    history.require_current()
     evaluation, name = verdict.evaluation, f"table_{epoch:03d}.{role}.json"
     put_json(history.depot, name, evaluation.to_json())
     history.depot.write(beside_table(name, "examples"), pack_examples(evaluation.examples))

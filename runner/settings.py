@@ -13,6 +13,7 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.location import absolute_place, is_remote
 from r2d2.storage.s3 import PATIENCE
+from runner.lease import LEASE_S
 
 HOME_FOLDER, SWEEPS = ".r2d2", "sweeps"
 CACHE_GIB, OBJECTS_GIB = 20.0, 50.0
@@ -31,6 +32,9 @@ INHERITED = (
     "R2D2_CACHE_GIB",
     "R2D2_OBJECTS_GIB",
     "R2D2_S3_PATIENCE",
+    "R2D2_LEASE_S",
+    "R2D2_CLUSTER_CPUS",
+    "R2D2_CLUSTER_GPUS",
 )
 
 
@@ -52,6 +56,10 @@ class Settings:
             `cache` in `local`.
         objects_gib: of what was fetched from S3, at most (R2D2_OBJECTS_GIB, default 50); 0: none is kept.
         s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 120).
+        lease_seconds: after which a driver that shows no sign of life loses its sweep (R2D2_LEASE_S, default
+            30).
+        cluster_cpus, cluster_gpus: that an autoscaler may add up to, which no driver can ask it
+            (R2D2_CLUSTER_CPUS, R2D2_CLUSTER_GPUS); 0: what is there counts.
     """
 
     home: str | Path
@@ -63,6 +71,9 @@ class Settings:
     cache_folder: Path | None = None
     objects_gib: float = OBJECTS_GIB
     s3_patience: float = PATIENCE
+    lease_seconds: float = LEASE_S
+    cluster_cpus: float = 0.0
+    cluster_gpus: float = 0.0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -82,6 +93,9 @@ class Settings:
             cache_folder=_path(environment.get("R2D2_CACHE")),
             objects_gib=_number(environment, "R2D2_OBJECTS_GIB", OBJECTS_GIB, "GiB"),
             s3_patience=_number(environment, "R2D2_S3_PATIENCE", PATIENCE, "seconds"),
+            lease_seconds=_number(environment, "R2D2_LEASE_S", LEASE_S, "seconds"),
+            cluster_cpus=_number(environment, "R2D2_CLUSTER_CPUS", 0.0, "CPUs"),
+            cluster_gpus=_number(environment, "R2D2_CLUSTER_GPUS", 0.0, "GPUs"),
         )
 
     @property

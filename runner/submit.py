@@ -13,6 +13,7 @@ import os
 import shlex
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ PREFIX = "r2d2"
 # So long may the cluster be silent before a log is given up; the job itself does not notice.
 SILENCE_S = 600.0
 LONGEST_PAUSE_S = 15.0
+STOPPED_WITHIN_S = 60.0
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
@@ -118,8 +120,46 @@ class SweepJobs:
             )
         return self.of(sweep)[-1], True
 
-    def stop(self, sweep: str) -> SweepJob:
-        """Stops the job of a sweep that lives; what it has on disk stays, and another job resumes it.
+    def run(self, arguments: Sequence[str], variables: Mapping[str, str], sweep: str = "") -> SweepJob:
+        """Hands over a command that is no sweep, with this code.
+
+        Args:
+            arguments: the verb, and what follows it.
+            variables: of the environment.
+            sweep: which of the arguments is the path of a sweep's file; empty: none.
+
+        Raises:
+            ValueError: if a variable's name looks like a secret, or the sweep's file is missing.
+        """
+        refuse_secrets(variables)
+        identity = f"{PREFIX}-{arguments[0]}-{uuid.uuid4().hex[:8]}"
+        with tempfile.TemporaryDirectory() as folder:
+            name = copy_code(Path(folder), sweep)
+            command = [name if sweep and argument == sweep else argument for argument in arguments]
+            self._client.submit_job(
+                entrypoint=shlex.join(["python", "-m", "runner", *command]),
+                submission_id=identity,
+                metadata={},
+                runtime_env={"working_dir": folder, "env_vars": dict(variables)},
+            )
+        return _job(self._client.get_job_info(identity))
+
+    def end(self, job: SweepJob) -> None:
+        """Has the cluster end a job."""
+        self._client.stop_job(job.id)
+
+    def stop(self, sweep: str, within: float = STOPPED_WITHIN_S) -> tuple[SweepJob, bool]:
+        """Stops the job of a sweep that lives; another job resumes it.
+
+        The job is asked by `r2d2 stop`, run beside it with its variables, so that its trials end well. One
+        that has not ended after that is ended by the cluster; what it has stored stays.
+
+        Args:
+            sweep: its name.
+            within: seconds for which the job may take its time.
+
+        Returns:
+            The job as it was, and whether it has ended by itself.
 
         Raises:
             ValueError: if none lives.
@@ -127,8 +167,24 @@ class SweepJobs:
         living = [job for job in self.of(sweep) if job.lives]
         if not living:
             raise ValueError(f"no job of the sweep '{sweep}' lives on {self.address}")
-        self._client.stop_job(living[-1].id)
-        return living[-1]
+        job = living[-1]
+        if job.status == "RUNNING" and self._ask_to_stop(job, within):
+            return job, True
+        self.end(job)
+        return job, False
+
+    def _ask_to_stop(self, job: SweepJob, within: float) -> bool:
+        """Runs `r2d2 stop` beside a job; returns whether the job has ended."""
+        environment = self._client.get_job_info(job.id).runtime_env or {}
+        asking = self.run(("stop", job.sweep, "--within", "0"), environment.get("env_vars", {}))
+        until = time.monotonic() + within
+        while time.monotonic() < until:
+            if not _job(self._client.get_job_info(job.id)).lives:
+                return True
+            if _job(self._client.get_job_info(asking.id)).status == "FAILED":
+                return False
+            time.sleep(1.0)
+        return False
 
     def follow(self, job: SweepJob, write: Callable[[str], None], note: Callable[[str], None]) -> SweepJob:
         """Writes a job's log until it ends; a lost connection is found again where it was lost.

@@ -24,12 +24,13 @@ from r2d2.storage.depot import Depot, folder_of
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
-from runner.driver_lock import driver_lock
 from runner.ending import stored_ending
+from runner.lease import Lease, hold
 from runner.mlflow_store import without_password
 from runner.plan import SweepPlan
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, SweepIdentity
+from runner.retrying import forget
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
 from runner.step_progress import ProgressReader
@@ -80,12 +81,16 @@ def run_sweep(
         trainable: what Tune runs for each trial.
 
     Raises:
-        ValueError: if the cluster is too small, MLflow does not answer at an address where it never did, or
-            the sweep runs already.
+        ValueError: if the cluster is too small, MLflow does not answer at an address where it never did,
+            the sweep runs already, or another driver has taken it over.
     """
-    with driver_lock(plan.depot):
+    with hold(plan.depot.place, settings.lease_seconds, console.print) as lease:
+        if plan.options.from_start:
+            forget(plan.stored, plan.options.only)
         tracker, note = _open_tracker(settings), _note(plan)
-        reporter = Reporter(tracker, _identity(plan, note), plan.depot.place, partial(_say, console))
+        reporter = Reporter(
+            tracker, _identity(plan, note), plan.depot.place, partial(_say, console), lease.attempt
+        )
         failed: dict[str, str] = {}
         interrupted = False
         try:
@@ -93,17 +98,21 @@ def run_sweep(
                 reporter.open()
             else:
                 with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
-                    gpus, concurrent = _shares(plan, capacity)
+                    gpus, concurrent = shares(
+                        plan, capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
+                    )
                     # Nothing is written before the cluster is known to hold the sweep: a refused one leaves
                     # no definition behind that a corrected one would differ from.
                     answered = reporter.open()
                     plan.definition.save(plan.depot)
+                    plan.started.save(plan.depot, plan.source)
                     plan.depot.write(QUESTION, plan.question.encode())
                     (note.answered(without_password(tracker.tracking_uri)) if answered else note).save(
                         plan.depot
                     )
-                    callback = _run(plan, gpus, concurrent, reporter, console, trainable)
+                    callback = _run(plan, gpus, concurrent, reporter, console, trainable, lease)
                 failed, interrupted = callback.reasons, callback.interrupted
+            lease.attempt.require_current()
             behind = _settle(plan, reporter)
             table = plan.stored.table(plan.sweep.metric, plan.sweep.mode)
             page = summary = None
@@ -163,7 +172,7 @@ def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
     return reporter.settle()
 
 
-def _shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
+def shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
     """GPUs of each worker, and how many trials run at a time.
 
     Raises:
@@ -183,6 +192,7 @@ def _run(
     reporter: Reporter,
     console: Console,
     trainable: Trainable,
+    lease: Lease,
 ) -> SweepCallback:
     judge = start_pool(plan.data.benchmarks, plan.options.judges)
     context = TrialContext(
@@ -194,15 +204,16 @@ def _run(
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
         objects=plan.data.objects,
+        attempt=lease.attempt,
         resilience=plan.options.resilience,
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
-        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops)
-        _tune(plan, _to_run(plan), context, callback, concurrent, trainable)
-        if plan.sweep.search_alg is not None and not callback.interrupted:
-            _tune(plan, None, context, callback, concurrent, trainable)
+        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
+        _tune(plan, _to_run(plan), context, callback, concurrent, trainable, lease)
+        if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
+            _tune(plan, None, context, callback, concurrent, trainable, lease)
         if not callback.interrupted:
             callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
     return callback
@@ -215,9 +226,12 @@ def _tune(
     callback: SweepCallback,
     concurrent: int,
     trainable: Trainable,
+    lease: Lease,
 ) -> None:
     """Has Tune run the given trials, or (None) those that the sweep's searcher suggests."""
     from ray import tune
+
+    from runner.halt import Halt
 
     if trials is not None and not trials:
         return
@@ -248,12 +262,17 @@ def _tune(
                 name=name,
                 storage_path=str(folder),
                 callbacks=[callback],
+                stop=Halt(lease, callback.going),
                 # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
                 failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            # Whatever Tune says of it, this is why.
+            lease.attempt.require_current()
     callback.close(() if trials is None else [trial.key for trial in trials])
 
 
@@ -307,10 +326,14 @@ def _score_what_was_left(
 
 
 def _to_run(plan: SweepPlan) -> list[Trial]:
-    """The listed trials that Tune runs: all that have not ended; the others if a scheduler must know them."""
-    listed = listed_trials(plan)
+    """The known trials that Tune runs: all that have not ended, or those that were asked for.
+
+    A scheduler must know the others too.
+    """
+    only = plan.options.only
+    known = plan.stored.trials() if only else listed_trials(plan)
     past = plan.sweep.scheduler is not None and plan.sweep.search_alg is None
-    return [trial for trial in listed if past or not trial_has_ended(plan, trial)]
+    return [t for t in known if (past if trial_has_ended(plan, t) else not only or t.key in only)]
 
 
 def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:

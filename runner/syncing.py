@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from r2d2.storage.depot import Depot
 from runner.comparing import comparison_files
-from runner.driver_lock import driver_lock
 from runner.ending import INTERRUPTED, stored_ending
+from runner.lease import hold
 from runner.reporting import Reporter, SweepIdentity
 from runner.stored import StoredSweep
 from runner.tracking import Tracker
@@ -46,8 +46,8 @@ def sync_sweep(sweep: Depot, tracker: Tracker, say: Callable[[str], None]) -> Sy
     identity = SweepIdentity(
         definition.name, definition.metric, definition.mode, stored.question, note.datasets
     )
-    with driver_lock(sweep):
-        reporter = Reporter(tracker, identity, sweep.place, say)
+    with hold(sweep.place) as lease:
+        reporter = Reporter(tracker, identity, sweep.place, say, lease.attempt)
         try:
             reporter.open()
             trials = stored.trials()

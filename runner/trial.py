@@ -25,9 +25,10 @@ from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.start import starting_network
 from r2d2.storage.depot import Depot, folder_of
+from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
 from runner.history import HISTORY, History, put_json
-from runner.incidents import FAILED
+from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
@@ -54,18 +55,34 @@ def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """
     trial = Trial(TrainConfig.from_dict(config[CONFIG_KEY]))
     depot = context.trial(f"{context.trials_folder}/{trial.key}")
-    if depot.read(TRIAL_CONFIG) is None:
-        put_json(depot, TRIAL_CONFIG, trial.config.to_dict())
-    history = History(depot.below(HISTORY))
-    history.mark_failed(None)
+    history = History(depot.below(HISTORY), context.attempt)
+    if context.attempt is not None and context.attempt.is_asked_to_stop():
+        return {FAILED: True}
     try:
+        history.mark_failed(None)
+        if depot.read(TRIAL_CONFIG) is None:
+            put_json(depot, TRIAL_CONFIG, trial.config.to_dict())
         _run(trial.config, depot, history, context)
     except NodeLeaves:
         raise
+    except SupersededError:
+        return {FAILED: True}
     except Exception as error:
-        history.mark_failed(str(error))
+        _note_end(history, " ".join(str(error).split()))
         return {FAILED: True}
     return final_score(history, context.metric)
+
+
+def _note_end(history: History, reason: str) -> None:
+    """Writes down why a trial did not get to its end, if it is still this attempt's to write."""
+    attempt = history.attempt
+    if attempt is not None and not attempt.is_current():
+        return
+    if attempt is not None and attempt.is_asked_to_stop():
+        # The sweep's driver waits for this word; what ends because it was asked to has not failed.
+        record_incident(history, STOPPED, reason)
+    else:
+        history.mark_failed(reason)
 
 
 def final_score(history: History, metric: str) -> dict[str, Any]:
@@ -115,7 +132,8 @@ class _Training:
 
 def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     """Trains to the end, whatever happens to its workers, and has every checkpoint scored."""
-    history, resilience = History(depot.below(HISTORY)), context.resilience
+    history = History(depot.below(HISTORY), context.attempt)
+    resilience = context.resilience
     if resilience.silence:
         os.environ[_SILENCE] = str(resilience.silence)
     train_to_the_end(
@@ -154,6 +172,7 @@ def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: i
         silence=resilience.silence,
         pieces=pieces,
         driver_node=this_node(),
+        attempt=None if context.attempt is None else asdict(context.attempt),
     )
     fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
     workers: Any = most if fewest == most else (fewest, most)

@@ -29,6 +29,7 @@ from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.location import fetched
 from r2d2.storage.s3 import PATIENCE
 from r2d2.training import SiameseNetwork, StepReport, make_optimiser, train_epoch
+from runner.attempt import Attempt, AttemptWatch, HaltedError
 from runner.checkpoint_place import checkpoint_place
 from runner.history import HISTORY, TRAIN, History, Record
 from runner.incidents import HANGING, RESIZED, record_incident
@@ -49,6 +50,7 @@ class WorkerTask:
         trial_folder: the trial's folder, or `s3://bucket/prefix`.
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
+        attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
         checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
         silence: seconds without a sign of life after which a worker ends itself; 0: never.
         pieces: how many pieces a part of a step is computed in, see `Share`.
@@ -64,6 +66,12 @@ class WorkerTask:
     silence: float = 0.0
     pieces: int = 1
     driver_node: str = ""
+    attempt: dict[str, Any] | None = None
+
+    @property
+    def turn(self) -> Attempt | None:
+        """The attempt as a value."""
+        return None if self.attempt is None else Attempt(**self.attempt)
 
     @property
     def patience(self) -> float:
@@ -85,19 +93,23 @@ def train_worker(arguments: dict[str, Any]) -> None:
 
     Raises:
         Preempted: after a checkpoint, if a node of this training will be taken away.
+        HaltedError: after a checkpoint, if the sweep was asked to stop.
     """
     task = WorkerTask(**arguments)
     entered = time.time() - task.started
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
-    history = History(task.trial.below(HISTORY))
+    turn = task.turn
+    history = History(task.trial.below(HISTORY), turn)
 
     def bark(silence: str) -> None:
         text = f"worker {rank} gave {silence}; all workers start again from the last checkpoint"
-        record_incident(history, HANGING, text)
+        if turn is None or turn.is_current():
+            record_incident(history, HANGING, text)
 
-    with Watchdog(task.silence, bark) as watchdog:
-        worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog)
+    # The first worker speaks for all.
+    with Watchdog(task.silence, bark) as watchdog, AttemptWatch(turn if rank == 0 else None) as watch:
+        worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog, watch)
         worker.startup["startup/worker_entered"] = entered
         worker.run()
 
@@ -133,11 +145,12 @@ class _Worker:
     num_workers: int
     history: History
     watchdog: Watchdog
+    watch: AttemptWatch
     startup: dict[str, float] = field(default_factory=dict)
     notice: Notice = field(init=False)
 
     def __post_init__(self) -> None:
-        self.notice = Notice(self.task.driver_node)
+        self.notice = Notice(self.task.driver_node, lambda: self.watch.stop_asked)
 
     @property
     def share(self) -> Share:
@@ -196,6 +209,8 @@ class _Worker:
             self.watchdog.alive(f"in epoch {epoch}, after step {partial.steps} of {steps}")
             if self.rank == 0 and time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
+                if self.watch.superseded:
+                    self.history.require_current()
                 progress = {"epoch": epoch, "step": partial.steps, "steps": steps}
                 self.progress.write(progress)
             self._between_steps(trained, partial, steps)
@@ -207,7 +222,7 @@ class _Worker:
         return list(itertools.islice(reports, len(self.share.parts) * pieces))
 
     def _between_steps(self, trained: _Trained, partial: PartialEpoch, steps: int) -> None:
-        """Leaves a checkpoint if one is due, or if a node will be taken away."""
+        """Leaves a checkpoint if one is due, a node will be taken away, or the sweep was asked to stop."""
         if partial.steps == steps:
             # The epoch's own checkpoint comes at once.
             return
@@ -215,6 +230,11 @@ class _Worker:
         leaves = self.notice.given()
         if leaves or (every and partial.steps % every == 0):
             self._report_partial(trained, partial)
+        if leaves and self.watch.stop_asked:
+            raise HaltedError(
+                f"the sweep was asked to stop; epoch {partial.epoch} is kept up to step {partial.steps} of "
+                f"{steps}"
+            )
         if leaves:
             raise Preempted(
                 f"a node of this training will be taken away; epoch {partial.epoch} is kept up to step "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 from runner.console import make_console
@@ -37,13 +39,31 @@ def ui(host: str, port: int) -> None:
 
 
 @click.command()
-def doctor() -> None:
-    """Check this machine: packages, folders, disk, photographs, Ray, MLflow. One line each."""
-    from runner.doctor import checks
+@click.option(
+    "--address",
+    envvar="RAY_ADDRESS",
+    help="Cluster to look at too: HOST:PORT, ray://HOST:PORT, or its dashboard, http://HEAD:8265 "
+    "[RAY_ADDRESS].",
+)
+@click.option("--home", help="Of the sweeps, as the nodes see it; with a dashboard's address [R2D2_HOME].")
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="With it too, for the job.")
+def doctor(address: str | None, home: str | None, variables: tuple[str, ...]) -> None:
+    """Check this machine: packages, folders, disk, photographs, Ray, MLflow. One line each.
+
+    With the address of a cluster every node is looked at: versions, code, folders, S3, MLflow, GPUs, clock,
+    disk, and an all-reduce between nodes. Through a dashboard this runs on the cluster, as a job.
+    """
+    if address is not None and address.startswith(("http://", "https://")):
+        from runner.cli.submission import run_as_job
+
+        run_as_job(address, ("doctor", "--address", "auto"), home, variables)
+        return
+    from runner.doctor import all_checks
 
     console = make_console()
     failed = False
-    for check in checks(Settings.from_environment()):
+    settings = dataclasses.replace(Settings.from_environment(), ray_address=address)
+    for check in all_checks(settings):
         console.print(
             f"[green]ok[/]   {check.name}: " if check.ok else f"[red]no[/]   {check.name}: ", end=""
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -60,8 +61,9 @@ def submit(
         raise ValueError("which sweep? Give its name (see r2d2 sweeps) or the path of its file")
     if stop:
         own_name = _own_name(name, arguments)
-        job = SweepJobs(address).stop(own_name)
-        click.echo(f"{job.id} is told to stop; r2d2 submit {name} resumes it.")
+        job, by_itself = SweepJobs(address).stop(own_name)
+        how = "has stopped" if by_itself else "is told to stop"
+        click.echo(f"{job.id} {how}; r2d2 submit {name} resumes it.")
         return
     own_name = _checked(name, arguments)
     settings = _variables(home, variables)
@@ -72,6 +74,35 @@ def submit(
     click.echo(f"{job.id}: {'submitted' if new else f'is {job.status.lower()} already'}: {job.entrypoint}")
     if not detach:
         _follow(jobs, job, name)
+
+
+def run_as_job(
+    address: str, arguments: tuple[str, ...], home: str | None, variables: tuple[str, ...], sweep: str = ""
+) -> None:
+    """Runs a command of this program as a job of a cluster, and shows its log.
+
+    Args:
+        address: of the dashboard.
+        arguments: the verb, and what follows it.
+        home: as the cluster's nodes see it; None: R2D2_HOME.
+        variables: `NAME=VALUE` assignments for the job.
+        sweep: which of the arguments is the path of a sweep's file; empty: none.
+
+    Raises:
+        Exit: if the job failed or was left.
+    """
+    from runner.submit import SweepJobs
+
+    settings = _variables(home or os.environ.get("R2D2_HOME"), variables)
+    jobs = SweepJobs(address)
+    job = jobs.run(arguments, settings, sweep)
+    try:
+        ended = jobs.follow(job, _write, lambda sentence: click.echo(sentence, err=True))
+    except KeyboardInterrupt:
+        jobs.end(job)
+        raise
+    if ended.status != "SUCCEEDED":
+        raise click.exceptions.Exit(1)
 
 
 def _own_name(name: str, arguments: tuple[str, ...]) -> str:
@@ -151,19 +182,19 @@ def _show(jobs: Any, name: str | None) -> None:
     make_console().print(table)
 
 
+def _write(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
 def _follow(jobs: Any, job: Any, name: str) -> None:
     """Follows the log to the job's end.
 
     Raises:
         Exit: with status 1 if the job failed, 130 if it was stopped or is left.
     """
-
-    def write(piece: str) -> None:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
     try:
-        ended = jobs.follow(job, write, lambda sentence: click.echo(sentence, err=True))
+        ended = jobs.follow(job, _write, lambda sentence: click.echo(sentence, err=True))
     except KeyboardInterrupt:
         click.echo(
             f"\n{job.id} goes on. Follow it again: r2d2 submit {name}; stop it: r2d2 submit {name} --stop "

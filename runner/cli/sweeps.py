@@ -61,6 +61,13 @@ def sweeps() -> None:
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
 @click.option("--released", metavar="PLACE", help="The network that sweeps fine-tune [R2D2_RELEASED].")
 @click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop.")
+@click.option("--address", help="With --dry-run: ask this cluster, HOST:PORT or http://HEAD:8265.")
+@click.option(
+    "--seconds-per-epoch", type=click.FloatRange(0), help="With --dry-run: instead of timing a step."
+)
+@click.option(
+    "--price", type=click.FloatRange(0), help="With --dry-run: of an hour of a GPU, in any currency."
+)
 @click.option("--concurrent", type=click.IntRange(0), default=0, help="Trials at a time; 0: all that fit.")
 @click.option("--gpus-per-worker", type=click.FloatRange(0), help="Default: 1 if the cluster has any.")
 @click.option("--judges", type=click.IntRange(1), default=1, show_default=True, help="Evaluation actors.")
@@ -102,6 +109,9 @@ def sweep(
     own_name: str,
     released: str | None,
     dry_run: bool,
+    address: str | None,
+    seconds_per_epoch: float | None,
+    price: float | None,
     concurrent: int,
     gpus_per_worker: float | None,
     judges: int,
@@ -119,11 +129,18 @@ def sweep(
     folder is given. Finished trials are not run again; the others continue from their last checkpoint.
     """
     from evaluation.actor import JudgeResources
-    from runner.estimate import estimate
     from runner.plan import SweepOptions, plan_sweep
 
     console = make_console()
     settings = _settings(hpatches, released)
+    if not dry_run and (address or seconds_per_epoch or price):
+        raise ValueError(
+            "--address, --seconds-per-epoch and --price belong to --dry-run; RAY_ADDRESS names the cluster "
+            "to run on, and r2d2 submit takes an address"
+        )
+    if address is not None and address.startswith(("http://", "https://")):
+        _dry_run_as_job(name, address)
+        return
     options = SweepOptions(
         name=own_name,
         overrides=(*((f"data.photos={photos}",) if photos else ()), *overrides),
@@ -135,9 +152,9 @@ def sweep(
     )
     plan = plan_sweep(name, settings, options)
     if dry_run:
-        estimate(plan).show(console)
+        show_estimate(plan, settings, console, address, seconds_per_epoch, price)
         return
-    result = _run(plan, settings, console)
+    result = run_and_show(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)
 
@@ -157,7 +174,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     overrides = (f"data.photos={photos}",) if photos else ()
     name = own_name or demo_name(photos, settings.hpatches)
     plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides))
-    result = _run(plan, settings, console)
+    result = run_and_show(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
@@ -183,6 +200,46 @@ def _short_digest(place: str) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:6]
 
 
+def show_estimate(
+    plan: Any,
+    settings: Settings,
+    console: Console,
+    address: str | None = None,
+    seconds_per_epoch: float | None = None,
+    price: float | None = None,
+) -> None:
+    """Prints every trial and the time; with the address of a cluster, what it would take there.
+
+    Args:
+        plan: the sweep's.
+        settings: where things are.
+        console: the terminal.
+        address: of the cluster; None: that of the settings.
+        seconds_per_epoch: of every trial; None: a step of each kind is timed.
+        price: of an hour of a GPU.
+    """
+    from runner.cluster_estimate import cluster_estimate
+    from runner.estimate import estimate, show_trials
+
+    address = address or settings.ray_address
+    if address is None and seconds_per_epoch is None and price is None:
+        estimate(plan).show(console)
+        return
+    settings = dataclasses.replace(settings, ray_address=address)
+    found = cluster_estimate(plan, settings, seconds_per_epoch, price)
+    show_trials(plan, found.seconds, console)
+    found.show(console)
+
+
+def _dry_run_as_job(name: str, address: str) -> None:
+    """Runs this very command as a job of the cluster that has the dashboard at `address`."""
+    from runner.cli.submission import run_as_job
+
+    given = sys.argv[sys.argv.index("sweep") :]
+    there = tuple(argument.replace(address, "auto") for argument in given)
+    run_as_job(address, there, None, (), name if name.endswith(".py") else "")
+
+
 def _settings(hpatches: str | None, released: str | None) -> Settings:
     settings = Settings.from_environment()
     return dataclasses.replace(
@@ -192,8 +249,14 @@ def _settings(hpatches: str | None, released: str | None) -> Settings:
     )
 
 
-def _run(plan: Any, settings: Settings, console: Console) -> Any:
+def run_and_show(plan: Any, settings: Settings, console: Console, again: str | None = None) -> Any:
     """Runs the sweep and prints its table, what failed, and where to look.
+
+    Args:
+        plan: the sweep's.
+        settings: where things are.
+        console: the terminal.
+        again: a sentence that says how it is continued; None: by the same command.
 
     Raises:
         Exit: if it was interrupted, with the status that shells give such commands.
@@ -225,7 +288,7 @@ def _run(plan: Any, settings: Settings, console: Console) -> Any:
         f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
     )
     if result.interrupted:
-        same = shlex.join(["r2d2", *sys.argv[1:]])
-        console.print(f"Interrupted. The same command continues: {same}", soft_wrap=True, highlight=False)
+        same = again or f"The same command continues: {shlex.join(['r2d2', *sys.argv[1:]])}"
+        console.print(f"Interrupted. {same}", soft_wrap=True, highlight=False)
         raise click.exceptions.Exit(INTERRUPTED)
     return result

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runner.estimate import _steps
+from runner.estimate import steps_per_epoch
 from runner.plan import SweepOptions, plan_sweep
 from runner.settings import Settings
 
@@ -76,7 +76,7 @@ def test_places_of_sources_are_named_in_full_and_counted(settings, tmp_path, mon
     assert len(plans[0].data.held_out) == held_out
     assert training.pairs == len(training) <= 6 + 6 + 6 + 3 - held_out
     assert plans[0].definition.photos == f"{training.digest} {plans[0].data.held_out.digest}"
-    assert _steps(plans[0], plans[0].trials[0]) == plans[0].trials[0].config.epochs * (training.pairs // 2)
+    assert steps_per_epoch(plans[0], plans[0].trials[0]) == training.pairs // 2
 
 
 def test_other_contents_of_a_source_are_another_definition(settings, tmp_path):

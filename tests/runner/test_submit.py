@@ -22,6 +22,8 @@ class FakeServer:
 
     def __init__(self):
         self.jobs, self.logs, self.seen = [], [], []
+        # What becomes of a job that is handed over.
+        self.start = "PENDING"
 
     def add(self, identity, sweep, status="RUNNING"):
         details = SimpleNamespace(
@@ -30,6 +32,7 @@ class FakeServer:
             status=SimpleNamespace(value=status),
             entrypoint="python -m runner sweep",
             message="",
+            runtime_env=None,
             start_time=1000,
             end_time=None,
         )
@@ -41,7 +44,7 @@ class FakeServer:
 
     def submit_job(self, *, entrypoint, submission_id, metadata, runtime_env):
         self.seen.append((entrypoint, runtime_env))
-        self.add(submission_id, metadata[SWEEP_KEY], "PENDING").entrypoint = entrypoint
+        self.add(submission_id, metadata.get(SWEEP_KEY), self.start).entrypoint = entrypoint
 
     def stop_job(self, identity):
         self._of(identity).status = SimpleNamespace(value="STOPPED")
@@ -107,8 +110,30 @@ def test_stopping_needs_a_job_that_lives(jobs, server):
     server.add("r2d2-smoke-1", "smoke", "SUCCEEDED")
     with pytest.raises(ValueError, match=r"no job of the sweep 'smoke' lives on http://head:8265"):
         jobs.stop("smoke")
-    server.add("r2d2-smoke-2", "smoke")
-    assert jobs.stop("smoke").id == "r2d2-smoke-2"
+    server.add("r2d2-smoke-2", "smoke", "PENDING")
+    job, by_itself = jobs.stop("smoke")
+    assert (job.id, by_itself) == ("r2d2-smoke-2", False)
+    assert jobs.of("smoke")[-1].status == "STOPPED"
+
+
+def test_a_running_job_is_asked_by_r2d2_stop_with_its_own_variables(jobs, server, monkeypatch):
+    server.add("r2d2-smoke-1", "smoke").runtime_env = {"env_vars": {"R2D2_HOME": "/shared"}}
+    # While it is waited for, the job ends by itself.
+    monkeypatch.setattr(
+        submit.time, "sleep", lambda _: setattr(server.jobs[0], "status", SimpleNamespace(value="FAILED"))
+    )
+    job, by_itself = jobs.stop("smoke")
+    assert (job.id, by_itself) == ("r2d2-smoke-1", True)
+    command, environment = server.seen[0]
+    assert command == "python -m runner stop smoke --within 0"
+    assert environment["env_vars"] == {"R2D2_HOME": "/shared"}
+    assert [job.id for job in jobs.all()] == ["r2d2-smoke-1"]
+
+
+def test_a_running_job_that_cannot_be_asked_is_ended_by_the_cluster(jobs, server):
+    server.add("r2d2-smoke-1", "smoke")
+    server.start = "FAILED"
+    assert jobs.stop("smoke")[1] is False
     assert jobs.of("smoke")[-1].status == "STOPPED"
 
 

@@ -1,7 +1,6 @@
 """MLflow is told of a sweep from its folder alone: what it has not, once, as it ended."""
 
 import pytest
-from filelock import FileLock
 
 from bench.stub import events
 from evaluation.protocols import PROTOCOLS
@@ -9,6 +8,7 @@ from r2d2.config import TrainConfig
 from r2d2.storage.depot import open_depot
 from runner.definition import SweepDefinition
 from runner.history import write_json
+from runner.lease import hold
 from runner.stored import StoredSweep
 from runner.syncing import sync_sweep
 from runner.tracking_note import TrackingNote, has_answered
@@ -78,9 +78,8 @@ def test_a_sweep_that_has_ended_gets_its_summary(sweep, tracker):
     assert {"comparison.html", "variants.json"} <= files
 
 
-def test_a_sweep_that_runs_is_left_to_its_driver(sweep, tracker, tmp_path, request):
-    lock = FileLock(tmp_path / request.node.name / "driver.lock")
-    with lock, pytest.raises(ValueError, match="is being run by another process"):
+def test_a_sweep_that_runs_is_left_to_its_driver(sweep, tracker):
+    with hold(sweep.place), pytest.raises(ValueError, match="is being run by process"):
         sync_sweep(sweep, tracker, pytest.fail)
 
 

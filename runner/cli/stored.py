@@ -1,0 +1,168 @@
+"""Verbs about sweeps that were started: resume, extend, retry, stop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runner.console import make_console
+from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from runner.plan import SweepPlan
+
+STOPPED_WITHIN_S = 60.0
+
+
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--dry-run and --verbose."""
+    dry_run = click.option(
+        "--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."
+    )
+    verbose = click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
+    return dry_run(verbose(command))
+
+
+@click.command()
+@click.argument("sweep")
+@_run_options
+def resume(sweep: str, dry_run: bool, verbose: bool) -> None:
+    """Continue a sweep as it was started, whatever its options were: SWEEP is its name.
+
+    Every trial that has not ended goes on from its last checkpoint, failed ones too.
+    """
+    _continue(_plan(sweep, verbose=verbose), dry_run)
+
+
+@click.command()
+@click.argument("sweep")
+@click.option(
+    "--set",
+    "extension",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Add each trial with this entry of TrainConfig changed. Several values of a key, as in --set seed=3 "
+    "--set seed=4, are tried one by one; several keys in all combinations.",
+)
+@click.option("--num-samples", type=click.IntRange(1), help="Trials that a searcher suggests in all.")
+@_run_options
+def extend(
+    sweep: str, extension: tuple[str, ...], num_samples: int | None, dry_run: bool, verbose: bool
+) -> None:
+    """Add trials to a sweep, and run them; what SWEEP has stays as it is.
+
+    Trials that are there already are not made twice. What would change them is refused.
+    """
+    if bool(extension) == (num_samples is not None):
+        raise ValueError("what is to be added? Give --set KEY=VALUE, or --num-samples of a searcher")
+    _continue(_plan(sweep, verbose=verbose, extension=extension, num_samples=num_samples), dry_run)
+
+
+@click.command()
+@click.argument("sweep")
+@click.argument("trials", nargs=-1)
+@click.option("--failed", is_flag=True, help="All trials that failed.")
+@click.option("--from-start", is_flag=True, help="Forget their checkpoints and scores first.")
+@_run_options
+def retry(
+    sweep: str, trials: tuple[str, ...], failed: bool, from_start: bool, dry_run: bool, verbose: bool
+) -> None:
+    """Run the failed trials of a sweep again, all or those named, and no others.
+
+    They go on from their last checkpoints, as they do with `r2d2 resume`, which runs what was interrupted or
+    never started too. What fails by itself fails again: --from-start trains anew.
+    """
+    from runner.retrying import choose_failed
+    from runner.stored import StoredSweep
+
+    if failed == bool(trials):
+        raise ValueError("which trials? Give --failed, or the names of failed trials")
+    stored = StoredSweep(Settings.from_environment().sweep(sweep))
+    chosen = choose_failed(stored, trials)
+    plan = _plan(sweep, verbose=verbose, only=frozenset(chosen), from_start=from_start)
+    if dry_run:
+        for key, reason in chosen.items():
+            click.echo(f"{key}: {reason}")
+        return
+    _continue(plan, dry_run)
+
+
+@click.command()
+@click.argument("sweep")
+@click.option(
+    "--within",
+    default=STOPPED_WITHIN_S,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds to wait for its end.",
+)
+def stop(sweep: str, within: float) -> None:
+    """Stop a running sweep from another terminal; SWEEP is its name.
+
+    Its trials keep their last checkpoints, and `r2d2 resume SWEEP` continues them.
+    """
+    from runner.stopping import stop_sweep
+    from runner.stored import StoredSweep
+
+    settings = Settings.from_environment()
+    stored = StoredSweep(settings.sweep(sweep))
+    # Refuses an unknown name with the known ones.
+    _ = stored.definition
+    click.echo(stop_sweep(stored.depot.place, within))
+
+
+def _plan(sweep: str, **changes: Any) -> SweepPlan:
+    """The plan of a stored sweep.
+
+    Args:
+        sweep: its name.
+        changes: fields of `SweepOptions` that are not as they were.
+
+    Raises:
+        ValueError: if there is no such sweep, or it was not written down how it was started.
+    """
+    from runner.plan import SweepOptions, plan_sweep
+    from runner.started import StartedSweep
+    from runner.stored import StoredSweep
+
+    settings = Settings.from_environment()
+    depot = settings.sweep(sweep)
+    _ = StoredSweep(depot).definition
+    started = StartedSweep.load(depot)
+    if started is None:
+        raise ValueError(
+            f"the sweep '{sweep}' was started by an earlier version, which did not write down how; run it "
+            "with the command that started it"
+        )
+    options = SweepOptions(
+        name=sweep,
+        overrides=started.overrides,
+        judges=started.judges,
+        gpus_per_worker=started.gpus_per_worker,
+        concurrent=started.concurrent,
+        resilience=started.resilience,
+    )
+    return plan_sweep(
+        started.source_from(depot), started.settings(settings), dataclasses.replace(options, **changes)
+    )
+
+
+def _continue(plan: SweepPlan, dry_run: bool) -> None:
+    """Runs the sweep, or says only what it will cost.
+
+    Raises:
+        Exit: with status 1 if a trial failed, 130 if it was interrupted.
+    """
+    from runner.cli.sweeps import run_and_show, show_estimate
+
+    console = make_console()
+    settings = plan.started.settings(Settings.from_environment())
+    if dry_run:
+        show_estimate(plan, settings, console)
+        return
+    again = f"r2d2 resume {plan.definition.name} continues it."
+    if run_and_show(plan, settings, console, again).failed:
+        raise click.exceptions.Exit(1)

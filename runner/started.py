@@ -1,0 +1,121 @@
+"""StartedSweep: the command that a sweep was started with, so that it can be continued by name alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from evaluation.actor import JudgeResources
+from r2d2.config import TrainConfig, with_override
+from r2d2.storage.depot import Depot, depot_at
+from r2d2.storage.location import local_file
+from runner.history import put_json
+from runner.resilience import Resilience
+from runner.settings import Settings
+from search_spaces.sweep import Trial
+
+FILE = "started.json"
+# A copy of a sweep's file that is no part of search_spaces/: it may lie anywhere, and be gone.
+OWN_FILE = "own_sweep.py"
+
+
+@dataclass(frozen=True)
+class StartedSweep:
+    """How a sweep was started, and what was added to it since.
+
+    Attributes:
+        source: a sweep of search_spaces/, or the name of the copy of its file in the sweep's folder.
+        overrides: `key.path=value` assignments applied to every trial, places in full.
+        judges: the evaluation actors' resources.
+        gpus_per_worker, concurrent, resilience: as of `SweepOptions`.
+        hpatches, released: places of the benchmark and of the network to fine-tune; None: none.
+        extensions: assignments of each extension, see `extend_trials`.
+        num_samples: how many trials a searcher suggests in all; None: as many as its file says.
+    """
+
+    source: str
+    overrides: tuple[str, ...] = ()
+    judges: JudgeResources = field(default_factory=JudgeResources)
+    gpus_per_worker: float | None = None
+    concurrent: int = 0
+    resilience: Resilience = field(default_factory=Resilience)
+    hpatches: str | None = None
+    released: str | None = None
+    extensions: tuple[tuple[str, ...], ...] = ()
+    num_samples: int | None = None
+
+    @classmethod
+    def load(cls, place: str | Path | Depot) -> StartedSweep | None:
+        """What was written down where a sweep lies; None if nothing was.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        depot = depot_at(place)
+        content = depot.read(FILE)
+        if content is None:
+            return None
+        try:
+            values: dict[str, Any] = json.loads(content)
+            values["judges"] = JudgeResources(**values["judges"])
+            values["resilience"] = Resilience(**values.get("resilience", {}))
+            values["overrides"] = tuple(values["overrides"])
+            values["extensions"] = tuple(map(tuple, values["extensions"]))
+            return cls(**values)
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{depot.place}/{FILE} is damaged ({error}); run the sweep with the command that started it"
+            ) from error
+
+    def save(self, place: str | Path | Depot, source: str) -> None:
+        """Writes it down where the sweep lies, with a copy of a file of one's own.
+
+        Args:
+            place: of the sweep.
+            source: where the sweep was read from: a name or a path.
+        """
+        depot, kept = depot_at(place), self
+        if source.endswith(".py"):
+            kept = replace(self, source=OWN_FILE)
+            depot.write(OWN_FILE, Path(source).read_bytes())
+        put_json(depot, FILE, asdict(kept))
+
+    def source_from(self, place: str | Path | Depot) -> str:
+        """The name of the sweep, or the path of a copy of its file on this machine."""
+        if self.source != OWN_FILE:
+            return self.source
+        depot = depot_at(place)
+        return str(local_file(f"{depot.place}/{OWN_FILE}"))
+
+    def settings(self, settings: Settings) -> Settings:
+        """The settings with the places that the sweep was started with."""
+        return replace(settings, hpatches=self.hpatches, released=self.released)
+
+
+def extend_trials(trials: Sequence[Trial], assignments: Sequence[str]) -> list[Trial]:
+    """The trials, and those that differ from one of them by the assignments; each once, the former first.
+
+    Args:
+        trials: those there are.
+        assignments: `key.path=value`; several values of one key are tried one by one, several keys in all
+            combinations.
+
+    Raises:
+        ValueError: for a key or value that TrainConfig refuses.
+    """
+    values: dict[str, list[str]] = {}
+    for assignment in assignments:
+        values.setdefault(assignment.partition("=")[0].strip(), []).append(assignment)
+    found = {trial.key: trial for trial in trials}
+    for chosen in product(*values.values()):
+        for trial in trials:
+            config = trial.config.to_dict()
+            for assignment in chosen:
+                config = with_override(config, assignment)
+            extended = Trial(TrainConfig.from_dict(config))
+            found.setdefault(extended.key, extended)
+    return list(found.values())

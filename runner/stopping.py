@@ -1,0 +1,40 @@
+"""Stopping a sweep that another process runs, through a file beside it."""
+
+from __future__ import annotations
+
+import time
+
+from runner.attempt import Attempt
+from runner.lease import read_claim
+
+_LOOK_S = 0.2
+
+
+def stop_sweep(place: str, within: float) -> str:
+    """Asks the driver of a sweep to stop, and waits for its end.
+
+    Args:
+        place: the sweep's folder, or `s3://bucket/prefix`.
+        within: seconds to wait.
+
+    Returns:
+        What came of it, in one sentence.
+
+    Raises:
+        ValueError: if no driver runs the sweep.
+    """
+    name = place.rpartition("/")[2]
+    claim = read_claim(place)
+    if claim is None or claim.is_over:
+        raise ValueError(f"nothing runs the sweep '{name}'; r2d2 resume {name} would")
+    Attempt(place, claim.number).ask_to_stop()
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        now = read_claim(place)
+        if now is not None and (now.number > claim.number or now.is_over):
+            return f"The sweep '{name}' is stopped; r2d2 resume {name} continues it."
+        time.sleep(_LOOK_S)
+    return (
+        f"{claim.owner} was asked to stop the sweep '{name}' and has not done so within {within:.0f} s; it "
+        "ends as soon as it hears of it."
+    )
