@@ -1,4 +1,4 @@
-"""One trial: a TorchTrainer trains, the judge scores each checkpoint, Tune hears of both.
+"""One trial: Ray Train trains, the judge scores each checkpoint, Tune hears of both.
 
 The only place where training meets the judge. Training does not wait for scores: Ray Train runs the
 validation function beside it, one task per checkpoint, and asks again after a restart for those that were
@@ -19,11 +19,9 @@ from typing import Any
 import ray
 import ray.train
 from ray import tune
-from ray.train.torch import TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
-from r2d2.start import starting_network
 from r2d2.storage.depot import Depot, folder_of
 from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
@@ -34,7 +32,7 @@ from runner.recovery import NodeLeaves, train_to_the_end
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.stored import TRIAL_CONFIG
 from runner.train_storage import TRAIN_RUN, storage_arguments
-from runner.worker import WorkerTask, train_worker
+from runner.worker_task import WorkerTask, train_worker
 from search_spaces.sweep import Trial
 
 CONFIG_KEY = "trial"
@@ -148,6 +146,9 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
 
 def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     """Scores the starting network as it is: a trial of 0 epochs."""
+    from r2d2.checkpoint import save_checkpoint
+    from r2d2.start import starting_network
+
     kept, network = (
         depot.below(f"{TRAIN_RUN}/checkpoint_000"),
         starting_network(config, context.inits[config.init]),
@@ -160,7 +161,19 @@ def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> No
     score_place(kept.place, 0, context, depot.place)
 
 
-def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: int) -> TorchTrainer:
+def _kind_of_trainer(num_workers: int) -> type[DataParallelTrainer]:
+    """TorchTrainer, which joins the workers in a process group; a lone worker has nobody to join.
+
+    Without the group Ray Train's controller of a trial need not import torch, which takes it seconds.
+    """
+    if num_workers == 1:
+        return DataParallelTrainer
+    from ray.train.v2.torch.torch_trainer import TorchTrainer
+
+    return TorchTrainer
+
+
+def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: int) -> DataParallelTrainer:
     resilience = context.resilience
     task = WorkerTask(
         config=config.to_dict(),
@@ -176,7 +189,7 @@ def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: i
     )
     fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
     workers: Any = most if fewest == most else (fewest, most)
-    return TorchTrainer(  # type: ignore[call-arg]  # the hints are those of Train V1
+    return _kind_of_trainer(most)(
         train_worker,
         train_loop_config=task.to_dict(),
         scaling_config=ray.train.ScalingConfig(

@@ -7,9 +7,8 @@ import itertools
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import ray.train
 import ray.train.torch
@@ -25,11 +24,9 @@ from r2d2.network import R2D2Network
 from r2d2.share import Share
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.location import fetched
-from r2d2.storage.s3 import PATIENCE
 from r2d2.training import SiameseNetwork, StepReport, make_optimiser, train_epoch
-from runner.attempt import Attempt, AttemptWatch, HaltedError
+from runner.attempt import AttemptWatch, HaltedError
 from runner.checkpoint_place import checkpoint_place
 from runner.history import HISTORY, TRAIN, History, Record
 from runner.incidents import HANGING, RESIZED, record_incident
@@ -38,64 +35,16 @@ from runner.preemption import Notice, Preempted
 from runner.step_progress import PROGRESS_SECONDS, ProgressWriter
 from runner.train_storage import TRAIN_RUN, uploader
 from runner.watchdog import Watchdog
+from runner.worker_task import WorkerTask
 
 
-@dataclass(frozen=True)
-class WorkerTask:
-    """What a worker is told: a plain value, sent as a dictionary.
-
-    Attributes:
-        config: TrainConfig as a dictionary.
-        init: where the starting weights are; "scratch" or a model's path.
-        trial_folder: the trial's folder, or `s3://bucket/prefix`.
-        started: when the trial was started, seconds since 1970.
-        objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
-        attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
-        checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
-        silence: seconds without a sign of life after which a worker ends itself; 0: never.
-        pieces: how many pieces a part of a step is computed in, see `Share`.
-        driver_node: Ray's id of the node of the trial's driver.
-    """
-
-    config: dict[str, Any]
-    init: str
-    trial_folder: str
-    started: float
-    objects: dict[str, Any] | None = None
-    checkpoint_steps: int = 0
-    silence: float = 0.0
-    pieces: int = 1
-    driver_node: str = ""
-    attempt: dict[str, Any] | None = None
-
-    @property
-    def turn(self) -> Attempt | None:
-        """The attempt as a value."""
-        return None if self.attempt is None else Attempt(**self.attempt)
-
-    @property
-    def patience(self) -> float:
-        """Seconds that a request to S3 is tried again for."""
-        return PATIENCE if self.objects is None else float(self.objects["patience"])
-
-    @property
-    def trial(self) -> Depot:
-        """What is kept of the trial."""
-        return open_depot(self.trial_folder, self.patience)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The dictionary that Ray Train hands to every worker."""
-        return asdict(self)
-
-
-def train_worker(arguments: dict[str, Any]) -> None:
+def work(task: WorkerTask) -> None:
     """Trains from the last checkpoint (or the start) to the last epoch; every epoch leaves a checkpoint.
 
     Raises:
         Preempted: after a checkpoint, if a node of this training will be taken away.
         HaltedError: after a checkpoint, if the sweep was asked to stop.
     """
-    task = WorkerTask(**arguments)
     entered = time.time() - task.started
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
