@@ -7,6 +7,7 @@ it was scoring is scored again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,15 +62,32 @@ class JudgeResources:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says of one checkpoint on one benchmark.
+    """What a judge says of one checkpoint on one benchmark, as it is kept: who passes it on needs no torch.
 
     Attributes:
-        evaluation: the table.
-        maps: of two images of the benchmark, the same for every checkpoint.
+        table: the evaluation as JSON, see `Evaluation.from_json`.
+        scalars: its figures.
+        examples: two pairs with their images and matches, see `unpack_examples`.
+        maps: what the network sees in two images, the same ones for every checkpoint, see `unpack_maps`.
     """
 
-    evaluation: Evaluation
-    maps: tuple[ImageMaps, ...]
+    table: Mapping[str, Any]
+    scalars: Mapping[str, float]
+    examples: bytes
+    maps: bytes
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, maps: Sequence[ImageMaps]) -> Verdict:
+        """Packs a table and maps."""
+        from evaluation.examples import pack_examples
+        from evaluation.maps import pack_maps
+
+        return cls(
+            evaluation.to_json(),
+            evaluation.scalars(),
+            pack_examples(evaluation.examples),
+            pack_maps(tuple(maps)),
+        )
 
 
 class Judge:
@@ -106,7 +124,7 @@ class Judge:
         model.network.to("cuda" if torch.cuda.is_available() else "cpu")
         benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]
         evaluation = evaluate(model, benchmark, protocol, examples=EXAMPLES, images=self._images)
-        return Verdict(evaluation, example_maps(model.network, evaluation.examples))
+        return Verdict.of(evaluation, example_maps(model.network, evaluation.examples))
 
 
 class JudgePool:

@@ -22,6 +22,8 @@ from runner.resilience import Resilience
 if TYPE_CHECKING:
     import ray.train
 
+    from evaluation.actor import Verdict
+
 # Beyond every score; finite, because Ray Train keeps it as JSON.
 UNSCORED = 1e9
 
@@ -109,22 +111,19 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
 
 def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) -> Record:
     """Has a checkpoint scored on one benchmark; the table, or why there is none, goes into the history."""
-    from evaluation.examples import pack_examples
-    from evaluation.maps import pack_maps
-
     try:
-        verdict = ray.get(judge.score.remote(uri, role))
+        verdict: Verdict = ray.get(judge.score.remote(uri, role))
     except (ray.exceptions.RayTaskError, RuntimeError) as error:
         failed = Record(epoch, role, {}, uri, error=str(getattr(error, "cause", error)))
         history.write(failed)
         return failed
     # The event is written last: whoever reads it finds the table, the example matches and the maps.
     history.require_current()
-    evaluation, name = verdict.evaluation, f"table_{epoch:03d}.{role}.json"
-    put_json(history.depot, name, evaluation.to_json())
-    history.depot.write(beside_table(name, "examples"), pack_examples(evaluation.examples))
-    history.depot.write(beside_table(name, "maps"), pack_maps(verdict.maps))
-    metrics = {f"{role}/{key}": value for key, value in evaluation.scalars().items()}
+    name = f"table_{epoch:03d}.{role}.json"
+    put_json(history.depot, name, verdict.table)
+    history.depot.write(beside_table(name, "examples"), verdict.examples)
+    history.depot.write(beside_table(name, "maps"), verdict.maps)
+    metrics = {f"{role}/{key}": value for key, value in verdict.scalars.items()}
     record = Record(epoch, role, metrics, uri, evaluation=name)
     history.write(record)
     return record

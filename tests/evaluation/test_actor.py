@@ -10,6 +10,9 @@ import pytest
 import ray
 
 from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
+from evaluation.evaluation import Evaluation
+from evaluation.examples import unpack_examples
+from evaluation.maps import unpack_maps
 from evaluation.validation import build_validation_benchmark
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
@@ -56,6 +59,10 @@ def undisturbed(pool, checkpoint):
     return ray.get(pool.score.remote(checkpoint, "validation"))
 
 
+def pairs(verdict):
+    return Evaluation.from_json(verdict.table).pairs
+
+
 def judges() -> list[int]:
     """Process numbers of the living judges of this test's own cluster."""
     processes = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
@@ -81,14 +88,16 @@ def read(process: int, name: str) -> bytes:
 
 
 def test_a_checkpoint_is_scored_with_examples(undisturbed):
-    assert len(undisturbed.evaluation.pairs) == 10
-    assert len(undisturbed.evaluation.examples) == 2
+    assert len(pairs(undisturbed)) == 10
+    assert len(unpack_examples(undisturbed.examples, "here")) == 2
+    assert undisturbed.scalars["mma_3px"] > 0
 
 
 def test_the_same_images_are_seen_each_time(pool, checkpoint, undisturbed):
     again = ray.get(pool.score.remote(checkpoint, "validation"))
-    assert len({maps.name for maps in undisturbed.maps}) == 2
-    for first, second in zip(undisturbed.maps, again.maps, strict=True):
+    before, after = (unpack_maps(verdict.maps, "here") for verdict in (undisturbed, again))
+    assert len({maps.name for maps in before}) == 2
+    for first, second in zip(before, after, strict=True):
         assert first.name == second.name
         np.testing.assert_array_equal(first.image, second.image)
         np.testing.assert_array_equal(first.repeatability, second.repeatability)
@@ -96,7 +105,7 @@ def test_the_same_images_are_seen_each_time(pool, checkpoint, undisturbed):
 
 def test_several_checkpoints_are_scored_at_a_time_and_alike(pool, checkpoint, undisturbed):
     scores = ray.get([pool.score.remote(checkpoint, "validation") for _ in range(3)])
-    assert all(score.evaluation.pairs == undisturbed.evaluation.pairs for score in scores)
+    assert all(pairs(score) == pairs(undisturbed) for score in scores)
 
 
 def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, undisturbed):
@@ -107,7 +116,7 @@ def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, und
     # All of them: no idle one can step in.
     for process in alive:
         os.kill(process, signal.SIGKILL)
-    assert all(score.evaluation.pairs == undisturbed.evaluation.pairs for score in ray.get(asked))
+    assert all(pairs(score) == pairs(undisturbed) for score in ray.get(asked))
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):

@@ -16,7 +16,7 @@ def judge(make_evaluation, monkeypatch):
     """A judge pool that answers at once."""
     grey = np.full((48, 64), 128, np.uint8)
     maps = ImageMaps("i_one 1", np.stack([grey] * 3, axis=2), grey, grey, np.ones((3, 2), np.float32))
-    verdict = Verdict(make_evaluation(), (maps,))
+    verdict = Verdict.of(make_evaluation(), (maps,))
     monkeypatch.setattr("runner.scoring.ray.get", lambda answer: answer)
     return SimpleNamespace(score=SimpleNamespace(remote=lambda uri, role: verdict))
 
@@ -55,12 +55,18 @@ def test_a_checkpoint_that_could_not_be_scored_is_kept_as_if_it_were_the_best(tm
 
 
 def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, judge, monkeypatch):
-    def fail(maps):
-        raise OSError("disk full")
+    history = History(tmp_path)
+    kind = type(history.depot)
+    write = kind.write
 
-    monkeypatch.setattr("evaluation.maps.pack_maps", fail)
+    def fail(depot, name, content):
+        if name.startswith("maps"):
+            raise OSError("disk full")
+        write(depot, name, content)
+
+    monkeypatch.setattr(kind, "write", fail)
     with pytest.raises(OSError, match="disk full"):
-        score_role(History(tmp_path), "/checkpoint", 3, "validation", judge)
+        score_role(history, "/checkpoint", 3, "validation", judge)
     assert History(tmp_path).records() == []
 
 
