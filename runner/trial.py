@@ -63,12 +63,16 @@ def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
         _run(trial.config, depot, history, context)
     except NodeLeaves:
         raise
-    except SupersededError:
+    except (SupersededError, _NotedError):
         return {FAILED: True}
     except Exception as error:
         _note_end(history, " ".join(str(error).split()))
         return {FAILED: True}
     return final_score(history, context.metric)
+
+
+class _NotedError(Exception):
+    """Training ended before its end, and why is written down."""
 
 
 def _note_end(history: History, reason: str) -> None:
@@ -134,12 +138,17 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     resilience = context.resilience
     if resilience.silence:
         os.environ[_SILENCE] = str(resilience.silence)
-    train_to_the_end(
-        lambda pieces: _trainer(config, depot, context, pieces).fit(),
-        history,
-        config.pairs_per_worker,
-        resilience.max_restarts,
-    )
+    try:
+        train_to_the_end(
+            lambda pieces: _trainer(config, depot, context, pieces).fit(),
+            history,
+            config.pairs_per_worker,
+            resilience.max_restarts,
+        )
+    except RuntimeError as error:
+        # From this thread: a driver that was asked to stop waits for this word and takes no report before.
+        _note_end(history, " ".join(str(error).split()))
+        raise _NotedError from error
     # What Ray Train gave up scoring in an earlier attempt is tried again.
     score_missing(history, context)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.history import TRAIN
+from runner.incidents import STOPPED, incidents
 from runner.lease import read_claim
 from runner.settings import Settings
 from runner.stored import StoredSweep
@@ -132,6 +133,8 @@ def test_a_sweep_is_stopped_from_another_terminal_and_resumed_by_its_name(home, 
     assert "Interrupted. The same command continues" in output
     stored = StoredSweep(home / "sweeps" / "tiny")
     assert all(stored.history(trial).failure is None for trial in stored.trials())
+    stops = [i for trial in stored.trials() for i in incidents(stored.history(trial)) if i.kind == STOPPED]
+    assert any("is kept up to step" in stop.text for stop in stops)
     (home.parent / "tiny.py").unlink()
     settings = Settings.from_environment({"R2D2_HOME": str(home)})
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
