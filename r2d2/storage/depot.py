@@ -29,7 +29,7 @@ class Kept:
     Attributes:
         name: in the depot that was asked.
         size: bytes.
-        modified: when it was written, seconds since 1970; on S3 perhaps to the second only.
+        modified: when it was written, seconds since 1970; on S3 to the second.
         mark: changes with the content.
     """
 

@@ -150,7 +150,8 @@ class S3Server:
 
 
 def _object(entry: Mapping[str, Any]) -> S3Object:
-    modified = entry["LastModified"].timestamp()
+    # To the second, which is all that the answer to a HEAD request tells: both say the same.
+    modified = float(int(entry["LastModified"].timestamp()))
     return S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]), modified)
 
 

@@ -50,7 +50,8 @@ def test_losses_and_the_direction_of_the_gradient_are_those_of_float32(name, bat
     assert not torch.equal(gradient, rounded)
     assert rounded.dtype == torch.float32
     for term, value in expected.terms.items():
-        torch.testing.assert_close(found.terms[term], value, rtol=0.02, atol=0)
+        # Terms lie in [0, 1]; one that has almost vanished differs by rounding, not by a share of itself.
+        torch.testing.assert_close(found.terms[term], value, rtol=0.02, atol=1e-4)
     assert torch.cosine_similarity(gradient, rounded, dim=0) > 0.98
 
 
