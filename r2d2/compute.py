@@ -12,15 +12,12 @@ from torch import nn
 
 from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
+from r2d2.out_of_memory import OutOfMemory
 
 GIB = 2**30
 
 # PyTorch has an own error for GPUs only.
 _NO_MEMORY_ON_CPU = ("can't allocate memory", "not enough memory")
-
-
-class OutOfMemory(ValueError):  # noqa: N818 - it says what happened
-    """A step needs more memory than the device has."""
 
 
 def ahead(batches: Iterable[PairBatch], device: torch.device) -> Iterator[tuple[PairBatch, PairBatch]]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from evaluation.maps import ImageMaps
 
 TRAIN = "train"
-HISTORY = "history"
+# Beside each other in a trial's folder: its configuration, and the history.
+TRIAL_CONFIG, HISTORY = "config.json", "history"
 STOPPED = "stopped.json"
 FAILURE = "failed.json"
 # Seconds between two looks at a history that is followed. On S3 each look is a request.

@@ -9,7 +9,7 @@ import ray
 import ray.train
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
-from r2d2.compute import OutOfMemory
+from r2d2.out_of_memory import OutOfMemory
 from runner.history import TRAIN, History
 from runner.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
 from runner.preemption import Preempted, node_leaves, this_node

@@ -14,12 +14,12 @@ from r2d2.storage.depot import Depot, depot_at, folder_of, open_depot
 from runner.contender import Contender
 from runner.definition import FILE as DEFINITION
 from runner.definition import SweepDefinition
-from runner.history import HISTORY, History, Record, final_scores, read_evaluation
+from runner.history import HISTORY, TRIAL_CONFIG, History, Record, final_scores, read_evaluation
 from runner.incidents import incidents
 from runner.table import COLUMNS, Outcome, Row, latest, rows
 from search_spaces.sweep import Trial
 
-TRIALS, TRIAL_CONFIG = "trials", "config.json"
+TRIALS = "trials"
 QUESTION = "question.txt"
 # What a variant's name or the columns of the table say already.
 IN_VARIANT = ("seed", "loss.reliability", "loss.similarity", "init")

@@ -14,11 +14,19 @@ from r2d2.storage.depot import open_depot
 from runner import run_table
 from runner.checkpoint_place import existing
 from runner.ending import Ending
-from runner.history import TRAIN, History, Record, final_scores, put_json, read_evaluation, read_maps
+from runner.history import (
+    TRAIN,
+    TRIAL_CONFIG,
+    History,
+    Record,
+    final_scores,
+    put_json,
+    read_evaluation,
+    read_maps,
+)
 from runner.incidents import TAG as INCIDENTS
 from runner.incidents import incidents
 from runner.mlflow_store import without_password
-from runner.stored import TRIAL_CONFIG
 from runner.tracking import Tracker, TrackingError, TrialRun
 from runner.trial_run import (
     MAX_TAG_LENGTH,

@@ -25,12 +25,11 @@ from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, folder_of
 from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
-from runner.history import HISTORY, History, put_json
+from runner.history import HISTORY, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
-from runner.stored import TRIAL_CONFIG
 from runner.train_storage import TRAIN_RUN, storage_arguments
 from runner.worker_task import WorkerTask, train_worker
 from search_spaces.sweep import Trial

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from r2d2.compute import OutOfMemory, ahead, compile_network, enough_memory
+from r2d2.compute import ahead, compile_network, enough_memory
 from r2d2.config import NetworkConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.network import build_network
+from r2d2.out_of_memory import OutOfMemory
 
 CPU = torch.device("cpu")
 
@@ -102,7 +103,7 @@ from pathlib import Path
 
 import torch
 
-from r2d2.compute import OutOfMemory
+from r2d2.out_of_memory import OutOfMemory
 from r2d2.config import LossConfig, NetworkConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid

@@ -5,7 +5,7 @@ from ray.exceptions import ActorDiedError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
-from r2d2.compute import OutOfMemory
+from r2d2.out_of_memory import OutOfMemory
 from r2d2.training import NonFiniteLoss
 from runner import recovery
 from runner.history import TRAIN, History, Record

@@ -18,10 +18,10 @@ from r2d2.storage.location import fetched
 from r2d2.training import SiameseNetwork, make_optimiser
 from runner.benchmarks import prepare_data
 from runner.checkpoint_place import CONFIG, checkpoint_place, delete_checkpoint, existing, upload_checkpoint
-from runner.history import HISTORY, TRAIN, History, Record
+from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, Record
 from runner.settings import Settings
 from runner.step_progress import ProgressReader, ProgressWriter
-from runner.stored import TRIAL_CONFIG, StoredSweep, sweep_names
+from runner.stored import StoredSweep, sweep_names
 from runner.train_storage import DepotFiles, storage_arguments, uploader
 from search_spaces.sweep import Trial
 

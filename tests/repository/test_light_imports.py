@@ -1,0 +1,17 @@
+"""What every trial starts anew imports no package that takes seconds and is not used there."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "mlflow", "matplotlib", "scipy", "optuna")
+
+
+@pytest.mark.parametrize(
+    "module", ["runner.trial", "runner.worker_task", "runner.scoring", "evaluation.actor"]
+)
+def test_processes_of_a_trial_import_only_what_they_use(module):
+    code = f"import {module}, sys; print(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
