@@ -1,10 +1,12 @@
 """What a cluster can hold, and who is told when it cannot."""
 
+import gc
+
 import pytest
 
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig
-from runner.cluster import Capacity
+from runner.cluster import Capacity, _leave
 from search_spaces.sweep import Trial
 
 
@@ -37,3 +39,15 @@ def test_as_many_trials_as_fit_beside_the_judges(cpus, gpus, judges, workers, gp
 def test_who_asks_for_too_much_is_named(judges, workers, gpus_per_worker, sentence):
     with pytest.raises(ValueError, match=sentence):
         Capacity(4, 0).concurrent_trials(trials(workers), judges, gpus_per_worker)
+
+
+def test_no_garbage_is_collected_while_the_cluster_is_left():
+    collecting = []
+
+    def shut_down():
+        collecting.append(gc.isenabled())
+        raise OSError("away")
+
+    with pytest.raises(OSError, match="away"):
+        _leave(shut_down)
+    assert (collecting, gc.isenabled()) == ([False], True)
