@@ -36,7 +36,7 @@ test: setup ## Run the tests
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
 
-test-cluster: setup ## Run the tests on a Ray cluster of several nodes, all on this machine
+test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine
 	$(BIN)/python -m pytest -m multinode
 
 bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (5 minutes)

@@ -25,6 +25,7 @@ from runner.tracking import Tracker
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.multinode,
     pytest.mark.timeout(900),
     # Ray leaves sockets and processes for its own exit handlers to close.
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -16,7 +16,7 @@ from runner.settings import Settings
 from runner.stored import StoredSweep
 from runner.tracking import Tracker
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.multinode, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parent.parent.parent
 SWEEP = '''"""Does it work?"""
