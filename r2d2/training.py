@@ -143,8 +143,9 @@ def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
 
 def query_generator(seed: int, epoch: int, part: int, step: int, piece: int = 0) -> torch.Generator:
     """The random numbers of one part of a step, on the CPU: the same on every device, and after resuming."""
-    # A last word of 0 changes nothing.
-    state = np.random.SeedSequence([seed, epoch, part, step, piece]).generate_state(1, np.uint32)
+    # The first piece draws what the whole part draws: a fifth word, even 0, would change the numbers.
+    words = [seed, epoch, part, step, *([piece] if piece else [])]
+    state = np.random.SeedSequence(words).generate_state(1, np.uint32)
     return torch.Generator().manual_seed(int(state[0]))
 
 
