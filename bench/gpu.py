@@ -23,7 +23,8 @@ from r2d2.data.pairs import make_pair
 from r2d2.data.photos import PhotoSet
 from r2d2.data.render import PreparedBatch, collate_prepared, prepare_pair
 from r2d2.network import build_network
-from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
+from r2d2.siamese import SiameseNetwork
+from r2d2.training import make_optimiser, train_epoch
 from runner.console import make_console
 
 PROCESSES = 16

@@ -10,7 +10,8 @@ from r2d2.config import ComputeConfig, NetworkConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
 from r2d2.network import R2D2Network, build_network
-from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
+from r2d2.siamese import SiameseNetwork
+from r2d2.training import make_optimiser, train_epoch
 
 PAIRS, SIDE, DIM = 4, 192, 128
 LIMITS = {"float32": 1.1, "bfloat16": 0.5}

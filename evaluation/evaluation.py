@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evaluation.collapse import CollapseSigns
-from evaluation.examples import MatchExample, save_examples
+from evaluation.examples import MatchExample
 from evaluation.homography import ESTIMATORS, auc, mha
 from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
 from evaluation.hpatches import SPLITS, Split
@@ -198,10 +197,6 @@ class Evaluation:
             raise ValueError(f"this is no stored evaluation: it lacks {error}") from None
         except (TypeError, ValueError) as error:
             raise ValueError(f"this is no stored evaluation: {error}") from error
-
-    def save_examples(self, path: Path) -> None:
-        """Writes the examples beside the JSON; `evaluation.examples.load_examples` reads them."""
-        save_examples(path, self.examples)
 
 
 def _corner_metrics(pairs: Sequence[PairScore], estimator: str) -> dict[str, float]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.atomic import atomic_file
+from evaluation.archive import pack, unpacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +36,6 @@ class MatchExample:
 _ARRAYS = ("image1", "image2", "keypoints1", "keypoints2", "matches", "errors")
 
 
-def save_examples(path: Path, examples: tuple[MatchExample, ...]) -> None:
-    """Writes examples into one numpy archive, whole or not at all."""
-    with atomic_file(path) as file:
-        file.write(pack_examples(examples))
-
-
-def load_examples(path: Path) -> tuple[MatchExample, ...]:
-    """Reads what `save_examples` wrote. Errors as of `unpack_examples`."""
-    return unpack_examples(path.read_bytes(), str(path))
-
-
 def pack_examples(examples: tuple[MatchExample, ...]) -> bytes:
     """Examples as a numpy archive."""
     arrays: dict[str, npt.NDArray[np.generic]] = {
@@ -58,9 +44,7 @@ def pack_examples(examples: tuple[MatchExample, ...]) -> bytes:
     }
     for index, example in enumerate(examples):
         arrays |= {f"{index}/{name}": getattr(example, name) for name in _ARRAYS}
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    return content.getvalue()
+    return pack(arrays)
 
 
 def unpack_examples(content: bytes, where: str) -> tuple[MatchExample, ...]:
@@ -73,12 +57,9 @@ def unpack_examples(content: bytes, where: str) -> tuple[MatchExample, ...]:
     Raises:
         ValueError: if the file holds something else.
     """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            names, images = arrays["sequences"], arrays["images"]
-            return tuple(
-                MatchExample(str(name), int(image), **{key: arrays[f"{index}/{key}"] for key in _ARRAYS})
-                for index, (name, image) in enumerate(zip(names, images, strict=True))
-            )
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{where} holds no matched pairs: {error}") from error
+    with unpacked(content, f"{where} holds no matched pairs") as arrays:
+        names, images = arrays["sequences"], arrays["images"]
+        return tuple(
+            MatchExample(str(name), int(image), **{key: arrays[f"{index}/{key}"] for key in _ARRAYS})
+            for index, (name, image) in enumerate(zip(names, images, strict=True))
+        )

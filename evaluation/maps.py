@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from evaluation.archive import pack, unpacked
 from evaluation.examples import MatchExample
-from r2d2.atomic import atomic_file
 from r2d2.containers import FloatArray
 from r2d2.data.images import MIN_SIDE, normalise
 from r2d2.geometry import apply_homography, resize_homography
@@ -86,25 +83,12 @@ def example_maps(network: R2D2Network, examples: Iterable[MatchExample]) -> tupl
     return tuple(maps)
 
 
-def save_maps(path: Path, maps: Sequence[ImageMaps]) -> None:
-    """Writes the maps of some images into one numpy archive, whole or not at all."""
-    with atomic_file(path) as file:
-        file.write(pack_maps(maps))
-
-
-def load_maps(path: Path) -> tuple[ImageMaps, ...]:
-    """Reads what `save_maps` wrote. Errors as of `unpack_maps`."""
-    return unpack_maps(path.read_bytes(), str(path))
-
-
 def pack_maps(maps: Sequence[ImageMaps]) -> bytes:
     """The maps of some images as a numpy archive."""
     arrays: dict[str, npt.NDArray[np.generic]] = {"names": np.array([m.name for m in maps], dtype=np.str_)}
     for index, seen in enumerate(maps):
         arrays |= {f"{index}/{name}": getattr(seen, name) for name in _ARRAYS}
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **arrays)
-    return content.getvalue()
+    return pack(arrays)
 
 
 def unpack_maps(content: bytes, where: str) -> tuple[ImageMaps, ...]:
@@ -117,14 +101,11 @@ def unpack_maps(content: bytes, where: str) -> tuple[ImageMaps, ...]:
     Raises:
         ValueError: if the file holds something else.
     """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return tuple(
-                ImageMaps(str(name), **{key: arrays[f"{index}/{key}"] for key in _ARRAYS})
-                for index, name in enumerate(arrays["names"])
-            )
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{where} holds no maps of images: {error}") from error
+    with unpacked(content, f"{where} holds no maps of images") as arrays:
+        return tuple(
+            ImageMaps(str(name), **{key: arrays[f"{index}/{key}"] for key in _ARRAYS})
+            for index, name in enumerate(arrays["names"])
+        )
 
 
 def _resized(image: Bytes, factor: float) -> Bytes:

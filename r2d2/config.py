@@ -235,14 +235,8 @@ def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
     return copy
 
 
-_found_hints: dict[Any, dict[str, Any]] = {}
-
-
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    """The types of a class's fields; finding them takes longer than all checks, so it is done once."""
-    if cls not in _found_hints:
-        _found_hints[cls] = typing.get_type_hints(cls)
-    return _found_hints[cls]
+# The types of a class's fields; finding them takes longer than all checks, so it is done once.
+_hints = functools.cache(typing.get_type_hints)
 
 
 @functools.cache

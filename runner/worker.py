@@ -20,12 +20,14 @@ from r2d2.config import TrainConfig
 from r2d2.data.loader import epoch_loader
 from r2d2.data.mixture import Mixture
 from r2d2.data.training_data import open_training_data
+from r2d2.epoch_metrics import StepReport
 from r2d2.network import R2D2Network
 from r2d2.share import Share
+from r2d2.siamese import SiameseNetwork
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import fetched
-from r2d2.training import SiameseNetwork, StepReport, make_optimiser, train_epoch
+from r2d2.training import make_optimiser, train_epoch
 from runner.attempt import AttemptWatch, HaltedError
 from runner.checkpoint_place import checkpoint_place
 from runner.history import HISTORY, TRAIN, History, Record

@@ -109,7 +109,8 @@ from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
 from r2d2.network import build_network
 from r2d2.share import Share
-from r2d2.training import SiameseNetwork, make_optimiser, train_epoch
+from r2d2.siamese import SiameseNetwork
+from r2d2.training import make_optimiser, train_epoch
 
 PAIRS, SIDE = 16, 96
 pieces, limit = int(sys.argv[1]), int(sys.argv[2])

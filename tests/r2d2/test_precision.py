@@ -12,7 +12,9 @@ from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
 from r2d2.losses import pair_loss
 from r2d2.network import build_network
-from r2d2.training import NonFiniteLoss, SiameseNetwork, make_optimiser, train_epoch
+from r2d2.siamese import SiameseNetwork
+from r2d2.step import NonFiniteLoss
+from r2d2.training import make_optimiser, train_epoch
 
 SIDE, SHIFT = 48, 3
 LOSS = LossConfig(border=8, query_stride=4, patch_size=8)

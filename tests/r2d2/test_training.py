@@ -13,22 +13,16 @@ import torch
 
 from r2d2.config import LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
 from r2d2.containers import DenseFeatures, PairBatch
+from r2d2.epoch_metrics import StepReport, combine_workers, summarise
 from r2d2.geometry import pixel_grid
 from r2d2.losses import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
 from r2d2.network import build_network
 from r2d2.share import Share
-from r2d2.training import (
-    NonFiniteLoss,
-    SiameseNetwork,
-    StepReport,
-    combine_workers,
-    make_optimiser,
-    query_generator,
-    summarise,
-    train_epoch,
-)
+from r2d2.siamese import SiameseNetwork
+from r2d2.step import NonFiniteLoss, query_generator
+from r2d2.training import make_optimiser, train_epoch
 
 SIDE, SHIFT = 48, 3
 CONFIG = TrainConfig(

@@ -6,7 +6,7 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from r2d2.out_of_memory import OutOfMemory
-from r2d2.training import NonFiniteLoss
+from r2d2.step import NonFiniteLoss
 from runner import recovery
 from runner.history import TRAIN, History, Record
 from runner.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident

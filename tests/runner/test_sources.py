@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from evaluation.examples import pack_examples
 from r2d2.config import TrainConfig
 from runner.comparing import sweep_report
 from runner.definition import SweepDefinition
@@ -44,7 +45,7 @@ def write_sweep(settings, make_evaluation):
 def write_score(history, evaluation) -> None:
     history.write(Record(1, TRAIN, {"train/loss_total": 1.5, "train/loss_peakiness": 0.4}, "uri"))
     write_json(history.folder / "table.json", evaluation.to_json())
-    evaluation.save_examples(history.folder / "examples.npz")
+    (history.folder / "examples.npz").write_bytes(pack_examples(evaluation.examples))
     (history.folder / "table.json").rename(history.folder / "table_001.validation.json")
     (history.folder / "examples.npz").rename(history.folder / "examples_001.validation.npz")
     metrics = {f"validation/{key}": value for key, value in evaluation.scalars().items()}

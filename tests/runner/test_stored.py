@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from evaluation.examples import pack_examples
 from r2d2.config import TrainConfig
 from runner.definition import SweepDefinition
 from runner.history import TRAIN, Record, write_json
@@ -71,7 +72,7 @@ def test_the_first_trained_row_of_the_definition_comes_first(stored, make_evalua
 
 def write_score(history, evaluation):
     write_json(history.folder / "table_001.validation.json", evaluation.to_json())
-    evaluation.save_examples(history.folder / "examples_001.validation.npz")
+    (history.folder / "examples_001.validation.npz").write_bytes(pack_examples(evaluation.examples))
     history.write(Record(1, "validation", {}, "uri", evaluation="table_001.validation.json"))
 
 
