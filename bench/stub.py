@@ -15,7 +15,7 @@ from search_spaces.sweep import Trial
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
     from runner.scoring import TrialContext
-    from runner.sweep import Trainable
+    from runner.tuning import Trainable
 
 # In a trial's folder: when it began and ended to train, in seconds since 1970.
 BUSY = "busy.json"

@@ -236,7 +236,7 @@ def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 
 
 # The types of a class's fields; finding them takes longer than all checks, so it is done once.
-_hints = functools.cache(typing.get_type_hints)
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 @functools.cache

@@ -5,7 +5,6 @@ A sweep is resumed only if its definition is still the same: figures of two defi
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, depot_at
-from runner.history import TRAIN, put_json
+from runner.history import TRAIN, put_json, read_value
 
 FILE = "sweep.json"
 MAX_DIFFERENCES = 8
@@ -61,16 +60,8 @@ class SweepDefinition:
         Raises:
             ValueError: if the file is damaged.
         """
-        depot = depot_at(place)
-        content = depot.read(FILE)
-        if content is None:
-            return None
-        try:
-            return cls(**json.loads(content))
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ValueError(
-                f"{depot.place}/{FILE} is damaged ({error}); delete the sweep or choose another --name"
-            ) from error
+        advice = "delete the sweep or choose another --name"
+        return read_value(depot_at(place), FILE, lambda values: cls(**values), advice)
 
     def differences(self, other: SweepDefinition) -> list[str]:
         """What `other` has changed, one line each."""

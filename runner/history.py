@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from r2d2.atomic import atomic_file
 from r2d2.storage.depot import Depot, Kept, depot_at, folder_of
@@ -23,6 +23,8 @@ from runner.attempt import Attempt
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
     from evaluation.maps import ImageMaps
+
+T = TypeVar("T")
 
 TRAIN = "train"
 # Beside each other in a trial's folder: its configuration, and the history.
@@ -216,6 +218,27 @@ def _order(file: Kept) -> tuple[int, bool, str]:
 def put_json(depot: Depot, name: str, value: Mapping[str, Any]) -> None:
     """Keeps a value as a JSON file, completely or not at all."""
     depot.write(name, json.dumps(value, indent=1).encode())
+
+
+def read_value(depot: Depot, name: str, build: Callable[[Any], T], advice: str) -> T | None:
+    """What `put_json` kept; None if there is no such file.
+
+    Args:
+        depot: where it lies.
+        name: of the file.
+        build: makes the value; a KeyError or TypeError says that the file is not what it should be.
+        advice: what a user can do about a damaged one.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    content = depot.read(name)
+    if content is None:
+        return None
+    try:
+        return build(json.loads(content))
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(f"{depot.place}/{name} is damaged ({error}); {advice}") from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -128,14 +128,12 @@ def registered(tracker: Tracker) -> Registered:
         token = page.token
         if not token:
             break
-    runs = {str(version.run_id): tracker.get_run(str(version.run_id)) for version in versions}
-    checkpoints = {
-        (run.tags.get("sweep", ""), run.key, int(version.tags["epoch"]))
-        for version in versions
-        if "epoch" in version.tags
-        for run in [runs[str(version.run_id)]]
-    }
-    return Registered(frozenset(runs), frozenset(checkpoints))
+    checkpoints = set()
+    for version in versions:
+        run = tracker.get_run(str(version.run_id))
+        if "epoch" in version.tags:
+            checkpoints.add((run.tags.get("sweep", ""), run.key, int(version.tags["epoch"])))
+    return Registered(frozenset(str(version.run_id) for version in versions), frozenset(checkpoints))
 
 
 def removable(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -13,7 +12,7 @@ from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig, with_override
 from r2d2.storage.depot import Depot, depot_at
 from r2d2.storage.location import local_file
-from runner.history import put_json
+from runner.history import put_json, read_value
 from runner.resilience import Resilience
 from runner.settings import Settings
 from search_spaces.sweep import Trial
@@ -55,21 +54,20 @@ class StartedSweep:
         Raises:
             ValueError: if the file is damaged.
         """
-        depot = depot_at(place)
-        content = depot.read(FILE)
-        if content is None:
-            return None
-        try:
-            values: dict[str, Any] = json.loads(content)
-            values["judges"] = JudgeResources(**values["judges"])
-            values["resilience"] = Resilience(**values.get("resilience", {}))
-            values["overrides"] = tuple(values["overrides"])
-            values["extensions"] = tuple(map(tuple, values["extensions"]))
-            return cls(**values)
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{depot.place}/{FILE} is damaged ({error}); run the sweep with the command that started it"
-            ) from error
+        advice = "run the sweep with the command that started it"
+        return read_value(depot_at(place), FILE, cls._from_json, advice)
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
+        return cls(
+            **{
+                **values,
+                "judges": JudgeResources(**values["judges"]),
+                "resilience": Resilience(**values.get("resilience", {})),
+                "overrides": tuple(values["overrides"]),
+                "extensions": tuple(map(tuple, values["extensions"])),
+            }
+        )
 
     def save(self, place: str | Path | Depot, source: str) -> None:
         """Writes it down where the sweep lies, with a copy of a file of one's own.

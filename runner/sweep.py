@@ -7,20 +7,13 @@ continues where it stopped.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from evaluation.actor import start_pool
-from r2d2.config import TrainConfig
-from r2d2.storage.depot import Depot, folder_of
 from runner.callback import SweepCallback
 from runner.cluster import Capacity, ray_cluster
 from runner.comparing import comparison_files, save_pictures
@@ -38,14 +31,10 @@ from runner.stored import QUESTION, TRIALS
 from runner.table import Row
 from runner.tracking import Tracker
 from runner.tracking_note import TrackingNote, has_answered
-from runner.trial import CONFIG_KEY, run_trial
+from runner.trial import run_trial
 from runner.trial_run import DatasetUse
+from runner.tuning import Trainable, Tuning
 from search_spaces.sweep import Trial
-
-# How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
-LOST_DRIVERS = 10
-
-Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -98,18 +87,12 @@ def run_sweep(
                 reporter.open()
             else:
                 with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
-                    gpus, concurrent = shares(
-                        plan, capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
-                    )
+                    there = capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
+                    gpus, concurrent = shares(plan, there)
                     # Nothing is written before the cluster is known to hold the sweep: a refused one leaves
                     # no definition behind that a corrected one would differ from.
-                    answered = reporter.open()
-                    plan.definition.save(plan.depot)
-                    plan.started.save(plan.depot, plan.source)
-                    plan.depot.write(QUESTION, plan.question.encode())
-                    (note.answered(without_password(tracker.tracking_uri)) if answered else note).save(
-                        plan.depot
-                    )
+                    store = without_password(settings.tracking_uri)
+                    _write_down(plan, note.answered(store) if reporter.open() else note)
                     callback = _run(plan, gpus, concurrent, reporter, console, trainable, lease)
                 failed, interrupted = callback.reasons, callback.interrupted
             lease.attempt.require_current()
@@ -123,6 +106,14 @@ def run_sweep(
         finally:
             reporter.close()
         return SweepResult(table, failed, interrupted, behind, summary, page)
+
+
+def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
+    """Writes down what the sweep is and how it was started, so that it can be continued and told of."""
+    plan.definition.save(plan.depot)
+    plan.started.save(plan.depot, plan.source)
+    plan.depot.write(QUESTION, plan.question.encode())
+    note.save(plan.depot)
 
 
 def _open_tracker(settings: Settings) -> Tracker:
@@ -211,103 +202,13 @@ def _run(
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
         callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
-        _tune(plan, _to_run(plan), context, callback, concurrent, trainable, lease)
+        tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
+        tuning.run_listed(_to_run(plan))
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
-            _tune(plan, None, context, callback, concurrent, trainable, lease)
+            tuning.run_suggested()
         if not callback.interrupted:
             callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
     return callback
-
-
-def _tune(
-    plan: SweepPlan,
-    trials: Sequence[Trial] | None,
-    context: TrialContext,
-    callback: SweepCallback,
-    concurrent: int,
-    trainable: Trainable,
-    lease: Lease,
-) -> None:
-    """Has Tune run the given trials, or (None) those that the sweep's searcher suggests."""
-    from ray import tune
-
-    from runner.halt import Halt
-
-    if trials is not None and not trials:
-        return
-    searcher = _searcher(plan, concurrent) if trials is None else None
-    # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
-    resources = tune.PlacementGroupFactory([{"memory": 1}])
-    with _tune_folder(plan.depot) as (name, folder):
-        tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(trainable, context=context), resources),
-            param_space={
-                CONFIG_KEY: plan.space
-                if trials is None
-                else tune.grid_search([t.config.to_dict() for t in trials])
-            },
-            tune_config=tune.TuneConfig(
-                metric=plan.sweep.metric,
-                mode=plan.sweep.mode,
-                search_alg=searcher,
-                scheduler=plan.sweep.scheduler() if plan.sweep.scheduler else None,
-                num_samples=plan.sweep.num_samples if trials is None else 1,
-                max_concurrent_trials=None if searcher else concurrent,
-                # A trial that is stopped takes its driver along, and so its workers, which would go on.
-                reuse_actors=plan.sweep.scheduler is None,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=str(folder),
-                callbacks=[callback],
-                stop=Halt(lease, callback.going),
-                # What fails of a trial itself is no error to Tune (see `run_trial`): these are lost drivers.
-                failure_config=tune.FailureConfig(max_failures=LOST_DRIVERS),
-                verbose=0,
-            ),
-        )
-        try:
-            tuner.fit()
-        finally:
-            # Whatever Tune says of it, this is why.
-            lease.attempt.require_current()
-    callback.close(() if trials is None else [trial.key for trial in trials])
-
-
-@contextmanager
-def _tune_folder(sweep: Depot) -> Iterator[tuple[str, Path]]:
-    """A name and a folder for Tune's own files, which nobody reads again; temporary if home is on S3."""
-    if sweep.is_remote:
-        with tempfile.TemporaryDirectory(prefix="r2d2-tune-") as temporary:
-            yield "attempt-001", Path(temporary)
-        return
-    folder = folder_of(sweep) / "tune"
-    yield f"attempt-{1 + len(list(folder.glob('attempt-*'))):03d}", folder
-
-
-def _searcher(plan: SweepPlan, concurrent: int) -> Any:
-    """The sweep's searcher, told of the trials of earlier attempts so that it asks for them first."""
-    assert plan.sweep.search_alg is not None
-    from ray.tune.utils import flatten_dict
-
-    from runner.search import ScoresOnly
-
-    domains = {k for k, v in flatten_dict(plan.space).items() if hasattr(v, "sample")}
-    points = [
-        {f"{CONFIG_KEY}/{k}": flatten_dict(trial.config.to_dict())[k] for k in domains}
-        for trial in plan.stored.trials()
-        if trial.config.epochs
-    ]
-    searcher = plan.sweep.search_alg(
-        metric=plan.sweep.metric, mode=plan.sweep.mode, points_to_evaluate=points or None, seed=0
-    )
-    return ScoresOnly(searcher, max_concurrent=concurrent)
-
-
-def _trial_name(tune_trial: Any) -> str:
-    return Trial(TrainConfig.from_dict(tune_trial.config[CONFIG_KEY])).key
 
 
 def _score_what_was_left(

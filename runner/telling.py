@@ -155,7 +155,7 @@ class Teller:
     ) -> None:
         """Files first: figures that MLflow has are known to have their tables and pictures."""
         times = _event_times(history)
-        figures = [Figures(r.epoch, self._metrics(history, r), times.get(r.name)) for r in due]
+        figures = [Figures(r.epoch, r.metrics, times.get(r.name)) for r in due]
         files, tags = dict(files), dict(tags)
         for record, event in zip(due, figures, strict=True):
             if record.evaluation is not None and not run.has(event):
@@ -168,12 +168,6 @@ class Teller:
         if befell:
             tags[INCIDENTS] = befell[-MAX_TAG_LENGTH:]
         run.log_figures_of(figures, tags)
-
-    def _metrics(self, history: History, record: Record) -> dict[str, float]:
-        if record.evaluation is None:
-            return dict(record.metrics)
-        scalars = read_evaluation(history, record).scalars()
-        return {f"{record.kind}/{key}": value for key, value in scalars.items()}
 
     def _end(
         self,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
+from typing import Any
 
 from r2d2.storage.depot import Depot
-from runner.history import put_json
+from runner.history import put_json, read_value
 from runner.trial_run import DatasetUse
 
 NOTE = "mlflow.json"
@@ -26,12 +26,16 @@ class TrackingNote:
 
     @classmethod
     def load(cls, sweep: Depot) -> TrackingNote | None:
-        """The note of a sweep; None if there is none."""
-        text = sweep.read(NOTE)
-        if text is None:
-            return None
-        content = json.loads(text)
-        return cls(tuple(DatasetUse(**use) for use in content["datasets"]), tuple(content["stores"]))
+        """The note of a sweep; None if there is none.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        return read_value(sweep, NOTE, cls._from_json, "delete it: the sweep's next run writes it again")
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> TrackingNote:
+        return cls(tuple(DatasetUse(**use) for use in values["datasets"]), tuple(values["stores"]))
 
     def save(self, sweep: Depot) -> None:
         """Keeps the note beside a sweep's trials."""

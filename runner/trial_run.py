@@ -115,12 +115,6 @@ class TrialRun:
         self._logged: set[str] | None = set(run.data.metrics)
         self._steps: dict[str, set[int]] = {}
 
-    def log_epoch(
-        self, step: int, metrics: Mapping[str, float], tags: Mapping[str, str] | None = None
-    ) -> None:
-        """Logs an epoch's figures in one request: see `log_figures_of`."""
-        self.log_figures_of([Figures(step, metrics)], tags)
-
     def log_figures_of(self, events: Sequence[Figures], tags: Mapping[str, str] | None = None) -> None:
         """Logs the figures of events, with tags, in one request, or as few as MLflow's limit of 1000 allows.
 
@@ -140,26 +134,6 @@ class TrialRun:
         pieces = [fresh[i : i + size] for i in range(0, len(fresh), size)] or [[]]
         for piece in pieces:
             self._send(piece, tags if piece is pieces[-1] else {})
-
-    def log_evaluation(
-        self, evaluation: Evaluation, step: int, benchmark_role: str, maps: Sequence[ImageMaps] = ()
-    ) -> None:
-        """Logs a score: metrics `<role>/<scalar>` at `step`, the MMA table, the table of pairs, a picture.
-
-        The metrics come last: a step that has them is known to have the picture, which is drawn once.
-
-        Args:
-            evaluation: the score.
-            step: the epoch.
-            benchmark_role: what the score is for.
-            maps: drawn into `pictures/<role>/epoch_<step>.png`; without any there is no picture.
-
-        Raises:
-            ValueError: if this run was scored on other images or by another protocol in the same role.
-        """
-        tags = self.score_tags(evaluation, benchmark_role)
-        self.log_files(self.score_files(evaluation, step, benchmark_role, maps))
-        self.log_epoch(step, _score_metrics(evaluation, benchmark_role), tags)
 
     def score_tags(self, evaluation: Evaluation, benchmark_role: str) -> dict[str, str]:
         """The tags that say on which images, and by which protocol, figures were made.
@@ -186,12 +160,6 @@ class TrialRun:
             files[f"pictures/{benchmark_role}/epoch_{step:03d}.png"] = picture
         return files
 
-    def log_figures(self, evaluation: Evaluation, benchmark_role: str) -> None:
-        """Logs the pictures and tables of one epoch, the final or the best: see `final_files`."""
-        files, tables = final_files(evaluation, benchmark_role)
-        self.log_files(files | {name: table.json() for name, table in tables.items()})
-        self._send(tags=self.table_tag(tables))
-
     def log_datasets(self, datasets: Iterable[DatasetUse]) -> None:
         """Logs what was trained and scored on; the complete digest is the tag `r2d2.dataset.<context>`.
 
@@ -214,21 +182,6 @@ class TrialRun:
             ValueError: if this run used other images in the same context.
         """
         return {k: v for u in datasets for k, v in self._same_tag(dataset_tag(u.context), u.digest).items()}
-
-    def set_checkpoints(
-        self, best: str, best_epoch: int, last: str, epochs: Mapping[int, str] | None = None
-    ) -> None:
-        """Logs where the checkpoints are: the best and the last as tags, and a table of all.
-
-        Args:
-            best: URI of the best.
-            best_epoch: its epoch.
-            last: URI of the last.
-            epochs: epoch -> URI of every checkpoint there is; None logs no table.
-        """
-        if epochs is not None:
-            self.log_files(checkpoint_file(best_epoch, epochs))
-        self._send(tags=checkpoint_tags(best, best_epoch, last))
 
     def log_tables(self, tables: Mapping[str, LoggedTable]) -> None:
         """Logs tables (file name -> table) and lists them in MLflow's table view."""

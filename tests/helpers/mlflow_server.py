@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from s3_server import _free_port as free_port
+from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 OWNER = "postgres"

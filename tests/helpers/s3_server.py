@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import FaultyProxy
+from ports import free_port
 
 CEPH = Path(__file__).parents[3] / "shared" / "tools" / "s3-server"
 KEYS = {"AWS_ACCESS_KEY_ID": "dev", "AWS_SECRET_ACCESS_KEY": "devsecret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -57,22 +57,6 @@ class S3:
                 self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
 
-def _free_port(count=1):
-    """A port such that the next ones are free too."""
-    for _ in range(50):
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
-        try:
-            for further in range(port, port + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", further))
-        except OSError:
-            continue
-        return port
-    raise RuntimeError("no free ports")
-
-
 def _kind():
     wanted = os.environ.get("S3_SERVER")
     if wanted:
@@ -95,7 +79,7 @@ def s3_server(tmp_path_factory):
     """(kind, endpoint) of a server that runs as long as the tests."""
     kind = _kind()
     if kind == "ceph":
-        port, state = _free_port(3), tmp_path_factory.mktemp("ceph") / "state"
+        port, state = free_port(3), tmp_path_factory.mktemp("ceph") / "state"
         command = ["bash", str(CEPH)]
         subprocess.run(
             [*command, "start", str(state), str(port)], check=True, capture_output=True, timeout=120
@@ -103,7 +87,7 @@ def s3_server(tmp_path_factory):
         yield kind, f"http://127.0.0.1:{port}"
         subprocess.run([*command, "stop", str(state)], check=True, capture_output=True, timeout=60)
         return
-    endpoint = f"http://127.0.0.1:{_free_port()}"
+    endpoint = f"http://127.0.0.1:{free_port()}"
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", endpoint.rpartition(":")[2]],
         stdout=subprocess.DEVNULL,

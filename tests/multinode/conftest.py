@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from s3_server import KEYS
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -89,12 +89,6 @@ class Cluster:
     def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [RAY, *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from runner.sweep import run_sweep
 from runner.syncing import sync_sweep
 from runner.tracking import Tracker, TrackingError
 from runner.trial import CONFIG_KEY
+from runner.tuning import Tuning
 
 SWEEP = '''"""Is it told?"""
 from ray import tune
@@ -34,8 +35,9 @@ def no_cluster(*_):
     yield Capacity(cpus=2, gpus=0)
 
 
-def run_here(plan, trials, context, callback, *_):
+def run_here(tuning, trials):
     """Stands for Tune: runs trial after trial, and says what Tune would say."""
+    plan, callback = tuning.plan, tuning.callback
     digest = plan.data.digests["validation"]
     for trial in trials:
         tune_trial = SimpleNamespace(config={CONFIG_KEY: trial.config.to_dict()})
@@ -55,7 +57,7 @@ def drive(tmp_path, monkeypatch):
     """Runs the sweep under a name; returns its plan, its result and what the terminal showed."""
     monkeypatch.setattr(runner.sweep, "ray_cluster", no_cluster)
     monkeypatch.setattr(runner.sweep, "start_pool", lambda *_: None)
-    monkeypatch.setattr(runner.sweep, "_tune", run_here)
+    monkeypatch.setattr(Tuning, "run_listed", run_here)
     monkeypatch.setattr("runner.reporting.ASK_AGAIN", (0.02, 0.1))
     file = tmp_path / "told.py"
     file.write_text(SWEEP)

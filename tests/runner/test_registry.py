@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from told import log_checkpoints, log_evaluation
 
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
@@ -34,8 +35,8 @@ def make_run(tracker, experiment, tmp_path, make_evaluation):
         save_checkpoint(folder, build_network(CONFIG.network, seed=len(key)), CONFIG, epoch=2)
         run = tracker.open_run(experiment, key, key, {"role": role}, CONFIG.flat())
         run.log_datasets([DatasetUse("samples", "a" * 64, "samples", "training")])
-        run.log_evaluation(make_evaluation(bonus, **evaluation), 2, "validation")
-        run.set_checkpoints(str(folder), 2, str(folder))
+        log_evaluation(run, make_evaluation(bonus, **evaluation), 2, "validation")
+        log_checkpoints(run, str(folder), 2, str(folder))
         run.finish("FINISHED")
         return tracker.get_run(run.run_id)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
+from ports import free_port
+from told import log_checkpoints, log_epoch, log_evaluation, log_final
 
 from evaluation.maps import ImageMaps
 from evaluation.pictures import epoch_picture
@@ -36,7 +38,7 @@ def read(tracker, run, name):
 
 def test_a_run_holds_configuration_tags_and_code(tracker, open_run):
     run = open_run(tags={"sweep": "smoke", "similarity": "dice"})
-    run.log_epoch(1, {})
+    log_epoch(run, 1, {})
     logged = tracker.get_run(run.run_id)
     assert logged.params == {key: str(value) for key, value in PARAMS.items()}
     assert logged.params["loss.similarity"] == "cosine"
@@ -84,12 +86,12 @@ def test_an_overlong_parameter_is_whole_in_the_file(tracker, open_run):
 
 def test_each_step_is_logged_once_even_after_a_restart(tracker, open_run):
     run = open_run()
-    run.log_epoch(1, {"train/loss_total": 0.9, "train/loss_similarity": 0.5})
-    run.log_epoch(1, {"train/loss_total": 0.8})
-    run.log_epoch(2, {"train/loss_total": 0.7})
+    log_epoch(run, 1, {"train/loss_total": 0.9, "train/loss_similarity": 0.5})
+    log_epoch(run, 1, {"train/loss_total": 0.8})
+    log_epoch(run, 2, {"train/loss_total": 0.7})
     again = open_run()
-    again.log_epoch(1, {"train/loss_total": 0.1, "validation/mma_3px": 0.3})
-    again.log_epoch(3, {"train/loss_total": 0.6})
+    log_epoch(again, 1, {"train/loss_total": 0.1, "validation/mma_3px": 0.3})
+    log_epoch(again, 3, {"train/loss_total": 0.6})
     history = tracker.client.get_metric_history(run.run_id, "train/loss_total")
     assert [(m.step, m.value) for m in history] == [(1, 0.9), (2, 0.7), (3, 0.6)]
     assert tracker.metric_history(run.run_id, "validation/mma_3px") == {1: 0.3}
@@ -98,7 +100,7 @@ def test_each_step_is_logged_once_even_after_a_restart(tracker, open_run):
 def test_scores_may_come_late_and_out_of_order(tracker, open_run):
     run = open_run()
     for step in (3, 1, 2):
-        run.log_epoch(step, {"validation/mma_3px": step / 10})
+        log_epoch(run, step, {"validation/mma_3px": step / 10})
     assert tracker.metric_history(run.run_id, "validation/mma_3px") == {1: 0.1, 2: 0.2, 3: 0.3}
     assert tracker.get_run(run.run_id).metrics["validation/mma_3px"] == 0.3
 
@@ -106,7 +108,7 @@ def test_scores_may_come_late_and_out_of_order(tracker, open_run):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_value_that_is_no_number_is_not_made_one(tracker, open_run, value):
     run = open_run()
-    run.log_epoch(4, {"train/loss_total": value, "train/valid_queries": 10})
+    log_epoch(run, 4, {"train/loss_total": value, "train/valid_queries": 10})
     logged = tracker.get_run(run.run_id)
     assert math.isnan(logged.metrics["train/loss_total"])
     assert logged.tags["r2d2.non_finite"] == f"train/loss_total is {value} at 4"
@@ -117,8 +119,8 @@ def test_one_epoch_is_one_request(open_run, monkeypatch):
     run = open_run()
     requests = []
     monkeypatch.setattr(type(run._client), "log_batch", lambda *a, **k: requests.append(k))
-    run.log_epoch(1, {f"train/{i}": 0.5 for i in range(50)}, tags={"phase": "train"})
-    run.log_epoch(1, {f"train/{i}": 0.5 for i in range(50)}, tags={"phase": "train"})
+    log_epoch(run, 1, {f"train/{i}": 0.5 for i in range(50)}, tags={"phase": "train"})
+    log_epoch(run, 1, {f"train/{i}": 0.5 for i in range(50)}, tags={"phase": "train"})
     assert len(requests) == 1
 
 
@@ -137,8 +139,8 @@ def test_a_failed_request_may_be_told_again(tracker, open_run, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(type(run._client), "log_batch", failure)
             with pytest.raises(TrackingError, match="away"):
-                run.log_epoch(step, {"train/loss_total": step / 10})
-        run.log_epoch(step, {"train/loss_total": step / 10})
+                log_epoch(run, step, {"train/loss_total": step / 10})
+        log_epoch(run, step, {"train/loss_total": step / 10})
     history = tracker.client.get_metric_history(run.run_id, "train/loss_total")
     assert [(m.step, m.value) for m in history] == [(1, 0.1), (2, 0.2)]
 
@@ -153,7 +155,7 @@ def test_other_code_that_goes_on_is_noted(tracker, open_run, monkeypatch):
 
 def test_a_score_is_metrics_and_two_tables(tracker, open_run, make_evaluation):
     run = open_run()
-    run.log_evaluation(make_evaluation(), 3, "validation")
+    log_evaluation(run, make_evaluation(), 3, "validation")
     logged = tracker.get_run(run.run_id)
     assert logged.metrics["validation/mma_3px"] == pytest.approx(0.15)
     assert logged.metrics["validation/mma_3px_viewpoint"] == pytest.approx(0.15)
@@ -197,10 +199,10 @@ def test_each_epoch_has_a_picture_which_is_drawn_once_even_after_a_restart(
 ):
     run = open_run()
     for step in (0, 3):
-        run.log_evaluation(make_evaluation(), step, "validation", maps)
+        log_evaluation(run, make_evaluation(), step, "validation", maps)
     again = open_run()
     for step in (0, 3, 4):
-        again.log_evaluation(make_evaluation(), step, "validation", maps)
+        log_evaluation(again, make_evaluation(), step, "validation", maps)
     assert pictures(tracker, run) == [f"pictures/validation/epoch_{n:03d}.png" for n in (0, 3, 4)]
     assert drawn == [f"epoch {n}, validation: MMA@3 0.150" for n in (0, 3, 4)]
     file = tracker.client.download_artifacts(run.run_id, "pictures/validation/epoch_003.png")
@@ -214,30 +216,30 @@ def test_a_picture_that_mlflow_did_not_take_is_told_again(
     with monkeypatch.context() as patch:
         patch.setattr(type(run._client), "log_artifacts", lambda *a, **k: 1 / 0)
         with pytest.raises(TrackingError):
-            run.log_evaluation(make_evaluation(), 1, "validation", maps)
+            log_evaluation(run, make_evaluation(), 1, "validation", maps)
     assert pictures(tracker, run) == []
-    run.log_evaluation(make_evaluation(), 1, "validation", maps)
+    log_evaluation(run, make_evaluation(), 1, "validation", maps)
     assert len(pictures(tracker, run)) == 1
 
 
 def test_a_score_without_maps_has_no_picture(tracker, open_run, make_evaluation):
     run = open_run()
-    run.log_evaluation(make_evaluation(), 1, "validation")
+    log_evaluation(run, make_evaluation(), 1, "validation")
     assert pictures(tracker, run) == []
 
 
 @pytest.mark.parametrize("change", [{"digest": "e" * 64}, {"protocol": "d2net"}])
 def test_scores_that_cannot_be_compared_are_kept_apart(open_run, make_evaluation, change):
     run = open_run()
-    run.log_evaluation(make_evaluation(), 1, "validation")
+    log_evaluation(run, make_evaluation(), 1, "validation")
     with pytest.raises(ValueError, match=r"r2d2\.\w+\.validation of MLflow run .* was .* and is now"):
-        run.log_evaluation(make_evaluation(**change), 2, "validation")
+        log_evaluation(run, make_evaluation(**change), 2, "validation")
 
 
 def test_pictures_and_tables_of_the_chosen_epoch(tracker, experiment, open_run, make_evaluation):
     run = open_run()
     for _ in range(2):
-        run.log_figures(make_evaluation(), "validation")
+        log_final(run, make_evaluation(), "validation")
     figures = {f.path for f in tracker.client.list_artifacts(run.run_id, "figures")}
     names = ("mma_validation", "matches_validation_1", "matches_validation_2")
     assert figures == {f"figures/{name}.png" for name in names}
@@ -268,7 +270,7 @@ def test_data_sets_carry_their_whole_digest(tracker, open_run):
 
 def test_checkpoints_are_tags_and_a_table(tracker, open_run):
     run = open_run()
-    run.set_checkpoints("/c/1", 1, "/c/2", epochs={1: "/c/1", 2: "/c/2"})
+    log_checkpoints(run, "/c/1", 1, "/c/2", epochs={1: "/c/1", 2: "/c/2"})
     tags = tracker.get_run(run.run_id).tags
     assert tags["r2d2.checkpoint.best"] == "/c/1"
     assert tags["r2d2.checkpoint.best_epoch"] == "1"
@@ -284,7 +286,7 @@ def test_several_trials_are_logged_at_once(tracker, experiment, open_run):
 
     def tell(index):
         for step in range(1, 6):
-            runs[index].log_epoch(step, {"train/loss_total": index + step / 10})
+            log_epoch(runs[index], step, {"train/loss_total": index + step / 10})
 
     threads = [threading.Thread(target=tell, args=[i]) for i in range(4)]
     for thread in threads:
@@ -337,12 +339,6 @@ def test_a_summary_replaces_the_former_one(tracker, experiment, request):
 def test_a_table_shows_null_for_what_is_no_number():
     table = LoggedTable(("a", "b"), ((1, math.nan), ("x", math.inf)))
     assert json.loads(table.json()) == {"columns": ["a", "b"], "data": [[1, None], ["x", None]]}
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_a_server_that_is_not_there_is_named_at_once():

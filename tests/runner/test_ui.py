@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from told import log_epoch
 
 from runner.tracking import Tracker
 from runner.ui import serve_ui, server_command
@@ -75,7 +76,7 @@ def test_the_server_shows_the_store_and_ends_when_told(
     tracker, store, tracking_uri, experiment, port, tmp_path
 ):
     run = tracker.open_run(experiment, "key", "shown", {"sweep": "smoke"}, {"seed": 3})
-    run.log_epoch(1, {"train/loss_total": 0.5})
+    log_epoch(run, 1, {"train/loss_total": 0.5})
     arguments = f"{tracking_uri!r}, {str(store / 'artifacts')!r}, port={port}"
     code = f"from runner.ui import serve_ui; raise SystemExit(serve_ui({arguments}))"
     # In a folder of its own: the server must leave nothing where it was started.
@@ -93,8 +94,8 @@ def test_the_server_shows_the_store_and_ends_when_told(
         remote = Tracker(f"http://127.0.0.1:{port}")
         assert remote.get_run(run.run_id).metrics == {"train/loss_total": 0.5}
         again = remote.open_run(experiment, "key", "shown", {"sweep": "smoke"}, {"seed": 3})
-        again.log_epoch(1, {"train/loss_total": 0.4})
-        again.log_epoch(2, {"train/loss_total": float("inf"), "train/loss_similarity": float("nan")})
+        log_epoch(again, 1, {"train/loss_total": 0.4})
+        log_epoch(again, 2, {"train/loss_total": float("inf"), "train/loss_similarity": float("nan")})
         again.finish("KILLED", "stopped early")
         assert tracker.get_run(run.run_id).status == "KILLED"
         assert remote.metric_history(run.run_id, "train/loss_total")[1] == 0.5

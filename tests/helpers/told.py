@@ -1,0 +1,26 @@
+"""What `Teller` makes of events, one at a time: tests tell MLflow's runs so directly."""
+
+from runner.trial_run import Figures, checkpoint_file, checkpoint_tags, final_files
+
+
+def log_epoch(run, step, metrics, tags=None):
+    run.log_figures_of([Figures(step, metrics)], tags)
+
+
+def log_evaluation(run, evaluation, step, role, maps=()):
+    """A score: files first, then the figures that say that the files are there."""
+    tags = run.score_tags(evaluation, role)
+    run.log_files(run.score_files(evaluation, step, role, maps))
+    log_epoch(run, step, {f"{role}/{key}": value for key, value in evaluation.scalars().items()}, tags)
+
+
+def log_final(run, evaluation, role):
+    files, tables = final_files(evaluation, role)
+    run.log_files(files)
+    run.log_tables(tables)
+
+
+def log_checkpoints(run, best, best_epoch, last, epochs=None):
+    if epochs is not None:
+        run.log_files(checkpoint_file(best_epoch, epochs))
+    run.log_figures_of([], checkpoint_tags(best, best_epoch, last))
