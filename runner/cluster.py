@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from evaluation.actor import JudgeResources
+from runner.fork_client import executable
 from search_spaces.sweep import Trial
 
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
@@ -29,6 +30,17 @@ ENVIRONMENT = {
 
 
 ANSWER_WITHIN_S = 5.0
+
+# What the processes of a trial need, imported once for all of them; see `runner.fork_server`. The last one is
+# what PyTorch imports when the first optimiser is made.
+WORKER_MODULES = (
+    "ray.tune",
+    "ray.train.torch",
+    "runner.trial",
+    "runner.worker",
+    "evaluation.evaluator",
+    "torch._dynamo",
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +102,14 @@ class Capacity:
 
 
 @contextmanager
-def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
+def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Iterator[Capacity]:
     """Joins the cluster at `address`, or starts one on this machine for as long as the context lasts.
+
+    Args:
+        address: of the cluster; None: a cluster of one's own.
+        verbose: whether Ray's own messages and the workers' output are shown.
+        forked: whether a fork server on each node makes the workers, which saves them their imports. Its own
+            take seconds: not for what needs one or two workers.
 
     Raises:
         ValueError: if no cluster answers at the address.
@@ -104,6 +122,7 @@ def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
         os.environ.setdefault(name, value)
     import ray
 
+    command = executable(WORKER_MODULES) if forked else None
     # What a trial failed of is said in one sentence by the sweep; the traceback comes with --verbose.
     level = logging.INFO if verbose else logging.CRITICAL
     try:
@@ -113,6 +132,7 @@ def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
             log_to_driver=verbose,
             logging_level=level,
             include_dashboard=False if address is None else None,
+            runtime_env={"py_executable": command} if command else None,
         )
     except ConnectionError as error:
         raise ValueError(f"no Ray cluster answers at {address}: {error}") from error

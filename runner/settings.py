@@ -35,6 +35,7 @@ INHERITED = (
     "R2D2_LEASE_S",
     "R2D2_CLUSTER_CPUS",
     "R2D2_CLUSTER_GPUS",
+    "R2D2_FORK_SERVER",
 )
 
 
@@ -60,6 +61,8 @@ class Settings:
             30).
         cluster_cpus, cluster_gpus: that an autoscaler may add up to, which no driver can ask it
             (R2D2_CLUSTER_CPUS, R2D2_CLUSTER_GPUS); 0: what is there counts.
+        fork_server: whether workers are forked from a process that has imported what they need
+            (R2D2_FORK_SERVER, 1 or 0, default 1).
     """
 
     home: str | Path
@@ -74,6 +77,7 @@ class Settings:
     lease_seconds: float = LEASE_S
     cluster_cpus: float = 0.0
     cluster_gpus: float = 0.0
+    fork_server: bool = True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -96,6 +100,7 @@ class Settings:
             lease_seconds=_number(environment, "R2D2_LEASE_S", LEASE_S, "seconds"),
             cluster_cpus=_number(environment, "R2D2_CLUSTER_CPUS", 0.0, "CPUs"),
             cluster_gpus=_number(environment, "R2D2_CLUSTER_GPUS", 0.0, "GPUs"),
+            fork_server=_number(environment, "R2D2_FORK_SERVER", 1.0, "(1: yes, 0: no)") != 0,
         )
 
     @property

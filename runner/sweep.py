@@ -86,7 +86,8 @@ def run_sweep(
             if _has_ended(plan):
                 reporter.open()
             else:
-                with ray_cluster(settings.ray_address, plan.options.verbose) as capacity:
+                ray = ray_cluster(settings.ray_address, plan.options.verbose, settings.fork_server)
+                with ray as capacity:
                     there = capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
                     gpus, concurrent = shares(plan, there)
                     # Nothing is written before the cluster is known to hold the sweep: a refused one leaves

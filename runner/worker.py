@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ def work(task: WorkerTask) -> None:
         HaltedError: after a checkpoint, if the sweep was asked to stop.
     """
     entered = time.time() - task.started
+    # Ray says how many with this variable, which PyTorch reads once: in a forked worker that was long ago.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
     turn = task.turn

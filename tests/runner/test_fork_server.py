@@ -1,0 +1,222 @@
+"""Workers are forked from a process that has imported what they need, and are like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from runner.cluster import WORKER_MODULES
+from runner.fork_client import SINGLE_THREADED, executable
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+
+REPORT = """
+import json, os, sys
+report = {
+    "pid": os.getpid(), "group": os.getpgid(0), "argv": sys.argv, "cwd": os.getcwd(), "name": __name__,
+    "imported": "fractions" in sys.modules, "variable": os.environ.get("VARIABLE"), "path": sys.path[0],
+}
+print(json.dumps(report), flush=True)
+print("to stderr", file=sys.stderr, flush=True)
+sys.stdin.read()
+sys.exit(len(sys.argv) - 2)
+"""
+
+
+@dataclass
+class Node:
+    """What stands for a node of Ray: a process whose child a worker is, and a folder of sockets.
+
+    Attributes:
+        folder: of the sockets.
+        script: that a worker runs.
+        raylet: lives as long as the node.
+        started: every worker of it.
+    """
+
+    folder: Path
+    script: Path
+    raylet: subprocess.Popen[bytes]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, modules: tuple[str, ...], *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Starts a worker as Ray does, through a shell."""
+        command = f"exec {executable(modules)} {self.script} --raylet-name={self.folder}/raylet "
+        worker = subprocess.Popen(
+            ["bash", "-c", command + " ".join(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "RAY_RAYLET_PID": str(self.raylet.pid), **variables},
+            cwd=self.folder,
+        )
+        self.started.append(worker)
+        return worker
+
+    def servers(self) -> list[int]:
+        """Process ids of the fork servers that serve it."""
+        return [pid for pid in processes() if f"{self.folder}/fork-" in command_of(pid)]
+
+
+@pytest.fixture
+def node():
+    # Unix sockets want a short path.
+    folder = Path(tempfile.mkdtemp(prefix="fork", dir="/tmp"))
+    script = folder / "scripts" / "worker.py"
+    script.parent.mkdir()
+    script.write_text(REPORT)
+    raylet = subprocess.Popen(["sleep", "1000"])
+    node = Node(folder, script, raylet)
+    yield node
+    raylet.kill()
+    raylet.wait()
+    for worker in node.started:
+        worker.kill()
+        worker.communicate()
+    shutil.rmtree(folder)
+
+
+def processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
+def told(worker: subprocess.Popen[str]) -> dict:
+    assert worker.stdout is not None
+    return json.loads(worker.stdout.readline())
+
+
+def ends(gone: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not gone() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return gone()
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_is_a_fork_with_its_own_arguments_streams_and_settings(node):
+    first, second = (node.start(("fractions",), word, VARIABLE=word) for word in ("one", "two"))
+    for worker, word in ((first, "one"), (second, "two")):
+        report = told(worker)
+        assert report["argv"] == [str(node.script), f"--raylet-name={node.folder}/raylet", word]
+        assert (report["name"], report["cwd"], report["variable"]) == ("__main__", str(node.folder), word)
+        assert report["path"] == str(node.script.parent)
+        assert report["imported"]
+        assert report["group"] == report["pid"] != worker.pid
+        _, errors = worker.communicate()
+        assert errors == "to stderr\n"
+        assert ends(lambda pid=report["pid"]: not lives(pid))
+    assert len(node.servers()) == 1
+
+
+def test_a_worker_and_the_process_that_ray_started_end_together(node):
+    started = node.start(("fractions",))
+    pid = told(started)["pid"]
+    started.send_signal(signal.SIGKILL)
+    assert ends(lambda: not lives(pid))
+    started = node.start(("fractions",))
+    os.kill(told(started)["pid"], signal.SIGKILL)
+    assert started.wait(timeout=10) == 0
+
+
+def test_the_server_ends_with_its_node(node):
+    worker = node.start(("fractions",))
+    told(worker)
+    worker.communicate()
+    assert len(node.servers()) == 1
+    node.raylet.kill()
+    node.raylet.wait()
+    assert ends(lambda: not node.servers())
+    assert not [path for path in node.folder.glob("fork-*") if path.is_socket()]
+
+
+def test_what_workers_import_starts_no_thread():
+    """Only a process of one thread can be forked safely."""
+    program = f"""
+import importlib
+for module in {WORKER_MODULES!r}: importlib.import_module(module)
+import torch
+assert not torch.cuda.is_initialized()
+print(open("/proc/self/status").read().partition("Threads:")[2].split()[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **SINGLE_THREADED},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_forks_draw_different_names(node):
+    node.script.write_text("""
+import json, random, sys
+from ray._raylet import JobID, PlacementGroupID
+import numpy
+names = [PlacementGroupID.of(JobID.from_int(1)).hex(), random.random(), numpy.random.random()]
+print(json.dumps(names), flush=True)
+sys.stdin.read()
+""")
+    # Importing these has Ray name actors.
+    drawn = [told(node.start(("ray.train", "numpy"))) for _ in range(2)]
+    assert len(node.servers()) > 0
+    for one, other in zip(*drawn, strict=True):
+        assert one != other
+
+
+def test_without_a_server_the_process_becomes_the_worker_itself(node):
+    worker = node.start(("no_such_module",), "one")
+    report = told(worker)
+    assert report["pid"] == worker.pid
+    assert report["argv"][1:] == [f"--raylet-name={node.folder}/raylet", "one"]
+    assert not report["imported"]
+    worker.communicate()
+    assert worker.returncode == 1
+    assert "no_such_module" in next(node.folder.glob("fork-*.log")).read_text()
+
+
+def test_a_server_that_was_killed_is_replaced(node):
+    first = node.start(("fractions",))
+    told(first)
+    # The workers it made do without it.
+    os.kill(min(node.servers()), signal.SIGKILL)
+    second = node.start(("fractions",))
+    assert told(second)["imported"]
+    assert first.poll() is None
+
+
+def test_another_job_has_another_server(node):
+    workers = [node.start(("fractions",), RAY_JOB_ID=job) for job in ("01", "02")]
+    parents = {parent_of(told(worker)["pid"]) for worker in workers}
+    assert len(parents) == 2
+
+
+def parent_of(pid: int) -> int:
+    return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
