@@ -49,22 +49,21 @@ def _names_by_system() -> Iterator[None]:
     would draw the same names: placement groups of different trials would be one.
     """
     try:
-        from ray import ActorClassID as real
-        from ray import actor as module
+        from ray import ActorClassID, actor
     except ImportError:
         yield
         return
 
-    class SystemNames(real):  # type: ignore[misc, valid-type]
+    class SystemNames(ActorClassID):
         @classmethod
         def from_random(cls) -> Any:
-            return real(os.urandom(real.size()))
+            return ActorClassID(os.urandom(ActorClassID.size()))
 
-    module.ActorClassID = SystemNames  # type: ignore[attr-defined]
+    actor.ActorClassID = SystemNames  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        module.ActorClassID = real  # type: ignore[attr-defined]
+        actor.ActorClassID = ActorClassID  # type: ignore[attr-defined]
 
 
 def _drawn_name() -> bytes:

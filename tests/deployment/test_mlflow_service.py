@@ -99,8 +99,17 @@ def output_of(tmp_path, name):
     return (tmp_path / f"{name}.out").read_text()
 
 
-def check_whole(client, postgres, home, name, trials):
+def artifacts(s3) -> dict[str, str]:
+    """Keys of everything that MLflow keeps on S3, by run and path, without asking the server for each."""
+    pages = s3.client.get_paginator("list_objects_v2").paginate(Bucket=s3.bucket)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+    runs = [(key, *key.partition("/artifacts/")[::2]) for key in keys]
+    return {f"{run.rpartition('/')[2]}/{path}": key for key, run, path in runs}
+
+
+def check_whole(client, postgres, s3, home, name, trials):
     """Compares everything that MLflow has of a sweep with what lies on disk."""
+    kept = artifacts(s3)
     stored = StoredSweep(home / "sweeps" / name)
     runs = {run.key: run for run in client.list_runs(name)}
     assert len(client.list_runs(name)) == len(runs) == trials + 1
@@ -122,11 +131,12 @@ def check_whole(client, postgres, home, name, trials):
             assert float(value) == pytest.approx(wanted[key, int(step)], rel=1e-12)
         share = wanted["validation/mma_3px", EPOCHS]
         assert share == pytest.approx(figure(trial, EPOCHS) + 3 / 30)
-        files = {file.path for file in client.client.list_artifacts(run.run_id, "mma")}
         scores = {f"mma/validation_epoch_{epoch:03d}.json" for epoch in range(1, EPOCHS + 1)}
-        assert files == scores | {"mma/validation.json"}
-        config = client.client.download_artifacts(run.run_id, "config.json")
-        assert json.loads(Path(config).read_text()) == trial.config.flat()
+        assert {f"{run.run_id}/{path}" for path in scores | {"mma/validation.json"}} == {
+            path for path in kept if path.startswith(f"{run.run_id}/mma/")
+        }
+        config = s3.client.get_object(Bucket=s3.bucket, Key=kept[f"{run.run_id}/config.json"])["Body"]
+        assert json.loads(config.read()) == trial.config.flat()
     assert runs["summary"].status == "FINISHED"
 
 
@@ -137,7 +147,7 @@ def test_two_drivers_at_once_leave_two_whole_sweeps_and_no_secret(
     for driver, name in zip(drivers, ("first", "second"), strict=True):
         assert driver.wait(600) == 0, output_of(tmp_path, name)
         assert "failed 0, behind 0" in output_of(tmp_path, name)
-        check_whole(client, postgres, tmp_path / "home", name, trials=40)
+        check_whole(client, postgres, s3, tmp_path / "home", name, trials=40)
     figures = sum(path.endswith("/runs/log-batch") for _, path, _ in proxy.requests)
     # Two summaries have tags, but no epochs.
     assert figures <= 2 * 40 * EPOCHS + 2 * 2
@@ -154,7 +164,7 @@ def test_two_drivers_at_once_leave_two_whole_sweeps_and_no_secret(
 
 
 def test_mlflow_may_go_away_and_come_back_or_not(
-    mlflow_server, postgres, proxy, drive, client, environment, tmp_path
+    mlflow_server, postgres, s3, proxy, drive, client, environment, tmp_path
 ):
     home = tmp_path / "home"
 
@@ -174,7 +184,7 @@ def test_mlflow_may_go_away_and_come_back_or_not(
     until(lambda: told("interrupted") > ended, 60)
     assert driver.poll() is None
     assert driver.wait(400) == 0
-    check_whole(client, postgres, home, "interrupted", trials=64)
+    check_whole(client, postgres, s3, home, "interrupted", trials=64)
 
     # For good, from the start: the address has answered before, so the sweep runs to its end.
     proxy.down = True
@@ -185,7 +195,7 @@ def test_mlflow_may_go_away_and_come_back_or_not(
     for _ in range(2):
         synced = subprocess.run(sync, env=environment, capture_output=True, text=True, timeout=200)
         assert "MLflow has everything of 8 of 8 trials and the summary." in synced.stdout, synced
-        check_whole(client, postgres, home, "unheard", trials=8)
+        check_whole(client, postgres, s3, home, "unheard", trials=8)
 
     # Where it never answered, the address may be wrong.
     proxy.down = True

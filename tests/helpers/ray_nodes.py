@@ -1,0 +1,151 @@
+"""A Ray cluster whose nodes have processes of their own on this machine, and asks for a token.
+
+Nodes may be killed and added: who kills one calls `ensure_nodes` before the next test needs two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ports import free_port
+from s3_server import KEYS
+
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster on this machine.
+
+    Attributes:
+        address: of its dashboard.
+        gcs: HOST:PORT that nodes join.
+        environment: with which commands reach it: its token, and none of a developer's settings.
+        logs: Ray's folder.
+        nodes: folder of each worker node, by its number.
+    """
+
+    address: str
+    gcs: str
+    environment: Mapping[str, str]
+    logs: Path
+    nodes: dict[int, Path] = field(default_factory=dict)
+
+    def add_node(self) -> int:
+        """Starts a worker node of one CPU; returns its number."""
+        number = 1 + max(self.nodes, default=0)
+        # A folder of its own, as on a machine of its own: else one node removes what another one uses.
+        folder = self.logs / str(number)
+        start_node(self, f"--address={self.gcs}", "--num-cpus=1", f"--temp-dir={folder}")
+        self.nodes[number] = folder
+        return number
+
+    def ensure_nodes(self, count: int) -> None:
+        """Adds or kills worker nodes until there are so many."""
+        while len(self.nodes) > count:
+            self.kill_node(max(self.nodes))
+        while len(self.nodes) < count:
+            self.add_node()
+
+    def kill_node(self, number: int) -> None:
+        """Kills all processes of a node at once, as if its machine lost power."""
+        for pid in self.processes(number):
+            _signal(pid, signal.SIGKILL)
+        del self.nodes[number]
+
+    def processes(self, number: int) -> dict[int, str]:
+        """The processes of a node, by id, with their titles: its raylet's and all that descend from it.
+
+        Node 0 is the head.
+        """
+        daemons = set(processes_of(self.nodes[number] if number else self.logs / "head"))
+        family = daemons | _descendants(daemons)
+        return {pid: title for pid in family if (title := _title(pid))}
+
+    def node_id(self, number: int) -> str:
+        """Ray's name of a node."""
+        raylet = next(title for title in self.processes(number).values() if "--node_id=" in title)
+        return raylet.partition("--node_id=")[2].split()[0]
+
+    def find(self, title: str) -> dict[int, int]:
+        """The processes whose title contains a text: process id -> number of the node."""
+        return {
+            pid: number
+            for number in (0, *self.nodes)
+            for pid, found in self.processes(number).items()
+            if title in found
+        }
+
+    def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [RAY, *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
+
+
+def own_environment(**changes: str) -> dict[str, str]:
+    """Variables for a cluster's nodes and for commands that reach it, with a new token.
+
+    Keys of S3 are set on the nodes, as of any cluster; where S3 is, a job says.
+    """
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "R2D2_", "MLFLOW_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]])
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    return {**kept, **KEYS, "PATH": path, **token, **changes}
+
+
+def start_node(cluster: Cluster, *arguments: str) -> None:
+    own = (
+        f"--object-store-memory={200 * 2**20}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        "--node-ip-address=127.0.0.1",
+        "--disable-usage-stats",
+    )
+    done = cluster.ray("start", *arguments, *own)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes that name a folder of the cluster in their command, this one not."""
+    inner = f"{folder}/" if folder.parent != Path("/tmp") else str(folder)
+    return [pid for pid in _all_processes() if inner in _title(pid) and pid != os.getpid()]
+
+
+def _descendants(ancestors: set[int]) -> set[int]:
+    parents = {pid: _parent(pid) for pid in _all_processes()}
+    found: set[int] = set()
+    while more := {pid for pid, parent in parents.items() if parent in ancestors | found} - found:
+        found |= more
+    return found
+
+
+def _all_processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def _title(pid: int) -> str:
+    """A process's command; empty if it is gone."""
+    try:
+        return (
+            (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
