@@ -5,9 +5,11 @@ Colours are classes `c0` to `c7` of the page's style sheet; what does not fit is
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -162,6 +164,37 @@ def swatch(look: int) -> Markup:
     dashes = _DASHES[look // COLOURS % len(_DASHES)]
     path = _format('<path class="line" stroke-dasharray="{}" d="M1 6H27"/>', dashes)
     return _svg(28, 12, f"swatch c{look % COLOURS}", "", [path])
+
+
+def picture(chart: Markup, title: str, legend: Sequence[tuple[int, str]]) -> str:
+    """A chart and its legend as the contents of an SVG file, in the page's colours.
+
+    Args:
+        chart: what `line_chart` returns.
+        title: of the legend.
+        legend: look and text of each entry, in the order of drawing.
+    """
+    # Texts are of unknown width: so much for a letter of 12 pixels.
+    wide = _WIDTH + 60 + 7 * max([len(title), *(len(text) for _, text in legend)])
+    high = max(_HEIGHT, _TOP + 20 * (len(legend) + 2))
+    parts = [
+        _format('<rect width="{}" height="{}" fill="var(--paper)"/>', wide, high),
+        chart,
+        _format('<text x="{}" y="{}">{}</text>', _WIDTH + 10, _TOP + 12, title),
+    ]
+    for row, (look, text) in enumerate(legend, start=1):
+        y = _TOP + 20 * row
+        parts.append(_format('<g transform="translate({} {})">{}</g>', _WIDTH + 10, y, swatch(look)))
+        parts.append(_format('<text x="{}" y="{}">{}</text>', _WIDTH + 46, y + 11, text))
+    drawing = _svg(wide, high, "picture", title, [Markup("<style>") + _style() + Markup("</style>"), *parts])
+    return str(drawing).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
+
+
+@functools.cache
+def _style() -> Markup:
+    """The page's style sheet, which colours and texts follow in a file of its own too."""
+    sheet = (Path(__file__).with_name("page") / "report.css").read_text(encoding="utf-8")
+    return Markup(sheet)  # noqa: S704  (it is our own)
 
 
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:

@@ -30,7 +30,7 @@ from runner.table import to_markdown as table_to_markdown
 
 log = logging.getLogger(__name__)
 
-PAGE, CURVES = "comparison.html", "mma_curves.png"
+PAGE, CURVES = "comparison.html", "mma_curves.svg"
 
 
 def compare_contenders(
@@ -153,10 +153,8 @@ def comparison_files(stored: StoredSweep, table: Sequence[Row], question: str) -
     return files if report is None else report_files(report)
 
 
-def curves_picture(report: Report) -> bytes:
-    """A PNG of the MMA curves of all variants with their intervals."""
-    from runner.trial_run import png
-
+def curves_picture(report: Report) -> str:
+    """An SVG file of the MMA curves of all variants with their intervals."""
     rows = {
         entry.name: [row for row in report.curves if (row.variant, row.split) == (entry.name, OVERALL)]
         for entry in report.entries
@@ -168,7 +166,7 @@ def curves_picture(report: Report) -> bytes:
         if all(row.low is not None for row in found)
     }
     assert all(len(curve) == len(THRESHOLDS) for curve in curves.values())
-    return png(mma_curves(curves, bands))
+    return mma_curves(curves, bands)
 
 
 def save_pictures(sweep: str | Path | Depot, files: Mapping[str, str | bytes]) -> str | None:

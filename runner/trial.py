@@ -29,6 +29,7 @@ from runner.history import HISTORY, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
+from runner.reservation import free_reservation
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.train_storage import TRAIN_RUN, storage_arguments
 from runner.worker_task import WorkerTask, train_worker
@@ -137,9 +138,14 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     resilience = context.resilience
     if resilience.silence:
         os.environ[_SILENCE] = str(resilience.silence)
+
+    def fit(pieces: int) -> None:
+        free_reservation(depot)
+        _trainer(config, depot, context, pieces).fit()
+
     try:
         train_to_the_end(
-            lambda pieces: _trainer(config, depot, context, pieces).fit(),
+            fit,
             history,
             config.pairs_per_worker,
             resilience.max_restarts,
@@ -148,6 +154,8 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         # From this thread: a driver that was asked to stop waits for this word and takes no report before.
         _note_end(history, " ".join(str(error).split()))
         raise _NotedError from error
+    finally:
+        free_reservation(depot)
     # What Ray Train gave up scoring in an earlier attempt is tried again.
     score_missing(history, context)
 

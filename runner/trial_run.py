@@ -25,7 +25,7 @@ from runner.mlflow_store import root_cause
 from runner.score_tables import mma_table, pair_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from PIL.Image import Image
 
     from evaluation.evaluation import Evaluation
     from evaluation.maps import ImageMaps
@@ -313,16 +313,13 @@ def final_files(
     The tables have names without an epoch, so that MLflow's table view shows them side by side for several
     runs.
     """
-    from evaluation.figures import match_pictures, mma_curves
+    from evaluation.figures import match_picture, mma_curves
 
-    figures = {f"figures/mma_{benchmark_role}.png": mma_curves(evaluation.table())}
+    files: dict[str, str | bytes] = {f"figures/mma_{benchmark_role}.svg": mma_curves(evaluation.table())}
     for number, example in enumerate(evaluation.examples[:MATCH_PICTURES], start=1):
-        figures[f"figures/matches_{benchmark_role}_{number}.png"] = match_pictures(example)
+        files[f"figures/matches_{benchmark_role}_{number}.png"] = png(match_picture(example))
     tables = {"mma": mma_table(evaluation), "pairs": pair_table(evaluation)}
-    return (
-        {name: png(figure) for name, figure in figures.items()},
-        {f"{kind}/{benchmark_role}.json": table for kind, table in tables.items()},
-    )
+    return files, {f"{kind}/{benchmark_role}.json": table for kind, table in tables.items()}
 
 
 def _score_metrics(evaluation: Evaluation, benchmark_role: str) -> dict[str, float]:
@@ -342,8 +339,8 @@ def _epoch_picture(
     return epoch_picture(maps, f"epoch {step}, {benchmark_role}: MMA@3 {score:.3f}")
 
 
-def png(figure: Figure) -> bytes:
-    """The contents of a PNG file of the figure."""
+def png(picture: Image) -> bytes:
+    """The contents of a PNG file of a picture."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    picture.save(buffer, format="png")
     return buffer.getvalue()

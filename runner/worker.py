@@ -35,6 +35,7 @@ from runner.history import HISTORY, TRAIN, History, Record
 from runner.incidents import HANGING, RESIZED, record_incident
 from runner.partial_epoch import PartialEpoch, merged
 from runner.preemption import Notice, Preempted
+from runner.reservation import note_reservation
 from runner.step_progress import PROGRESS_SECONDS, ProgressWriter
 from runner.train_storage import TRAIN_RUN, uploader
 from runner.watchdog import Watchdog
@@ -55,6 +56,9 @@ def work(task: WorkerTask) -> None:
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
     turn = task.turn
     history = History(task.trial.below(HISTORY), turn)
+
+    if rank == 0:
+        note_reservation(task.trial)
 
     def bark(silence: str) -> None:
         text = f"worker {rank} gave {silence}; all workers start again from the last checkpoint"

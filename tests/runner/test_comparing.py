@@ -56,11 +56,11 @@ def test_what_was_not_judged_alike_is_refused(contenders, make_evaluation):
 
 def test_the_report_is_a_page_two_tables_a_json_and_a_picture(contenders, tmp_path):
     files = report_files(compare_contenders(contenders, "mma_3px", title="t"))
-    assert set(files) == {PAGE, "comparison.md", "comparison.csv", "comparison.json", "mma_curves.png"}
+    assert set(files) == {PAGE, "comparison.md", "comparison.csv", "comparison.json", "mma_curves.svg"}
     assert json.loads(files["comparison.json"])["baseline"] == "a"
-    assert files["mma_curves.png"][:4] == b"\x89PNG"
+    assert files["mma_curves.svg"].startswith("<svg xmlns=")
     assert save_pictures(tmp_path, files) == str(tmp_path / PAGE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, "mma_curves.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, "mma_curves.svg"]
     assert save_pictures(tmp_path, {"comparison.md": ""}) is None
 
 

@@ -241,8 +241,8 @@ def test_pictures_and_tables_of_the_chosen_epoch(tracker, experiment, open_run, 
     for _ in range(2):
         log_final(run, make_evaluation(), "validation")
     figures = {f.path for f in tracker.client.list_artifacts(run.run_id, "figures")}
-    names = ("mma_validation", "matches_validation_1", "matches_validation_2")
-    assert figures == {f"figures/{name}.png" for name in names}
+    names = ("mma_validation.svg", "matches_validation_1.png", "matches_validation_2.png")
+    assert figures == {f"figures/{name}" for name in names}
     picture = tracker.client.download_artifacts(run.run_id, "figures/matches_validation_1.png")
     assert Path(picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     listed = json.loads(tracker.get_run(run.run_id).tags["mlflow.loggedArtifacts"])
@@ -319,7 +319,7 @@ def test_many_runs_are_listed_page_by_page(tracker, experiment, open_run, reques
 def test_a_summary_replaces_the_former_one(tracker, experiment, request):
     for score in (0.5, 0.75):
         table = LoggedTable.from_csv(f"variant,mma\nap+dice,{score}\nuntrained,nan\n")
-        files = {"comparison.md": f"| ap+dice | {score} |", "mma_curves.png": b"picture"}
+        files = {"comparison.md": f"| ap+dice | {score} |", "mma_curves.svg": b"picture"}
         run_id = tracker.log_summary(experiment, {"sweep": "smoke"}, files, table)
     (summary,) = tracker.list_runs(request.node.name)
     assert (summary.run_id, summary.role, summary.status) == (run_id, "summary", "FINISHED")
@@ -332,7 +332,7 @@ def test_a_summary_replaces_the_former_one(tracker, experiment, request):
     assert {f.path for f in tracker.client.list_artifacts(run_id)} == {
         "comparison.md",
         "variants.json",
-        "mma_curves.png",
+        "mma_curves.svg",
     }
 
 

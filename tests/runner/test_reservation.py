@@ -1,0 +1,61 @@
+"""What a killed training held of the cluster is freed by the next one."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import ray
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from r2d2.storage.depot import open_depot
+from runner.reservation import RESERVATION, free_reservation, note_reservation
+
+
+class Controller:
+    """Holds the only processor for a worker, as Ray Train's controller does."""
+
+    def train(self, folder):
+        group = placement_group([{"CPU": 1}])
+        place = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+        note = ray.remote(num_cpus=1, scheduling_strategy=place)(note_reservation)
+        ray.get(note.remote(open_depot(folder)))
+
+
+@pytest.fixture(scope="module")
+def one_cpu():
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def free_cpus_become(number: int) -> bool:
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU", 0) != number and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return ray.available_resources().get("CPU", 0) == number
+
+
+def test_what_a_killed_controller_held_is_freed(one_cpu, tmp_path):
+    controller = ray.remote(num_cpus=0)(Controller).remote()
+    ray.get(controller.train.remote(tmp_path))
+    assert (tmp_path / RESERVATION).exists()
+    ray.kill(controller)
+    assert free_cpus_become(0)
+    free_reservation(open_depot(tmp_path))
+    assert free_cpus_become(1)
+    assert not list(tmp_path.iterdir())
+    # Nothing is held any more.
+    free_reservation(open_depot(tmp_path))
+
+
+def test_a_group_that_is_gone_is_no_error(one_cpu, tmp_path):
+    (tmp_path / RESERVATION).write_text("00" * 14 + "01000000")
+    free_reservation(open_depot(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_outside_of_a_group_nothing_is_written_down(one_cpu, tmp_path):
+    note_reservation(open_depot(tmp_path))
+    assert not list(tmp_path.iterdir())
