@@ -181,7 +181,7 @@ def test_mlflow_may_go_away_and_come_back_or_not(
     ended = output_of(tmp_path, "interrupted").count(": finished")
     proxy.down = False
     until(lambda: "MLflow answers again after" in output_of(tmp_path, "interrupted"), 60)
-    until(lambda: told("interrupted") > ended, 60)
+    until(lambda: told("interrupted") > ended, 240)
     assert driver.poll() is None
     assert driver.wait(400) == 0
     check_whole(client, postgres, s3, home, "interrupted", trials=64)

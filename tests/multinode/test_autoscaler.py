@@ -28,7 +28,6 @@ EMPTY = (
     *("head_start_ray_commands", "worker_start_ray_commands"),
     *("cluster_synced_files", "rsync_exclude", "rsync_filter"),
 )
-HEAD_ID = f"{0:056x}".replace("0", "f", 51)
 
 
 def configuration(gcs: str) -> dict:
@@ -37,10 +36,10 @@ def configuration(gcs: str) -> dict:
         "cluster_name": "fake",
         "max_workers": MOST,
         "provider": {
-            "type": "fake_multinode",
+            # Named as a module of somebody else's, as Ray's wheel lacks a file that its own name needs.
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
             "gcs_address": gcs,
-            "head_node_id": HEAD_ID,
-            "launch_multiple": True,
             "use_node_id_as_ip": True,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
@@ -68,9 +67,8 @@ def growing():
     environment = own_environment(
         RAY_FAKE_CLUSTER="1",
         RAY_TMPDIR=str(folder),
-        RAY_CLOUD_INSTANCE_ID=HEAD_ID,
-        RAY_OVERRIDE_NODE_ID_FOR_TESTING=HEAD_ID,
-        RAY_enable_autoscaler_v2="1",
+        # The newer autoscaler does not know nodes that are processes.
+        RAY_enable_autoscaler_v2="0",
         AUTOSCALER_UPDATE_INTERVAL_S="1",
     )
     cluster = Cluster("", f"127.0.0.1:{port}", environment, folder)
@@ -91,14 +89,14 @@ def growing():
 
 def nodes(cluster: Cluster) -> int:
     """How many nodes there are beside the head."""
-    command = ["pgrep", "-fc", f"raylet/raylet .*{cluster.gcs}"]
+    command = ["pgrep", "-fc", f"raylet/raylet .*{cluster.logs}/"]
     return int(subprocess.run(command, capture_output=True, text=True, check=False).stdout) - 1
 
 
 def test_nodes_come_for_waiting_trials_and_leave_after_them(growing, tmp_path):
     assert nodes(growing) == 0
     environment = {
-        **{name: value for name, value in growing.environment.items() if "OVERRIDE" not in name},
+        **growing.environment,
         "RAY_ADDRESS": growing.gcs,
         "PYTHONPATH": str(ROOT),
         "R2D2_HOME": str(tmp_path / "home"),
