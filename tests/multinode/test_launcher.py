@@ -66,6 +66,10 @@ def machine(folder):
     home.mkdir()
     for name in ("host", "key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(ssh / name)], check=True)
+    # As on an image with the dependencies: its programs are found, and a login reads what setup appends.
+    (home / ".bashrc").touch()
+    programs = Path(sys.executable).parent
+    (home / ".bash_profile").write_text(f"export PATH={programs}:$PATH\n. ~/.bashrc\n")
     port = free_port()
     (ssh / "config").write_text(f"""
 Port {port}
@@ -75,7 +79,7 @@ AuthorizedKeysFile {ssh}/key.pub
 PidFile {ssh}/pid
 StrictModes no
 UsePAM no
-SetEnv HOME={home} PATH={Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin
+SetEnv HOME={home}
 """)
     # Where privileges are separated, the server wants this folder.
     if os.getuid() == 0:
@@ -176,6 +180,6 @@ def test_the_launcher_starts_a_cluster_and_hands_it_a_sweep(machine, folder):
     assert not (machine.home / "r2d2" / "tests" / "multinode").exists()
     sweep = ("sweep", "smoke", "--set", "data.pairs_per_epoch=8")
     output = ray("submit", "--no-config-cache", str(file), str(ROOT / "runner" / "__main__.py"), *sweep)
-    assert "untrained network" in output
+    assert "Runs, curves and pictures" in output
     trained = list((folder / "shared" / "sweeps" / "smoke" / "trials").glob("*/train/checkpoint_002"))
     assert len(trained) == 2
