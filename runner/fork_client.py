@@ -21,8 +21,13 @@ from pathlib import Path
 # The first process of a node waits for the server's imports; Ray gives up a process after 60 s.
 READY_WITHIN_S = 40.0
 
-# Threads that libraries would start on import, and that no fork would inherit: OpenBLAS's and jemalloc's.
-SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+# For the server only. OpenBLAS and jemalloc start no threads, which no fork would inherit; PyTorch, if asked,
+# finds out about GPUs without touching them, which would spoil them for the forks.
+SERVER_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("runner", "r2d2", "evaluation", "search_spaces")
@@ -129,6 +134,6 @@ def _start(path: Path, raylet: str, root: str, modules: str) -> subprocess.Popen
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, **SINGLE_THREADED},
+            env={**os.environ, **SERVER_ENVIRONMENT},
             start_new_session=True,
         )

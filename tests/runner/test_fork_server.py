@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from runner.cluster import WORKER_MODULES
-from runner.fork_client import SINGLE_THREADED, executable
+from runner.fork_client import SERVER_ENVIRONMENT, executable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 
@@ -155,18 +155,19 @@ def test_the_server_ends_with_its_node(node):
     assert not [path for path in node.folder.glob("fork-*") if path.is_socket()]
 
 
-def test_what_workers_import_starts_no_thread():
-    """Only a process of one thread can be forked safely."""
+def test_what_workers_import_starts_no_thread_and_touches_no_gpu():
+    """Only a process of one thread that has touched no GPU can be forked safely."""
     program = f"""
 import importlib
-for module in {WORKER_MODULES!r}: importlib.import_module(module)
 import torch
-assert not torch.cuda.is_initialized()
+def touched(*_): raise AssertionError("a GPU was asked for")
+torch.cuda.is_available = torch.cuda.device_count = torch.cuda.init = torch.cuda._lazy_init = touched
+for module in {WORKER_MODULES!r}: importlib.import_module(module)
 print(open("/proc/self/status").read().partition("Threads:")[2].split()[0])
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, **SINGLE_THREADED},
+        env={**os.environ, **SERVER_ENVIRONMENT},
         capture_output=True,
         text=True,
         timeout=120,
