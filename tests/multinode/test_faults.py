@@ -234,6 +234,7 @@ def test_with_fewer_workers_the_loss_stays_the_same(cluster, undisturbed, tmp_pa
 
 
 def test_a_killed_driver_is_resumed_by_the_next_job(cluster, undisturbed, tmp_path):
+    cluster.ensure_nodes(2)
     where = ("--address", cluster.address, "--home", str(tmp_path))
     options = ("--name", "driver", "--checkpoint-steps", "3")
     with r2d2(cluster, "submit", str(SWEEP), *options, *where) as first:
