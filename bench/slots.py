@@ -59,7 +59,9 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Runs the sweep in this process."""
     file = folder / "slots.py"
     file.write_text(SWEEP.format(**vars(arguments)))
-    settings = Settings.from_environment({"R2D2_HOME": str(folder / "home")})
+    settings = Settings.from_environment(
+        {"R2D2_HOME": str(folder / "home"), "R2D2_FORK_SERVER": os.environ.get("R2D2_FORK_SERVER", "")}
+    )
     plan = plan_sweep(str(file), settings, SweepOptions())
     result = run_sweep(plan, settings, make_console())
     assert not result.failed, result.failed

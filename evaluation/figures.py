@@ -34,7 +34,8 @@ def mma_curves(
     ]
     ranked = sorted(lines, key=lambda line: -line.points[CORRECT_WITHIN - 1][1])
     legend = [(line.look, f"{line.points[CORRECT_WITHIN - 1][1]:.3f}  {line.name}") for line in ranked]
-    chart = svg.line_chart(lines, "threshold (pixels)", "mean matching accuracy", marked_x=CORRECT_WITHIN)
+    axes = ("threshold (pixels)", "mean matching accuracy")
+    chart = svg.line_chart(lines, *axes, marked_x=CORRECT_WITHIN, shown=(0, 1))
     return svg.picture(chart, f"MMA@{CORRECT_WITHIN}", legend)
 
 

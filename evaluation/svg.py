@@ -56,7 +56,13 @@ class _Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def line_chart(lines: Sequence[Line], x_label: str, y_label: str, marked_x: float | None = None) -> Markup:
+def line_chart(
+    lines: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    marked_x: float | None = None,
+    shown: tuple[float, ...] = (),
+) -> Markup:
     """Lines over a grid whose limits follow the values, bands included.
 
     Args:
@@ -64,9 +70,11 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, marked_x: floa
         x_label: what the horizontal axis shows.
         y_label: what the vertical axis shows.
         marked_x: where a vertical line stands.
+        shown: what the vertical axis reaches to in any case.
     """
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points] + [y for line in lines for b in line.band for y in b]
+    ys += shown
     x_ticks, y_ticks = ticks(min(xs), max(xs), whole=True), ticks(min(ys), max(ys))
     x_low, x_high = (min(xs), max(xs)) if min(xs) < max(xs) else (min(xs) - 1, max(xs) + 1)
     x = _Scale(x_low, x_high, _LEFT, _WIDTH - _RIGHT)
@@ -194,6 +202,8 @@ def picture(chart: Markup, title: str, legend: Sequence[tuple[int, str]]) -> str
 def _style() -> Markup:
     """The page's style sheet, which colours and texts follow in a file of its own too."""
     sheet = (Path(__file__).with_name("page") / "report.css").read_text(encoding="utf-8")
+    # Beside a legend a chart does not follow the page's width.
+    sheet += f".picture .chart {{ width: {_WIDTH}px; height: {_HEIGHT}px; max-width: none; }}"
     return Markup(sheet)  # noqa: S704  (it is our own)
 
 

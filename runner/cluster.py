@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import socket
@@ -41,6 +42,10 @@ WORKER_MODULES = (
     "evaluation.evaluator",
     "torch._dynamo",
 )
+
+
+# With these a job says itself how its workers are started.
+_OWN_PYTHON = {"py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
         os.environ.setdefault(name, value)
     import ray
 
-    command = executable(WORKER_MODULES) if forked else None
+    command = executable(WORKER_MODULES) if forked and not _OWN_PYTHON & _job_environment() else None
     # What a trial failed of is said in one sentence by the sweep; the traceback comes with --verbose.
     level = logging.INFO if verbose else logging.CRITICAL
     try:
@@ -143,6 +148,12 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
         yield Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
     finally:
         _leave(ray.shutdown)
+
+
+def _job_environment() -> set[str]:
+    """What the job in which this process runs says of its workers' environment; nothing outside of a job."""
+    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return set(config.get("runtime_env") or {})
 
 
 def _leave(shutdown: Callable[[], None]) -> None:

@@ -13,16 +13,20 @@ import json
 import os
 import shlex
 import socket
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 # The first process of a node waits for the server's imports; Ray gives up a process after 60 s.
 READY_WITHIN_S = 40.0
+ANSWER_WITHIN_S = 10.0
 
-# For the server only. OpenBLAS and jemalloc start no threads, which no fork would inherit; PyTorch, if asked,
-# finds out about GPUs without touching them, which would spoil them for the forks.
+# Of the server's imports. OpenBLAS and jemalloc start no threads, which no fork would inherit (so that
+# NumPy's matrix products have one thread in every fork); PyTorch, if asked, finds out about GPUs without
+# touching them, which would spoil them for the forks.
 SERVER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
@@ -53,8 +57,10 @@ def executable(modules: tuple[str, ...]) -> str | None:
         f"except ImportError: os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
         f"main({root!r}, {','.join(modules)!r}, {version!r})\n"
     )
-    # A node may have its Python elsewhere.
-    python = f'"$(command -v {shlex.quote(sys.executable)} || command -v python3)"'
+    # The Python of the node, which its raylet would start workers with; this one if it does not say.
+    told = r"s/^--python_worker_command=\([^ ]*\) .*/\1/p"
+    told = rf"tr '\0' '\n' < /proc/$RAY_RAYLET_PID/cmdline | sed -n '{told}'"
+    python = f'"$({told} | grep . || echo {shlex.quote(sys.executable)})"'
     return f"{python} -P -S -c {shlex.quote(code)}"
 
 
@@ -75,6 +81,7 @@ def main(root: str, modules: str, version: str) -> None:
         socket.send_fds(connection, [len(body).to_bytes(4, "big")], list(_STANDARD_STREAMS))
         connection.sendall(body)
         if connection.recv(1):
+            connection.settimeout(None)
             # There is a worker. It holds the other end, and so learns of this process's end as this of its.
             _wait_for_end(connection)
             return
@@ -102,24 +109,51 @@ def _connect(command: list[str], root: str, modules: str, version: str) -> socke
     path = Path(raylet).parent / f"fork-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     with contextlib.suppress(OSError):
         return _knock(path)
+    failed = path.with_suffix(".failed")
+    deadline = time.monotonic() + READY_WITHIN_S
     # One of the processes that wait starts it.
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _opened(path.with_suffix(".lock")) as lock:
+        while not _locked(lock):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no fork server at {path}")
+            time.sleep(0.05)
         with contextlib.suppress(OSError):
             return _knock(path)
+        if failed.exists():
+            raise FileNotFoundError(f"the fork server could not be started, see {path.with_suffix('.log')}")
         server = _start(path, pid, root, modules)
-        deadline = time.monotonic() + READY_WITHIN_S
         while server.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 return _knock(path)
             time.sleep(0.02)
+        server.kill()
+        server.wait()
+        failed.touch()
     raise TimeoutError(f"no fork server at {path}")
 
 
+def _opened(path: Path) -> BinaryIO:
+    """A file of this user alone, for reading and appending."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b", 0)
+
+
+def _locked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _knock(path: Path) -> socket.socket:
+    """A connection to the server, if it is this user's: it is told the environment, secrets and all."""
     connection = socket.socket(socket.AF_UNIX)
     try:
+        connection.settimeout(ANSWER_WITHIN_S)
         connection.connect(str(path))
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        if struct.unpack("3i", peer)[1] != os.getuid():
+            raise PermissionError(f"the server at {path} is another user's")
     except OSError:
         connection.close()
         raise
@@ -128,7 +162,7 @@ def _knock(path: Path) -> socket.socket:
 
 def _start(path: Path, raylet: str, root: str, modules: str) -> subprocess.Popen[bytes]:
     code = f"import sys; sys.path.append({root!r}); from runner.fork_server import main; main()"
-    with path.with_suffix(".log").open("ab") as log:
+    with _opened(path.with_suffix(".log")) as log:
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", code, str(path), raylet, modules],
             stdin=subprocess.DEVNULL,

@@ -27,10 +27,13 @@ IDLE_S = 600.0
 
 def main() -> None:
     """Serves at the socket `argv[1]` while the process `argv[2]` lives, with the modules `argv[3]`."""
-    path, raylet, modules = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
+    path, modules = Path(sys.argv[1]), sys.argv[3].split(",")
+    raylet = os.pidfd_open(int(sys.argv[2]))
     with _names_by_system():
         for module in modules:
             importlib.import_module(module)
+    if len(os.listdir("/proc/self/task")) > 1:
+        sys.exit("error: importing started threads, which forks would lack; workers start as usual")
     if "ray" in sys.modules and _drawn_name() == _drawn_name():
         sys.exit("error: forks would give the same names to different things; workers start as usual")
     # Nothing of what is there is ever collected: its memory stays shared with the forks.
@@ -82,13 +85,16 @@ def _drawn_name() -> bytes:
     return name
 
 
-def serve(path: Path, raylet: int) -> socket.socket | None:
-    """Forks a worker for everyone who asks, while the process `raylet` lives.
+def serve(path: Path, alive: int) -> socket.socket | None:
+    """Forks a worker for everyone who asks, while a process lives.
+
+    Args:
+        path: of the socket.
+        alive: descriptor of the process.
 
     Returns:
         In a fork, the connection of who asked; in the server None, when its time is over.
     """
-    alive = os.pidfd_open(raylet)
     # Nobody waits for the forks: the system forgets each as it ends.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     path.unlink(missing_ok=True)
@@ -96,6 +102,7 @@ def serve(path: Path, raylet: int) -> socket.socket | None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         os.umask(mask)
+        own = path.stat().st_ino
         listener.listen(64)
         watched: list[Any] = [listener, alive]
         while (ready := select.select(watched, [], [], IDLE_S)[0]) and alive not in ready:
@@ -105,7 +112,9 @@ def serve(path: Path, raylet: int) -> socket.socket | None:
                 os.close(alive)
                 return connection
             connection.close()
-        path.unlink(missing_ok=True)
+        # Another server may have taken the place.
+        if path.exists() and path.stat().st_ino == own:
+            path.unlink()
     return None
 
 
@@ -144,5 +153,7 @@ def _receive(connection: socket.socket) -> dict[str, Any]:
 
 
 def _end_with(connection: socket.socket) -> None:
-    connection.recv(1)
-    os._exit(1)
+    try:
+        connection.recv(1)
+    finally:
+        os._exit(1)

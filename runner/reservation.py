@@ -2,36 +2,54 @@
 
 A group goes with the job that asked for it. If the driver of a trial is killed, its workers die with it, and
 their processors would stay taken until the sweep ends: Ray Train frees them only where it reaches the
-cluster's dashboard, which a cluster of one's own has not.
+cluster's dashboard, which a cluster of one's own has not. What is killed before its workers have begun was
+not written down yet.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from r2d2.storage.depot import Depot
+from runner.attempt import Attempt
 
-# In a trial's folder while it trains.
-RESERVATION = "placement_group"
+# In a trial's folder while it trains: a file for each attempt.
+RESERVATIONS = "placement_groups"
+
+log = logging.getLogger(__name__)
 
 
-def note_reservation(trial: Depot) -> None:
+def note_reservation(trial: Depot, attempt: Attempt | None) -> None:
     """Writes down what the calling worker's training holds."""
     from ray.util import get_current_placement_group
 
     group: Any = get_current_placement_group()
     if group is not None:
-        trial.write(RESERVATION, group.id.hex().encode())
+        trial.write(f"{RESERVATIONS}/{_name(attempt)}", group.id.hex().encode())
 
 
-def free_reservation(trial: Depot) -> None:
-    """Frees what a training of the trial held, if it still does."""
-    found = trial.read(RESERVATION)
-    if found is None:
-        return
+def free_reservations(trial: Depot, attempt: Attempt | None) -> None:
+    """Frees what trainings of this attempt and of earlier ones held, if they still do."""
     from ray._raylet import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    # Ray is content if there is no such group any more.
-    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(found.decode()))))
-    trial.delete(RESERVATION)
+    for file in trial.files(RESERVATIONS):
+        name = file.name.rpartition("/")[2]
+        found = trial.read(f"{RESERVATIONS}/{name}") if name <= _name(attempt) else None
+        if found is not None:
+            # Ray is content if there is no such group any more.
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(found.decode()))))
+            trial.delete(f"{RESERVATIONS}/{name}")
+
+
+def leave_reservations(trial: Depot, attempt: Attempt | None) -> None:
+    """The same at the end of a training, whose outcome counts more than what is left."""
+    try:
+        free_reservations(trial, attempt)
+    except Exception:
+        log.warning("what the training in %s held is not freed", trial.place, exc_info=True)
+
+
+def _name(attempt: Attempt | None) -> str:
+    return f"{0 if attempt is None else attempt.number:06d}"

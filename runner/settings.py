@@ -84,7 +84,7 @@ class Settings:
         """Reads the variables that the attributes name.
 
         Raises:
-            ValueError: if one that must be a number is none of at least 0.
+            ValueError: if one that must be a number is none of at least 0, or one that must be 1 or 0 is not.
         """
         home = absolute_place(environment.get("R2D2_HOME") or HOME_FOLDER).rstrip("/")
         return cls(
@@ -100,7 +100,7 @@ class Settings:
             lease_seconds=_number(environment, "R2D2_LEASE_S", LEASE_S, "seconds"),
             cluster_cpus=_number(environment, "R2D2_CLUSTER_CPUS", 0.0, "CPUs"),
             cluster_gpus=_number(environment, "R2D2_CLUSTER_GPUS", 0.0, "GPUs"),
-            fork_server=_number(environment, "R2D2_FORK_SERVER", 1.0, "(1: yes, 0: no)") != 0,
+            fork_server=_switch(environment, "R2D2_FORK_SERVER", True),
         )
 
     @property
@@ -160,6 +160,13 @@ def _number(environment: Mapping[str, str], name: str, default: float, unit: str
     if not 0 <= number < math.inf:
         raise ValueError(f"{name} is '{text}'; it must be a number of {unit}, at least 0")
     return number
+
+
+def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
+    text = environment.get(name)
+    if text not in (None, "", "0", "1"):
+        raise ValueError(f"{name} is '{text}'; it must be 1 (yes) or 0 (no)")
+    return text == "1" if text else default
 
 
 def _local(home: str) -> Path:

@@ -29,7 +29,7 @@ from runner.history import HISTORY, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
-from runner.reservation import free_reservation
+from runner.reservation import free_reservations, leave_reservations
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.train_storage import TRAIN_RUN, storage_arguments
 from runner.worker_task import WorkerTask, train_worker
@@ -140,7 +140,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         os.environ[_SILENCE] = str(resilience.silence)
 
     def fit(pieces: int) -> None:
-        free_reservation(depot)
+        free_reservations(depot, context.attempt)
         _trainer(config, depot, context, pieces).fit()
 
     try:
@@ -155,7 +155,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         _note_end(history, " ".join(str(error).split()))
         raise _NotedError from error
     finally:
-        free_reservation(depot)
+        leave_reservations(depot, context.attempt)
     # What Ray Train gave up scoring in an earlier attempt is tried again.
     score_missing(history, context)
 

@@ -51,14 +51,15 @@ def work(task: WorkerTask) -> None:
     """
     entered = time.time() - task.started
     # Ray says how many with this variable, which PyTorch reads once: in a forked worker that was long ago.
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()))
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    torch.set_num_threads(int(threads or torch.get_num_threads()))
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
     turn = task.turn
     history = History(task.trial.below(HISTORY), turn)
 
     if rank == 0:
-        note_reservation(task.trial)
+        note_reservation(task.trial, turn)
 
     def bark(silence: str) -> None:
         text = f"worker {rank} gave {silence}; all workers start again from the last checkpoint"

@@ -107,9 +107,12 @@ def test_nodes_come_for_waiting_trials_and_leave_after_them(growing, tmp_path):
     with (tmp_path / "output").open("w+") as output:
         command = [sys.executable, "-m", "runner", "sweep", "smoke", "--set", "data.pairs_per_epoch=8"]
         sweep = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        while sweep.poll() is None:
-            most = max(most, nodes(growing))
-            time.sleep(0.5)
+        try:
+            while sweep.poll() is None:
+                most = max(most, nodes(growing))
+                time.sleep(0.5)
+        finally:
+            sweep.kill()
         output.seek(0)
         assert sweep.returncode == 0, output.read()
     assert most == MOST

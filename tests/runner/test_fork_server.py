@@ -85,7 +85,8 @@ def node():
     for worker in node.started:
         worker.kill()
         worker.communicate()
-    shutil.rmtree(folder)
+    # The server takes its socket away at the same time.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def processes() -> list[int]:
@@ -196,11 +197,24 @@ def test_without_a_server_the_process_becomes_the_worker_itself(node):
     worker = node.start(("no_such_module",), "one")
     report = told(worker)
     assert report["pid"] == worker.pid
+    # It is not tried again.
+    another = node.start(("no_such_module",), "one")
+    assert told(another)["pid"] == another.pid
+    assert next(node.folder.glob("fork-*.log")).read_text().count("ModuleNotFoundError") == 1
     assert report["argv"][1:] == [f"--raylet-name={node.folder}/raylet", "one"]
     assert not report["imported"]
     worker.communicate()
     assert worker.returncode == 1
     assert "no_such_module" in next(node.folder.glob("fork-*.log")).read_text()
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for(node):
+    told(node.start(("fractions",)))
+    server = min(node.servers())
+    os.kill(server, signal.SIGSTOP)
+    worker = node.start(("fractions",))
+    assert told(worker)["pid"] == worker.pid
+    os.kill(server, signal.SIGKILL)
 
 
 def test_a_server_that_was_killed_is_replaced(node):

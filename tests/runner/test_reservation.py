@@ -10,7 +10,8 @@ from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from r2d2.storage.depot import open_depot
-from runner.reservation import RESERVATION, free_reservation, note_reservation
+from runner.attempt import Attempt
+from runner.reservation import RESERVATIONS, free_reservations, leave_reservations, note_reservation
 
 
 class Controller:
@@ -20,7 +21,7 @@ class Controller:
         group = placement_group([{"CPU": 1}])
         place = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         note = ray.remote(num_cpus=1, scheduling_strategy=place)(note_reservation)
-        ray.get(note.remote(open_depot(folder)))
+        ray.get(note.remote(open_depot(folder), Attempt("", 2)))
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +39,36 @@ def free_cpus_become(number: int) -> bool:
 
 
 def test_what_a_killed_controller_held_is_freed(one_cpu, tmp_path):
+    trial = open_depot(tmp_path)
     controller = ray.remote(num_cpus=0)(Controller).remote()
     ray.get(controller.train.remote(tmp_path))
-    assert (tmp_path / RESERVATION).exists()
+    assert len(trial.files(RESERVATIONS)) == 1
     ray.kill(controller)
-    assert free_cpus_become(0)
-    free_reservation(open_depot(tmp_path))
+    # An earlier attempt that is still alive leaves alone what is not its own.
+    free_reservations(trial, Attempt("", 1))
+    time.sleep(3)
+    assert ray.available_resources().get("CPU", 0) == 0
+    free_reservations(trial, Attempt("", 3))
     assert free_cpus_become(1)
-    assert not list(tmp_path.iterdir())
+    assert not trial.files(RESERVATIONS)
     # Nothing is held any more.
-    free_reservation(open_depot(tmp_path))
+    free_reservations(trial, Attempt("", 3))
 
 
 def test_a_group_that_is_gone_is_no_error(one_cpu, tmp_path):
-    (tmp_path / RESERVATION).write_text("00" * 14 + "01000000")
-    free_reservation(open_depot(tmp_path))
-    assert not list(tmp_path.iterdir())
+    trial = open_depot(tmp_path)
+    trial.write(f"{RESERVATIONS}/000000", b"00" * 14 + b"01000000")
+    free_reservations(trial, None)
+    assert not trial.files(RESERVATIONS)
+
+
+def test_at_the_end_of_a_training_nothing_is_raised(one_cpu, tmp_path, caplog):
+    trial = open_depot(tmp_path)
+    trial.write(f"{RESERVATIONS}/000000", b"damaged")
+    leave_reservations(trial, None)
+    assert str(tmp_path) in caplog.text
 
 
 def test_outside_of_a_group_nothing_is_written_down(one_cpu, tmp_path):
-    note_reservation(open_depot(tmp_path))
+    note_reservation(open_depot(tmp_path), None)
     assert not list(tmp_path.iterdir())
