@@ -74,7 +74,10 @@ def _code() -> str:
 def main(root: str, modules: str, version: str) -> None:
     """Has the fork server make a worker of `sys.argv[1:]`, and lives as long as that does."""
     command = sys.argv[1:]
-    with contextlib.suppress(OSError), _connect(command, root, modules, version) as connection:
+    with (
+        contextlib.suppress(OSError),
+        _connect(_socket(command, root, modules, version), root, modules) as connection,
+    ):
         os.umask(mask := os.umask(0))
         request = {"argv": command, "env": dict(os.environ), "cwd": os.getcwd(), "umask": mask}
         body = json.dumps(request).encode()
@@ -83,30 +86,33 @@ def main(root: str, modules: str, version: str) -> None:
         if connection.recv(1):
             connection.settimeout(None)
             # There is a worker. It holds the other end, and so learns of this process's end as this of its.
-            _wait_for_end(connection)
+            with contextlib.suppress(OSError):
+                connection.recv(1)
             return
     os.execv(sys.executable, [sys.executable, *command])  # noqa: S606  (Ray's own command)
 
 
-def _wait_for_end(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.recv(1)
-
-
-def _connect(command: list[str], root: str, modules: str, version: str) -> socket.socket:
-    """A connection to the node's server, which is started if there is none.
+def _socket(command: list[str], root: str, modules: str, version: str) -> Path:
+    """Where the server listens that serves this process: one for each job of each node.
 
     Raises:
-        OSError: if there is none in time, or this is no worker of a Ray node.
+        OSError: if this is no worker of a Ray node.
     """
     raylet = next((part.partition("=")[2] for part in command if part.startswith("--raylet-name=")), None)
-    pid = os.environ.get("RAY_RAYLET_PID")
-    if raylet is None or pid is None:
+    if raylet is None or "RAY_RAYLET_PID" not in os.environ:
         raise FileNotFoundError("neither a socket nor a process of a raylet is named")
     # What was imported may have read the environment, which is a job's own.
     own = [os.environ.get(name, "") for name in ("RAY_JOB_ID", "PYTHONPATH")]
     key = "\0".join([root, modules, version, os.getcwd(), sys.executable, *own])
-    path = Path(raylet).parent / f"fork-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    return Path(raylet).parent / f"fork-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+
+
+def _connect(path: Path, root: str, modules: str) -> socket.socket:
+    """A connection to the server, which is started if there is none.
+
+    Raises:
+        OSError: if there is none in time.
+    """
     with contextlib.suppress(OSError):
         return _knock(path)
     failed = path.with_suffix(".failed")
@@ -121,7 +127,7 @@ def _connect(command: list[str], root: str, modules: str, version: str) -> socke
             return _knock(path)
         if failed.exists():
             raise FileNotFoundError(f"the fork server could not be started, see {path.with_suffix('.log')}")
-        server = _start(path, pid, root, modules)
+        server = _start(path, root, modules)
         while server.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 return _knock(path)
@@ -160,11 +166,11 @@ def _knock(path: Path) -> socket.socket:
     return connection
 
 
-def _start(path: Path, raylet: str, root: str, modules: str) -> subprocess.Popen[bytes]:
+def _start(path: Path, root: str, modules: str) -> subprocess.Popen[bytes]:
     code = f"import sys; sys.path.append({root!r}); from runner.fork_server import main; main()"
     with _opened(path.with_suffix(".log")) as log:
         return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", code, str(path), raylet, modules],
+            [sys.executable, "-P", "-c", code, str(path), os.environ["RAY_RAYLET_PID"], modules],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -15,7 +15,7 @@ from r2d2.storage.depot import Depot
 from runner.attempt import Attempt
 
 # In a trial's folder while it trains: a file for each attempt.
-RESERVATIONS = "placement_groups"
+RESERVATION = "placement_group_"
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def note_reservation(trial: Depot, attempt: Attempt | None) -> None:
 
     group: Any = get_current_placement_group()
     if group is not None:
-        trial.write(f"{RESERVATIONS}/{_name(attempt)}", group.id.hex().encode())
+        trial.write(_file(attempt), group.id.hex().encode())
 
 
 def free_reservations(trial: Depot, attempt: Attempt | None) -> None:
@@ -34,13 +34,13 @@ def free_reservations(trial: Depot, attempt: Attempt | None) -> None:
     from ray._raylet import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    for file in trial.files(RESERVATIONS):
-        name = file.name.rpartition("/")[2]
-        found = trial.read(f"{RESERVATIONS}/{name}") if name <= _name(attempt) else None
-        if found is not None:
+    noted = [file.name for file in trial.files() if file.name.startswith(RESERVATION)]
+    for name in noted:
+        held = trial.read(name) if name <= _file(attempt) else None
+        if held is not None:
             # Ray is content if there is no such group any more.
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(found.decode()))))
-            trial.delete(f"{RESERVATIONS}/{name}")
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(held.decode()))))
+            trial.delete(name)
 
 
 def leave_reservations(trial: Depot, attempt: Attempt | None) -> None:
@@ -51,5 +51,5 @@ def leave_reservations(trial: Depot, attempt: Attempt | None) -> None:
         log.warning("what the training in %s held is not freed", trial.place, exc_info=True)
 
 
-def _name(attempt: Attempt | None) -> str:
-    return f"{0 if attempt is None else attempt.number:06d}"
+def _file(attempt: Attempt | None) -> str:
+    return f"{RESERVATION}{0 if attempt is None else attempt.number:06d}"

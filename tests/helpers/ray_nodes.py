@@ -8,14 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ports import free_port
+from processes import all_processes, naming, parent_of, title_of
 from s3_server import KEYS
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -68,7 +71,7 @@ class Cluster:
         """
         daemons = set(processes_of(self.nodes[number] if number else self.logs / "head"))
         family = daemons | _descendants(daemons)
-        return {pid: title for pid in family if (title := _title(pid))}
+        return {pid: title for pid in family if (title := title_of(pid))}
 
     def node_id(self, number: int) -> str:
         """Ray's name of a node."""
@@ -114,36 +117,28 @@ def start_node(cluster: Cluster, *arguments: str) -> None:
 def processes_of(folder: Path) -> list[int]:
     """The processes that name a folder of the cluster in their command, this one not."""
     inner = f"{folder}/" if folder.parent != Path("/tmp") else str(folder)
-    return [pid for pid in _all_processes() if inner in _title(pid) and pid != os.getpid()]
+    return [pid for pid in naming(inner) if pid != os.getpid()]
+
+
+@contextlib.contextmanager
+def node_folder() -> Iterator[Path]:
+    """A folder for the nodes of a cluster, with whose end all processes end that name it."""
+    # Unix sockets want a short path.
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        for pid in processes_of(folder):
+            _signal(pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _descendants(ancestors: set[int]) -> set[int]:
-    parents = {pid: _parent(pid) for pid in _all_processes()}
+    parents = {pid: parent_of(pid) for pid in all_processes()}
     found: set[int] = set()
     while more := {pid for pid, parent in parents.items() if parent in ancestors | found} - found:
         found |= more
     return found
-
-
-def _all_processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-
-
-def _title(pid: int) -> str:
-    """A process's command; empty if it is gone."""
-    try:
-        return (
-            (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        )
-    except OSError:
-        return ""
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def _signal(pid: int, number: int) -> None:

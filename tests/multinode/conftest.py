@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
-
 import pytest
 from ports import free_port
-from ray_nodes import Cluster, own_environment, processes_of, start_node
+from ray_nodes import Cluster, node_folder, own_environment, start_node
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    # Unix sockets want a short path.
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     port, dashboard = free_port(), free_port()
     # A notice is looked for every 5 s otherwise, by when these trainings have ended.
     environment = own_environment(RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="0.5")
-    found = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)
-    try:
+    with node_folder() as folder:
+        found = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)
         head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0")
         start_node(found, *head, f"--temp-dir={folder}/head", f"--ray-client-server-port={free_port()}")
         found.ensure_nodes(2)
         yield found
-    finally:
-        for pid in processes_of(folder):
-            subprocess.run(["kill", "-9", str(pid)], check=False)
-        shutil.rmtree(folder, ignore_errors=True)

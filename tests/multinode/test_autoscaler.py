@@ -6,16 +6,15 @@ By Ray's own autoscaler, whose nodes are processes on this machine instead of in
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from ports import free_port
-from ray_nodes import Cluster, own_environment, processes_of, start_node
+from processes import naming, title_of
+from ray_nodes import Cluster, node_folder, own_environment, start_node
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(600)]
 
@@ -61,36 +60,30 @@ def configuration(gcs: str) -> dict:
 @pytest.fixture
 def growing():
     """A cluster of a head without processors that may add two nodes of one each."""
-    # Unix sockets want a short path.
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     port = free_port()
-    environment = own_environment(
-        RAY_FAKE_CLUSTER="1",
-        RAY_TMPDIR=str(folder),
-        # The newer autoscaler does not know nodes that are processes.
-        RAY_enable_autoscaler_v2="0",
-        AUTOSCALER_UPDATE_INTERVAL_S="1",
-    )
-    cluster = Cluster("", f"127.0.0.1:{port}", environment, folder)
-    file = folder / "autoscaling.json"
-    file.write_text(json.dumps(configuration(cluster.gcs)))
-    try:
+    with node_folder() as folder:
+        environment = own_environment(
+            RAY_FAKE_CLUSTER="1",
+            RAY_TMPDIR=str(folder),
+            # The newer autoscaler does not know nodes that are processes.
+            RAY_enable_autoscaler_v2="0",
+            AUTOSCALER_UPDATE_INTERVAL_S="1",
+        )
+        cluster = Cluster("", f"127.0.0.1:{port}", environment, folder)
+        file = folder / "autoscaling.json"
+        file.write_text(json.dumps(configuration(cluster.gcs)))
         start_node(
             cluster,
             *("--head", f"--port={port}", "--num-cpus=0", f"--autoscaling-config={file}"),
             *(f"--dashboard-port={free_port()}", f"--ray-client-server-port={free_port()}"),
         )
         yield cluster
-    finally:
-        for pid in processes_of(folder):
-            subprocess.run(["kill", "-9", str(pid)], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def nodes(cluster: Cluster) -> int:
     """How many nodes there are beside the head."""
-    command = ["pgrep", "-fc", f"raylet/raylet .*{cluster.logs}/"]
-    return int(subprocess.run(command, capture_output=True, text=True, check=False).stdout) - 1
+    raylets = [pid for pid in naming("raylet/raylet ") if f"{cluster.logs}/" in title_of(pid)]
+    return len(raylets) - 1
 
 
 def test_nodes_come_for_waiting_trials_and_leave_after_them(growing, tmp_path):

@@ -11,14 +11,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from ports import free_port
-from ray_nodes import RAY, own_environment, processes_of
+from ray_nodes import RAY, node_folder, own_environment
 
 ROOT = Path(__file__).parents[2]
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -50,12 +49,8 @@ class Machine:
 
 @pytest.fixture
 def folder():
-    # Unix sockets want a short path.
-    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
-    yield folder
-    for pid in processes_of(folder):
-        subprocess.run(["kill", "-9", str(pid)], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    with node_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

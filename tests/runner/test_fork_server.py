@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from processes import naming, parent_of
 
 from runner.cluster import WORKER_MODULES
 from runner.fork_client import SERVER_ENVIRONMENT, executable
@@ -67,7 +68,7 @@ class Node:
 
     def servers(self) -> list[int]:
         """Process ids of the fork servers that serve it."""
-        return [pid for pid in processes() if f"{self.folder}/fork-" in command_of(pid)]
+        return naming(f"{self.folder}/fork-")
 
 
 @pytest.fixture
@@ -87,17 +88,6 @@ def node():
         worker.communicate()
     # The server takes its socket away at the same time.
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-
-
-def command_of(pid: int) -> str:
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_text()
-    except OSError:
-        return ""
 
 
 def told(worker: subprocess.Popen[str]) -> dict:
@@ -231,7 +221,3 @@ def test_another_job_has_another_server(node):
     workers = [node.start(("fractions",), RAY_JOB_ID=job) for job in ("01", "02")]
     parents = {parent_of(told(worker)["pid"]) for worker in workers}
     assert len(parents) == 2
-
-
-def parent_of(pid: int) -> int:
-    return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])

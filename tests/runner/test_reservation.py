@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from r2d2.storage.depot import open_depot
 from runner.attempt import Attempt
-from runner.reservation import RESERVATIONS, free_reservations, leave_reservations, note_reservation
+from runner.reservation import RESERVATION, free_reservations, leave_reservations, note_reservation
 
 
 class Controller:
@@ -42,7 +42,7 @@ def test_what_a_killed_controller_held_is_freed(one_cpu, tmp_path):
     trial = open_depot(tmp_path)
     controller = ray.remote(num_cpus=0)(Controller).remote()
     ray.get(controller.train.remote(tmp_path))
-    assert len(trial.files(RESERVATIONS)) == 1
+    assert len(trial.files()) == 1
     ray.kill(controller)
     # An earlier attempt that is still alive leaves alone what is not its own.
     free_reservations(trial, Attempt("", 1))
@@ -50,21 +50,21 @@ def test_what_a_killed_controller_held_is_freed(one_cpu, tmp_path):
     assert ray.available_resources().get("CPU", 0) == 0
     free_reservations(trial, Attempt("", 3))
     assert free_cpus_become(1)
-    assert not trial.files(RESERVATIONS)
+    assert not trial.files()
     # Nothing is held any more.
     free_reservations(trial, Attempt("", 3))
 
 
 def test_a_group_that_is_gone_is_no_error(one_cpu, tmp_path):
     trial = open_depot(tmp_path)
-    trial.write(f"{RESERVATIONS}/000000", b"00" * 14 + b"01000000")
+    trial.write(f"{RESERVATION}000000", b"00" * 14 + b"01000000")
     free_reservations(trial, None)
-    assert not trial.files(RESERVATIONS)
+    assert not trial.files()
 
 
 def test_at_the_end_of_a_training_nothing_is_raised(one_cpu, tmp_path, caplog):
     trial = open_depot(tmp_path)
-    trial.write(f"{RESERVATIONS}/000000", b"damaged")
+    trial.write(f"{RESERVATION}000000", b"damaged")
     leave_reservations(trial, None)
     assert str(tmp_path) in caplog.text
 
