@@ -21,6 +21,7 @@ from bench.pool import pool
 from bench.scoring import scoring
 from bench.step import has_bfloat16, step
 from bench.timing import Ratio
+from r2d2.allocator import keep_memory
 from r2d2.keypoints import ExtractionSettings, arithmetic
 from runner.console import make_console
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(PARTS)}")
     torch.set_num_threads(THREADS)
+    keep_memory()
     console = make_console()
     used = arithmetic(ExtractionSettings(), torch.device("cpu"))
     console.print(f"{THREADS} threads; extraction in {used}; ratio (limit)")

@@ -18,6 +18,7 @@ from rich.table import Table
 from bench.course import THRESHOLDS, Course, Judged, Point, device, score_elsewhere
 from evaluation.hpatches import open_benchmark
 from evaluation.protocols import PROTOCOLS
+from r2d2.allocator import keep_memory
 from r2d2.config import TrainConfig
 from r2d2.data.photos import SAMPLES
 from runner.console import make_console
@@ -53,6 +54,7 @@ def main(
 ) -> None:
     """Train the recipe of search_spaces/quick.py for so many minutes and show how good it became."""
     torch.set_num_threads(threads)
+    keep_memory()
     console = make_console()
     course = Course(recipe(photos or _at_hand("data/photos") or SAMPLES), out)
     judged = {"validation": course.validation()}

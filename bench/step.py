@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.timing import Ratio, best_times
 from r2d2.config import ComputeConfig, NetworkConfig, TrainConfig
@@ -51,13 +51,19 @@ def random_batch() -> PairBatch:
     return PairBatch(image1, image2, aflow, tuple(f"noise {i}" for i in range(PAIRS)))
 
 
+def plain(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """The convolution as PyTorch does it."""
+    assert not isinstance(layer.padding, str)
+    return torch.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation)
+
+
 def bare_step(network: R2D2Network, batch: PairBatch, gradient: Tensor) -> None:
     """Floor N: the layers in float32, forwards and backwards, without heads, losses and optimiser."""
     ends = []
     for image in (batch.image1, batch.image2):
         x = image.contiguous()
         for layer in network.ops:
-            x = layer(x)
+            x = plain(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
         ends.append(x)
     network.zero_grad(set_to_none=True)
     torch.autograd.backward(ends, [gradient, gradient])

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures
+from r2d2.convolution import Convolution
 
 Layers = list[nn.Module]
 
@@ -26,8 +29,8 @@ _LEAST_LENGTH = 1e-12
 _SHORT = (torch.bfloat16, torch.float16)
 
 
-def _convolution(inputs: int, outputs: int, size: int, dilation: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, padding=(size - 1) * dilation // 2, dilation=dilation)
+def _convolution(inputs: int, outputs: int, size: int, dilation: int = 1) -> Convolution:
+    return Convolution(inputs, outputs, size, padding=(size - 1) * dilation // 2, dilation=dilation)
 
 
 def _block(inputs: int, outputs: int, size: int, dilation: int = 1, relu: bool = True) -> Layers:
@@ -116,20 +119,50 @@ class R2D2Network(nn.Module):
             return self._maps(x.float() if x.dtype in _SHORT else x)
 
     def _maps(self, x: Tensor) -> DenseFeatures:
-        """Normalises x (B, D, H, W); one sum over channels gives both heads and the length."""
-        squared = x.square()
+        """Both heads, and the descriptors, of the last layer's x (B, D, H, W)."""
         assert self.clf.bias is not None
         assert self.sal.bias is not None
-        weight = torch.cat([self.clf.weight, self.sal.weight, x.new_ones(1, x.shape[1], 1, 1)])
-        heads = F.conv2d(squared, weight, torch.cat([self.clf.bias, self.sal.bias, x.new_zeros(1)]))
-        # The clamp keeps gradients finite.
-        length = heads[:, 3:4].clamp_min(_LEAST_LENGTH**2).sqrt()
+        weight = torch.cat([self.clf.weight, self.sal.weight]).flatten(1)
+        descriptors, heads = _Heads.apply(x, weight)  # type: ignore[no-untyped-call]
+        heads = heads + torch.cat([self.clf.bias, self.sal.bias]).view(1, -1, 1, 1)
         strength = F.softplus(heads[:, 2:3])
         return DenseFeatures(
-            descriptors=x / length,
+            descriptors=descriptors,
             reliability=F.softmax(heads[:, :2], dim=1)[:, 1:2],
             repeatability=strength / (1 + strength),
         )
+
+
+class _Heads(torch.autograd.Function):
+    """x (B, D, H, W), weight (n, D) -> x of unit length, and weight times the squares of x (B, n, H, W).
+
+    One sum over channels gives the heads and the length; backwards, half of the passes over D maps that
+    PyTorch's own gradients of these operations would take.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.cat([weight, weight.new_ones(1, weight.shape[1])])
+        squares, rows = x.square(), rows[..., None, None]
+        sums = F.conv2d(squares, rows)
+        # The clamp keeps gradients finite.
+        length = sums[:, -1:].clamp_min(_LEAST_LENGTH**2).sqrt()
+        descriptors = x / length
+        context.save_for_backward(x, squares, rows, length, descriptors)
+        return descriptors, sums[:, :-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, of_descriptors: Tensor, of_heads: Tensor) -> tuple[Tensor, Tensor]:
+        x, squares, rows, length, descriptors = context.saved_tensors
+        of_x = of_descriptors / length
+        along = (of_x * descriptors).sum(dim=1, keepdim=True)
+        of_squared_length = torch.where(length > _LEAST_LENGTH, along / (-2 * length), 0.0)
+        of_sums = torch.cat([of_heads, of_squared_length], dim=1)
+        of_squares, of_rows, _ = torch.ops.aten.convolution_backward(
+            of_sums, squares, rows, None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (True, True, False)
+        )
+        return of_x.addcmul_(x, of_squares, value=2), of_rows[:-1].flatten(1)
 
 
 def build_network(config: NetworkConfig, seed: int | None = None) -> R2D2Network:

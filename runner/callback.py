@@ -14,6 +14,7 @@ from runner.incidents import STOPPED, incidents
 from runner.lease import Lease
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter
+from runner.reservation import is_reserved
 from runner.step_progress import ProgressReader
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
@@ -166,9 +167,12 @@ class SweepCallback(tune.Callback):
         return sum(incident.kind == STOPPED for incident in incidents(self._stored.history(trial)))
 
     def going(self) -> list[str]:
-        """Keys of the trials that run and have not stopped on request since they were started."""
+        """Keys of the trials whose workers run and have not stopped on request since they were started."""
         return [
-            key for key, trial in self._running.items() if self._stops_of(trial) == self._stops_before[key]
+            key
+            for key, trial in self._running.items()
+            if self._stops_of(trial) == self._stops_before[key]
+            and is_reserved(self._stored.trial_depot(trial))
         ]
 
     def _end(self, trial: Trial, ending: Ending) -> None:

@@ -142,6 +142,10 @@ class SweepProgress:
         figures = [_figure(trial.metrics.get(term)) for term in TERMS]
         score, speed = trial.metrics.get(self._metric), trial.metrics.get("train/pairs_per_second")
         position = trial.position()
+        state = trial.status
+        if state == "training" and position <= 0:
+            # It may wait for the workers of another trial to end: its own time begins with its first step.
+            state, trial.started = "starting", time.monotonic()
         epoch = (
             f"{position:.1f}/{trial.epochs}"
             if trial.status == "training"
@@ -149,7 +153,7 @@ class SweepProgress:
         )
         left = _clock(self._trial_left(trial)) if trial.status == "training" else ""
         pairs = "" if speed is None else f"{speed:.1f}"
-        return [trial.name, trial.status, epoch, *figures, _figure(score), pairs, left]
+        return [trial.name, state, epoch, *figures, _figure(score), pairs, left]
 
     def _trial_left(self, trial: TrialProgress) -> float:
         position = trial.position()

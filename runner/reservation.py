@@ -29,6 +29,11 @@ def note_reservation(trial: Depot, attempt: Attempt | None) -> None:
         trial.write(_file(attempt), group.id.hex().encode())
 
 
+def is_reserved(trial: Depot) -> bool:
+    """Whether a training of the trial has written down what it holds: its workers have begun."""
+    return any(file.name.startswith(RESERVATION) for file in trial.files())
+
+
 def free_reservations(trial: Depot, attempt: Attempt | None) -> None:
     """Frees what trainings of this attempt and of earlier ones held, if they still do."""
     from ray._raylet import PlacementGroupID

@@ -203,7 +203,8 @@ def _run(
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
         callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
-        tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
+        strict = plan.options.concurrent > 0
+        tuning = Tuning(plan, trainable, context, callback, lease, concurrent, strict)
         tuning.run_listed(_to_run(plan))
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
             tuning.run_suggested()

@@ -23,6 +23,9 @@ from search_spaces.sweep import Trial
 
 # How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
 LOST_DRIVERS = 10
+# Trials beyond those that the cluster holds: their drivers are up and wait for the workers' processors, so
+# that these do not lie idle while a trial is scored for the last time and Tune starts the next.
+AHEAD = 4
 
 Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
@@ -37,7 +40,8 @@ class Tuning:
         context: what every trial is told.
         callback: hears of the trials.
         lease: the driver's hold on the sweep.
-        concurrent: trials at a time.
+        concurrent: trials that train at a time.
+        strict: whether no other trial may wait beside them, ready to train.
     """
 
     plan: SweepPlan
@@ -46,12 +50,14 @@ class Tuning:
     callback: SweepCallback
     lease: Lease
     concurrent: int
+    strict: bool = False
 
     def run_listed(self, trials: Sequence[Trial]) -> None:
         """Runs the given trials."""
         if trials:
             space = tune.grid_search([trial.config.to_dict() for trial in trials])
-            self._run(space, num_samples=1, max_concurrent_trials=self.concurrent)
+            ahead = 0 if self.strict else min(self.concurrent, AHEAD)
+            self._run(space, num_samples=1, max_concurrent_trials=self.concurrent + ahead)
             self.callback.close([trial.key for trial in trials])
 
     def run_suggested(self) -> None:

@@ -16,6 +16,7 @@ import ray.train.torch
 import torch
 import torch.distributed
 
+from r2d2.allocator import keep_memory
 from r2d2.checkpoint import load_checkpoint, restore_optimiser, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.loader import epoch_loader
@@ -53,6 +54,7 @@ def work(task: WorkerTask) -> None:
     # Ray says how many with this variable, which PyTorch reads once: in a forked worker that was long ago.
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     torch.set_num_threads(int(threads or torch.get_num_threads()))
+    keep_memory()
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
     turn = task.turn

@@ -1,0 +1,34 @@
+"""Memory of large tensors is kept by the process, where the C library can do so."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+import torch
+from r2d2.allocator import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory()
+def step():
+    return float(torch.zeros(2**24).add_(1)[0])
+for _ in range(10):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps memory")
+def test_large_tensors_need_no_new_pages():
+    def faults(how):
+        command = [sys.executable, "-c", PROGRAM, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    # 64 MiB each: pages of 4 KiB, or of 2 MiB.
+    assert faults("default") > 300
+    assert faults("keep") < 30
