@@ -7,6 +7,7 @@ and waiting. Status 1 if less than 90 % of the slot time lies inside training st
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -15,11 +16,9 @@ from typing import Any
 
 from rich.table import Table
 
+from bench.small_sweep import run_small_sweep
 from runner.console import make_console
 from runner.history import TRAIN
-from runner.plan import SweepOptions, plan_sweep
-from runner.settings import Settings
-from runner.sweep import run_sweep
 
 BUSY_AT_LEAST = 0.90
 SWEEP = '''"""How much of its slots' time does a sweep train?"""
@@ -56,25 +55,26 @@ def main() -> int:
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     """Runs the sweep in this process."""
-    file = folder / "slots.py"
-    file.write_text(SWEEP.format(**vars(arguments)))
-    settings = Settings.from_environment(
-        {"R2D2_HOME": str(folder / "home"), "R2D2_FORK_SERVER": os.environ.get("R2D2_FORK_SERVER", "")}
-    )
-    plan = plan_sweep(str(file), settings, SweepOptions())
-    result = run_sweep(plan, settings, make_console())
-    assert not result.failed, result.failed
+    plan = run_small_sweep(folder, "slots", SWEEP.format(**vars(arguments)))
     spans = [_span(plan, trial, arguments) for trial in plan.trials]
     slots = os.cpu_count() or 1
+    firsts = sorted(span["begun"] + span["start"] for span in spans)
+    lasts = sorted(span["trained"] for span in spans)
     begin, end = min(span["begun"] for span in spans), max(span["trained"] for span in spans)
     return {
         "trials": len(spans),
         "slots": slots,
         "seconds inside steps of a trial": sum(span["steps"] for span in spans) / len(spans),
-        "seconds to the first step, mean": sum(span["start"] for span in spans) / len(spans),
-        "seconds to the first step, most": max(span["start"] for span in spans),
+        "seconds to the first step of the first trials": max(firsts[:slots]) - begin,
+        "seconds from the last step of one trial to the first of the next": between(firsts, lasts, slots),
         "share of slot time inside steps": sum(span["steps"] for span in spans) / (slots * (end - begin)),
     }
+
+
+def between(firsts: list[float], lasts: list[float], slots: int) -> float:
+    """How long a slot is without a training step between two trials, mean; NaN if each slot has one trial."""
+    gaps = [first - last for first, last in zip(firsts[slots:], lasts, strict=False)]
+    return sum(gaps) / len(gaps) if gaps else math.nan
 
 
 def _span(plan: Any, trial: Any, arguments: argparse.Namespace) -> dict[str, float]:

@@ -16,7 +16,7 @@ _LARGEST = 2**31 - 1
 
 
 def keep_memory() -> bool:
-    """From here on, this process keeps up to 2 GiB of what it has freed, and reuses it.
+    """From here on, this process keeps up to 2 GiB of what it has freed, and uses it again.
 
     Returns:
         Whether the C library does so; only glibc does.
