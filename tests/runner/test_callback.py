@@ -7,7 +7,8 @@ import pytest
 from r2d2.config import TrainConfig
 from runner.callback import SweepCallback
 from runner.history import TRAIN, Record
-from runner.incidents import LOST, record_incident
+from runner.incidents import LOST, STOPPED, record_incident
+from runner.reservation import RESERVATION
 from runner.stored import StoredSweep
 from runner.trial import CONFIG_KEY
 from search_spaces.sweep import Trial
@@ -29,6 +30,9 @@ class Listener:
         self.said.append(text)
 
     def record(self, trial, history):
+        pass
+
+    def started(self, key, trial):
         pass
 
     def event(self, key, record):
@@ -112,3 +116,13 @@ def test_a_trial_that_was_never_started_means_an_interruption(stored, keys, inte
     callback.on_trial_complete(0, [], SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()}))
     callback.close(keys)
     assert callback.interrupted is interrupted
+
+
+def test_a_stop_waits_for_trials_whose_workers_have_begun_and_have_not_stopped(stored):
+    callback = SweepCallback(stored, Listener(), Listener(), ROLES, False)
+    callback.on_trial_start(0, [], SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()}))
+    assert callback.going() == []
+    stored.trial_depot(TRIAL).write(f"{RESERVATION}000001", b"00")
+    assert callback.going() == [TRIAL.key]
+    record_incident(stored.history(TRIAL), STOPPED, "stopped on request")
+    assert callback.going() == []
