@@ -56,7 +56,7 @@ class Settings:
         cache_folder: of what can be made or fetched again (R2D2_CACHE, best on a disk of the node); None:
             `cache` in `local`.
         objects_gib: of what was fetched from S3, at most (R2D2_OBJECTS_GIB, default 50); 0: none is kept.
-        s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 120).
+        s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 300).
         lease_seconds: after which a driver that shows no sign of life loses its sweep (R2D2_LEASE_S, default
             30).
         cluster_cpus, cluster_gpus: that an autoscaler may add up to, which no driver can ask it

@@ -19,7 +19,7 @@ from r2d2.storage.s3_faults import explain, passes
 SCHEME = "s3://"
 
 # Seconds. Every wait for the network ends: a connection, the next bytes of an answer, all attempts together.
-CONNECT, READ, PATIENCE = 5.0, 20.0, 120.0
+CONNECT, READ, PATIENCE = 5.0, 20.0, 300.0
 # Until something has been had from a place, its address is more likely wrong than its server away.
 FIRST_PATIENCE = 15.0
 

@@ -130,7 +130,7 @@ def test_through_a_storm_it_ends_as_undisturbed_and_its_checkpoints_serve(
     file, undisturbed, s3, proxy, tmp_path
 ):
     settings = settings_of(s3.place("home"), tmp_path)
-    with _Storm(proxy, seconds=20) as storm:
+    with _Storm(proxy, seconds=120) as storm:
         plan, result = run(file, settings)
         assert storm.passed
     assert [fault.times for fault in proxy.faults] == [0, 0]
