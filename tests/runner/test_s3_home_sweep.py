@@ -34,6 +34,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parent.parent.parent
 SWEEP = '''"""Does it work?"""
+from ray import tune
 from search_spaces.sweep import Sweep
 
 sweep = Sweep(
@@ -174,11 +175,11 @@ def test_killed_in_the_middle_it_is_resumed_bit_for_bit(file, undisturbed, s3, t
 
 
 @pytest.fixture
-def full_disk(tmp_path, monkeypatch):
-    """The disk on which Ray's processes stage checkpoints has no room for one."""
+def small_disk(tmp_path, monkeypatch):
+    """The disk on which Ray's processes stage checkpoints has room for those of small networks only."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
     if mounted.returncode:
         pytest.skip("needs root, to mount a small disk")
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -189,14 +190,17 @@ def full_disk(tmp_path, monkeypatch):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_fails_the_trial_with_the_reason(file, s3, tmp_path, full_disk):
+def test_a_full_disk_fails_the_trial_with_the_reason_and_others_go_on(s3, tmp_path, small_disk):
+    file = tmp_path / "tiny.py"
+    file.write_text(SWEEP.replace('"channels": 1', '"channels": tune.grid_search([1, 4])'))
     plan, result = run(file, settings_of(s3.place("home"), tmp_path))
-    (reason,) = result.failed.values()
-    assert os.strerror(errno.ENOSPC) in reason
-    (trial,) = plan.stored.trials()
+    small, large = sorted(plan.stored.trials(), key=lambda trial: trial.config.network.channels)
+    assert result.failed.keys() == {large.key}
+    assert os.strerror(errno.ENOSPC) in result.failed[large.key]
     # What was not kept did not happen.
-    assert plan.stored.history(trial).records() == []
-    assert not any("/checkpoint_0" in file.name for file in plan.stored.trial_depot(trial).walk())
+    assert plan.stored.history(large).records() == []
+    assert not any("/checkpoint_0" in file.name for file in plan.stored.trial_depot(large).walk())
+    assert plan.stored.history(small).is_complete(2, plan.roles)
 
 
 def test_the_history_holds_what_is_told_of_training(undisturbed):
