@@ -1,8 +1,8 @@
 """Convolution: PyTorch's, with the gradients of its weights in the layout that this processor is fastest in.
 
 Forwards, and for the gradients of its input, a convolution of float32 is as fast in channels_last as in
-PyTorch's plain layout, or faster. Processors without AVX-512 have no good routine there for the gradients of
-the weights: 1.5 to 4 times slower, more than copying both tensors costs.
+PyTorch's plain layout, or faster. On processors with AVX2, and no AVX-512, the library has no good routine
+there for the gradients of the weights: 1.5 to 4 times slower, more than copying both tensors costs.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def _is_trained_slowly(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
-        and not _has_avx512()
+        and _has_avx2_at_most()
     )
 
 
 @cache
-def _has_avx512() -> bool:
-    return bool(torch.cpu.get_capabilities().get("avx512_f"))
+def _has_avx2_at_most() -> bool:
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx2")) and not able.get("avx512_f")
 
 
 class _PlainWeightGradient(torch.autograd.Function):
