@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from r2d2.config import TrainConfig
 from runner.history import HISTORY, TRAIN, History, Record, write_json
+from runner.slots import leave_slot, take_slot
 from search_spaces.sweep import Trial
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ def stub_trial(seconds: float, digest: str) -> Trainable:
     """
 
     def run(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
-        began = time.time()
         from ray import tune
 
         trial = Trial(TrainConfig.from_dict(config["trial"]))
+        take_slot(context, trial.key)
+        began = time.time()
         folder = Path(context.trials_folder) / trial.key
         write_json(folder / "config.json", trial.config.to_dict())
         history = History(folder / HISTORY)
@@ -43,6 +45,7 @@ def stub_trial(seconds: float, digest: str) -> Trainable:
                 history.write(record)
                 tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
         # Not until now: what it took longer than that, it waited for the driver.
+        leave_slot(context, trial.key)
         (folder / BUSY).write_text(json.dumps([began, began + seconds]))
         return {"epoch": trial.config.epochs, context.metric: record.metrics[context.metric]}
 

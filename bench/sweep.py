@@ -81,7 +81,7 @@ def measure(folder: Path, variables: dict[str, str], arguments: argparse.Namespa
         {"R2D2_HOME": str(folder / "home")}
         | {k: v for k, v in os.environ.items() if k in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
     )
-    plan = plan_sweep(str(file), settings, SweepOptions(concurrent=arguments.slots))
+    plan = plan_sweep(str(file), settings, SweepOptions())
     trainable = stub_trial(arguments.seconds, plan.data.digests["validation"])
     requests = _count_requests()
     sampled: collections.Counter[str] = collections.Counter()

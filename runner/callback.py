@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ray import tune
@@ -40,6 +40,7 @@ class SweepCallback(tune.Callback):
         roles: Collection[str],
         stops: bool,
         lease: Lease | None = None,
+        leave: Callable[[str], None] = lambda _: None,
     ) -> None:
         """A callback.
 
@@ -50,9 +51,10 @@ class SweepCallback(tune.Callback):
             roles: the benchmarks that a complete trial was scored on.
             stops: whether a scheduler may stop trials.
             lease: the driver's hold on the sweep; without it, nothing more is told. None: nobody else has it.
+            leave: called with the key of every trial that needs no slot any more.
         """
         self._stored, self._reporter, self._progress = stored, reporter, progress
-        self._roles, self._stops, self._lease = roles, stops, lease
+        self._roles, self._stops, self._lease, self._leave = roles, stops, lease, leave
         self._running: dict[str, Trial] = {}
         # How often each running trial was stopped on request before.
         self._stops_before: dict[str, int] = {}
@@ -177,6 +179,7 @@ class SweepCallback(tune.Callback):
 
     def _end(self, trial: Trial, ending: Ending) -> None:
         self._running.pop(trial.key, None)
+        self._leave(trial.key)
         self.statuses[trial.key] = ending.status
         self._reporter.finish(trial, self._stored.history(trial), ending)
         self._progress.ended(trial.key, ending.status.lower(), ending.reason)

@@ -25,12 +25,13 @@ from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, folder_of
 from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
-from runner.history import HISTORY, TRIAL_CONFIG, History, put_json
+from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
 from runner.reservation import free_reservations, leave_reservations
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
+from runner.slots import leave_slot, take_slot
 from runner.train_storage import TRAIN_RUN, storage_arguments
 from runner.worker_task import WorkerTask, train_worker
 from search_spaces.sweep import Trial
@@ -98,6 +99,9 @@ def _run(config: TrainConfig, depot: Depot, history: History, context: TrialCont
     if history.stopped_after is None and not history.is_complete(config.epochs, context.roles):
         training.start()
     for record in history.follow(training.ended):
+        if (record.epoch, record.kind) == (config.epochs, TRAIN):
+            # What is left to do needs no worker.
+            leave_slot(context, Trial(config).key)
         tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
     training.raise_error()
     errors = [r for r in history.records() if r.error is not None]
@@ -143,6 +147,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         free_reservations(depot, context.attempt)
         _trainer(config, depot, context, pieces).fit()
 
+    take_slot(context, Trial(config).key)
     try:
         train_to_the_end(
             fit,
@@ -156,6 +161,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         raise _NotedError from error
     finally:
         leave_reservations(depot, context.attempt)
+        leave_slot(context, Trial(config).key)
     # What Ray Train gave up scoring in an earlier attempt is tried again.
     score_missing(history, context)
 

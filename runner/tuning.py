@@ -23,8 +23,8 @@ from search_spaces.sweep import Trial
 
 # How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
 LOST_DRIVERS = 10
-# Trials beyond those that the cluster holds: their drivers are up and wait for the workers' processors, so
-# that these do not lie idle while a trial is scored for the last time and Tune starts the next.
+# Trials beyond those that train, at most: their drivers are up and wait for a slot, so that no processor lies
+# idle while a trial is scored for the last time and Tune starts the next.
 AHEAD = 4
 
 Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
@@ -41,7 +41,6 @@ class Tuning:
         callback: hears of the trials.
         lease: the driver's hold on the sweep.
         concurrent: trials that train at a time.
-        strict: whether no other trial may wait beside them, ready to train.
     """
 
     plan: SweepPlan
@@ -50,14 +49,13 @@ class Tuning:
     callback: SweepCallback
     lease: Lease
     concurrent: int
-    strict: bool = False
 
     def run_listed(self, trials: Sequence[Trial]) -> None:
         """Runs the given trials."""
         if trials:
             space = tune.grid_search([trial.config.to_dict() for trial in trials])
-            ahead = 0 if self.strict else min(self.concurrent, AHEAD)
-            self._run(space, num_samples=1, max_concurrent_trials=self.concurrent + ahead)
+            started = self.concurrent + min(self.concurrent, AHEAD)
+            self._run(space, num_samples=1, max_concurrent_trials=started)
             self.callback.close([trial.key for trial in trials])
 
     def run_suggested(self) -> None:
