@@ -58,14 +58,14 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     plan = run_small_sweep(folder, "slots", SWEEP.format(**vars(arguments)))
     spans = [_span(plan, trial, arguments) for trial in plan.trials]
     slots = os.cpu_count() or 1
-    firsts = sorted(span["begun"] + span["start"] for span in spans)
+    firsts = sorted(span["first"] for span in spans)
     lasts = sorted(span["trained"] for span in spans)
     begin, end = min(span["begun"] for span in spans), max(span["trained"] for span in spans)
     return {
         "trials": len(spans),
         "slots": slots,
         "seconds inside steps of a trial": sum(span["steps"] for span in spans) / len(spans),
-        "seconds to the first step of the first trials": max(firsts[:slots]) - begin,
+        "seconds to the first steps": max(firsts[:slots]) - begin,
         "seconds from the last step of one trial to the first of the next": between(firsts, lasts, slots),
         "share of slot time inside steps": sum(span["steps"] for span in spans) / (slots * (end - begin)),
     }
@@ -78,16 +78,18 @@ def between(firsts: list[float], lasts: list[float], slots: int) -> float:
 
 
 def _span(plan: Any, trial: Any, arguments: argparse.Namespace) -> dict[str, float]:
-    """When a trial began and was trained, seconds since 1970, and how long it started and trained."""
+    """When a trial began, took its first step and was trained, seconds since 1970; how long it trained."""
     history = plan.stored.history(trial)
     epochs = [record for record in history.records() if record.kind == TRAIN]
     folder = plan.stored.trial_folder(trial)
     last = max(path.stat().st_mtime for path in folder.glob(f"history/*.{TRAIN}.json"))
+    seconds = [arguments.pairs / record.metrics["train/pairs_per_second"] for record in epochs]
+    first = (folder / "history" / epochs[0].name).stat().st_mtime
     return {
         "begun": (folder / "config.json").stat().st_mtime,
+        "first": first - seconds[0],
         "trained": last,
-        "start": epochs[0].metrics["startup/first_step"],
-        "steps": sum(arguments.pairs / record.metrics["train/pairs_per_second"] for record in epochs),
+        "steps": sum(seconds),
     }
 
 

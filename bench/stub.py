@@ -44,8 +44,8 @@ def stub_trial(seconds: float, digest: str) -> Trainable:
             for record in events(trial, epoch, history.folder, digest):
                 history.write(record)
                 tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
-        # Not until now: what it took longer than that, it waited for the driver.
         leave_slot(context, trial.key)
+        # Not until now: what it took longer than that, it waited for the driver.
         (folder / BUSY).write_text(json.dumps([began, began + seconds]))
         return {"epoch": trial.config.epochs, context.metric: record.metrics[context.metric]}
 

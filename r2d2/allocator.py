@@ -11,20 +11,39 @@ import ctypes
 import sys
 
 # Parameters of glibc's mallopt(3), and the largest value of its type.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _LARGEST = 2**31 - 1
 
 
-def keep_memory() -> bool:
-    """From here on, this process keeps up to 2 GiB of what it has freed, and uses it again.
+def share_one_heap() -> bool:
+    """From here on, threads of this process and of its forks have one heap, whose size is not limited.
+
+    By default each thread has one of its own, of 64 MiB, and what is larger never stays. Threads that have
+    asked for memory before keep theirs.
 
     Returns:
-        Whether the C library does so; only glibc does.
+        Whether the C library does so; glibc does.
     """
+    return _set({_ARENA_MAX: 1})
+
+
+def keep_memory() -> bool:
+    """From here on, this process keeps what it frees, about as much as it ever had, and uses it again.
+
+    In threads only after `share_one_heap`, or with MALLOC_ARENA_MAX=1 in the environment of the program.
+
+    Returns:
+        Whether the C library does so; glibc does.
+    """
+    return _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: _LARGEST, _TOP_PAD: 2**26})
+
+
+def _set(values: dict[int, int]) -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    wanted = {_MMAP_THRESHOLD: 2**30, _TRIM_THRESHOLD: _LARGEST, _TOP_PAD: 2**26}
-    return all(bool(mallopt(name, value)) for name, value in wanted.items())
+    # Each of them, whatever becomes of the others.
+    taken = [bool(mallopt(name, value)) for name, value in values.items()]
+    return all(taken)

@@ -16,11 +16,11 @@ from torch.autograd.function import once_differentiable
 
 
 class Convolution(nn.Conv2d):
-    """A two-dimensional convolution without groups; the same numbers as PyTorch's but for rounding."""
+    """A two-dimensional convolution: the same numbers as PyTorch's but for rounding."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        assert not isinstance(self.padding, str)
-        if self.groups == 1 and bias is not None and _is_trained_slowly(input, weight):
+        usual = self.groups == 1 and self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        if usual and bias is not None and _is_trained_slowly(input, weight):
             shape = self.stride, self.padding, self.dilation
             output: Tensor = _PlainWeightGradient.apply(input, weight, bias, *shape)  # type: ignore[no-untyped-call]
             return output

@@ -122,7 +122,7 @@ class R2D2Network(nn.Module):
         """Both heads, and the descriptors, of the last layer's x (B, D, H, W)."""
         assert self.clf.bias is not None
         assert self.sal.bias is not None
-        weight = torch.cat([self.clf.weight, self.sal.weight]).flatten(1)
+        weight = torch.cat([self.clf.weight, self.sal.weight]).flatten(1).to(x.dtype)
         descriptors, heads = _Heads.apply(x, weight)  # type: ignore[no-untyped-call]
         heads = heads + torch.cat([self.clf.bias, self.sal.bias]).view(1, -1, 1, 1)
         strength = F.softplus(heads[:, 2:3])

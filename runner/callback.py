@@ -40,7 +40,7 @@ class SweepCallback(tune.Callback):
         roles: Collection[str],
         stops: bool,
         lease: Lease | None = None,
-        leave: Callable[[str], None] = lambda _: None,
+        over: Callable[[str], None] = lambda _: None,
     ) -> None:
         """A callback.
 
@@ -51,10 +51,10 @@ class SweepCallback(tune.Callback):
             roles: the benchmarks that a complete trial was scored on.
             stops: whether a scheduler may stop trials.
             lease: the driver's hold on the sweep; without it, nothing more is told. None: nobody else has it.
-            leave: called with the key of every trial that needs no slot any more.
+            over: called with the key of every trial that has ended.
         """
         self._stored, self._reporter, self._progress = stored, reporter, progress
-        self._roles, self._stops, self._lease, self._leave = roles, stops, lease, leave
+        self._roles, self._stops, self._lease, self._over = roles, stops, lease, over
         self._running: dict[str, Trial] = {}
         # How often each running trial was stopped on request before.
         self._stops_before: dict[str, int] = {}
@@ -170,16 +170,17 @@ class SweepCallback(tune.Callback):
 
     def going(self) -> list[str]:
         """Keys of the trials whose workers run and have not stopped on request since they were started."""
+        attempt = None if self._lease is None else self._lease.attempt
         return [
             key
             for key, trial in self._running.items()
             if self._stops_of(trial) == self._stops_before[key]
-            and is_reserved(self._stored.trial_depot(trial))
+            and is_reserved(self._stored.trial_depot(trial), attempt)
         ]
 
     def _end(self, trial: Trial, ending: Ending) -> None:
         self._running.pop(trial.key, None)
-        self._leave(trial.key)
+        self._over(trial.key)
         self.statuses[trial.key] = ending.status
         self._reporter.finish(trial, self._stored.history(trial), ending)
         self._progress.ended(trial.key, ending.status.lower(), ending.reason)

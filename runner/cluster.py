@@ -18,10 +18,12 @@ from search_spaces.sweep import Trial
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
 # Ray warns of processes for actors that ask for no CPU, as if they were a mistake: ours wait, and are meant.
 # Tune writes down where all trials stand, over and over; nobody reads it: the histories are the truth.
+# Threads share a heap, so that a worker can keep the memory of large tensors, see `r2d2.allocator`.
 # Tune insists on the sweep's metric in every report unless told otherwise; losses come without a score.
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "MALLOC_ARENA_MAX": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_worker_maximum_startup_concurrency": "16",

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from r2d2.allocator import share_one_heap
+
 IDLE_S = 600.0
 
 
@@ -29,6 +31,7 @@ def main() -> None:
     """Serves at the socket `argv[1]` while the process `argv[2]` lives, with the modules `argv[3]`."""
     path, modules = Path(sys.argv[1]), sys.argv[3].split(",")
     raylet = os.pidfd_open(int(sys.argv[2]))
+    share_one_heap()
     with _names_by_system():
         for module in modules:
             importlib.import_module(module)

@@ -143,8 +143,8 @@ class SweepProgress:
         score, speed = trial.metrics.get(self._metric), trial.metrics.get("train/pairs_per_second")
         position = trial.position()
         state = trial.status
-        if state == "training" and position <= 0:
-            # It may wait for the workers of another trial to end: its own time begins with its first step.
+        if state == "training" and position <= 0 < trial.epochs:
+            # It may wait for another trial to end: its own time begins with its first step.
             state, trial.started = "starting", time.monotonic()
         epoch = (
             f"{position:.1f}/{trial.epochs}"

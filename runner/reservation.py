@@ -29,9 +29,9 @@ def note_reservation(trial: Depot, attempt: Attempt | None) -> None:
         trial.write(_file(attempt), group.id.hex().encode())
 
 
-def is_reserved(trial: Depot) -> bool:
-    """Whether a training of the trial has written down what it holds: its workers have begun."""
-    return any(file.name.startswith(RESERVATION) for file in trial.files())
+def is_reserved(trial: Depot, attempt: Attempt | None) -> bool:
+    """Whether a training of this attempt has written down what it holds: its workers have begun."""
+    return trial.read(_file(attempt)) is not None
 
 
 def free_reservations(trial: Depot, attempt: Attempt | None) -> None:

@@ -21,10 +21,11 @@ class Slots:
         self._number = number
         self._held: set[str] = set()
         self._waiting: dict[str, asyncio.Event] = {}
+        self._ended: set[str] = set()
 
     async def take(self, key: str) -> None:
-        """Returns once the trial has a slot; whoever has one already has it."""
-        if key in self._held:
+        """Returns once the trial has a slot; one that has ended needs none."""
+        if key in self._held or key in self._ended:
             return
         turn = self._waiting.setdefault(key, asyncio.Event())
         self._hand_out()
@@ -38,6 +39,11 @@ class Slots:
             gone.set()
         self._hand_out()
 
+    async def end(self, key: str) -> None:
+        """The trial is over: whatever of it still comes gets no slot."""
+        self._ended.add(key)
+        await self.leave(key)
+
     def _hand_out(self) -> None:
         while self._waiting and len(self._held) < self._number:
             key = next(iter(self._waiting))
@@ -46,11 +52,14 @@ class Slots:
 
 
 def start_slots(number: int) -> Any:
-    """The handle of the slots of a sweep; if their process is lost they are all free again."""
+    """The handle of the slots of a sweep, beside its driver; all are free again if their process is lost."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Slots)
-    return actor.remote(number)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    actor: Any = ray.remote(Slots)
+    how = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return actor.options(**how).remote(number)
 
 
 def take_slot(context: TrialContext, key: str) -> None:
@@ -65,3 +74,9 @@ def leave_slot(context: TrialContext, key: str) -> None:
     """Leaves it, or the queue; whoever has none may leave, too."""
     if context.slots is not None:
         context.slots.leave.remote(key)
+
+
+def end_slot(context: TrialContext, key: str) -> None:
+    """The trial is over."""
+    if context.slots is not None:
+        context.slots.end.remote(key)

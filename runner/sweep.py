@@ -26,7 +26,7 @@ from runner.reporting import Reporter, SweepIdentity
 from runner.retrying import forget
 from runner.scoring import TrialContext, score_missing
 from runner.settings import Settings
-from runner.slots import leave_slot, start_slots
+from runner.slots import end_slot, start_slots
 from runner.step_progress import ProgressReader
 from runner.stored import QUESTION, TRIALS
 from runner.table import Row
@@ -199,13 +199,14 @@ def _run(
         objects=plan.data.objects,
         attempt=lease.attempt,
         resilience=plan.options.resilience,
-        slots=start_slots(concurrent),
+        # A scheduler may pause a trial, which would keep its slot.
+        slots=None if plan.sweep.scheduler else start_slots(concurrent),
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
-        leave = partial(leave_slot, context)
-        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease, leave)
+        end = partial(end_slot, context)
+        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease, end)
         tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
         tuning.run_listed(_to_run(plan))
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:

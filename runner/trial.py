@@ -23,7 +23,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, folder_of
-from runner.attempt import SupersededError
+from runner.attempt import HaltedError, SupersededError
 from runner.checkpoint_place import upload_checkpoint
 from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
@@ -96,11 +96,12 @@ def final_score(history: History, metric: str) -> dict[str, Any]:
 
 def _run(config: TrainConfig, depot: Depot, history: History, context: TrialContext) -> None:
     training = _Training(partial(_train if config.epochs else _score_start, config, depot, context))
+    known = {record.name for record in history.records()}
     if history.stopped_after is None and not history.is_complete(config.epochs, context.roles):
         training.start()
     for record in history.follow(training.ended):
-        if (record.epoch, record.kind) == (config.epochs, TRAIN):
-            # What is left to do needs no worker.
+        if (record.epoch, record.kind) == (config.epochs, TRAIN) and record.name not in known:
+            # It was the last step: what is left to do needs no worker.
             leave_slot(context, Trial(config).key)
         tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
     training.raise_error()
@@ -144,10 +145,12 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         os.environ[_SILENCE] = str(resilience.silence)
 
     def fit(pieces: int) -> None:
+        take_slot(context, Trial(config).key)
+        if context.attempt is not None and context.attempt.is_asked_to_stop():
+            raise HaltedError("the sweep was asked to stop before it was this trial's turn")
         free_reservations(depot, context.attempt)
         _trainer(config, depot, context, pieces).fit()
 
-    take_slot(context, Trial(config).key)
     try:
         train_to_the_end(
             fit,
@@ -161,7 +164,6 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         raise _NotedError from error
     finally:
         leave_reservations(depot, context.attempt)
-        leave_slot(context, Trial(config).key)
     # What Ray Train gave up scoring in an earlier attempt is tried again.
     score_missing(history, context)
 

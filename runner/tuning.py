@@ -54,7 +54,9 @@ class Tuning:
         """Runs the given trials."""
         if trials:
             space = tune.grid_search([trial.config.to_dict() for trial in trials])
-            started = self.concurrent + min(self.concurrent, AHEAD)
+            started = self.concurrent
+            if self.context.slots is not None:
+                started += min(self.concurrent, AHEAD)
             self._run(space, num_samples=1, max_concurrent_trials=started)
             self.callback.close([trial.key for trial in trials])
 

@@ -1,4 +1,4 @@
-"""Memory of large tensors is kept by the process, where the C library can do so."""
+"""Memory of large tensors is kept by the process, in threads too, where the C library can do so."""
 
 import platform
 import subprocess
@@ -7,19 +7,24 @@ import sys
 import pytest
 
 PROGRAM = """
-import resource, sys
+import resource, sys, threading
 import torch
-from r2d2.allocator import keep_memory
+from r2d2.allocator import keep_memory, share_one_heap
 if sys.argv[1] == "keep":
-    assert keep_memory()
-def step():
-    return float(torch.zeros(2**24).add_(1)[0])
-for _ in range(10):
-    step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert share_one_heap()
+def work():
+    if sys.argv[1] == "keep":
+        assert keep_memory()
+    for _ in range(10):
+        torch.zeros(2**24).add_(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.zeros(2**24).add_(1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+# As Ray Train does it.
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
 """
 
 
@@ -31,4 +36,4 @@ def test_large_tensors_need_no_new_pages():
 
     # 64 MiB each: pages of 4 KiB, or of 2 MiB.
     assert faults("default") > 300
-    assert faults("keep") < 30
+    assert faults("keep") < faults("default") / 10

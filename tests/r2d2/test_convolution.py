@@ -15,10 +15,11 @@ def slow(monkeypatch):
     monkeypatch.setattr(convolution, "_has_avx2_at_most", lambda: True)
 
 
-def gradients(kind, layout, size, dilation):
+def gradients(kind, layout, size, dilation, first=False, frozen_bias=False):
     torch.manual_seed(0)
     layer = kind(5, 7, size, padding=(size - 1) * dilation // 2, dilation=dilation)
-    image = torch.randn(2, 5, 12, 9).contiguous(memory_format=layout).requires_grad_()
+    layer.bias.requires_grad_(not frozen_bias)
+    image = torch.randn(2, 5, 12, 9).contiguous(memory_format=layout).requires_grad_(not first)
     output = layer(image)
     (output.square() * torch.linspace(0, 1, 9)).sum().backward()
     return [output.detach(), image.grad, layer.weight.grad, layer.bias.grad]
@@ -29,8 +30,31 @@ def gradients(kind, layout, size, dilation):
 def test_output_and_gradients_are_those_of_pytorch(slow, layout, size, dilation):
     ours = gradients(Convolution, layout, size, dilation)
     theirs = gradients(nn.Conv2d, layout, size, dilation)
+    assert_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("what", ["first", "frozen_bias"])
+def test_gradients_that_nobody_wants_are_left_out(slow, what):
+    ours = gradients(Convolution, torch.channels_last, 3, 1, **{what: True})
+    theirs = gradients(nn.Conv2d, torch.channels_last, 3, 1, **{what: True})
+    assert ours[1 if what == "first" else 3] is None
+    assert_equal(ours, theirs)
+
+
+def test_padding_that_is_not_of_zeros_is_pytorchs(slow):
+    torch.manual_seed(0)
+    layer = Convolution(3, 4, 3, padding=1, padding_mode="reflect")
+    plain = nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")
+    plain.load_state_dict(layer.state_dict())
+    image = torch.randn(1, 3, 6, 6)
+    torch.testing.assert_close(layer(image), plain(image))
+
+
+def assert_equal(ours, theirs):
     for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_agree_with_finite_differences():

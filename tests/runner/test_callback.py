@@ -122,7 +122,9 @@ def test_a_stop_waits_for_trials_whose_workers_have_begun_and_have_not_stopped(s
     callback = SweepCallback(stored, Listener(), Listener(), ROLES, False)
     callback.on_trial_start(0, [], SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()}))
     assert callback.going() == []
-    stored.trial_depot(TRIAL).write(f"{RESERVATION}000001", b"00")
+    stored.trial_depot(TRIAL).write(f"{RESERVATION}000001", b"of an earlier attempt")
+    assert callback.going() == []
+    stored.trial_depot(TRIAL).write(f"{RESERVATION}000000", b"00")
     assert callback.going() == [TRIAL.key]
     record_incident(stored.history(TRIAL), STOPPED, "stopped on request")
     assert callback.going() == []

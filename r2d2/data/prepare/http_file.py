@@ -201,7 +201,7 @@ class _Download:
         return total
 
     def _receive(self, answer: Any, have: int, total: int | None) -> None:
-        begun, got, progressed = time.monotonic(), 0, self._progressed
+        begun, got = time.monotonic(), 0
         with self.part.open("ab") as file:
             for data in _chunks(answer):
                 if total is not None and have + got + len(data) > total:
@@ -210,10 +210,11 @@ class _Download:
                 got += len(data)
                 self.advance(len(data))
                 now = time.monotonic()
+                late = now - begun - got / self.limits.slowest
                 if have + got > self._best:
-                    self._best, self._progressed = have + got, now
-                if now - begun > self.limits.read + got / self.limits.slowest:
-                    self._progressed = progressed
+                    self._best = have + got
+                    self._progressed = self._progressed if late > 0 else now
+                if late > self.limits.read:
                     raise _PassingError(f"only {got} bytes came in {now - begun:.0f} s")
 
     def _version(self) -> str | None:

@@ -19,7 +19,8 @@ class Web:
     """Serves `files`; `script` says how the next requests are answered, one item each, and then well.
 
     "cut": half of what is left, then the connection ends. "hang": nothing comes. "trickle": a byte now and
-    then. A number: that status. "page": a web page. "whole": the range that was asked for is ignored.
+    then; "burst": `burst` bytes at once before. A number: that status. "page": a web page. "whole": the range
+    that was asked for is ignored.
     """
 
     def __init__(self):
@@ -30,6 +31,7 @@ class Web:
         self.versions: dict[str, str] = {}
         self.validators = True
         self.slowly = 0.0
+        self.burst = 2000
         web = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -90,8 +92,10 @@ class Web:
         for key, value in {**headers, "Content-Length": str(len(body))}.items():
             request.send_header(key, value)
         request.end_headers()
-        if how == "trickle":
-            for byte in body:
+        if how in ("trickle", "burst"):
+            start = self.burst if how == "burst" else 0
+            request.wfile.write(body[:start])
+            for byte in body[start:]:
                 request.wfile.write(bytes([byte]))
                 if self.over.wait(0.05):
                     break

@@ -128,6 +128,14 @@ def test_no_wait_is_endless(served, tmp_path, how):
     assert served.url("a.zip") in str(refused.value)
 
 
+def test_what_came_before_a_trickle_is_kept_and_the_rest_is_asked_for(served, tmp_path):
+    served.script = ["burst"]
+    get(served, tmp_path / "a.zip")
+    assert len(served.asked) == 2
+    assert int(served.asked[1].removeprefix("bytes=").rstrip("-")) > served.burst
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+
+
 def test_a_server_that_hangs_once_is_asked_again(served, tmp_path):
     served.script = ["hang"]
     get(served, tmp_path / "a.zip")
