@@ -1,8 +1,8 @@
 """Slots: how many trials of a sweep train at a time.
 
 More trials are started than may train, so that their drivers are up when their turn comes. A trial takes a
-slot before it asks for workers and leaves it after its last step. It keeps the slot while its workers, or its
-driver, are lost and started again.
+slot before it asks for workers (`runner.turn`) and leaves it after its last step. It keeps the slot while its
+workers, or its driver, are lost and started again.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, folder_of
-from runner.attempt import HaltedError, SupersededError
+from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
 from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
@@ -31,8 +31,9 @@ from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
 from runner.reservation import free_reservations, leave_reservations
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
-from runner.slots import leave_slot, take_slot
+from runner.slots import leave_slot
 from runner.train_storage import TRAIN_RUN, storage_arguments
+from runner.turn import Turn
 from runner.worker_task import WorkerTask, train_worker
 from search_spaces.sweep import Trial
 
@@ -145,9 +146,6 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         os.environ[_SILENCE] = str(resilience.silence)
 
     def fit(pieces: int) -> None:
-        take_slot(context, Trial(config).key)
-        if context.attempt is not None and context.attempt.is_asked_to_stop():
-            raise HaltedError("the sweep was asked to stop before it was this trial's turn")
         free_reservations(depot, context.attempt)
         _trainer(config, depot, context, pieces).fit()
 
@@ -224,6 +222,7 @@ def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: i
         ),
         run_config=ray.train.RunConfig(
             name=TRAIN_RUN,
+            callbacks=[Turn(context, Trial(config).key)],  # type: ignore[list-item]  # Ray takes its own, too.
             **storage_arguments(depot),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=context.keep,
