@@ -2,10 +2,20 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import ray
 
+import runner.trial
+from r2d2.config import TrainConfig
+from r2d2.storage.depot import open_depot
+from runner.history import TRAIN, History, Record
+from runner.scoring import TrialContext
 from runner.slots import Slots
+from runner.turn import Turn
+from search_spaces.sweep import Trial
 
 
 @pytest.fixture
@@ -73,3 +83,44 @@ def test_two_drivers_of_a_trial_that_waits_are_both_served(slots):
 
     asyncio.run(play())
     assert slots._held == {"b", "c"}
+
+
+class Handle:
+    """Stands for the actor: notes what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __getattr__(self, name):
+        return SimpleNamespace(remote=lambda key: self.asked.append((name, key)))
+
+
+@pytest.fixture
+def context(monkeypatch, tmp_path):
+    monkeypatch.setattr(ray, "get", lambda reference: reference)
+    monkeypatch.setattr(runner.trial.tune, "report", lambda _: None)
+    return TrialContext(str(tmp_path), None, (), {}, 0, "validation/mma_3px", "max", slots=Handle())
+
+
+def test_workers_are_started_when_it_is_the_trials_turn(context):
+    Turn(context, "a").before_worker_group_start(None)
+    assert context.slots.asked == [("take", "a")]
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_the_slot_is_left_after_the_last_step_and_not_for_what_is_told_again(
+    context, monkeypatch, tmp_path, known
+):
+    config = TrainConfig(epochs=2)
+    history = History(tmp_path / "history")
+
+    def write(epochs):
+        for epoch in epochs:
+            history.write(Record(epoch, TRAIN, {}, "uri"))
+
+    write(range(1, known + 1))
+    # Roles that are never scored: the trial has not ended, whatever was trained.
+    context = replace(context, roles=("validation",))
+    monkeypatch.setattr(runner.trial, "_train", lambda *_: write(range(known + 1, 3)))
+    runner.trial._run(config, open_depot(tmp_path), history, context)
+    assert context.slots.asked == ([("leave", Trial(config).key)] if known < 2 else [])
