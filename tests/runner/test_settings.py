@@ -11,7 +11,7 @@ def test_everything_lies_in_the_home_folder(tmp_path):
     assert settings.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert settings.cache == tmp_path / "cache"
     assert settings.cache_gib == 20
-    assert settings.objects == CacheSettings(str(tmp_path / "cache" / "objects"), 50 * 2**30, 120)
+    assert settings.objects == CacheSettings(str(tmp_path / "cache" / "objects"), 50 * 2**30, 300)
     assert Settings.from_environment({}).home == str(Path(".r2d2").absolute())
 
 
