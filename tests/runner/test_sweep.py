@@ -53,8 +53,8 @@ sweep = Sweep(space=[
 ])
 """
 ONE_BAD = """
-# A trial that can match, then one that cannot (its descriptors are one number, 1 or -1: one match in each pair
-# of images), then a third. How right the matches of so small a network are is a matter of chance.
+# A trial that can match, then one that cannot (its descriptors are one number, 1 or -1: one match in each
+# pair of images), then a third. How right the matches of so small a network are is a matter of chance.
 sweep = Sweep(
     space={
         **TINY,
