@@ -34,7 +34,7 @@ def stub_trial(seconds: float, digest: str) -> Trainable:
         from ray import tune
 
         trial = Trial(TrainConfig.from_dict(config["trial"]))
-        take_slot(context, trial.key)
+        take_slot(context.slots, trial.key)
         began = time.time()
         folder = Path(context.trials_folder) / trial.key
         write_json(folder / "config.json", trial.config.to_dict())
@@ -44,7 +44,7 @@ def stub_trial(seconds: float, digest: str) -> Trainable:
             for record in events(trial, epoch, history.folder, digest):
                 history.write(record)
                 tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
-        leave_slot(context, trial.key)
+        leave_slot(context.slots, trial.key)
         # Not until now: what it took longer than that, it waited for the driver.
         (folder / BUSY).write_text(json.dumps([began, began + seconds]))
         return {"epoch": trial.config.epochs, context.metric: record.metrics[context.metric]}

@@ -1,7 +1,6 @@
 """Two data-parallel workers of one thread against one worker of two threads: `python -m bench.workers`.
 
-Trainings with as many pairs a step, by turns. Status 1 if two workers are slower than 0.9 of
-one.
+Trainings with as many pairs a step, by turns. Status 1 if two workers are slower than 0.9 of one.
 """
 
 from __future__ import annotations

@@ -8,10 +8,7 @@ workers, or its driver, are lost and started again.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from runner.scoring import TrialContext
+from typing import Any
 
 
 class Slots:
@@ -62,21 +59,21 @@ def start_slots(number: int) -> Any:
     return actor.options(**how).remote(number)
 
 
-def take_slot(context: TrialContext, key: str) -> None:
-    """Waits for a slot."""
+def take_slot(slots: Any | None, key: str) -> None:
+    """Waits for a slot; without `slots` there is nothing to wait for."""
     import ray
 
-    if context.slots is not None:
-        ray.get(context.slots.take.remote(key))
+    if slots is not None:
+        ray.get(slots.take.remote(key))
 
 
-def leave_slot(context: TrialContext, key: str) -> None:
+def leave_slot(slots: Any | None, key: str) -> None:
     """Leaves it, or the queue; whoever has none may leave, too."""
-    if context.slots is not None:
-        context.slots.leave.remote(key)
+    if slots is not None:
+        slots.leave.remote(key)
 
 
-def end_slot(context: TrialContext, key: str) -> None:
+def end_slot(slots: Any | None, key: str) -> None:
     """The trial is over."""
-    if context.slots is not None:
-        context.slots.end.remote(key)
+    if slots is not None:
+        slots.end.remote(key)

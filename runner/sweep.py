@@ -205,7 +205,7 @@ def _run(
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
-        end = partial(end_slot, context)
+        end = partial(end_slot, context.slots)
         callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease, end)
         tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
         tuning.run_listed(_to_run(plan))

@@ -103,7 +103,7 @@ def _run(config: TrainConfig, depot: Depot, history: History, context: TrialCont
     for record in history.follow(training.ended):
         if (record.epoch, record.kind) == (config.epochs, TRAIN) and record.name not in known:
             # It was the last step: what is left to do needs no worker.
-            leave_slot(context, Trial(config).key)
+            leave_slot(context.slots, Trial(config).key)
         tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
     training.raise_error()
     errors = [r for r in history.records() if r.error is not None]
@@ -222,7 +222,7 @@ def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: i
         ),
         run_config=ray.train.RunConfig(
             name=TRAIN_RUN,
-            callbacks=[Turn(context, Trial(config).key)],  # type: ignore[list-item]  # Ray takes its own, too.
+            callbacks=[Turn(context.slots, Trial(config).key)],  # type: ignore[list-item]  # Ray takes its own, too.
             **storage_arguments(depot),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=context.keep,

@@ -23,16 +23,16 @@ def slots():
     return Slots(2)
 
 
-def run(*steps):
-    """Runs steps such as ("take", "a") in one loop; returns the keys that waited for nothing more."""
+def play(slots, *steps):
+    """Plays steps such as ("take", "a"), in one loop; returns the keys that wait for nothing more."""
 
-    async def play(slots):
+    async def run():
         tasks = {}
         for action, key in steps:
             if action == "take":
                 tasks[key] = asyncio.ensure_future(slots.take(key))
             else:
-                await slots.leave(key)
+                await getattr(slots, action)(key)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         served = [key for key, task in tasks.items() if task.done()]
@@ -42,7 +42,7 @@ def run(*steps):
                 await task
         return served
 
-    return lambda slots: asyncio.run(play(slots))
+    return asyncio.run(run())
 
 
 def takes(keys):
@@ -50,30 +50,34 @@ def takes(keys):
 
 
 def test_no_more_than_its_number_have_a_slot(slots):
-    assert run(*takes("abcd"))(slots) == ["a", "b"]
+    assert play(slots, *takes("abcd")) == ["a", "b"]
 
 
 def test_who_leaves_makes_room_for_the_first_that_waits(slots):
-    assert run(*takes("abcd"), ("leave", "b"))(slots) == ["a", "b", "c"]
+    assert play(slots, *takes("abcd"), ("leave", "b")) == ["a", "b", "c"]
 
 
 def test_a_trial_whose_driver_starts_again_has_its_slot_still(slots):
-    assert run(*takes("ab"), *takes("a"), *takes("c"))(slots) == ["a", "b"]
+    assert play(slots, *takes("ab"), *takes("a"), *takes("c")) == ["a", "b"]
     assert slots._held == {"a", "b"}
 
 
 def test_who_leaves_the_queue_is_passed_over(slots):
-    played = run(*takes("abcd"), ("leave", "c"), ("leave", "a"))
-    assert "d" in played(slots)
+    assert "d" in play(slots, *takes("abcd"), ("leave", "c"), ("leave", "a"))
     assert slots._held == {"b", "d"}
 
 
 def test_leaving_twice_frees_one_slot(slots):
-    assert run(*takes("abcde"), ("leave", "a"), ("leave", "a"))(slots) == ["a", "b", "c"]
+    assert play(slots, *takes("abcde"), ("leave", "a"), ("leave", "a")) == ["a", "b", "c"]
+
+
+def test_a_trial_that_has_ended_gets_no_slot_however_late_it_asks(slots):
+    assert play(slots, *takes("a"), ("end", "a"), *takes("a"), *takes("bcd")) == ["a", "b", "c"]
+    assert slots._held == {"b", "c"}
 
 
 def test_two_drivers_of_a_trial_that_waits_are_both_served(slots):
-    async def play():
+    async def run():
         await slots.take("a")
         await slots.take("b")
         old, new = (asyncio.ensure_future(slots.take("c")) for _ in range(2))
@@ -81,7 +85,7 @@ def test_two_drivers_of_a_trial_that_waits_are_both_served(slots):
         await slots.leave("a")
         await asyncio.wait_for(asyncio.gather(old, new), 5)
 
-    asyncio.run(play())
+    asyncio.run(run())
     assert slots._held == {"b", "c"}
 
 
@@ -103,7 +107,7 @@ def context(monkeypatch, tmp_path):
 
 
 def test_workers_are_started_when_it_is_the_trials_turn(context):
-    Turn(context, "a").before_worker_group_start(None)
+    Turn(context.slots, "a").before_worker_group_start(None)
     assert context.slots.asked == [("take", "a")]
 
 

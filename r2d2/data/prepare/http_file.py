@@ -213,7 +213,8 @@ class _Download:
                 late = now - begun - got / self.limits.slowest
                 if have + got > self._best:
                     self._best = have + got
-                    self._progressed = self._progressed if late > 0 else now
+                    if late <= 0:
+                        self._progressed = now
                 if late > self.limits.read:
                     raise _PassingError(f"only {got} bytes came in {now - begun:.0f} s")
 
