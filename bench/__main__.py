@@ -50,21 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in asked.parts or PARTS:
         for ratio in PARTS[name](asked.photos):
             ratios.append(ratio)
-            colour = "green" if ratio.ratio <= ratio.limit else "red"
-            console.print(
-                f"[{colour}]{ratio.ratio:5.2f}[/] ({ratio.limit:.2f})  {ratio.name}", highlight=False
-            )
+            colour = "green" if ratio.kept else "red"
+            limit = "      " if ratio.limit is None else f"({ratio.limit:.2f})"
+            console.print(f"[{colour}]{ratio.ratio:5.2f}[/] {limit}  {ratio.name}", highlight=False)
             # After each one: what was measured survives an interruption.
             RESULTS.write_text(json.dumps([dataclasses.asdict(r) for r in ratios], indent=1) + "\n")
     if not has_bfloat16():
         console.print("training step in bfloat16: left out, this processor has no arithmetic for it")
     console.print(f"written to {RESULTS}")
-    return int(any(ratio.ratio > ratio.limit for ratio in ratios))
+    return int(not all(ratio.kept for ratio in ratios))
 
 
 def _extraction(_: str | None) -> Iterator[Ratio]:
-    yield extraction("quad", rounds=2)
-    yield extraction("fast", rounds=3)
+    yield from extraction("quad", rounds=2, threads=THREADS)
+    yield from extraction("fast", rounds=3, threads=THREADS)
 
 
 def _scoring(_: str | None) -> Iterator[Ratio]:

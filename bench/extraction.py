@@ -1,11 +1,22 @@
-"""Extraction of one image, against the bare float32 network on the same pyramid of images."""
+"""Extraction of one image, against the bare float32 network on the same pyramid of images.
+
+Each of the two has a process of its own, since they differ in what the C library does with freed memory
+(`r2d2.allocator`): the bare network has PyTorch's defaults, as any program that uses it, and extraction has
+what this project's programs have. What the bare network would take with kept memory is shown beside it.
+"""
 
 from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from bench.timing import Ratio, best_times
+from r2d2.allocator import keep_memory
 from r2d2.config import NetworkConfig
 from r2d2.keypoints import ExtractionSettings, Extractor
 from r2d2.network import R2D2Network, build_network
@@ -18,22 +29,47 @@ LIMIT = 0.40
 SETTINGS = ExtractionSettings(min_reliability=0.0, min_repeatability=0.0)
 
 
-def extraction(name: str, rounds: int) -> Ratio:
+def extraction(name: str, rounds: int, threads: int) -> Iterator[Ratio]:
     """The time of the default extraction with the full-size network `name`, over floor F1."""
-    network = build_network(NetworkConfig(name, channels=4, dim=128), seed=0).eval()
-    image = torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-    extract = Extractor(network, SETTINGS)
-    images = [level for _, level in pyramid(image[None], SETTINGS)]
-    times = best_times(
-        {"floor": lambda: bare_network(network, images), "extraction": lambda: extract(image)}, rounds
-    )
-    return Ratio(f"extraction of {WIDTH}x{HEIGHT}, {name} / F1", times["extraction"] / times["floor"], LIMIT)
+    with _process(threads, keep=False) as usual, _process(threads, keep=True) as keeping:
+        works = {
+            "floor": lambda: usual.submit(bare_network, name).result(),
+            "kept floor": lambda: keeping.submit(bare_network, name).result(),
+            "extraction": lambda: keeping.submit(extract, name).result(),
+        }
+        times = best_times(works, rounds)
+    title = f"extraction of {WIDTH}x{HEIGHT}, {name} / F1"
+    yield Ratio(title, times["extraction"] / times["floor"], LIMIT)
+    yield Ratio(f"{title}, memory of both kept", times["extraction"] / times["kept floor"], None)
 
 
-def bare_network(network: R2D2Network, images: list[Tensor]) -> None:
+def bare_network(name: str) -> None:
     """Floor F1: the layers of the network in float32, as they are, without heads, maxima and descriptors."""
+    network, image = _given(name)
     with torch.inference_mode():
-        for image in images:
-            x = image.contiguous()
+        for _, level in pyramid(image[None], SETTINGS):
+            x = level.contiguous()
             for layer in network.ops:
                 x = layer(x)
+
+
+def extract(name: str) -> None:
+    """The default extraction."""
+    network, image = _given(name)
+    assert len(Extractor(network, SETTINGS)(image)) == SETTINGS.top_k
+
+
+@cache
+def _given(name: str) -> tuple[R2D2Network, Tensor]:
+    network = build_network(NetworkConfig(name, channels=4, dim=128), seed=0).eval()
+    return network, torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+def _process(threads: int, keep: bool) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (threads, keep))
+
+
+def _begin(threads: int, keep: bool) -> None:
+    torch.set_num_threads(threads)
+    if keep:
+        keep_memory()

@@ -14,12 +14,17 @@ class Ratio:
     Attributes:
         name: what was compared with what.
         ratio: of the two times.
-        limit: the largest ratio that is good enough.
+        limit: the largest ratio that is good enough; None if none was set.
     """
 
     name: str
     ratio: float
-    limit: float
+    limit: float | None
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is within its limit."""
+        return self.limit is None or self.ratio <= self.limit
 
 
 def best_times(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -33,7 +33,7 @@ def find_protocol(name: str) -> Protocol:
 
 
 def find_model(source: str, settings: Settings) -> Model:
-    """The model that a source names, on the GPU if there is one.
+    """The model that a source names, ready for extraction: on the GPU if there is one, memory kept.
 
     Args:
         source: a checkpoint folder or an upstream .pt file, here or on S3, `runs:/RUN_ID` or
@@ -45,6 +45,7 @@ def find_model(source: str, settings: Settings) -> Model:
     """
     import torch
 
+    from r2d2.allocator import keep_memory
     from r2d2.checkpoint import load_model
 
     if source.startswith(FEATURES):
@@ -57,6 +58,7 @@ def find_model(source: str, settings: Settings) -> Model:
         model = replace(load_model(resolve_model(source, tracker)), name=source)
     else:
         model = load_model(source, settings.objects)
+    keep_memory()
     model.network.to("cuda" if torch.cuda.is_available() else "cpu")
     return model
 

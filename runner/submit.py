@@ -198,7 +198,7 @@ class SweepJobs:
             The job as it ended.
 
         Raises:
-            ValueError: if the cluster stays silent for ten minutes.
+            ValueError: if the cluster stays silent for ten minutes, or was restarted and has no such job.
         """
         from aiohttp import ClientError
 
@@ -220,12 +220,24 @@ class SweepJobs:
                         f"{self.address} has been silent for {SILENCE_S / 60:.0f} minutes ({error}); the job "
                         f"{job.id} may go on without you: r2d2 submit --status --address {self.address}"
                     ) from error
+                if self._has_forgotten(job):
+                    raise ValueError(
+                        f"the cluster at {self.address} has been restarted and knows nothing of the job "
+                        f"{job.id}; hand it over again: a sweep goes on from what it has stored"
+                    ) from error
                 note(f"the connection to {self.address} is lost ({error}); trying again")
                 time.sleep(pause)
                 pause = 1.0 if log.written > before else min(2 * pause, LONGEST_PAUSE_S)
                 continue
             silent_since = None
             time.sleep(1.0)
+
+    def _has_forgotten(self, job: SweepJob) -> bool:
+        """Whether the cluster answers and has no such job: a new head knows none of the former one's."""
+        try:
+            return all(known.submission_id != job.id for known in self._client.list_jobs())
+        except (OSError, RuntimeError):
+            return False
 
 
 class _Log:

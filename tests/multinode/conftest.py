@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ports import free_port
-from ray_nodes import Cluster, node_folder, own_environment, start_node
+from ray_nodes import Cluster, node_folder, own_environment
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,6 @@ def cluster():
     environment = own_environment(RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="0.5")
     with node_folder() as folder:
         found = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)
-        head = ("--head", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=0")
-        start_node(found, *head, f"--temp-dir={folder}/head", f"--ray-client-server-port={free_port()}")
+        found.start_head()
         found.ensure_nodes(2)
         yield found

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from processes import title_of
 
 from runner.incidents import HANGING, LOST, PREEMPTED, RESIZED, incidents
 from runner.settings import Settings
@@ -231,6 +232,25 @@ def test_with_fewer_workers_the_loss_stays_the_same(cluster, undisturbed, tmp_pa
         cluster.kill_node(max(cluster.find(WORKER).values()))
     assert RESIZED in story.kinds(2)
     assert_ended_like(story, undisturbed, exactly=False)
+
+
+def test_a_killed_head_is_followed_by_a_new_one(cluster, undisturbed, tmp_path):
+    cluster.ensure_nodes(2)
+    where = ("--address", cluster.address, "--home", str(tmp_path))
+    options = ("--name", "head", "--checkpoint-steps", "3")
+    with r2d2(cluster, "submit", str(SWEEP), *options, *where) as first:
+        mid_epoch(Story(cluster, tmp_path, "head"), num_workers=1)
+        former = {pid for number in cluster.nodes for pid in cluster.processes(number)}
+        cluster.kill_head()
+        cluster.start_head()
+        output, _ = first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 2, output
+    assert "has been restarted and knows nothing of the job r2d2-head-1" in output
+    # The former nodes, and what trains on them, notice only now and then that their head is gone.
+    with submitted(cluster, tmp_path, "head", "--checkpoint-steps", "3") as story:
+        pass
+    assert_ended_like(story, undisturbed)
+    wait_for(lambda: not any(map(title_of, former)), "the end of the former nodes")
 
 
 def test_a_killed_driver_is_resumed_by_the_next_job(cluster, undisturbed, tmp_path):

@@ -151,6 +151,17 @@ def test_a_lost_log_is_continued_where_it_was_lost(jobs, server, monkeypatch):
     assert notes == [f"the connection to {ADDRESS} is lost (reset by peer); trying again"] * 2
 
 
+def test_a_restarted_cluster_that_does_not_know_the_job_is_not_waited_for(jobs, server, monkeypatch):
+    monkeypatch.setattr(submit.time, "sleep", lambda _: pytest.fail("it waited"))
+    server.add("r2d2-smoke-1", "smoke")
+    job = jobs.of("smoke")[0]
+    server.logs = [[RuntimeError("status code 404")]]
+    server.jobs.clear()
+    server.add("r2d2-other-1", "other")
+    with pytest.raises(ValueError, match=r"has been restarted and knows nothing of the job r2d2-smoke-1"):
+        jobs.follow(job, print, lambda _: pytest.fail("it spoke of a lost connection"))
+
+
 def test_a_cluster_that_stays_silent_is_given_up(jobs, server, monkeypatch):
     now = iter(range(0, 10_000, 200))
     monkeypatch.setattr(submit.time, "monotonic", lambda: next(now))
