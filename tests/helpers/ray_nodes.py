@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ports import free_port
@@ -42,12 +42,32 @@ class Cluster:
     logs: Path
     nodes: dict[int, Path] = field(default_factory=dict)
 
-    def add_node(self) -> int:
-        """Starts a worker node of one CPU; returns its number."""
-        number = 1 + max(self.nodes, default=0)
+    def start_head(self) -> None:
+        """Starts the head, which trains nothing. Worker nodes of a former one are no nodes of this one."""
+        ports = (
+            f"--port={self.gcs.rpartition(':')[2]}",
+            f"--dashboard-port={self.address.rpartition(':')[2]}",
+        )
+        own = (f"--temp-dir={self.logs}/head", f"--ray-client-server-port={free_port()}")
+        self.nodes.clear()
+        start_node(self, "--head", *ports, *own, "--num-cpus=0")
+
+    def kill_head(self) -> None:
+        """Kills all processes of the head at once; the worker nodes' live until they notice."""
+        for pid in self.processes(0):
+            _signal(pid, signal.SIGKILL)
+
+    def add_node(self, **variables: str) -> int:
+        """Starts a worker node of one CPU, perhaps with variables of its own.
+
+        Returns:
+            Its number, which no node had before.
+        """
+        number = 1 + max((int(p.name) for p in self.logs.iterdir() if p.name.isdecimal()), default=0)
         # A folder of its own, as on a machine of its own: else one node removes what another one uses.
         folder = self.logs / str(number)
-        start_node(self, f"--address={self.gcs}", "--num-cpus=1", f"--temp-dir={folder}")
+        node = replace(self, environment={**self.environment, **variables})
+        start_node(node, f"--address={self.gcs}", "--num-cpus=1", f"--temp-dir={folder}")
         self.nodes[number] = folder
         return number
 
