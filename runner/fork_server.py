@@ -7,6 +7,7 @@ clean. It ends with the raylet of its node, or when nobody has asked it for minu
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -18,9 +19,10 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from r2d2.allocator import share_one_heap
 
@@ -121,7 +123,7 @@ def serve(path: Path, alive: int) -> socket.socket | None:
     return None
 
 
-def become_worker(connection: socket.socket) -> None:
+def become_worker(connection: socket.socket) -> NoReturn:
     """Turns this process into the worker that is asked for, as if Python had been started for it."""
     request = _receive(connection)
     connection.sendall(b"!")
@@ -137,7 +139,35 @@ def become_worker(connection: socket.socket) -> None:
         numpy.random.seed()
     sys.argv = request["argv"]
     sys.path.insert(0, str(Path(sys.argv[0]).parent))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    _end(_status_of(sys.argv[0]))
+
+
+def _status_of(program: str) -> int:
+    """Runs a Python program as the main one; the status that its process shall end with."""
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return ended.code or 0
+        print(ended.code, file=sys.stderr)  # noqa: T201
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(status: int) -> NoReturn:
+    """Ends this process after what Python does at exit, and before what Ray's library does in C++.
+
+    A worker has taken leave of its node by then. Ray's library also destroys its queues, and where one still
+    held a message the process has been seen to wait for itself for ever.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _receive(connection: socket.socket) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import ray.train
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from r2d2.out_of_memory import OutOfMemory
+from runner.full_disk import DiskFull, has_other_node
 from runner.history import TRAIN, History
-from runner.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
+from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
 from runner.preemption import Preempted, node_leaves, this_node
 
 HALVES = 2
@@ -21,30 +22,40 @@ class NodeLeaves(Exception):  # noqa: N818 - it says what happened
     """The node of a trial's driver is taken away: Tune starts the driver again on another one."""
 
 
+Nodes = frozenset[str]
+
+
 def train_to_the_end(
-    fit: Callable[[int], object], history: History, pairs_per_worker: int, max_restarts: int
+    fit: Callable[[int, Nodes], object],
+    history: History,
+    pairs_per_worker: int,
+    max_restarts: int,
+    elsewhere: Callable[[Nodes], bool] = has_other_node,
 ) -> None:
     """Trains until it is done, from the last checkpoint each time that it stopped for a reason to go on.
 
-    A lost or hanging worker is one, up to `max_restarts` times without an epoch trained in between; a notice
-    that a node is taken away, always; too little memory, once, with half the pairs at a time from then on.
+    A lost or hanging worker is one, up to `max_restarts` times without an epoch trained in between; a full
+    disk as often, while there is another node; a notice that a node is taken away, always; too little memory,
+    once, with half the pairs at a time from then on.
 
     Args:
-        fit: trains with the parts of a step computed in so many pieces; raises what Ray Train raises.
+        fit: trains with the parts of a step computed in so many pieces, not on the nodes given, whose disks
+            are full; raises what Ray Train raises.
         history: of the trial; what happened is written down beside it.
         pairs_per_worker: of which half is computed at a time if memory does not suffice.
         max_restarts: see above.
+        elsewhere: whether there is a node beside those given.
 
     Raises:
         RuntimeError: if it cannot go on, with the reason.
         NodeLeaves: if the node of this process is taken away.
     """
-    losses, trained = 0, _epochs(history)
+    losses, trained, full = 0, _epochs(history), Nodes()
     while True:
         started = time.time()
         pieces = HALVES if any(i.kind == MEMORY for i in incidents(history)) else 1
         try:
-            fit(pieces)
+            fit(pieces, full)
             return
         except ray.train.WorkerGroupError as error:
             fault = main_fault(list(error.worker_failures.values()))
@@ -59,7 +70,10 @@ def train_to_the_end(
         if _epochs(history) > trained:
             losses, trained = 0, _epochs(history)
         losses += _counts(fault)
-        if losses > max_restarts or not _may_go_on(fault, pieces, pairs_per_worker):
+        if isinstance(fault, DiskFull):
+            full |= {fault.node}
+        lost = losses > max_restarts or (isinstance(fault, DiskFull) and not elsewhere(full))
+        if lost or not _may_go_on(fault, pieces, pairs_per_worker):
             raise RuntimeError(f"training failed: {fault}") from fault
         _write_down(history, fault, started, pairs_per_worker)
         if isinstance(fault, Preempted) and node_leaves(this_node()):
@@ -70,7 +84,13 @@ def main_fault(faults: list[Exception]) -> Exception:
     """Why a group of workers stopped: the others fail too when one does, of the connection to it."""
     # What a worker raised is handed on as it is; that it is gone is wrapped.
     bare = [f.health_check_failure if isinstance(f, WorkerHealthCheckFailedError) else f for f in faults]
-    for kind in (ValueError, Preempted, WorkerHealthCheckTimeoutError, ray.exceptions.RayActorError):
+    for kind in (
+        ValueError,
+        Preempted,
+        DiskFull,
+        WorkerHealthCheckTimeoutError,
+        ray.exceptions.RayActorError,
+    ):
         for fault in bare:
             if isinstance(fault, kind):
                 return fault
@@ -99,6 +119,8 @@ def _write_down(history: History, fault: Exception, started: float, pairs_per_wo
         record_incident(history, MEMORY, text)
     elif isinstance(fault, Preempted):
         record_incident(history, PREEMPTED, f"{fault}; the trial goes on from there")
+    elif isinstance(fault, DiskFull):
+        record_incident(history, DISK, f"{fault}; the trial goes on on another node from its last checkpoint")
     elif isinstance(fault, WorkerHealthCheckTimeoutError):
         text = "a worker gave no answer for too long; all workers start again from the last checkpoint"
         record_incident(history, HANGING, text)

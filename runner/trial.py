@@ -25,10 +25,11 @@ from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, folder_of
 from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
+from runner.full_disk import avoiding, has_other_node
 from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
-from runner.recovery import NodeLeaves, train_to_the_end
+from runner.recovery import NodeLeaves, Nodes, train_to_the_end
 from runner.reservation import free_reservations, leave_reservations
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.slots import leave_slot
@@ -145,9 +146,9 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
     if resilience.silence:
         os.environ[_SILENCE] = str(resilience.silence)
 
-    def fit(pieces: int) -> None:
+    def fit(pieces: int, full: Nodes) -> None:
         free_reservations(depot, context.attempt)
-        _trainer(config, depot, context, pieces).fit()
+        _trainer(config, depot, context, pieces, full).fit()
 
     try:
         train_to_the_end(
@@ -155,6 +156,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
             history,
             config.pairs_per_worker,
             resilience.max_restarts,
+            partial(has_other_node, num_gpus=context.num_gpus),
         )
     except RuntimeError as error:
         # From this thread: a driver that was asked to stop waits for this word and takes no report before.
@@ -195,7 +197,9 @@ def _kind_of_trainer(num_workers: int) -> type[DataParallelTrainer]:
     return TorchTrainer
 
 
-def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: int) -> DataParallelTrainer:
+def _trainer(
+    config: TrainConfig, depot: Depot, context: TrialContext, pieces: int, full: Nodes
+) -> DataParallelTrainer:
     resilience = context.resilience
     task = WorkerTask(
         config=config.to_dict(),
@@ -219,6 +223,7 @@ def _trainer(config: TrainConfig, depot: Depot, context: TrialContext, pieces: i
             use_gpu=context.num_gpus > 0,
             resources_per_worker={"CPU": 1, **({"GPU": context.num_gpus} if context.num_gpus else {})},
             placement_strategy="PACK",
+            label_selector=avoiding(full),  # type: ignore[call-arg]  # Ray's types are those of its former Train.
         ),
         run_config=ray.train.RunConfig(
             name=TRAIN_RUN,

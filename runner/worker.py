@@ -32,6 +32,7 @@ from r2d2.storage.location import fetched
 from r2d2.training import make_optimiser, train_epoch
 from runner.attempt import AttemptWatch, HaltedError
 from runner.checkpoint_place import checkpoint_place
+from runner.full_disk import naming_node
 from runner.history import HISTORY, TRAIN, History, Record
 from runner.incidents import HANGING, RESIZED, record_incident
 from runner.partial_epoch import PartialEpoch, merged
@@ -49,6 +50,7 @@ def work(task: WorkerTask) -> None:
     Raises:
         Preempted: after a checkpoint, if a node of this training will be taken away.
         HaltedError: after a checkpoint, if the sweep was asked to stop.
+        DiskFull: if a disk of this node is.
     """
     entered = time.time() - task.started
     # Ray says how many with this variable, which PyTorch reads once: in a forked worker that was long ago.
@@ -72,7 +74,8 @@ def work(task: WorkerTask) -> None:
     with Watchdog(task.silence, bark) as watchdog, AttemptWatch(turn if rank == 0 else None) as watch:
         worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog, watch)
         worker.startup["startup/worker_entered"] = entered
-        worker.run()
+        with naming_node():
+            worker.run()
 
 
 def data_parallel(siamese: SiameseNetwork, num_workers: int) -> torch.nn.Module:

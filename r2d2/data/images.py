@@ -174,9 +174,9 @@ def normalise(pixels: Pixels) -> Tensor:
 
 
 def normalise_planes(planes: Tensor) -> Tensor:
-    """The same for float planes (..., 3, H, W) of RGB in [0, 255]."""
+    """The same for float planes (..., 3, H, W) of RGB in [0, 255], in their own memory."""
     mean, std = _statistics(planes.device)
-    return planes.sub(mean).div_(std)
+    return planes.sub_(mean).div_(std)
 
 
 def denormalise(image: Tensor) -> Pixels:

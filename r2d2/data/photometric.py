@@ -52,14 +52,13 @@ class Jitter:
             planes: (3, N) in [0, 255].
             whole: (3, M), pixels from all over the image, for its mean grey, on which contrast turns.
         """
-        for name in self.order:
-            factor = self.factors[name]
-            if name == "contrast":
-                # The mean of the image as it is now: from here on it is not needed.
-                planes = change_contrast(planes, factor, grey(whole).mean())
-                continue
-            planes = _CHANGES[name](planes, factor)
-            whole = _CHANGES[name](whole, factor)
+        turn = self.order.index("contrast")
+        for name in self.order[:turn]:
+            planes = _CHANGES[name](planes, self.factors[name])
+            whole = _CHANGES[name](whole, self.factors[name])
+        planes = change_contrast(planes, self.factors["contrast"], grey(whole).mean())
+        for name in self.order[turn + 1 :]:
+            planes = _CHANGES[name](planes, self.factors[name])
         return planes
 
 

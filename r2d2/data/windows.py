@@ -83,8 +83,9 @@ def find_windows(
     centres1 = np.floor(draws * np.array(size1))
     centres2 = apply_homography(homography_1to2, centres1)
     scales = local_scale(homography_1to2, centres1)
+    right, bottom = size2[0] - 0.5, size2[1] - 0.5
     for centre1, centre2, scale in zip(centres1.tolist(), centres2.tolist(), scales.tolist(), strict=True):
-        inside = all(-0.5 < c < limit - 0.5 for c, limit in zip(centre2, size2, strict=True))
+        inside = -0.5 < centre2[0] < right and -0.5 < centre2[1] < bottom
         if inside and MIN_SCALE < scale < MAX_SCALE:
             window1 = place_window(centre1, crop_size * max(1, 1 / scale), size1)
             window2 = place_window(centre2, crop_size * max(1, scale), size2)
@@ -96,12 +97,12 @@ def find_windows(
 
 def place_window(centre: Sequence[float], side: float, size: tuple[int, int]) -> Window:
     """The square of a given side around a centre (x, y), in whole pixels, shifted into an image of a size."""
-    spans = [min(math.floor(side + 0.5), limit) for limit in size]
-    left, top = (
-        max(0, min(math.floor(c - span / 2 + 0.5), limit - span))
-        for c, span, limit in zip(centre, spans, size, strict=True)
-    )
-    return Window(left, top, spans[0], spans[1])
+    # Ten of them for each pair: no loop over the two sides.
+    whole = math.floor(side + 0.5)
+    width, height = min(whole, size[0]), min(whole, size[1])
+    left = max(0, min(math.floor(centre[0] - width / 2 + 0.5), size[0] - width))
+    top = max(0, min(math.floor(centre[1] - height / 2 + 0.5), size[1] - height))
+    return Window(left, top, width, height)
 
 
 def fallback_windows(

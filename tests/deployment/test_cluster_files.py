@@ -12,6 +12,70 @@ ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 
 
+# What ray.io/v1 of KubeRay 1.7.0 knows, level by level: path -> keys that must be there, keys that may.
+KUBERAY = {
+    "RayCluster": ({"apiVersion", "kind", "metadata", "spec"}, {"status"}),
+    "RayCluster.spec": (
+        {"rayVersion", "headGroupSpec"},
+        {
+            *("authOptions", "autoscalerOptions", "enableInTreeAutoscaling", "gcsFaultToleranceOptions"),
+            *("headServiceAnnotations", "historyServerOptions", "managedBy", "networkPolicy", "suspend"),
+            *("tlsOptions", "upgradeStrategy", "workerGroupSpecs"),
+        },
+    ),
+    "RayCluster.spec.authOptions": ({"mode"}, {"enableK8sTokenAuth", "secretName"}),
+    "RayCluster.spec.autoscalerOptions": (
+        {"version"},
+        {
+            *("args", "command", "env", "envFrom", "idleTimeoutSeconds", "image", "imagePullPolicy"),
+            *("resources", "securityContext", "upscalingMode", "volumeMounts"),
+        },
+    ),
+    "RayCluster.spec.headGroupSpec": (
+        {"rayStartParams", "template"},
+        {"enableIngress", "headService", "ingressOptions", "labels", "resources", "serviceType"},
+    ),
+    "RayCluster.spec.workerGroupSpecs": (
+        {"groupName", "maxReplicas", "minReplicas", "rayStartParams", "template"},
+        {"idleTimeoutSeconds", "labels", "numOfHosts", "priority", "replicas", "resources", "suspend"}
+        | {"scaleStrategy"},
+    ),
+    "RayJob": ({"apiVersion", "kind", "metadata", "spec"}, {"status"}),
+    # With a selector a job cannot be tried again: that would begin with another cluster.
+    "RayJob.spec": (
+        {"clusterSelector", "entrypoint"},
+        {
+            *("activeDeadlineSeconds", "deletionStrategy", "entrypointNumCpus", "entrypointNumGpus"),
+            *("entrypointResources", "jobId", "managedBy", "metadata", "preRunningDeadlineSeconds"),
+            *("runtimeEnvYAML", "shutdownAfterJobFinishes", "submissionMode", "submitterConfig"),
+            *("submitterPodTemplate", "ttlSecondsAfterFinished"),
+        },
+    ),
+}
+KUBERAY_CHOICES = {
+    "RayCluster.spec.authOptions.mode": {"disabled", "token"},
+    "RayCluster.spec.autoscalerOptions.upscalingMode": {"Default", "Aggressive", "Conservative"},
+    "RayCluster.spec.autoscalerOptions.version": {"v1", "v2"},
+    "RayJob.spec.submissionMode": {"K8sJobMode", "HTTPMode", "InteractiveMode"},
+}
+
+
+def kuberay_faults(value, path):
+    """What KubeRay would not take, sentence by sentence."""
+    if isinstance(value, list):
+        return [fault for one in value for fault in kuberay_faults(one, path)]
+    if path in KUBERAY_CHOICES and value not in KUBERAY_CHOICES[path]:
+        return [f"{path} is {value}"]
+    if path.endswith(".rayStartParams"):
+        return [f"{path}.{key} is no text" for key, one in value.items() if not isinstance(one, str)]
+    if path not in KUBERAY or not isinstance(value, dict):
+        return []
+    needed, known = KUBERAY[path]
+    faults = [f"{path} lacks {key}" for key in needed - value.keys()]
+    faults += [f"{path} has {key}" for key in value.keys() - needed - known]
+    return faults + [fault for key, one in value.items() for fault in kuberay_faults(one, f"{path}.{key}")]
+
+
 def read(name):
     return yaml.safe_load((CLUSTER / name).read_text())
 
@@ -47,6 +111,28 @@ def test_rays_validation_would_refuse_a_misspelt_key():
 def test_image_and_manifests_name_the_tested_release_of_ray(ray_version):
     assert f"ARG RAY_VERSION={ray_version}\n" in (CLUSTER / "Dockerfile").read_text()
     assert read("raycluster.yaml")["spec"]["rayVersion"] == ray_version
+
+
+@pytest.mark.parametrize("name", ["raycluster.yaml", "rayjob.yaml"])
+def test_kuberay_knows_every_key_of_a_manifest(name):
+    manifest = read(name)
+    assert manifest["apiVersion"] == "ray.io/v1"
+    assert kuberay_faults(manifest, manifest["kind"]) == []
+
+
+def test_a_misspelt_key_a_wrong_choice_and_a_second_try_are_found():
+    cluster, job = read("raycluster.yaml"), read("rayjob.yaml")
+    cluster["spec"]["autoscalerOptions"] |= {"upscalingMode": "Fast", "idleTimeout": 3}
+    cluster["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] = 0
+    del cluster["spec"]["workerGroupSpecs"][0]["template"]
+    job["spec"]["backoffLimit"] = 3
+    assert sorted(kuberay_faults(cluster, "RayCluster") + kuberay_faults(job, "RayJob")) == [
+        "RayCluster.spec.autoscalerOptions has idleTimeout",
+        "RayCluster.spec.autoscalerOptions.upscalingMode is Fast",
+        "RayCluster.spec.headGroupSpec.rayStartParams.num-cpus is no text",
+        "RayCluster.spec.workerGroupSpecs lacks template",
+        "RayJob.spec has backoffLimit",
+    ]
 
 
 def test_the_job_runs_on_the_cluster_of_the_other_manifest():

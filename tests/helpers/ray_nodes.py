@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ports import free_port
@@ -57,12 +57,17 @@ class Cluster:
         for pid in self.processes(0):
             _signal(pid, signal.SIGKILL)
 
-    def add_node(self) -> int:
-        """Starts a worker node of one CPU; returns its number, which no node had before."""
+    def add_node(self, **variables: str) -> int:
+        """Starts a worker node of one CPU, perhaps with variables of its own.
+
+        Returns:
+            Its number, which no node had before.
+        """
         number = 1 + max((int(p.name) for p in self.logs.iterdir() if p.name.isdecimal()), default=0)
         # A folder of its own, as on a machine of its own: else one node removes what another one uses.
         folder = self.logs / str(number)
-        start_node(self, f"--address={self.gcs}", "--num-cpus=1", f"--temp-dir={folder}")
+        node = replace(self, environment={**self.environment, **variables})
+        start_node(node, f"--address={self.gcs}", "--num-cpus=1", f"--temp-dir={folder}")
         self.nodes[number] = folder
         return number
 

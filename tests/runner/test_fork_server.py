@@ -167,6 +167,23 @@ print(open("/proc/self/status").read().partition("Threads:")[2].split()[0])
     assert done.stdout.strip() == "1", done.stderr
 
 
+def test_a_library_that_hangs_at_exit_does_not_keep_a_worker(node):
+    node.script.write_text("""
+import atexit, ctypes, os, time
+hang = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: time.sleep(1000))
+ctypes.CDLL(None).__cxa_atexit(hang, None, None)
+atexit.register(print, "at exit")
+print(os.getpid())
+raise RuntimeError("unforeseen")
+""")
+    worker = node.start(("fractions",))
+    output, errors = worker.communicate(timeout=60)
+    pid, word = output.split(maxsplit=1)
+    assert word == "at exit\n"
+    assert errors.endswith("RuntimeError: unforeseen\n")
+    assert ends(lambda: not lives(int(pid)))
+
+
 def test_forks_draw_different_names(node):
     node.script.write_text("""
 import json, random, sys

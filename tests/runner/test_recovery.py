@@ -1,5 +1,9 @@
 """Why a training stopped decides whether it goes on, how, and how often; all of it is written down."""
 
+import errno
+import os
+import pickle
+
 import pytest
 from ray.exceptions import ActorDiedError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
@@ -7,9 +11,10 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, Work
 
 from r2d2.out_of_memory import OutOfMemory
 from r2d2.step import NonFiniteLoss
-from runner import recovery
+from runner import full_disk, recovery
+from runner.full_disk import DiskFull
 from runner.history import TRAIN, History, Record
-from runner.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
+from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
 from runner.preemption import Preempted
 from runner.recovery import NodeLeaves, main_fault, train_to_the_end
 
@@ -20,11 +25,12 @@ class Fits:
     """A training that stops for one reason after the other, then ends well."""
 
     def __init__(self, *faults, history=None):
-        self.faults, self.pieces = list(faults), []
+        self.faults, self.pieces, self.avoided = list(faults), [], []
         self.history = history
 
-    def __call__(self, pieces):
+    def __call__(self, pieces, full):
         self.pieces.append(pieces)
+        self.avoided.append(full)
         if self.faults:
             fault = self.faults.pop(0)
             if isinstance(fault, int):
@@ -84,6 +90,29 @@ def test_a_single_pair_cannot_be_halved(history):
         train_to_the_end(Fits(OutOfMemory(MEMORY_FIGURES)), history, 1, max_restarts=2)
 
 
+def test_a_node_whose_disk_is_full_is_avoided_while_there_is_another(history):
+    def elsewhere(full):
+        return len(full) < 3
+
+    fits = Fits(DiskFull("no space", "a"), DiskFull("no space", "b"))
+    train_to_the_end(fits, history, 8, 2, elsewhere)
+    assert fits.avoided == [set(), {"a"}, {"a", "b"}]
+    assert kinds(history) == [DISK, DISK]
+    assert not any(incident.spoils for incident in incidents(history))
+    with pytest.raises(RuntimeError, match="training failed: no space"):
+        train_to_the_end(Fits(*(DiskFull("no space", node) for node in "abc")), history, 8, 9, elsewhere)
+
+
+def test_a_full_disk_is_told_apart_and_travels_between_processes(monkeypatch):
+    monkeypatch.setattr(full_disk, "this_node", lambda: "here")
+    with pytest.raises(DiskFull, match="No space left on device") as found, full_disk.naming_node():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    copied = pickle.loads(pickle.dumps(found.value))
+    assert (str(copied), copied.node) == (str(found.value), "here")
+    with pytest.raises(PermissionError), full_disk.naming_node():
+        raise PermissionError(errno.EACCES, "not yours")
+
+
 @pytest.mark.parametrize("leaves", [False, True])
 def test_notices_are_not_counted_and_a_driver_whose_node_leaves_goes_too(history, monkeypatch, leaves):
     monkeypatch.setattr(recovery, "this_node", lambda: "here")
@@ -109,10 +138,10 @@ def test_a_worker_without_an_answer_hangs_and_one_that_said_so_itself_is_told_on
     assert kinds(history) == [HANGING]
 
     class Hangs(Fits):
-        def __call__(self, pieces):
+        def __call__(self, pieces, full):
             if self.faults:
                 record_incident(history, HANGING, "worker 0 gave no sign of life")
-            super().__call__(pieces)
+            super().__call__(pieces, full)
 
     train_to_the_end(Hangs(ActorDiedError()), history, 8, max_restarts=1)
     assert kinds(history) == [HANGING, HANGING]
@@ -121,7 +150,7 @@ def test_a_worker_without_an_answer_hangs_and_one_that_said_so_itself_is_told_on
 def test_a_worker_that_ray_train_cannot_reach_to_end_it_is_lost_too(history):
     faults = [ControllerError(RayActorError(error_msg="unavailable"))]
 
-    def fit(pieces):
+    def fit(pieces, full):
         if faults:
             raise faults.pop()
 
@@ -135,7 +164,7 @@ class Raises:
     def __init__(self, error):
         self.error = error
 
-    def __call__(self, pieces):
+    def __call__(self, pieces, full):
         raise self.error
 
 
