@@ -143,14 +143,20 @@ def _run(*command):
         assert done.returncode == 0, output.read().decode()
 
 
+@pytest.fixture(scope="session")
+def admin_password():
+    """Of the database, which keeps the account that the first server makes there."""
+    return f"admin-{secrets.token_hex(16)}"
+
+
 @pytest.fixture
-def mlflow_server(postgres, s3, tmp_path):
+def mlflow_server(postgres, s3, admin_password, tmp_path):
     """`mlflow/serve` on PostgreSQL and S3, with accounts."""
     for module in ("psycopg2", "flask_wtf"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs the Python module {module} (pip install 'mlflow[auth]' psycopg2-binary)")
-    admin, port = f"admin-{secrets.token_hex(16)}", free_port()
-    for name, content in (("db_password", postgres.password), ("admin_password", admin)):
+    port = free_port()
+    for name, content in (("db_password", postgres.password), ("admin_password", admin_password)):
         (tmp_path / name).write_text(content)
     server = MlflowServer(
         uri=f"http://127.0.0.1:{port}",
@@ -171,8 +177,8 @@ def mlflow_server(postgres, s3, tmp_path):
             "WORKERS": "2",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         },
-        environment={"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": admin},
-        secrets=(postgres.password, admin, os.environ["AWS_SECRET_ACCESS_KEY"]),
+        environment={"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": admin_password},
+        secrets=(postgres.password, admin_password, os.environ["AWS_SECRET_ACCESS_KEY"]),
         log=tmp_path / "server.log",
     )
     try:

@@ -242,15 +242,15 @@ def test_a_killed_head_is_followed_by_a_new_one(cluster, undisturbed, tmp_path):
         mid_epoch(Story(cluster, tmp_path, "head"), num_workers=1)
         former = {pid for number in cluster.nodes for pid in cluster.processes(number)}
         cluster.kill_head()
+        # Within a minute the nodes notice, and what trains on them ends.
+        wait_for(lambda: not any(map(title_of, former)), "the end of the former nodes")
         cluster.start_head()
         output, _ = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 2, output
     assert "has been restarted and knows nothing of the job r2d2-head-1" in output
-    # The former nodes, and what trains on them, notice only now and then that their head is gone.
     with submitted(cluster, tmp_path, "head", "--checkpoint-steps", "3") as story:
         pass
     assert_ended_like(story, undisturbed)
-    wait_for(lambda: not any(map(title_of, former)), "the end of the former nodes")
 
 
 def test_a_killed_driver_is_resumed_by_the_next_job(cluster, undisturbed, tmp_path):
