@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real test-cluster bench bench-gpu bench-quality
+.PHONY: help setup demo test test-real test-cluster test-nodes bench bench-gpu bench-quality
 .PHONY: check lint format types layers spelling clean
 
 help: ## Say what each target does
@@ -36,8 +36,11 @@ test: setup ## Run the tests
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
 
-test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine
+test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (50 minutes)
 	$(BIN)/python -m pytest -m multinode
+
+test-nodes: setup ## Run the quicker ones of them: sweeps handed to three nodes, and the doctor on each
+	$(BIN)/python -m pytest -m multinode tests/multinode/test_submission.py tests/multinode/test_doctor.py
 
 bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (5 minutes)
 	$(BIN)/python -m bench
