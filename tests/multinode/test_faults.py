@@ -240,7 +240,9 @@ def test_a_killed_head_is_followed_by_a_new_one(cluster, undisturbed, tmp_path):
     options = ("--name", "head", "--checkpoint-steps", "3")
     with r2d2(cluster, "submit", str(SWEEP), *options, *where) as first:
         mid_epoch(Story(cluster, tmp_path, "head"), num_workers=1)
-        former = {pid for number in cluster.nodes for pid in cluster.processes(number)}
+        titles = ("raylet/raylet", WORKER, CONTROLLER, DRIVER)
+        of_nodes = [item for number in cluster.nodes for item in cluster.processes(number).items()]
+        former = [pid for pid, title in of_nodes if any(wanted in title for wanted in titles)]
         cluster.kill_head()
         # Within a minute the nodes notice, and what trains on them ends.
         wait_for(lambda: not any(map(title_of, former)), "the end of the former nodes")
