@@ -39,7 +39,7 @@ test-real: setup ## Run the slow tests with networks and images of full size
 test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (50 minutes)
 	$(BIN)/python -m pytest -m multinode
 
-test-nodes: setup ## Run the quicker ones of them: sweeps handed to three nodes, and the doctor on each
+test-nodes: setup ## Run the quicker tests of clusters: sweeps handed to a head and two nodes, and the doctor
 	$(BIN)/python -m pytest -m multinode tests/multinode/test_submission.py tests/multinode/test_doctor.py
 
 bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (5 minutes)

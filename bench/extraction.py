@@ -45,24 +45,34 @@ def extraction(name: str, rounds: int, threads: int) -> Iterator[Ratio]:
 
 def bare_network(name: str) -> None:
     """Floor F1: the layers of the network in float32, as they are, without heads, maxima and descriptors."""
-    network, image = _given(name)
+    network, _ = _given(name)
     with torch.inference_mode():
-        for _, level in pyramid(image[None], SETTINGS):
-            x = level.contiguous()
+        for level in _levels(name):
+            x = level
             for layer in network.ops:
                 x = layer(x)
 
 
 def extract(name: str) -> None:
-    """The default extraction."""
-    network, image = _given(name)
-    assert len(Extractor(network, SETTINGS)(image)) == SETTINGS.top_k
+    """The default extraction, the pyramid included."""
+    _, image = _given(name)
+    assert len(_extractor(name)(image)) == SETTINGS.top_k
 
 
 @cache
 def _given(name: str) -> tuple[R2D2Network, Tensor]:
     network = build_network(NetworkConfig(name, channels=4, dim=128), seed=0).eval()
     return network, torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def _levels(name: str) -> list[Tensor]:
+    return [level.contiguous() for _, level in pyramid(_given(name)[1][None], SETTINGS)]
+
+
+@cache
+def _extractor(name: str) -> Extractor:
+    return Extractor(_given(name)[0], SETTINGS)
 
 
 def _process(threads: int, keep: bool) -> ProcessPoolExecutor:

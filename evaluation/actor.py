@@ -99,7 +99,8 @@ class Judge:
         from evaluation.images import ImageStore
         from r2d2.allocator import keep_memory
 
-        keep_memory()
+        if not torch.cuda.is_available():
+            keep_memory()
         # Judges with more threads than processors between them spend their time waiting for each other.
         torch.set_num_threads(threads)
         self._specs = {spec.role: spec for spec in benchmarks}

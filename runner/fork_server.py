@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -139,35 +140,34 @@ def become_worker(connection: socket.socket) -> NoReturn:
         numpy.random.seed()
     sys.argv = request["argv"]
     sys.path.insert(0, str(Path(sys.argv[0]).parent))
-    _end(_status_of(sys.argv[0]))
+    _run(sys.argv[0])
+    _end()
 
 
-def _status_of(program: str) -> int:
-    """Runs a Python program as the main one; the status that its process shall end with."""
+def _run(program: str) -> None:
+    """Runs a Python program as the main one. Nobody hears of its status: the server forgets its forks."""
     try:
         runpy.run_path(program, run_name="__main__")
     except SystemExit as ended:
-        if ended.code is None or isinstance(ended.code, int):
-            return ended.code or 0
-        print(ended.code, file=sys.stderr)  # noqa: T201
-        return 1
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)  # noqa: T201
     except BaseException:
         traceback.print_exc()
-        return 1
-    return 0
 
 
-def _end(status: int) -> NoReturn:
-    """Ends this process after what Python does at exit, and before what Ray's library does in C++.
+def _end() -> NoReturn:
+    """Ends this process after what Python does at exit, and before what libraries do in C++.
 
     A worker has taken leave of its node by then. Ray's library also destroys its queues, and where one still
     held a message the process has been seen to wait for itself for ever.
     """
+    threading._shutdown()  # type: ignore[attr-defined]  # Waits for threads that are no daemons.
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os._exit(status)
+    ctypes.CDLL(None).fflush(None)
+    os._exit(0)
 
 
 def _receive(connection: socket.socket) -> dict[str, Any]:

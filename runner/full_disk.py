@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 
 from runner.preemption import this_node
+
+Nodes = frozenset[str]
+"""Ray's ids of nodes."""
 
 
 class DiskFull(Exception):  # noqa: N818 - it says what happened
@@ -36,25 +39,26 @@ def naming_node() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         where = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        raise DiskFull(f"a disk of the node {where} is full: {error}", this_node()) from error
+        raise DiskFull(f"a disk that the node {where} writes to is full: {error}", this_node()) from error
 
 
-def has_other_node(full: Collection[str], num_gpus: float = 0) -> bool:
-    """Whether a node that lives, none of those that are full, could ever run a worker.
+def room_beside(full: Nodes, num_gpus: float) -> int:
+    """How many workers the nodes that live and are not full could hold if nothing else ran on them.
 
     Args:
-        full: Ray's ids of nodes.
-        num_gpus: that a worker asks for.
+        full: nodes that do not count.
+        num_gpus: that a worker asks for, beside one CPU; 0 or more.
     """
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     others = [node for node in nodes if node["Alive"] and node["NodeID"] not in full]
-    return any(_offers(node, "CPU") >= 1 and _offers(node, "GPU") >= num_gpus for node in others)
+    return sum(_workers(node["Resources"], num_gpus) for node in others)
 
 
-def avoiding(full: Collection[str]) -> dict[str, str] | None:
+def avoiding(full: Nodes) -> dict[str, str] | None:
     """The selector of Ray's labels for nodes that are none of these."""
     return {"ray.io/node-id": f"!in({','.join(sorted(full))})"} if full else None
 
 
-def _offers(node: dict[str, dict[str, float]], resource: str) -> float:
-    return node["Resources"].get(resource, 0)
+def _workers(resources: dict[str, float], num_gpus: float) -> int:
+    by_cpu = int(resources.get("CPU", 0))
+    return min(by_cpu, int(resources.get("GPU", 0) / num_gpus)) if num_gpus else by_cpu

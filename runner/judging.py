@@ -33,7 +33,7 @@ def find_protocol(name: str) -> Protocol:
 
 
 def find_model(source: str, settings: Settings) -> Model:
-    """The model that a source names, ready for extraction: on the GPU if there is one, memory kept.
+    """The model that a source names, on the GPU if there is one; else this process keeps what it frees.
 
     Args:
         source: a checkpoint folder or an upstream .pt file, here or on S3, `runs:/RUN_ID` or
@@ -58,8 +58,10 @@ def find_model(source: str, settings: Settings) -> Model:
         model = replace(load_model(resolve_model(source, tracker)), name=source)
     else:
         model = load_model(source, settings.objects)
-    keep_memory()
-    model.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        model.network.to("cuda")
+    else:
+        keep_memory()
     return model
 
 

@@ -10,7 +10,7 @@ import ray.train
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from r2d2.out_of_memory import OutOfMemory
-from runner.full_disk import DiskFull, has_other_node
+from runner.full_disk import DiskFull, Nodes
 from runner.history import TRAIN, History
 from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
 from runner.preemption import Preempted, node_leaves, this_node
@@ -22,20 +22,17 @@ class NodeLeaves(Exception):  # noqa: N818 - it says what happened
     """The node of a trial's driver is taken away: Tune starts the driver again on another one."""
 
 
-Nodes = frozenset[str]
-
-
 def train_to_the_end(
     fit: Callable[[int, Nodes], object],
     history: History,
     pairs_per_worker: int,
     max_restarts: int,
-    elsewhere: Callable[[Nodes], bool] = has_other_node,
+    elsewhere: Callable[[Nodes], bool],
 ) -> None:
     """Trains until it is done, from the last checkpoint each time that it stopped for a reason to go on.
 
     A lost or hanging worker is one, up to `max_restarts` times without an epoch trained in between; a full
-    disk as often, while there is another node; a notice that a node is taken away, always; too little memory,
+    disk likewise, while there are other nodes; a notice that a node is taken away, always; too little memory,
     once, with half the pairs at a time from then on.
 
     Args:
@@ -44,7 +41,7 @@ def train_to_the_end(
         history: of the trial; what happened is written down beside it.
         pairs_per_worker: of which half is computed at a time if memory does not suffice.
         max_restarts: see above.
-        elsewhere: whether there is a node beside those given.
+        elsewhere: whether it can train without the nodes given.
 
     Raises:
         RuntimeError: if it cannot go on, with the reason.
@@ -72,8 +69,8 @@ def train_to_the_end(
         losses += _counts(fault)
         if isinstance(fault, DiskFull):
             full |= {fault.node}
-        lost = losses > max_restarts or (isinstance(fault, DiskFull) and not elsewhere(full))
-        if lost or not _may_go_on(fault, pieces, pairs_per_worker):
+        given_up = losses > max_restarts or (isinstance(fault, DiskFull) and not elsewhere(full))
+        if given_up or not _may_go_on(fault, pieces, pairs_per_worker):
             raise RuntimeError(f"training failed: {fault}") from fault
         _write_down(history, fault, started, pairs_per_worker)
         if isinstance(fault, Preempted) and node_leaves(this_node()):

@@ -198,7 +198,7 @@ class SweepJobs:
             The job as it ended.
 
         Raises:
-            ValueError: if the cluster stays silent for ten minutes, or was restarted and has no such job.
+            ValueError: if the cluster stays silent for ten minutes, refuses the token, or has no such job.
         """
         from aiohttp import ClientError
 
@@ -222,8 +222,9 @@ class SweepJobs:
                     ) from error
                 if self._has_forgotten(job):
                     raise ValueError(
-                        f"the cluster at {self.address} has been restarted and knows nothing of the job "
-                        f"{job.id}; hand it over again: a sweep goes on from what it has stored"
+                        f"the cluster at {self.address} knows nothing of the job {job.id} any more: it has "
+                        "been restarted, or the job deleted. Hand it over again: a sweep goes on from what "
+                        "it has stored"
                     ) from error
                 note(f"the connection to {self.address} is lost ({error}); trying again")
                 time.sleep(pause)
@@ -234,8 +235,13 @@ class SweepJobs:
 
     def _has_forgotten(self, job: SweepJob) -> bool:
         """Whether the cluster answers and has no such job: a new head knows none of the former one's."""
+        from ray.exceptions import AuthenticationError
+
         try:
             return all(known.submission_id != job.id for known in self._client.list_jobs())
+        except AuthenticationError as error:
+            # A new head may have another token.
+            raise _refused(self.address) from error
         except (OSError, RuntimeError):
             return False
 
@@ -287,15 +293,19 @@ def _connect(address: str) -> Any:
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
-        raise ValueError(
-            f"{address} refuses the token; set RAY_AUTH_MODE=token and the cluster's own token in "
-            "RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        ) from error
+        raise _refused(address) from error
     except (ConnectionError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"no job server answers at {address} ({reason}); give the dashboard's address, http://HEAD:8265"
         ) from error
+
+
+def _refused(address: str) -> ValueError:
+    return ValueError(
+        f"{address} refuses the token; set RAY_AUTH_MODE=token and the cluster's own token in "
+        "RAY_AUTH_TOKEN or ~/.ray/auth_token"
+    )
 
 
 def _job(details: Any) -> SweepJob:

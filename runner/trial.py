@@ -25,11 +25,11 @@ from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, folder_of
 from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
-from runner.full_disk import avoiding, has_other_node
+from runner.full_disk import Nodes, avoiding, room_beside
 from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
 from runner.incidents import FAILED, STOPPED, record_incident
 from runner.preemption import this_node
-from runner.recovery import NodeLeaves, Nodes, train_to_the_end
+from runner.recovery import NodeLeaves, train_to_the_end
 from runner.reservation import free_reservations, leave_reservations
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.slots import leave_slot
@@ -150,13 +150,16 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         free_reservations(depot, context.attempt)
         _trainer(config, depot, context, pieces, full).fit()
 
+    def elsewhere(full: Nodes) -> bool:
+        return room_beside(full, context.num_gpus) >= resilience.fewest_workers(config.num_workers)
+
     try:
         train_to_the_end(
             fit,
             history,
             config.pairs_per_worker,
             resilience.max_restarts,
-            partial(has_other_node, num_gpus=context.num_gpus),
+            elsewhere,
         )
     except RuntimeError as error:
         # From this thread: a driver that was asked to stop waits for this word and takes no report before.
@@ -214,6 +217,9 @@ def _trainer(
         attempt=None if context.attempt is None else asdict(context.attempt),
     )
     fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
+    if full:
+        # Ray Train counts these nodes when it decides how many workers to wait for.
+        most = max(fewest, min(most, room_beside(full, context.num_gpus)))
     workers: Any = most if fewest == most else (fewest, most)
     return _kind_of_trainer(most)(
         train_worker,

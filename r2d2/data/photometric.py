@@ -26,7 +26,7 @@ class Jitter:
 
     Attributes:
         factors: of "brightness", "contrast", "saturation" (1: no change); turns of "hue" (0: no change).
-        order: the names in the order of application.
+        order: all four names in the order of application.
     """
 
     factors: dict[str, float]
@@ -52,12 +52,12 @@ class Jitter:
             planes: (3, N) in [0, 255].
             whole: (3, M), pixels from all over the image, for its mean grey, on which contrast turns.
         """
-        turn = self.order.index("contrast")
-        for name in self.order[:turn]:
+        at_contrast = self.order.index("contrast")
+        for name in self.order[:at_contrast]:
             planes = _CHANGES[name](planes, self.factors[name])
             whole = _CHANGES[name](whole, self.factors[name])
         planes = change_contrast(planes, self.factors["contrast"], grey(whole).mean())
-        for name in self.order[turn + 1 :]:
+        for name in self.order[at_contrast + 1 :]:
             planes = _CHANGES[name](planes, self.factors[name])
         return planes
 

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 
 
-# What ray.io/v1 of KubeRay 1.7.0 knows, level by level: path -> keys that must be there, keys that may.
+# What ray.io/v1 of KubeRay 1.7.0 knows, level by level: path -> keys that must be there
+# (KubeRay's demands and our own), keys that may.
 KUBERAY = {
     "RayCluster": ({"apiVersion", "kind", "metadata", "spec"}, {"status"}),
     "RayCluster.spec": (

@@ -78,17 +78,18 @@ def node_with_a_small_disk(cluster, tmp_path):
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("needs root, to mount a small disk")
-    cluster.ensure_nodes(1)
-    # Ray's own files lie where they always do.
-    number = cluster.add_node(TMPDIR=str(disk), RAY_TMPDIR="/tmp")
-    yield
-    cluster.kill_node(number)
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    try:
+        cluster.ensure_nodes(1)
+        # Ray's own files lie where they always do.
+        number = cluster.add_node(TMPDIR=str(disk), RAY_TMPDIR="/tmp")
+        yield
+        cluster.kill_node(number)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_a_trial_that_meets_a_full_disk_goes_on_on_another_node(
-    cluster, s3, tmp_path, node_with_a_small_disk
-):
+@pytest.mark.usefixtures("node_with_a_small_disk")
+def test_a_trial_that_meets_a_full_disk_goes_on_on_another_node(cluster, s3, tmp_path):
     file = tmp_path / "large.py"
     file.write_text(LARGE)
     done = submit(cluster, s3, tmp_path, str(file), "large")

@@ -169,9 +169,9 @@ print(open("/proc/self/status").read().partition("Threads:")[2].split()[0])
 
 def test_a_library_that_hangs_at_exit_does_not_keep_a_worker(node):
     node.script.write_text("""
-import atexit, ctypes, os, time
-hang = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: time.sleep(1000))
-ctypes.CDLL(None).__cxa_atexit(hang, None, None)
+import atexit, ctypes, os
+library = ctypes.CDLL(None)
+library.__cxa_atexit(ctypes.cast(library.pause, ctypes.c_void_p), None, None)
 atexit.register(print, "at exit")
 print(os.getpid())
 raise RuntimeError("unforeseen")

@@ -5,6 +5,7 @@ import os
 import pickle
 
 import pytest
+from ray._private.label_utils import validate_label_selector
 from ray.exceptions import ActorDiedError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
@@ -12,7 +13,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, Work
 from r2d2.out_of_memory import OutOfMemory
 from r2d2.step import NonFiniteLoss
 from runner import full_disk, recovery
-from runner.full_disk import DiskFull
+from runner.full_disk import DiskFull, avoiding, room_beside
 from runner.history import TRAIN, History, Record
 from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
 from runner.preemption import Preempted
@@ -41,6 +42,10 @@ class Fits:
             raise WorkerGroupError("a worker stopped", {0: RuntimeError("connection closed"), 1: fault})
 
 
+def train(fits, history, pairs_per_worker, max_restarts, elsewhere=lambda full: False):
+    train_to_the_end(fits, history, pairs_per_worker, max_restarts, elsewhere)
+
+
 @pytest.fixture
 def history(tmp_path):
     return History(tmp_path / "history")
@@ -52,28 +57,28 @@ def kinds(history):
 
 def test_a_lost_worker_is_replaced_so_often_and_no_more(history):
     fits = Fits(ActorDiedError(), ActorDiedError())
-    train_to_the_end(fits, history, 8, max_restarts=2)
+    train(fits, history, 8, max_restarts=2)
     assert fits.pieces == [1, 1, 1]
     assert kinds(history) == [LOST, LOST]
     with pytest.raises(RuntimeError, match=r"training failed: .*actor"):
-        train_to_the_end(Fits(*[ActorDiedError()] * 3), history, 8, max_restarts=2)
+        train(Fits(*[ActorDiedError()] * 3), history, 8, max_restarts=2)
 
 
 def test_losses_are_counted_anew_after_each_trained_epoch(history):
     fits = Fits(1, 2, 3, history=history)
-    train_to_the_end(fits, history, 8, max_restarts=1)
+    train(fits, history, 8, max_restarts=1)
     assert len(fits.pieces) == 4
 
 
 def test_a_loss_that_is_not_finite_fails_at_once_with_its_pairs(history):
     with pytest.raises(RuntimeError, match=r"the batch was: a\.jpg, b\.jpg"):
-        train_to_the_end(Fits(NonFiniteLoss("NaN", ("a.jpg", "b.jpg"))), history, 8, max_restarts=2)
+        train(Fits(NonFiniteLoss("NaN", ("a.jpg", "b.jpg"))), history, 8, max_restarts=2)
     assert kinds(history) == []
 
 
 def test_too_little_memory_halves_the_pairs_once_and_says_what_that_means(history):
     fits = Fits(OutOfMemory(MEMORY_FIGURES))
-    train_to_the_end(fits, history, 8, max_restarts=0)
+    train(fits, history, 8, max_restarts=0)
     assert fits.pieces == [1, 2]
     [incident] = incidents(history)
     assert incident.kind == MEMORY
@@ -82,12 +87,12 @@ def test_too_little_memory_halves_the_pairs_once_and_says_what_that_means(histor
     assert "half of the 8 pairs at a time" in incident.text
     # A later attempt knows it, and a second time is one too many.
     with pytest.raises(RuntimeError, match=r"training failed: .*0\.1 free"):
-        train_to_the_end(Fits(OutOfMemory(MEMORY_FIGURES)), history, 8, max_restarts=2)
+        train(Fits(OutOfMemory(MEMORY_FIGURES)), history, 8, max_restarts=2)
 
 
 def test_a_single_pair_cannot_be_halved(history):
     with pytest.raises(RuntimeError, match=r"0\.1 free"):
-        train_to_the_end(Fits(OutOfMemory(MEMORY_FIGURES)), history, 1, max_restarts=2)
+        train(Fits(OutOfMemory(MEMORY_FIGURES)), history, 1, max_restarts=2)
 
 
 def test_a_node_whose_disk_is_full_is_avoided_while_there_is_another(history):
@@ -95,22 +100,49 @@ def test_a_node_whose_disk_is_full_is_avoided_while_there_is_another(history):
         return len(full) < 3
 
     fits = Fits(DiskFull("no space", "a"), DiskFull("no space", "b"))
-    train_to_the_end(fits, history, 8, 2, elsewhere)
+    train(fits, history, 8, 2, elsewhere)
     assert fits.avoided == [set(), {"a"}, {"a", "b"}]
     assert kinds(history) == [DISK, DISK]
     assert not any(incident.spoils for incident in incidents(history))
     with pytest.raises(RuntimeError, match="training failed: no space"):
-        train_to_the_end(Fits(*(DiskFull("no space", node) for node in "abc")), history, 8, 9, elsewhere)
+        train(Fits(*(DiskFull("no space", node) for node in "abc")), history, 8, 9, elsewhere)
 
 
 def test_a_full_disk_is_told_apart_and_travels_between_processes(monkeypatch):
     monkeypatch.setattr(full_disk, "this_node", lambda: "here")
     with pytest.raises(DiskFull, match="No space left on device") as found, full_disk.naming_node():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(DiskFull), full_disk.naming_node():
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
     copied = pickle.loads(pickle.dumps(found.value))
     assert (str(copied), copied.node) == (str(found.value), "here")
     with pytest.raises(PermissionError), full_disk.naming_node():
         raise PermissionError(errno.EACCES, "not yours")
+
+
+def test_room_is_that_of_nodes_that_live_and_have_what_a_worker_asks_for(monkeypatch):
+    def node(name, *, alive=True, **resources):
+        return {"NodeID": name, "Alive": alive, "Resources": resources}
+
+    nodes = [
+        node("head", memory=1.0),
+        node("a", CPU=4.0, GPU=1.0),
+        node("b", CPU=2.0),
+        node("gone", alive=False, CPU=8.0, GPU=8.0),
+    ]
+    monkeypatch.setattr(full_disk.ray, "nodes", lambda: nodes)
+    assert room_beside(frozenset(), 0) == 6
+    assert room_beside(frozenset({"a"}), 0) == 2
+    assert room_beside(frozenset(), 0.5) == 2
+    assert room_beside(frozenset({"a"}), 0.5) == 0
+
+
+def test_ray_takes_the_selector_of_nodes_that_are_not_full():
+    selector = avoiding(frozenset({"a" * 56, "b" * 56}))
+    assert selector is not None
+    assert validate_label_selector(selector) is None
+    assert validate_label_selector({"ray.io/node-id": "!in(a,b"}) is not None
+    assert avoiding(frozenset()) is None
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -120,21 +152,21 @@ def test_notices_are_not_counted_and_a_driver_whose_node_leaves_goes_too(history
     fits = Fits(*[Preempted("a node will be taken away; kept up to step 5 of 9")] * 3)
     if leaves:
         with pytest.raises(NodeLeaves):
-            train_to_the_end(fits, history, 8, max_restarts=0)
+            train(fits, history, 8, max_restarts=0)
         assert kinds(history) == [PREEMPTED]
         return
-    train_to_the_end(fits, history, 8, max_restarts=0)
+    train(fits, history, 8, max_restarts=0)
     assert kinds(history) == [PREEMPTED] * 3
 
 
 def test_a_worker_lost_because_its_node_was_taken_away_does_not_count(history):
     fits = Fits(*[RayActorError(error_msg="gone", preempted=True)] * 3)
-    train_to_the_end(fits, history, 8, max_restarts=0)
+    train(fits, history, 8, max_restarts=0)
     assert len(fits.pieces) == 4
 
 
 def test_a_worker_without_an_answer_hangs_and_one_that_said_so_itself_is_told_once(history):
-    train_to_the_end(Fits(WorkerHealthCheckTimeoutError("no answer")), history, 8, max_restarts=1)
+    train(Fits(WorkerHealthCheckTimeoutError("no answer")), history, 8, max_restarts=1)
     assert kinds(history) == [HANGING]
 
     class Hangs(Fits):
@@ -143,7 +175,7 @@ def test_a_worker_without_an_answer_hangs_and_one_that_said_so_itself_is_told_on
                 record_incident(history, HANGING, "worker 0 gave no sign of life")
             super().__call__(pieces, full)
 
-    train_to_the_end(Hangs(ActorDiedError()), history, 8, max_restarts=1)
+    train(Hangs(ActorDiedError()), history, 8, max_restarts=1)
     assert kinds(history) == [HANGING, HANGING]
 
 
@@ -154,10 +186,10 @@ def test_a_worker_that_ray_train_cannot_reach_to_end_it_is_lost_too(history):
         if faults:
             raise faults.pop()
 
-    train_to_the_end(fit, history, 8, max_restarts=1)
+    train(fit, history, 8, max_restarts=1)
     assert kinds(history) == [LOST]
     with pytest.raises(ControllerError):
-        train_to_the_end(Raises(ControllerError(RuntimeError("a bug"))), history, 8, max_restarts=1)
+        train(Raises(ControllerError(RuntimeError("a bug"))), history, 8, max_restarts=1)
 
 
 class Raises:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 from click.testing import CliRunner
+from ray.exceptions import AuthenticationError
 
 from runner import submit
 from runner.__main__ import main
@@ -158,7 +159,19 @@ def test_a_restarted_cluster_that_does_not_know_the_job_is_not_waited_for(jobs, 
     server.logs = [[RuntimeError("status code 404")]]
     server.jobs.clear()
     server.add("r2d2-other-1", "other")
-    with pytest.raises(ValueError, match=r"has been restarted and knows nothing of the job r2d2-smoke-1"):
+    with pytest.raises(ValueError, match=r"knows nothing of the job r2d2-smoke-1 any more"):
+        jobs.follow(job, print, lambda _: pytest.fail("it spoke of a lost connection"))
+
+
+def test_a_new_head_with_another_token_is_told_from_a_lost_connection(jobs, server, monkeypatch):
+    def refuse():
+        raise AuthenticationError("no")
+
+    server.add("r2d2-smoke-1", "smoke")
+    job = jobs.of("smoke")[0]
+    server.logs = [[aiohttp.ClientError("401")]]
+    monkeypatch.setattr(server, "list_jobs", refuse)
+    with pytest.raises(ValueError, match=f"{ADDRESS} refuses the token"):
         jobs.follow(job, print, lambda _: pytest.fail("it spoke of a lost connection"))
 
 
