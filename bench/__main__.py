@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in asked.parts or PARTS:
         for ratio in PARTS[name](asked.photos):
             ratios.append(ratio)
-            colour = "green" if ratio.kept else "red"
+            colour = "green" if ratio.is_good else "red"
             limit = "      " if ratio.limit is None else f"({ratio.limit:.2f})"
             console.print(f"[{colour}]{ratio.ratio:5.2f}[/] {limit}  {ratio.name}", highlight=False)
             # After each one: what was measured survives an interruption.
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not has_bfloat16():
         console.print("training step in bfloat16: left out, this processor has no arithmetic for it")
     console.print(f"written to {RESULTS}")
-    return int(not all(ratio.kept for ratio in ratios))
+    return int(not all(ratio.is_good for ratio in ratios))
 
 
 def _extraction(_: str | None) -> Iterator[Ratio]:

@@ -45,9 +45,9 @@ def extraction(name: str, rounds: int, threads: int) -> Iterator[Ratio]:
 
 def bare_network(name: str) -> None:
     """Floor F1: the layers of the network in float32, as they are, without heads, maxima and descriptors."""
-    network, _ = _given(name)
+    network = _network(name)
     with torch.inference_mode():
-        for level in _levels(name):
+        for level in _levels():
             x = level
             for layer in network.ops:
                 x = layer(x)
@@ -55,24 +55,27 @@ def bare_network(name: str) -> None:
 
 def extract(name: str) -> None:
     """The default extraction, the pyramid included."""
-    _, image = _given(name)
-    assert len(_extractor(name)(image)) == SETTINGS.top_k
+    assert len(_extractor(name)(_image())) == SETTINGS.top_k
 
 
 @cache
-def _given(name: str) -> tuple[R2D2Network, Tensor]:
-    network = build_network(NetworkConfig(name, channels=4, dim=128), seed=0).eval()
-    return network, torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-
-
-@cache
-def _levels(name: str) -> list[Tensor]:
-    return [level.contiguous() for _, level in pyramid(_given(name)[1][None], SETTINGS)]
+def _network(name: str) -> R2D2Network:
+    return build_network(NetworkConfig(name, channels=4, dim=128), seed=0).eval()
 
 
 @cache
 def _extractor(name: str) -> Extractor:
-    return Extractor(_given(name)[0], SETTINGS)
+    return Extractor(_network(name), SETTINGS)
+
+
+@cache
+def _image() -> Tensor:
+    return torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def _levels() -> list[Tensor]:
+    return [level.contiguous() for _, level in pyramid(_image()[None], SETTINGS)]
 
 
 def _process(threads: int, keep: bool) -> ProcessPoolExecutor:

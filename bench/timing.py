@@ -22,8 +22,8 @@ class Ratio:
     limit: float | None
 
     @property
-    def kept(self) -> bool:
-        """Whether it is within its limit."""
+    def is_good(self) -> bool:
+        """Whether it is within its limit, if it has one."""
         return self.limit is None or self.ratio <= self.limit
 
 

@@ -17,6 +17,15 @@ from runner.preemption import Preempted, node_leaves, this_node
 
 HALVES = 2
 
+# What says more of why a group stopped than that a connection was lost; the first kind says most.
+_TELLING = (
+    ValueError,
+    Preempted,
+    DiskFull,
+    WorkerHealthCheckTimeoutError,
+    ray.exceptions.RayActorError,
+)
+
 
 class NodeLeaves(Exception):  # noqa: N818 - it says what happened
     """The node of a trial's driver is taken away: Tune starts the driver again on another one."""
@@ -69,8 +78,10 @@ def train_to_the_end(
         losses += _counts(fault)
         if isinstance(fault, DiskFull):
             full |= {fault.node}
-        given_up = losses > max_restarts or (isinstance(fault, DiskFull) and not elsewhere(full))
-        if given_up or not _may_go_on(fault, pieces, pairs_per_worker):
+            may_go_on = elsewhere(full)
+        else:
+            may_go_on = _may_go_on(fault, pieces, pairs_per_worker)
+        if losses > max_restarts or not may_go_on:
             raise RuntimeError(f"training failed: {fault}") from fault
         _write_down(history, fault, started, pairs_per_worker)
         if isinstance(fault, Preempted) and node_leaves(this_node()):
@@ -81,13 +92,7 @@ def main_fault(faults: list[Exception]) -> Exception:
     """Why a group of workers stopped: the others fail too when one does, of the connection to it."""
     # What a worker raised is handed on as it is; that it is gone is wrapped.
     bare = [f.health_check_failure if isinstance(f, WorkerHealthCheckFailedError) else f for f in faults]
-    for kind in (
-        ValueError,
-        Preempted,
-        DiskFull,
-        WorkerHealthCheckTimeoutError,
-        ray.exceptions.RayActorError,
-    ):
+    for kind in _TELLING:
         for fault in bare:
             if isinstance(fault, kind):
                 return fault

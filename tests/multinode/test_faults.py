@@ -75,8 +75,19 @@ def r2d2(cluster, *arguments):
 
 
 @contextmanager
-def submitted(cluster, home: Path, name: str, *options: str, nodes: int = 2):
-    """A sweep that runs on a cluster of so many worker nodes; it must end well before the block does."""
+def submitted(
+    cluster,
+    home: Path,
+    name: str,
+    *options: str,
+    nodes: int = 2,
+    status: int = 0,
+    says: str = "succeeded",
+):
+    """A sweep that runs on a cluster of so many worker nodes, followed to its end.
+
+    The command that follows it must end with a status, and say something; by default those of a good end.
+    """
     cluster.ensure_nodes(nodes)
     where = ("--address", cluster.address, "--home", str(home))
     with r2d2(cluster, "submit", str(SWEEP), "--name", name, *where, *options) as job:
@@ -85,8 +96,8 @@ def submitted(cluster, home: Path, name: str, *options: str, nodes: int = 2):
             output, _ = job.communicate(timeout=PATIENCE_S)
         finally:
             job.kill()
-    assert job.returncode == 0, output
-    assert "succeeded" in output
+    assert job.returncode == status, output
+    assert says in output
 
 
 def wait_for(happened: Callable[[], object], what: str):
@@ -235,11 +246,9 @@ def test_with_fewer_workers_the_loss_stays_the_same(cluster, undisturbed, tmp_pa
 
 
 def test_a_killed_head_is_followed_by_a_new_one(cluster, undisturbed, tmp_path):
-    cluster.ensure_nodes(2)
-    where = ("--address", cluster.address, "--home", str(tmp_path))
-    options = ("--name", "head", "--checkpoint-steps", "3")
-    with r2d2(cluster, "submit", str(SWEEP), *options, *where) as first:
-        mid_epoch(Story(cluster, tmp_path, "head"), num_workers=1)
+    sweep = (cluster, tmp_path, "head", "--checkpoint-steps", "3")
+    with submitted(*sweep, status=2, says="knows nothing of the job r2d2-head-1 any more") as story:
+        mid_epoch(story, num_workers=1)
         titles = ("raylet/raylet", WORKER, CONTROLLER, DRIVER)
         of_nodes = [item for number in cluster.nodes for item in cluster.processes(number).items()]
         former = [pid for pid, title in of_nodes if any(wanted in title for wanted in titles)]
@@ -248,20 +257,14 @@ def test_a_killed_head_is_followed_by_a_new_one(cluster, undisturbed, tmp_path):
         # Within a minute the nodes notice, and what trains on them ends.
         wait_for(lambda: not any(map(title_of, former)), "the end of the former nodes")
         cluster.start_head()
-        output, _ = first.communicate(timeout=PATIENCE_S)
-    assert first.returncode == 2, output
-    assert "knows nothing of the job r2d2-head-1 any more" in output
-    with submitted(cluster, tmp_path, "head", "--checkpoint-steps", "3") as story:
+    with submitted(*sweep) as story:
         pass
     assert_ended_like(story, undisturbed)
 
 
 def test_a_killed_driver_is_resumed_by_the_next_job(cluster, undisturbed, tmp_path):
-    cluster.ensure_nodes(2)
-    where = ("--address", cluster.address, "--home", str(tmp_path))
-    options = ("--name", "driver", "--checkpoint-steps", "3")
-    with r2d2(cluster, "submit", str(SWEEP), *options, *where) as first:
-        story = Story(cluster, tmp_path, "driver")
+    sweep = (cluster, tmp_path, "driver", "--checkpoint-steps", "3")
+    with submitted(*sweep, status=1, says="r2d2-driver-1: failed") as story:
         mid_epoch(story, num_workers=1)
         driver = subprocess.run(
             ["pgrep", "-f", "runner sweep .*--name driver .*"], capture_output=True, text=True, check=True
@@ -269,9 +272,6 @@ def test_a_killed_driver_is_resumed_by_the_next_job(cluster, undisturbed, tmp_pa
         for pid in map(int, driver.stdout.split()):
             if "submit" not in Path(f"/proc/{pid}/cmdline").read_text():
                 os.kill(pid, signal.SIGKILL)
-        output, _ = first.communicate(timeout=PATIENCE_S)
-    assert first.returncode == 1, output
-    assert "r2d2-driver-1: failed" in output
-    with submitted(cluster, tmp_path, "driver", "--checkpoint-steps", "3") as story:
+    with submitted(*sweep) as story:
         pass
     assert_ended_like(story, undisturbed)

@@ -83,6 +83,9 @@ def node():
     yield node
     raylet.kill()
     raylet.wait()
+    # A fork that hangs would keep the streams open.
+    for pid in node.servers():
+        os.kill(pid, signal.SIGKILL)
     for worker in node.started:
         worker.kill()
         worker.communicate()
