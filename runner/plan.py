@@ -23,7 +23,7 @@ from runner.resilience import Resilience
 from runner.settings import Settings
 from runner.started import StartedSweep, extend_trials
 from runner.stored import StoredSweep
-from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
+from search_spaces.sweep import RELEASED, SHARED_DATA, Sweep, Trial, load_sweep
 
 
 @dataclass(frozen=True)
@@ -239,13 +239,11 @@ def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
     """The training data and the split that all trials share."""
     if not trials:
         raise ValueError("the sweep has no trials: nothing in its space is a point of a grid")
-    splits = {
-        (data.photos, data.sources, data.held_out, data.split_seed)
-        for data in (trial.config.data for trial in trials)
-    }
+    splits = {tuple(getattr(trial.config.data, name) for name in SHARED_DATA) for trial in trials}
     if len(splits) > 1:
+        *names, last = (f"data.{name}" for name in SHARED_DATA)
         raise ValueError(
-            "the trials of a sweep must share data.photos, data.sources, data.held_out and data.split_seed, "
+            f"the trials of a sweep must share {', '.join(names)} and {last}, "
             f"or their validation scores are not comparable; found {sorted(splits)}"
         )
     return trials[0].config.data

@@ -11,7 +11,7 @@ from search_spaces.sweep import Sweep
 sweep = Sweep(
     space={
         "network": {"name": "fast", "channels": 4, "dim": 128},
-        "loss": {"reliability": "ap", "similarity": "cosine"},
+        "loss": {"reliability": "ap", "similarity": "cosine", "border": 8},
         "data": {"crop_size": 96, "pairs_per_epoch": 2048},
         "optimiser": {
             "learning_rate": 3e-3,

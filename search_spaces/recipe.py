@@ -1,7 +1,7 @@
 """Which settings learn most from the same few pairs?
 
-One setting at a time is changed from a base, a network of 1 channel from scratch, 256 pairs each: 26 trials
-of half a minute of one processor each, and as much again for starting processes. Give it a hundred
+One setting at a time is changed from a base, a network of 1 channel from scratch, 512 pairs each: 26 trials
+of a minute of one processor each, and a few seconds for starting processes. Give it a hundred
 photographs or more (--photos). Expect the learning rate and the number of steps to matter most; so short a
 training says what learns early, not what ends best.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from search_spaces.sweep import Sweep
 
-PAIRS = 256
+PAIRS = 512
 
 _BASE: dict[str, Any] = {
     "network": {"channels": 1, "dim": 32},

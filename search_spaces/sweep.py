@@ -14,9 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from r2d2.config import SCRATCH, TrainConfig, with_override
+from r2d2.config import SCRATCH, DataConfig, TrainConfig, with_override
 
 RELEASED = "released"
+
+# Entries of `data` that all trials of a sweep share: what is trained on, and what is held out to judge by.
+SHARED_DATA = ("photos", "sources", "held_out", "split_seed")
 
 Space = Mapping[str, Any]
 
@@ -124,12 +127,11 @@ class Trial:
 
     @property
     def baseline(self) -> Trial:
-        """The network that this trial starts from, as a trial of its own."""
+        """The network that this trial starts from, as a trial of its own: without what only training uses."""
         config = self.config
+        data = DataConfig(**{name: getattr(config.data, name) for name in SHARED_DATA})
         seed = config.seed if config.init == SCRATCH else 0
-        return Trial(
-            TrainConfig(network=config.network, data=config.data, init=config.init, epochs=0, seed=seed)
-        )
+        return Trial(TrainConfig(network=config.network, data=data, init=config.init, epochs=0, seed=seed))
 
 
 def sweep_names() -> tuple[str, ...]:

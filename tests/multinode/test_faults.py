@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from processes import title_of
+from processes import naming, title_of
 
 from runner.incidents import HANGING, LOST, PREEMPTED, RESIZED, incidents
 from runner.settings import Settings
@@ -182,20 +182,41 @@ def kill(cluster, title: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_killed_workers_a_killed_judge_and_a_killed_driver_change_no_figure(cluster, undisturbed, tmp_path):
-    with submitted(cluster, tmp_path, "killed", "--checkpoint-steps", "3") as story:
+def kill_job_driver(name: str) -> None:
+    """Kills the driver of the sweep's job, and not the command that follows it."""
+    drivers = [pid for pid in naming(f"--name {name} ") if "runner sweep " in title_of(pid)]
+    assert drivers
+    for pid in drivers:
+        os.kill(pid, signal.SIGKILL)
+
+
+def former_processes(cluster) -> list[int]:
+    """What must end with the head: the worker nodes' raylets and our processes on them."""
+    titles = ("raylet/raylet", WORKER, CONTROLLER, DRIVER)
+    of_nodes = [item for number in cluster.nodes for item in cluster.processes(number).items()]
+    return [pid for pid, title in of_nodes if any(wanted in title for wanted in titles)]
+
+
+def test_killed_and_hanging_processes_change_no_figure(cluster, undisturbed, tmp_path):
+    options = ("--checkpoint-steps", "3", "--silence", "25")
+    with submitted(cluster, tmp_path, "killed", *options) as story:
         mid_epoch(story, num_workers=1)
         kill(cluster, WORKER)
         kill(cluster, SCORING)
+        mid_epoch(story, num_workers=1, epoch=2)
+        kill(cluster, DRIVER)
         mid_epoch(story, num_workers=2)
         os.kill(next(iter(cluster.find(WORKER))), signal.SIGKILL)
+        # One rank hangs, so all must start again.
         mid_epoch(story, num_workers=2, epoch=2)
-        kill(cluster, DRIVER)
-    assert story.kinds(1) == story.kinds(2) == {LOST}
+        os.kill(next(iter(cluster.find(WORKER))), signal.SIGSTOP)
+        wait_for(lambda: HANGING in story.kinds(2), "the end of a hanging worker")
+    assert story.kinds(1) == {LOST}
+    assert story.kinds(2) == {LOST, HANGING}
     assert_ended_like(story, undisturbed)
 
 
-def test_lost_nodes_change_no_figure(cluster, undisturbed, tmp_path):
+def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, undisturbed, tmp_path):
     # The judge asks for a CPU, so it has a node of its own: the head has none.
     options = ("--checkpoint-steps", "3", "--judge-cpus", "1")
     with submitted(cluster, tmp_path, "lost", *options, nodes=3) as story:
@@ -204,24 +225,6 @@ def test_lost_nodes_change_no_figure(cluster, undisturbed, tmp_path):
         # It goes on with the third node; the judge's is lost while it scores, and a new one takes over.
         cluster.kill_node(next(iter(wait_for(lambda: cluster.find(SCORING), "a score").values())))
         cluster.ensure_nodes(3)
-        mid_epoch(story, num_workers=2)
-        # Only one CPU is left for its two workers: it waits until there is another one.
-        cluster.kill_node(next(iter(cluster.find(WORKER).values())))
-        cluster.ensure_nodes(3)
-    assert_ended_like(story, undisturbed)
-
-
-def test_a_hanging_worker_is_noticed_and_all_start_again(cluster, undisturbed, tmp_path):
-    with submitted(cluster, tmp_path, "hanging", "--checkpoint-steps", "3", "--silence", "25") as story:
-        mid_epoch(story, num_workers=2)
-        stopped = next(iter(cluster.find(WORKER)))
-        os.kill(stopped, signal.SIGSTOP)
-    assert story.kinds(2) & {HANGING, LOST}
-    assert_ended_like(story, undisturbed)
-
-
-def test_a_node_that_leaves_with_notice_leaves_a_checkpoint(cluster, undisturbed, tmp_path):
-    with submitted(cluster, tmp_path, "notice", "--checkpoint-steps", "2") as story:
         mid_epoch(story, num_workers=2)
         number = max(cluster.find(WORKER).values())
         drained = cluster.ray(
@@ -232,7 +235,11 @@ def test_a_node_that_leaves_with_notice_leaves_a_checkpoint(cluster, undisturbed
         assert drained.returncode == 0, drained.stdout + drained.stderr
         wait_for(lambda: PREEMPTED in story.kinds(2), "a checkpoint because of the notice")
         cluster.kill_node(number)
-        cluster.ensure_nodes(2)
+        cluster.ensure_nodes(3)
+        mid_epoch(story, num_workers=2, epoch=2)
+        # Only one CPU is left for its two workers: it waits until there is another one.
+        cluster.kill_node(next(iter(cluster.find(WORKER).values())))
+        cluster.ensure_nodes(3)
     assert_ended_like(story, undisturbed)
 
 
@@ -245,33 +252,19 @@ def test_with_fewer_workers_the_loss_stays_the_same(cluster, undisturbed, tmp_pa
     assert_ended_like(story, undisturbed, exactly=False)
 
 
-def test_a_killed_head_is_followed_by_a_new_one(cluster, undisturbed, tmp_path):
-    sweep = (cluster, tmp_path, "head", "--checkpoint-steps", "3")
-    with submitted(*sweep, status=2, says="knows nothing of the job r2d2-head-1 any more") as story:
+def test_a_job_whose_driver_or_head_was_killed_is_resumed_by_the_next(cluster, undisturbed, tmp_path):
+    sweep = (cluster, tmp_path, "again", "--checkpoint-steps", "3")
+    with submitted(*sweep, status=1, says="r2d2-again-1: failed") as story:
         mid_epoch(story, num_workers=1)
-        titles = ("raylet/raylet", WORKER, CONTROLLER, DRIVER)
-        of_nodes = [item for number in cluster.nodes for item in cluster.processes(number).items()]
-        former = [pid for pid, title in of_nodes if any(wanted in title for wanted in titles)]
+        kill_job_driver("again")
+    with submitted(*sweep, status=2, says="knows nothing of the job r2d2-again-2 any more") as story:
+        mid_epoch(story, num_workers=2)
+        former = former_processes(cluster)
         assert len(former) > 2
         cluster.kill_head()
         # Within a minute the nodes notice, and what trains on them ends.
         wait_for(lambda: not any(map(title_of, former)), "the end of the former nodes")
         cluster.start_head()
-    with submitted(*sweep) as story:
-        pass
-    assert_ended_like(story, undisturbed)
-
-
-def test_a_killed_driver_is_resumed_by_the_next_job(cluster, undisturbed, tmp_path):
-    sweep = (cluster, tmp_path, "driver", "--checkpoint-steps", "3")
-    with submitted(*sweep, status=1, says="r2d2-driver-1: failed") as story:
-        mid_epoch(story, num_workers=1)
-        driver = subprocess.run(
-            ["pgrep", "-f", "runner sweep .*--name driver .*"], capture_output=True, text=True, check=True
-        )
-        for pid in map(int, driver.stdout.split()):
-            if "submit" not in Path(f"/proc/{pid}/cmdline").read_text():
-                os.kill(pid, signal.SIGKILL)
     with submitted(*sweep) as story:
         pass
     assert_ended_like(story, undisturbed)

@@ -67,6 +67,17 @@ def test_baselines_are_the_networks_that_trials_start_from_each_once():
     assert [b.variant for b in baselines if b.config.init == RELEASED] == ["released network"]
 
 
+@pytest.mark.parametrize("name", sweep_names())
+def test_trials_that_start_from_the_same_network_share_a_baseline(name):
+    sweep, _ = load_sweep(name)
+    trials = sweep.trials()
+    starts = [(b.config.network, b.config.init, b.config.seed) for b in sweep.baselines_of(trials)]
+    assert len(starts) == len(set(starts))
+    assert set(starts) == {
+        (t.config.network, t.config.init, t.config.seed if t.config.init == SCRATCH else 0) for t in trials
+    }
+
+
 def test_overrides_apply_to_every_trial_and_leave_no_twins():
     sweep, _ = load_sweep("smoke")
     trials = sweep.trials(["loss.similarity=jaccard", "epochs=7"])
