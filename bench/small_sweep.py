@@ -11,19 +11,20 @@ from runner.settings import Settings
 from runner.sweep import run_sweep
 
 
-def run_small_sweep(folder: Path, name: str, text: str) -> SweepPlan:
+def run_small_sweep(folder: Path, name: str, text: str, options: SweepOptions | None = None) -> SweepPlan:
     """Runs the sweep that a text defines to its end; none of its trials may fail.
 
     Args:
         folder: for its file, its home and MLflow's store.
         name: of the sweep.
         text: of its file, see `search_spaces`.
+        options: as of `r2d2 sweep`; None: its defaults.
     """
     file = folder / f"{name}.py"
     file.write_text(text)
     forked = os.environ.get("R2D2_FORK_SERVER", "")
     settings = Settings.from_environment({"R2D2_HOME": str(folder / "home"), "R2D2_FORK_SERVER": forked})
-    plan = plan_sweep(str(file), settings, SweepOptions())
+    plan = plan_sweep(str(file), settings, options or SweepOptions())
     result = run_sweep(plan, settings, make_console())
     assert not result.failed, result.failed
     return plan

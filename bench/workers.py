@@ -6,7 +6,6 @@ Trainings with as many pairs a step, by turns. Status 1 if two workers are slowe
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from rich.table import Table
 from bench.small_sweep import run_small_sweep
 from runner.console import make_console
 from runner.history import TRAIN
+from runner.plan import SweepOptions
 
 SPEED_AT_LEAST = 0.90
 PAIRS_PER_STEP = 8
@@ -59,10 +59,8 @@ def main() -> int:
 
 def speed(folder: Path, name: str, workers: int, arguments: argparse.Namespace) -> list[float]:
     """Pairs per second of all workers together, of each epoch but the first."""
-    # Ray's workers inherit it; otherwise each would have as many threads as processors it asks for.
-    os.environ["OMP_NUM_THREADS"] = str(2 // workers)
-    options = vars(arguments) | {"workers": workers, "each": PAIRS_PER_STEP // workers}
-    plan = run_small_sweep(folder, name, SWEEP.format(**options))
+    values = vars(arguments) | {"workers": workers, "each": PAIRS_PER_STEP // workers}
+    plan = run_small_sweep(folder, name, SWEEP.format(**values), SweepOptions(cpus_per_worker=2 // workers))
     [trial] = plan.trials
     records = [record for record in plan.stored.history(trial).records() if record.kind == TRAIN]
     return [record.metrics["train/pairs_per_second"] for record in records[1:]]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from evaluation.actor import JudgeResources
 from runner.fork_client import executable
+from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
@@ -65,7 +66,7 @@ class Capacity:
         self,
         trials: tuple[Trial, ...],
         judges: JudgeResources,
-        gpus_per_worker: float,
+        worker: WorkerResources,
         fewest: Callable[[int], int] = lambda workers: workers,
     ) -> int:
         """How many trials can run at a time beside the judges; at least one if it fits at all.
@@ -73,7 +74,7 @@ class Capacity:
         Args:
             trials: of which the largest counts.
             judges: all of them run all the time.
-            gpus_per_worker: what a worker asks for beside one CPU.
+            worker: what each worker asks for.
             fewest: with how many workers a trial starts at least, by how many it shall have.
 
         Raises:
@@ -82,21 +83,23 @@ class Capacity:
         self._require_judges(judges)
         cpus = self.cpus - judges.number * judges.num_cpus
         gpus = self.gpus - judges.number * judges.num_gpus
-        wanted = max((t.config.num_workers for t in trials), default=1)
-        workers = max((fewest(t.config.num_workers) for t in trials), default=1)
-        if workers > cpus:
-            raise ValueError(
-                f"a trial asks for {workers} workers (num_workers) of 1 CPU each, but the cluster has "
-                f"{cpus:g} CPUs beside the judges"
-            )
-        if workers * gpus_per_worker > gpus:
-            raise ValueError(
-                f"a trial asks for {workers} workers of {gpus_per_worker:g} GPUs each, but the cluster has "
-                f"{gpus:g} GPUs beside the judges"
-            )
-        fits = int(cpus // wanted)
-        if gpus_per_worker:
-            fits = min(fits, int(gpus // (wanted * gpus_per_worker)))
+        for config in (trial.config for trial in trials):
+            workers, each = fewest(config.num_workers), worker.cpus_of(config)
+            if workers * each > cpus:
+                raise ValueError(
+                    f"a trial asks for {workers} workers (num_workers) of {each} CPUs each "
+                    "(--cpus-per-worker; else one, and one for each of data.loader_processes), but the "
+                    f"cluster has {cpus:g} CPUs beside the judges"
+                )
+            if workers * worker.gpus > gpus:
+                raise ValueError(
+                    f"a trial asks for {workers} workers of {worker.gpus:g} GPUs each, but the cluster has "
+                    f"{gpus:g} GPUs beside the judges"
+                )
+        fits = int(cpus // max((t.config.num_workers * worker.cpus_of(t.config) for t in trials), default=1))
+        if worker.gpus:
+            wanted = max((t.config.num_workers for t in trials), default=1)
+            fits = min(fits, int(gpus // (wanted * worker.gpus)))
         return max(1, fits)
 
     def _require_judges(self, judges: JudgeResources) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.console import Console
 
@@ -12,6 +13,7 @@ from runner.cluster import Capacity, ray_cluster
 from runner.estimate import START_SECONDS, Kind, duration, kind_of, step_seconds, steps_per_epoch
 from runner.plan import SweepPlan
 from runner.settings import Settings
+from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
 # A node that has to be started first takes minutes.
@@ -24,7 +26,7 @@ class ClusterEstimate:
 
     Attributes:
         capacity: what the cluster has, or can grow to.
-        gpus: of each worker.
+        worker: what each worker asks for.
         concurrent: trials at a time.
         seconds: by trial key, start of processes included.
         source: where the time of an epoch is from, in words.
@@ -33,7 +35,7 @@ class ClusterEstimate:
 
     plan: SweepPlan
     capacity: Capacity
-    gpus: float
+    worker: WorkerResources
     concurrent: int
     seconds: Mapping[str, float]
     source: str
@@ -42,14 +44,16 @@ class ClusterEstimate:
     @property
     def unit(self) -> str:
         """What is paid for."""
-        return "GPU" if self.gpus else "CPU"
+        return "GPU" if self.worker.gpus else "CPU"
 
     @property
     def hours(self) -> float:
         """GPU hours of all trials, without any GPU CPU hours."""
-        each = self.gpus or 1.0
-        trials = self.plan.trials
-        return sum(self.seconds[t.key] * t.config.num_workers for t in trials) * each / 3600
+        seconds = 0.0
+        for trial in self.plan.trials:
+            each = self.worker.gpus or self.worker.cpus_of(trial.config)
+            seconds += self.seconds[trial.key] * trial.config.num_workers * each
+        return seconds / 3600
 
     @property
     def elapsed(self) -> float:
@@ -59,10 +63,12 @@ class ClusterEstimate:
     def show(self, console: Console) -> None:
         """Prints what it comes to."""
         plan, there = self.plan, self.capacity
-        workers = max(trial.config.num_workers for trial in plan.trials)
-        needs = f"{workers} worker{'s' if workers > 1 else ''} of 1 CPU" + (
-            f" and {self.gpus:g} GPU" if self.gpus else ""
+        largest = max(
+            (trial.config for trial in plan.trials),
+            key=lambda config: (config.num_workers, self.worker.cpus_of(config)),
         )
+        workers = largest.num_workers
+        needs = f"{workers} worker{'s' if workers > 1 else ''} of {self.worker.describe(largest)}"
         lines = [
             f"The cluster holds it: {there.cpus:g} CPUs and {there.gpus:g} GPUs; a trial takes {needs}.",
             f"{min(self.concurrent, len(plan.trials))} of {len(plan.trials)} trials run at once.",
@@ -101,25 +107,30 @@ def cluster_estimate(
 
     with ray_cluster(settings.ray_address, plan.options.verbose) as now:
         capacity = now.grown(settings.cluster_cpus, settings.cluster_gpus)
-        gpus, concurrent = shares(plan, capacity)
+        worker, concurrent = shares(plan, capacity)
         if seconds_per_epoch is not None:
             epochs = {trial.key: seconds_per_epoch for trial in plan.trials}
             source = f"{seconds_per_epoch:g} s per epoch, as given"
         else:
-            steps = _measure(plan, gpus)
+            steps = _measure(plan, worker)
             epochs = {t.key: steps_per_epoch(plan, t) * steps[kind_of(t)] for t in plan.trials}
             source = "one step of each kind was timed there"
     seconds = {t.key: START_SECONDS + t.config.epochs * epochs[t.key] for t in plan.trials}
-    return ClusterEstimate(plan, capacity, gpus, concurrent, seconds, source, price)
+    return ClusterEstimate(plan, capacity, worker, concurrent, seconds, source, price)
 
 
-def _measure(plan: SweepPlan, gpus: float) -> dict[Kind, float]:
+def _measure(plan: SweepPlan, worker: WorkerResources) -> dict[Kind, float]:
     """Seconds of one step of each kind of trial, on a worker's share of the cluster."""
     import ray
 
     kinds: dict[Kind, Trial] = {kind_of(trial): trial for trial in plan.trials}
-    timed = ray.remote(num_cpus=1, num_gpus=gpus)(step_seconds)
-    tasks = [timed.remote(replace(trial.config, epochs=1)) for trial in kinds.values()]
+    timed: Any = ray.remote(step_seconds)
+    tasks = [
+        timed.options(num_cpus=worker.cpus_of(config), num_gpus=worker.gpus).remote(
+            replace(config, epochs=1), worker.threads_of(config)
+        )
+        for config in (trial.config for trial in kinds.values())
+    ]
     try:
         return dict(zip(kinds, ray.get(tasks, timeout=MEASURED_WITHIN_S), strict=True))
     except ray.exceptions.GetTimeoutError as error:

@@ -19,6 +19,7 @@ from r2d2.network import build_network
 from r2d2.siamese import SiameseNetwork
 from r2d2.training import make_optimiser, train_epoch
 from runner.plan import SweepPlan
+from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
 START_SECONDS = 13.0
@@ -31,7 +32,7 @@ class Estimate:
     """The trials of a sweep and the seconds each will take here, but for preparing pairs and scoring.
 
     Attributes:
-        seconds: by trial key; of one worker on one processor or GPU, the start of its processes included.
+        seconds: by trial key; of one worker on its processors or GPU, the start of its processes included.
         slots: trials at a time on this machine.
     """
 
@@ -83,22 +84,26 @@ def duration(seconds: float) -> str:
 
 def estimate(plan: SweepPlan) -> Estimate:
     """Times one training step of each kind of trial on this machine and multiplies."""
+    worker = WorkerResources(cpus=plan.options.cpus_per_worker)
     timed: dict[Kind, float] = {}
     seconds = {}
     for trial in plan.trials:
         kind = kind_of(trial)
         if kind not in timed:
-            timed[kind] = step_seconds(replace(trial.config, epochs=1))
+            timed[kind] = step_seconds(replace(trial.config, epochs=1), worker.threads_of(trial.config))
         steps = trial.config.epochs * steps_per_epoch(plan, trial)
         seconds[trial.key] = START_SECONDS + steps * timed[kind]
-    cpus = os.cpu_count() or 1
-    widest = max(t.config.num_workers for t in plan.trials)
-    return Estimate(plan, seconds, max(1, (torch.cuda.device_count() or cpus) // widest))
+    widest = max(trial.config.num_workers for trial in plan.trials)
+    cpus = max(trial.config.num_workers * worker.cpus_of(trial.config) for trial in plan.trials)
+    slots = torch.cuda.device_count() // widest or (os.cpu_count() or 1) // cpus
+    return Estimate(plan, seconds, max(1, slots))
 
 
 def kind_of(trial: Trial) -> Kind:
     """Trials of one kind take equally long for a step."""
-    return (trial.config.network, trial.config.data.crop_size, trial.config.pairs_per_worker)
+    config = trial.config
+    processes = config.data.loader_processes
+    return (config.network, config.data.crop_size, config.pairs_per_worker, processes)
 
 
 def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
@@ -108,11 +113,11 @@ def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
     return pairs // (config.pairs_per_worker * config.num_workers)
 
 
-def step_seconds(config: TrainConfig) -> float:
-    """Seconds of the second step on random images: network, loss, optimiser; one thread, or the GPU."""
+def step_seconds(config: TrainConfig, threads: int = 1) -> float:
+    """Seconds of the second step on random images: network, loss, optimiser; on threads, or the GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    former = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         siamese = SiameseNetwork(build_network(config.network, seed=0)).to(device)
         optimiser = make_optimiser(siamese, config)
@@ -123,7 +128,7 @@ def step_seconds(config: TrainConfig) -> float:
         next(steps)
         return time.perf_counter() - start
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(former)
 
 
 def _random_batch(config: TrainConfig) -> PairBatch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
@@ -42,16 +42,16 @@ def naming_node() -> Iterator[None]:
         raise DiskFull(f"a disk that the node {where} writes to is full: {error}", this_node()) from error
 
 
-def room_beside(full: Nodes, num_gpus: float) -> int:
+def room_beside(full: Nodes, worker: Mapping[str, float]) -> int:
     """How many workers the nodes that live and are not full could hold if nothing else ran on them.
 
     Args:
         full: nodes that do not count.
-        num_gpus: that a worker asks for, beside one CPU; 0 or more.
+        worker: what one asks for, more than 0 of each, by Ray's names.
     """
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     others = [node for node in nodes if node["Alive"] and node["NodeID"] not in full]
-    return sum(_workers(node["Resources"], num_gpus) for node in others)
+    return sum(_workers(node["Resources"], worker) for node in others)
 
 
 def avoiding(full: Nodes) -> dict[str, str] | None:
@@ -59,6 +59,5 @@ def avoiding(full: Nodes) -> dict[str, str] | None:
     return {"ray.io/node-id": f"!in({','.join(sorted(full))})"} if full else None
 
 
-def _workers(resources: dict[str, float], num_gpus: float) -> int:
-    by_cpu = int(resources.get("CPU", 0))
-    return min(by_cpu, int(resources.get("GPU", 0) / num_gpus)) if num_gpus else by_cpu
+def _workers(resources: Mapping[str, float], worker: Mapping[str, float]) -> int:
+    return min(int(resources.get(name, 0) / amount) for name, amount in worker.items())

@@ -35,6 +35,7 @@ class SweepOptions:
         overrides: `key.path=value` assignments applied to every trial.
         judges: the evaluation actors.
         gpus_per_worker: None: one if the cluster has any.
+        cpus_per_worker: None: as of `WorkerResources`.
         concurrent: trials at a time; 0: as many as the cluster holds.
         verbose: show what Ray's processes print.
         extension: assignments that make further trials of those there are, see `extend_trials`.
@@ -48,6 +49,7 @@ class SweepOptions:
     overrides: tuple[str, ...] = ()
     judges: JudgeResources = field(default_factory=JudgeResources)
     gpus_per_worker: float | None = None
+    cpus_per_worker: int | None = None
     concurrent: int = 0
     verbose: bool = False
     extension: tuple[str, ...] = ()
@@ -184,6 +186,7 @@ def _started(
         overrides=options.overrides,
         judges=options.judges,
         gpus_per_worker=options.gpus_per_worker,
+        cpus_per_worker=options.cpus_per_worker,
         concurrent=options.concurrent,
         resilience=options.resilience,
         hpatches=settings.hpatches,

@@ -18,6 +18,7 @@ from runner.attempt import Attempt
 from runner.checkpoint_place import checkpoint_place, existing
 from runner.history import HISTORY, TRAIN, History, Record, beside_table, put_json
 from runner.resilience import Resilience
+from runner.worker_resources import WorkerResources
 
 if TYPE_CHECKING:
     import ray.train
@@ -37,7 +38,7 @@ class TrialContext:
         judge: handle of the judge pool.
         roles: the benchmarks to score on, in this order.
         inits: path of every model that a configuration's `init` names.
-        num_gpus: GPUs of one worker.
+        worker: what each worker asks for.
         metric, mode: decide which checkpoints are kept.
         keep: checkpoints kept per trial, best first; the last one is always kept. Three: beside the best and
             the last one that waits for a score.
@@ -51,7 +52,7 @@ class TrialContext:
     judge: Any
     roles: tuple[str, ...]
     inits: Mapping[str, str]
-    num_gpus: float
+    worker: WorkerResources
     metric: str
     mode: str
     keep: int = 3

@@ -30,7 +30,7 @@ class StartedSweep:
         source: a sweep of search_spaces/, or the name of the copy of its file in the sweep's folder.
         overrides: `key.path=value` assignments applied to every trial, places in full.
         judges: the evaluation actors' resources.
-        gpus_per_worker, concurrent, resilience: as of `SweepOptions`.
+        gpus_per_worker, cpus_per_worker, concurrent, resilience: as of `SweepOptions`.
         hpatches, released: places of the benchmark and of the network to fine-tune; None: none.
         extensions: assignments of each extension, see `extend_trials`.
         num_samples: how many trials a searcher suggests in all; None: as many as its file says.
@@ -40,6 +40,7 @@ class StartedSweep:
     overrides: tuple[str, ...] = ()
     judges: JudgeResources = field(default_factory=JudgeResources)
     gpus_per_worker: float | None = None
+    cpus_per_worker: int | None = None
     concurrent: int = 0
     resilience: Resilience = field(default_factory=Resilience)
     hpatches: str | None = None

@@ -35,6 +35,7 @@ from runner.tracking_note import TrackingNote, has_answered
 from runner.trial import run_trial
 from runner.trial_run import DatasetUse
 from runner.tuning import Trainable, Tuning
+from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
 
@@ -90,12 +91,12 @@ def run_sweep(
                 ray = ray_cluster(settings.ray_address, plan.options.verbose, settings.fork_server)
                 with ray as capacity:
                     there = capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
-                    gpus, concurrent = shares(plan, there)
+                    worker, concurrent = shares(plan, there)
                     # Nothing is written before the cluster is known to hold the sweep: a refused one leaves
                     # no definition behind that a corrected one would differ from.
                     store = without_password(settings.tracking_uri)
                     _write_down(plan, note.answered(store) if reporter.open() else note)
-                    callback = _run(plan, gpus, concurrent, reporter, console, trainable, lease)
+                    callback = _run(plan, worker, concurrent, reporter, console, trainable, lease)
                 failed, interrupted = callback.reasons, callback.interrupted
             lease.attempt.require_current()
             behind = _settle(plan, reporter)
@@ -165,22 +166,23 @@ def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
     return reporter.settle()
 
 
-def shares(plan: SweepPlan, capacity: Capacity) -> tuple[float, int]:
-    """GPUs of each worker, and how many trials run at a time.
+def shares(plan: SweepPlan, capacity: Capacity) -> tuple[WorkerResources, int]:
+    """What each worker asks for, and how many trials run at a time.
 
     Raises:
         ValueError: if a trial asks for more than the cluster has.
     """
     asked = plan.options.gpus_per_worker
     gpus = asked if asked is not None else float(capacity.gpus > 0)
+    worker = WorkerResources(gpus, plan.options.cpus_per_worker)
     fewest = plan.options.resilience.fewest_workers
-    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, gpus, fewest)
-    return gpus, min(fits, plan.options.concurrent or fits)
+    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, worker, fewest)
+    return worker, min(fits, plan.options.concurrent or fits)
 
 
 def _run(
     plan: SweepPlan,
-    gpus: float,
+    worker: WorkerResources,
     concurrent: int,
     reporter: Reporter,
     console: Console,
@@ -193,7 +195,7 @@ def _run(
         judge=judge,
         roles=plan.roles,
         inits=dict(plan.inits),
-        num_gpus=gpus,
+        worker=worker,
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
         objects=plan.data.objects,

@@ -151,7 +151,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         _trainer(config, depot, context, pieces, full).fit()
 
     def elsewhere(full: Nodes) -> bool:
-        return room_beside(full, context.num_gpus) >= resilience.fewest_workers(config.num_workers)
+        return room_beside(full, context.worker.of(config)) >= resilience.fewest_workers(config.num_workers)
 
     try:
         train_to_the_end(
@@ -213,21 +213,22 @@ def _trainer(
         checkpoint_steps=resilience.checkpoint_steps,
         silence=resilience.silence,
         pieces=pieces,
+        threads=context.worker.threads_of(config),
         driver_node=this_node(),
         attempt=None if context.attempt is None else asdict(context.attempt),
     )
     fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
     if full:
         # Ray Train counts these nodes when it decides how many workers to wait for.
-        most = max(fewest, min(most, room_beside(full, context.num_gpus)))
+        most = max(fewest, min(most, room_beside(full, context.worker.of(config))))
     workers: Any = most if fewest == most else (fewest, most)
     return _kind_of_trainer(most)(
         train_worker,
         train_loop_config=task.to_dict(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers,
-            use_gpu=context.num_gpus > 0,
-            resources_per_worker={"CPU": 1, **({"GPU": context.num_gpus} if context.num_gpus else {})},
+            use_gpu=context.worker.gpus > 0,
+            resources_per_worker=context.worker.of(config),
             placement_strategy="PACK",
             label_selector=avoiding(full),  # type: ignore[call-arg]  # Ray's types are those of its former Train.
         ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -53,9 +52,8 @@ def work(task: WorkerTask) -> None:
         DiskFull: if a disk of this node is.
     """
     entered = time.time() - task.started
-    # Ray says how many with this variable, which PyTorch reads once: in a forked worker that was long ago.
-    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    torch.set_num_threads(int(threads or torch.get_num_threads()))
+    # PyTorch asks the environment once: in a forked worker that was long ago.
+    torch.set_num_threads(task.threads)
     keep_memory()
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)

@@ -28,6 +28,7 @@ class WorkerTask:
         checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
         silence: seconds without a sign of life after which a worker ends itself; 0: never.
         pieces: how many pieces a part of a step is computed in, see `Share`.
+        threads: with which the worker computes.
         driver_node: Ray's id of the node of the trial's driver.
     """
 
@@ -39,6 +40,7 @@ class WorkerTask:
     checkpoint_steps: int = 0
     silence: float = 0.0
     pieces: int = 1
+    threads: int = 1
     driver_node: str = ""
     attempt: dict[str, Any] | None = None
 

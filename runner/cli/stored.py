@@ -142,6 +142,7 @@ def _plan(sweep: str, **changes: Any) -> SweepPlan:
         overrides=started.overrides,
         judges=started.judges,
         gpus_per_worker=started.gpus_per_worker,
+        cpus_per_worker=started.cpus_per_worker,
         concurrent=started.concurrent,
         resilience=started.resilience,
     )

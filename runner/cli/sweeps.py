@@ -70,6 +70,11 @@ def sweeps() -> None:
 )
 @click.option("--concurrent", type=click.IntRange(0), default=0, help="Trials at a time; 0: all that fit.")
 @click.option("--gpus-per-worker", type=click.FloatRange(0), help="Default: 1 if the cluster has any.")
+@click.option(
+    "--cpus-per-worker",
+    type=click.IntRange(1),
+    help="Default: 1, and 1 for each of data.loader_processes; what those leave are threads that compute.",
+)
 @click.option("--judges", type=click.IntRange(1), default=1, show_default=True, help="Evaluation actors.")
 @click.option("--judge-cpus", type=click.FloatRange(0), default=0.0, show_default=True, help="CPUs of each.")
 @click.option("--judge-gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each.")
@@ -115,6 +120,7 @@ def sweep(
     price: float | None,
     concurrent: int,
     gpus_per_worker: float | None,
+    cpus_per_worker: int | None,
     judges: int,
     judge_cpus: float,
     judge_gpus: float,
@@ -147,6 +153,7 @@ def sweep(
         overrides=(*((f"data.photos={photos}",) if photos else ()), *overrides),
         judges=JudgeResources(judges, judge_cpus, judge_gpus),
         gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
         concurrent=concurrent,
         verbose=verbose,
         resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),

@@ -7,6 +7,7 @@ import pytest
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig
 from runner.cluster import Capacity, _leave
+from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
 
@@ -24,7 +25,30 @@ def trials(workers: int) -> tuple[Trial, ...]:
     ],
 )
 def test_as_many_trials_as_fit_beside_the_judges(cpus, gpus, judges, workers, gpus_per_worker, fits):
-    assert Capacity(cpus, gpus).concurrent_trials(trials(workers), judges, gpus_per_worker) == fits
+    assert (
+        Capacity(cpus, gpus).concurrent_trials(trials(workers), judges, WorkerResources(gpus_per_worker))
+        == fits
+    )
+
+
+def test_loader_processes_and_what_is_asked_for_count():
+    judges = JudgeResources()
+    fed = (Trial(TrainConfig.from_dict({"num_workers": 2, "data": {"loader_processes": 3}})),)
+    assert Capacity(16, 2).concurrent_trials(fed, judges, WorkerResources(1)) == 1
+    assert Capacity(16, 0).concurrent_trials(fed, judges, WorkerResources()) == 2
+    assert Capacity(16, 0).concurrent_trials(fed, judges, WorkerResources(cpus=1)) == 8
+    with pytest.raises(ValueError, match=r"2 workers .* of 4 CPUs each .*loader_processes.* has 7 CPUs"):
+        Capacity(7, 0).concurrent_trials(fed, judges, WorkerResources())
+
+
+def test_threads_compute_on_what_loader_processes_leave():
+    alone = TrainConfig()
+    fed = TrainConfig.from_dict({"data": {"loader_processes": 3}})
+    assert WorkerResources().of(alone) == {"CPU": 1}
+    assert WorkerResources(0.5).of(fed) == {"CPU": 4, "GPU": 0.5}
+    assert WorkerResources(0.5).describe(fed) == "4 CPUs and 0.5 GPU"
+    threads = [WorkerResources(cpus=cpus).threads_of(fed) for cpus in (None, 2, 6)]
+    assert threads == [1, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +62,7 @@ def test_as_many_trials_as_fit_beside_the_judges(cpus, gpus, judges, workers, gp
 )
 def test_who_asks_for_too_much_is_named(judges, workers, gpus_per_worker, sentence):
     with pytest.raises(ValueError, match=sentence):
-        Capacity(4, 0).concurrent_trials(trials(workers), judges, gpus_per_worker)
+        Capacity(4, 0).concurrent_trials(trials(workers), judges, WorkerResources(gpus_per_worker))
 
 
 def test_no_garbage_is_collected_while_the_cluster_is_left():

@@ -11,6 +11,7 @@ from runner.estimate import kind_of
 from runner.plan import SweepOptions, plan_sweep
 from runner.settings import Settings
 from runner.sweep import shares
+from runner.worker_resources import WorkerResources
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,9 @@ def test_trials_start_as_soon_as_a_slot_is_free():
 def test_hours_count_every_worker_and_every_gpu_of_it(make_plan):
     plan = make_plan("num_workers=2")
     seconds = {trial.key: 1800.0 for trial in plan.trials}
-    estimate = ClusterEstimate(plan, Capacity(8, 2), 0.5, 1, seconds, "10 s per epoch, as given", 3.0)
+    estimate = ClusterEstimate(
+        plan, Capacity(8, 2), WorkerResources(0.5), 1, seconds, "10 s per epoch, as given", 3.0
+    )
     # Two trials of half an hour, two workers each, half a GPU a worker.
     assert estimate.hours == 1.0
     text = shown(estimate)
@@ -47,7 +50,7 @@ def test_hours_count_every_worker_and_every_gpu_of_it(make_plan):
 def test_without_gpus_cpu_hours_are_told(make_plan):
     plan = make_plan()
     seconds = {trial.key: 3600.0 for trial in plan.trials}
-    text = shown(ClusterEstimate(plan, Capacity(8, 0), 0, 8, seconds, "x"))
+    text = shown(ClusterEstimate(plan, Capacity(8, 0), WorkerResources(), 8, seconds, "x"))
     assert "2 of 2 trials run at once." in text
     assert "About 2.00 CPU hours, 60 min" in text
     assert "At " not in text
@@ -57,7 +60,7 @@ def test_what_an_autoscaler_may_add_counts(make_plan):
     plan = make_plan("num_workers=4")
     with pytest.raises(ValueError, match=r"asks for 4 workers .* but the cluster has 0 CPUs"):
         shares(plan, Capacity(0, 0))
-    assert shares(plan, Capacity(0, 0).grown(8, 8)) == (1.0, 2)
+    assert shares(plan, Capacity(0, 0).grown(8, 8)) == (WorkerResources(1.0), 2)
 
 
 def test_trials_that_differ_in_their_loss_are_timed_once(make_plan):

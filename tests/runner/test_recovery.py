@@ -131,10 +131,11 @@ def test_room_is_that_of_nodes_that_live_and_have_what_a_worker_asks_for(monkeyp
         node("gone", alive=False, CPU=8.0, GPU=8.0),
     ]
     monkeypatch.setattr(full_disk.ray, "nodes", lambda: nodes)
-    assert room_beside(frozenset(), 0) == 6
-    assert room_beside(frozenset({"a"}), 0) == 2
-    assert room_beside(frozenset(), 0.5) == 2
-    assert room_beside(frozenset({"a"}), 0.5) == 0
+    assert room_beside(frozenset(), {"CPU": 1}) == 6
+    assert room_beside(frozenset({"a"}), {"CPU": 1}) == 2
+    assert room_beside(frozenset(), {"CPU": 1, "GPU": 0.5}) == 2
+    assert room_beside(frozenset({"a"}), {"CPU": 1, "GPU": 0.5}) == 0
+    assert room_beside(frozenset(), {"CPU": 3}) == 1
 
 
 def test_ray_takes_the_selector_of_nodes_that_are_not_full():

@@ -6,6 +6,7 @@ from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig
 from runner.cluster import Capacity
 from runner.resilience import Resilience
+from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
 
@@ -24,9 +25,9 @@ def test_a_trial_starts_with_all_its_workers_unless_told_that_fewer_will_do():
 def test_a_cluster_smaller_than_a_trial_holds_it_if_fewer_workers_will_do():
     trials, judges = (Trial(TrainConfig(num_workers=4)),), JudgeResources()
     with pytest.raises(ValueError, match="a trial asks for 4 workers"):
-        Capacity(3, 0).concurrent_trials(trials, judges, 0)
+        Capacity(3, 0).concurrent_trials(trials, judges, WorkerResources())
     fewest = Resilience(min_workers=2).fewest_workers
-    assert Capacity(3, 0).concurrent_trials(trials, judges, 0, fewest) == 1
-    assert Capacity(9, 0).concurrent_trials(trials, judges, 0, fewest) == 2
+    assert Capacity(3, 0).concurrent_trials(trials, judges, WorkerResources(), fewest) == 1
+    assert Capacity(9, 0).concurrent_trials(trials, judges, WorkerResources(), fewest) == 2
     with pytest.raises(ValueError, match="a trial asks for 2 workers"):
-        Capacity(1, 0).concurrent_trials(trials, judges, 0, fewest)
+        Capacity(1, 0).concurrent_trials(trials, judges, WorkerResources(), fewest)

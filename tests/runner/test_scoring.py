@@ -9,6 +9,7 @@ from evaluation.actor import Verdict
 from evaluation.maps import ImageMaps
 from runner.history import HISTORY, History, read_evaluation, read_maps
 from runner.scoring import TrialContext, score_checkpoint, score_role
+from runner.worker_resources import WorkerResources
 
 
 @pytest.fixture
@@ -41,7 +42,9 @@ def test_a_checkpoint_that_could_not_be_scored_is_kept_as_if_it_were_the_best(tm
     def die(answer):
         raise RuntimeError("3 judges died")
 
-    context = TrialContext(str(tmp_path), judge, ("validation",), {}, 0, "validation/mma_3px", mode)
+    context = TrialContext(
+        str(tmp_path), judge, ("validation",), {}, WorkerResources(), "validation/mma_3px", mode
+    )
     checkpoint = SimpleNamespace(path="/checkpoint")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("runner.scoring.ray.get", die)

@@ -15,6 +15,7 @@ from runner.history import TRAIN, History, Record
 from runner.scoring import TrialContext
 from runner.slots import Slots
 from runner.turn import Turn
+from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
 
@@ -103,7 +104,9 @@ class Handle:
 def context(monkeypatch, tmp_path):
     monkeypatch.setattr(ray, "get", lambda reference: reference)
     monkeypatch.setattr(runner.trial.tune, "report", lambda _: None)
-    return TrialContext(str(tmp_path), None, (), {}, 0, "validation/mma_3px", "max", slots=Handle())
+    return TrialContext(
+        str(tmp_path), None, (), {}, WorkerResources(), "validation/mma_3px", "max", slots=Handle()
+    )
 
 
 def test_workers_are_started_when_it_is_the_trials_turn(context):

@@ -56,6 +56,7 @@ def test_options_come_back_as_they_were(home):
         overrides=("epochs=1", "data.held_out=1"),
         judges=JudgeResources(2, 0.5, 0.0),
         gpus_per_worker=0.25,
+        cpus_per_worker=2,
         concurrent=3,
         resilience=Resilience(checkpoint_steps=5, min_workers=1),
     )
