@@ -6,6 +6,7 @@ Nodes may be killed and added: who kills one calls `ensure_nodes` before the nex
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from ports import free_port
 from processes import all_processes, naming, parent_of, title_of
 from s3_server import KEYS
 
+NOTICED_WITHIN_S = 60
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -97,6 +100,14 @@ class Cluster:
         """Ray's name of a node."""
         raylet = next(title for title in self.processes(number).values() if "--node_id=" in title)
         return raylet.partition("--node_id=")[2].split()[0]
+
+    def wait_for_nodes(self, count: int) -> None:
+        """Waits until Ray counts so many living nodes, the head included: it takes seconds to miss one."""
+        deadline = time.monotonic() + NOTICED_WITHIN_S
+        alive = ("list", "nodes", "--address", self.address, "--filter", "state=ALIVE", "--format", "json")
+        while len(json.loads((listed := self.ray(*alive)).stdout or "[]")) != count:
+            assert time.monotonic() < deadline, listed.stdout + listed.stderr
+            time.sleep(1)
 
     def find(self, title: str) -> dict[int, int]:
         """The processes whose title contains a text: process id -> number of the node."""

@@ -64,6 +64,8 @@ def liar(cluster, tmp_path):
             continue
         if named and int(entry.parent.name) != os.getpid():
             os.kill(int(entry.parent.name), signal.SIGKILL)
+    # Until then the doctor is right to say that it does not answer.
+    cluster.wait_for_nodes(1 + len(cluster.nodes))
 
 
 def of_nodes(found: dict[str, tuple[str, str]], subject: str) -> list[tuple[str, str]]:
