@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup ## Train loss variants on sample photographs, compare them, promote the best (5 minutes)
+demo: setup ## Train loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)
 	$(BIN)/r2d2 demo
 
 test: setup ## Run the tests
@@ -42,7 +42,7 @@ test-cluster: setup ## Run the tests of clusters of several nodes, kills and sto
 test-nodes: setup ## Run the quicker tests of clusters: sweeps handed to a head and two nodes, and the doctor
 	$(BIN)/python -m pytest -m multinode tests/multinode/test_submission.py tests/multinode/test_doctor.py
 
-bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (5 minutes)
+bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (10 minutes)
 	$(BIN)/python -m bench
 
 bench-gpu: setup ## Measure loader and training step on a GPU: pairs a second of each and of both

@@ -1,1 +1,1 @@
-"""What the judge costs, as ratios to bare arithmetic that is measured in the same run."""
+"""What extraction, scoring, pairs and training steps cost, as ratios to bare arithmetic of the same run."""

@@ -40,7 +40,7 @@ def extraction(name: str, rounds: int, threads: int) -> Iterator[Ratio]:
         times = best_times(works, rounds)
     title = f"extraction of {WIDTH}x{HEIGHT}, {name} / F1"
     yield Ratio(title, times["extraction"] / times["floor"], LIMIT)
-    yield Ratio(f"{title}, memory of both kept", times["extraction"] / times["kept floor"], None)
+    yield Ratio(f"{title}, its memory kept too", times["extraction"] / times["kept floor"], None)
 
 
 def bare_network(name: str) -> None:

@@ -15,7 +15,7 @@ VERBS = {
     "compare": ("comparison", "Show which differences are real, with 95 % intervals."),
     "data": ("data", "Prepare, check and list training data and benchmarks."),
     "demo": ("sweeps", "Train four loss variants on sample photographs, compare them, promote the best."),
-    "doctor": ("machine", "Check this machine."),
+    "doctor": ("machine", "Check this machine, or every node of a cluster."),
     "extend": ("stored", "Add trials to a sweep, and run them."),
     "evaluate": ("judge", "Score a model on a benchmark."),
     "extract": ("judge", "Write the keypoints of every image beside it."),

@@ -7,13 +7,14 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from evaluation.actor import JudgeResources
+from r2d2.config import TrainConfig
 from runner.fork_client import executable
-from runner.worker_resources import WorkerResources
+from runner.worker_resources import WorkerResources, workers_on
 from search_spaces.sweep import Trial
 
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
@@ -35,6 +36,11 @@ ENVIRONMENT = {
 
 ANSWER_WITHIN_S = 5.0
 
+_ASKED_BY = (
+    "lower num_workers, or what a worker asks for: --gpus-per-worker, and --cpus-per-worker, by default one "
+    "and one for each of data.loader_processes"
+)
+
 # What the processes of a trial need, imported once for all of them; see `runner.fork_server`. The last one is
 # what PyTorch imports when the first optimiser is made.
 WORKER_MODULES = (
@@ -53,13 +59,21 @@ _OWN_PYTHON = {"py_executable", "pip", "uv", "conda", "container", "image_uri", 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster has in all."""
+    """What a cluster has.
+
+    Attributes:
+        cpus, gpus: in all.
+        nodes: what each node has, by Ray's names of resources; empty if that is not known.
+    """
 
     cpus: float
     gpus: float
+    nodes: tuple[Mapping[str, float], ...] = ()
 
     def grown(self, cpus: float, gpus: float) -> Capacity:
         """What it will have when its autoscaler has added what it may: at least so many of each."""
+        if cpus <= self.cpus and gpus <= self.gpus:
+            return self
         return Capacity(max(self.cpus, cpus), max(self.gpus, gpus))
 
     def concurrent_trials(
@@ -84,23 +98,31 @@ class Capacity:
         cpus = self.cpus - judges.number * judges.num_cpus
         gpus = self.gpus - judges.number * judges.num_gpus
         for config in (trial.config for trial in trials):
-            workers, each = fewest(config.num_workers), worker.cpus_of(config)
-            if workers * each > cpus:
+            workers = fewest(config.num_workers)
+            asked = (
+                f"a trial asks for {workers} worker{'s' * (workers > 1)} of {worker.describe(config)} each"
+            )
+            for unit, each, there in (("CPU", worker.cpus_of(config), cpus), ("GPU", worker.gpus, gpus)):
+                if workers * each > there:
+                    raise ValueError(
+                        f"{asked}, but the cluster has {there:g} {unit}s beside the judges; {_ASKED_BY}"
+                    )
+            if self.nodes and self._room(worker, config) < workers:
                 raise ValueError(
-                    f"a trial asks for {workers} workers (num_workers) of {each} CPUs each "
-                    "(--cpus-per-worker; else one, and one for each of data.loader_processes), but the "
-                    f"cluster has {cpus:g} CPUs beside the judges"
+                    f"{asked}, but the cluster's nodes hold {self._room(worker, config)}; {_ASKED_BY}"
                 )
-            if workers * worker.gpus > gpus:
-                raise ValueError(
-                    f"a trial asks for {workers} workers of {worker.gpus:g} GPUs each, but the cluster has "
-                    f"{gpus:g} GPUs beside the judges"
-                )
-        fits = int(cpus // max((t.config.num_workers * worker.cpus_of(t.config) for t in trials), default=1))
-        if worker.gpus:
-            wanted = max((t.config.num_workers for t in trials), default=1)
-            fits = min(fits, int(gpus // (wanted * worker.gpus)))
-        return max(1, fits)
+        fits = [self._fits(worker, trial.config, cpus, gpus) for trial in trials]
+        return max(1, min(fits, default=1))
+
+    def _fits(self, worker: WorkerResources, config: TrainConfig, cpus: float, gpus: float) -> int:
+        """How many trials such as this one so many CPUs and GPUs hold, on nodes as they are."""
+        found = workers_on({"CPU": cpus, "GPU": gpus}, worker.of(config))
+        if self.nodes:
+            found = min(found, self._room(worker, config))
+        return found // config.num_workers
+
+    def _room(self, worker: WorkerResources, config: TrainConfig) -> int:
+        return sum(workers_on(node, worker.of(config)) for node in self.nodes)
 
     def _require_judges(self, judges: JudgeResources) -> None:
         for unit, each, there in (("CPU", judges.num_cpus, self.cpus), ("GPU", judges.num_gpus, self.gpus)):
@@ -150,7 +172,8 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
         logging.getLogger(name).setLevel(level)
     try:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        yield Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), tuple(nodes))
     finally:
         _leave(ray.shutdown)
 

@@ -65,7 +65,7 @@ class ClusterEstimate:
         plan, there = self.plan, self.capacity
         largest = max(
             (trial.config for trial in plan.trials),
-            key=lambda config: (config.num_workers, self.worker.cpus_of(config)),
+            key=lambda config: (config.num_workers * self.worker.cpus_of(config), config.num_workers),
         )
         workers = largest.num_workers
         needs = f"{workers} worker{'s' if workers > 1 else ''} of {self.worker.describe(largest)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,10 +93,22 @@ def estimate(plan: SweepPlan) -> Estimate:
             timed[kind] = step_seconds(replace(trial.config, epochs=1), worker.threads_of(trial.config))
         steps = trial.config.epochs * steps_per_epoch(plan, trial)
         seconds[trial.key] = START_SECONDS + steps * timed[kind]
-    widest = max(trial.config.num_workers for trial in plan.trials)
-    cpus = max(trial.config.num_workers * worker.cpus_of(trial.config) for trial in plan.trials)
-    slots = torch.cuda.device_count() // widest or (os.cpu_count() or 1) // cpus
-    return Estimate(plan, seconds, max(1, slots))
+    return Estimate(plan, seconds, slots(plan.trials, worker, os.cpu_count() or 1, torch.cuda.device_count()))
+
+
+def slots(trials: Sequence[Trial], worker: WorkerResources, cpus: int, gpus: int) -> int:
+    """How many trials a machine trains at a time; one, where it holds none: it may be meant for a cluster.
+
+    Args:
+        trials: of which the largest counts.
+        worker: what each worker asks for, beside a GPU where the machine has any.
+        cpus: of the machine.
+        gpus: of the machine.
+    """
+    fit = cpus // max(trial.config.num_workers * worker.cpus_of(trial.config) for trial in trials)
+    if gpus:
+        fit = min(fit, gpus // max(trial.config.num_workers for trial in trials))
+    return max(1, fit)
 
 
 def kind_of(trial: Trial) -> Kind:
@@ -113,8 +125,8 @@ def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
     return pairs // (config.pairs_per_worker * config.num_workers)
 
 
-def step_seconds(config: TrainConfig, threads: int = 1) -> float:
-    """Seconds of the second step on random images: network, loss, optimiser; on threads, or the GPU."""
+def step_seconds(config: TrainConfig, threads: int) -> float:
+    """Seconds of the second step on random images: network, loss, optimiser; on so many threads, or a GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     former = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import ray
 
 from runner.preemption import this_node
+from runner.worker_resources import workers_on
 
 Nodes = frozenset[str]
 """Ray's ids of nodes."""
@@ -51,13 +52,9 @@ def room_beside(full: Nodes, worker: Mapping[str, float]) -> int:
     """
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     others = [node for node in nodes if node["Alive"] and node["NodeID"] not in full]
-    return sum(_workers(node["Resources"], worker) for node in others)
+    return sum(workers_on(node["Resources"], worker) for node in others)
 
 
 def avoiding(full: Nodes) -> dict[str, str] | None:
     """The selector of Ray's labels for nodes that are none of these."""
     return {"ray.io/node-id": f"!in({','.join(sorted(full))})"} if full else None
-
-
-def _workers(resources: Mapping[str, float], worker: Mapping[str, float]) -> int:
-    return min(int(resources.get(name, 0) / amount) for name, amount in worker.items())

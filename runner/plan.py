@@ -23,7 +23,10 @@ from runner.resilience import Resilience
 from runner.settings import Settings
 from runner.started import StartedSweep, extend_trials
 from runner.stored import StoredSweep
-from search_spaces.sweep import RELEASED, SHARED_DATA, Sweep, Trial, load_sweep
+from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
+
+# Entries of `data` that all trials of a sweep share: what is trained on, and what is held out to judge by.
+_SHARED = ("photos", "sources", "held_out", "split_seed")
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,11 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     sweep, trials = _extended(sweep, options, started)
     inits, digest = _starting_networks(trials, settings)
     data = prepare_data(
-        _common_data(trials), settings.cache, settings.hpatches, settings.objects, settings.benchmarks
+        _common_data(trials),
+        settings.made_benchmarks,
+        settings.hpatches,
+        settings.objects,
+        settings.benchmarks,
     )
     role = sweep.metric.partition("/")[0]
     if role not in data.digests:
@@ -242,9 +249,9 @@ def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
     """The training data and the split that all trials share."""
     if not trials:
         raise ValueError("the sweep has no trials: nothing in its space is a point of a grid")
-    splits = {tuple(getattr(trial.config.data, name) for name in SHARED_DATA) for trial in trials}
+    splits = {tuple(getattr(trial.config.data, name) for name in _SHARED) for trial in trials}
     if len(splits) > 1:
-        *names, last = (f"data.{name}" for name in SHARED_DATA)
+        *names, last = (f"data.{name}" for name in _SHARED)
         raise ValueError(
             f"the trials of a sweep must share {', '.join(names)} and {last}, "
             f"or their validation scores are not comparable; found {sorted(splits)}"

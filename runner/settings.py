@@ -129,12 +129,17 @@ class Settings:
 
     @property
     def benchmarks(self) -> Depot | None:
-        """Where a benchmark that was made for a sweep is kept for the cluster's nodes; None: `cache` is."""
+        """Where a benchmark made for a sweep is copied to for the cluster's nodes; None: they see it."""
         return open_depot(f"{self.home}/benchmarks", self.s3_patience) if self.is_remote else None
 
     @property
+    def made_benchmarks(self) -> Path:
+        """The folder of validation benchmarks: in the home if that is a folder, which all nodes see."""
+        return self.cache if self.is_remote else self.local / "cache"
+
+    @property
     def cache(self) -> Path:
-        """The folder of what can be made again: validation benchmarks, predictions, objects of S3."""
+        """The folder of what each node can make or fetch again: predictions, objects of S3."""
         return self.cache_folder or self.local / "cache"
 
     @property

@@ -52,7 +52,7 @@ def work(task: WorkerTask) -> None:
         DiskFull: if a disk of this node is.
     """
     entered = time.time() - task.started
-    # PyTorch asks the environment once: in a forked worker that was long ago.
+    # Ray's OMP_NUM_THREADS counts loader processes too, and a forked PyTorch does not read it again.
     torch.set_num_threads(task.threads)
     keep_memory()
     context = ray.train.get_context()

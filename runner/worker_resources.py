@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from r2d2.config import TrainConfig
@@ -9,7 +10,7 @@ from r2d2.config import TrainConfig
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """What each worker of a sweep's trials asks for; whole workers lie on one node.
+    """What each worker of a sweep's trials asks for; each lies on one node as a whole.
 
     Attributes:
         gpus: 0 or more; a fraction shares one.
@@ -28,11 +29,21 @@ class WorkerResources:
         return max(1, self.cpus_of(config) - config.data.loader_processes)
 
     def of(self, config: TrainConfig) -> dict[str, float]:
-        """By Ray's names of resources."""
+        """What each worker of a trial asks for, more than 0 of each, by Ray's names of resources."""
         found = {"CPU": float(self.cpus_of(config)), "GPU": self.gpus}
         return {name: amount for name, amount in found.items() if amount}
 
     def describe(self, config: TrainConfig) -> str:
         """In words, e.g. `2 CPUs and 0.5 GPU`."""
-        cpus = self.cpus_of(config)
-        return f"{cpus} CPU{'s' if cpus > 1 else ''}" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+        found = ((self.cpus_of(config), "CPU"), (self.gpus, "GPU"))
+        return " and ".join(f"{many:g} {unit}{'s' * (many > 1)}" for many, unit in found if many)
+
+
+def workers_on(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
+    """How many workers a node holds if nothing else runs there.
+
+    Args:
+        node: what it has, by Ray's names of resources.
+        worker: what one asks for, more than 0 of each.
+    """
+    return min(int(node.get(name, 0) / amount) for name, amount in worker.items())

@@ -22,25 +22,25 @@ class WorkerTask:
         config: TrainConfig as a dictionary.
         init: where the starting weights are; "scratch" or a model's path.
         trial_folder: the trial's folder, or `s3://bucket/prefix`.
+        threads: how many the worker computes with.
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
         attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
         checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
         silence: seconds without a sign of life after which a worker ends itself; 0: never.
         pieces: how many pieces a part of a step is computed in, see `Share`.
-        threads: with which the worker computes.
         driver_node: Ray's id of the node of the trial's driver.
     """
 
     config: dict[str, Any]
     init: str
     trial_folder: str
+    threads: int
     started: float
     objects: dict[str, Any] | None = None
     checkpoint_steps: int = 0
     silence: float = 0.0
     pieces: int = 1
-    threads: int = 1
     driver_node: str = ""
     attempt: dict[str, Any] | None = None
 

@@ -14,12 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from r2d2.config import SCRATCH, DataConfig, TrainConfig, with_override
+from r2d2.config import SCRATCH, TrainConfig, with_override
 
 RELEASED = "released"
-
-# Entries of `data` that all trials of a sweep share: what is trained on, and what is held out to judge by.
-SHARED_DATA = ("photos", "sources", "held_out", "split_seed")
 
 Space = Mapping[str, Any]
 
@@ -90,8 +87,14 @@ class Sweep:
         return _unique(Trial(config) for config in configs)
 
     def baselines_of(self, trials: Sequence[Trial]) -> list[Trial]:
-        """The networks that these trials start from, each once; none if the sweep wants no baselines."""
-        return _unique(trial.baseline for trial in trials) if self.baselines else []
+        """The networks that these trials start from, each once; none if the sweep wants no baselines.
+
+        Of trials that differ in what only training uses, such as their windows, the first one names it.
+        """
+        starts: dict[tuple[object, ...], Trial] = {}
+        for config in (baseline.config for baseline in (trial.baseline for trial in trials)):
+            starts.setdefault((config.network, config.init, config.seed), Trial(config))
+        return list(starts.values()) if self.baselines else []
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,12 @@ class Trial:
 
     @property
     def baseline(self) -> Trial:
-        """The network that this trial starts from, as a trial of its own: without what only training uses."""
+        """The network that this trial starts from, as a trial of its own."""
         config = self.config
-        data = DataConfig(**{name: getattr(config.data, name) for name in SHARED_DATA})
         seed = config.seed if config.init == SCRATCH else 0
-        return Trial(TrainConfig(network=config.network, data=data, init=config.init, epochs=0, seed=seed))
+        return Trial(
+            TrainConfig(network=config.network, data=config.data, init=config.init, epochs=0, seed=seed)
+        )
 
 
 def sweep_names() -> tuple[str, ...]:

@@ -16,7 +16,10 @@ from runner.settings import Settings
     "--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on."
 )
 def ui(host: str, port: int) -> None:
-    """Start the MLflow server on the local store: runs, curves, tables, pictures, registered models."""
+    """Start MLflow's pages on the local store: runs, curves, tables, pictures, registered models.
+
+    Where a server keeps the runs there is nothing to start: its pages' addresses are printed.
+    """
     from runner.run_table import view_link
     from runner.tracking import Tracker
     from runner.ui import serve_ui
@@ -30,9 +33,10 @@ def ui(host: str, port: int) -> None:
 
     if settings.artifact_root is None:
         show_links(settings.tracking_uri)
-        raise ValueError(
-            f"runs are kept by the server {settings.tracking_uri}; open that address in a browser"
+        console.print(
+            f"Runs are kept by {settings.tracking_uri}: open that address in a browser.", soft_wrap=True
         )
+        return
     shown = host if host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104  (compared, not listened on)
     address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
     serve_ui(settings.tracking_uri, settings.artifact_root, host, port, lambda: show_links(address))

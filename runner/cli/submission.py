@@ -154,7 +154,7 @@ def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]
         ValueError: if the home is missing or relative, or an assignment is none.
     """
     if home is None or not (is_remote(home) or Path(home).is_absolute()):
-        given = f"--home is '{home}'" if home else "--home is missing"
+        given = f"the home is '{home}'" if home else "there is no home (--home or R2D2_HOME)"
         raise ValueError(
             f"{given}; give s3://BUCKET/PREFIX, or the full path of a folder that every node of the cluster "
             "sees: trials and checkpoints lie there"
@@ -167,8 +167,8 @@ def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]
         found[name] = value
     if is_remote(home) and not found.get("MLFLOW_TRACKING_URI"):
         raise ValueError(
-            f"--home is {home}, where no SQLite file of MLflow's can lie, and a job's disk goes with it; set "
-            "MLFLOW_TRACKING_URI to the MLflow server"
+            f"the home is {home}, where no SQLite file of MLflow's can lie, and a job's disk goes with it; "
+            "set MLFLOW_TRACKING_URI to the MLflow server"
         )
     return {**found, "R2D2_HOME": home}
 

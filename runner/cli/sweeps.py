@@ -171,7 +171,7 @@ def sweep(
 @_data_options
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
 def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
-    """Train four loss variants on sample photographs in five minutes, compare them, promote the best."""
+    """Train four loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)."""
     from runner.cli.models import announcement
     from runner.plan import SweepOptions, plan_sweep
     from runner.registry import best_run, promote

@@ -42,7 +42,7 @@ def test_a_password_file_that_cannot_be_read_is_named():
     assert refused.stderr == "error: /nowhere cannot be read\n"
 
 
-def test_secrets_are_made_once_and_only_their_owner_may_read_them(tmp_path):
+def test_secrets_are_made_once_and_only_their_owner_may_enter_their_folder(tmp_path):
     script = shutil.copy(FOLDER / "make-secrets", tmp_path)
     subprocess.run([script], check=True, capture_output=True)
     first = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
@@ -51,8 +51,9 @@ def test_secrets_are_made_once_and_only_their_owner_may_read_them(tmp_path):
     assert len(first["postgres_password"]) == 32
     identity = json.loads(first["s3_identities.json"])["identities"][0]["credentials"][0]
     assert identity == {"accessKey": first["s3_key"], "secretKey": first["s3_secret"]}
-    for path in (tmp_path / "secrets").iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    # A container's user reads what is mounted from there.
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "secrets").iterdir()} == {0o644}
 
 
 def test_the_compose_file_holds_no_password_and_every_secret_is_made():

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +34,12 @@ CONTROLLER, DRIVER = "ray::TrainController", "ray::ImplicitFunc"
 
 @dataclass(frozen=True)
 class Story:
-    """A sweep that runs, or ran, as a job."""
+    """A sweep that runs, or ran, as a job; `job` is the command that follows it."""
 
     cluster: object
     home: Path
     name: str
+    job: subprocess.Popen
 
     @property
     def stored(self) -> StoredSweep:
@@ -59,11 +60,49 @@ class Story:
             for trial in self.stored.trials()
         }
 
-    def kinds(self, num_workers: int) -> set[str]:
-        return {i.kind for i in incidents(self.stored.history(self.trial(num_workers)))}
+    def incidents(self, num_workers: int) -> list[str]:
+        """The kinds of what befell the trial with so many workers, in order."""
+        return [incident.kind for incident in incidents(self.stored.history(self.trial(num_workers)))]
 
-    def folder(self, num_workers: int) -> Path:
-        return self.stored.trial_folder(self.trial(num_workers))
+    def partial(self, num_workers: int) -> set[str]:
+        """Names of the checkpoints in mid-epoch that the trial with so many workers has now."""
+        if not (self.stored.folder / "sweep.json").exists():
+            return set()
+        begun = [t for t in self.stored.trials() if t.config.epochs and t.config.num_workers == num_workers]
+        folders = [self.stored.trial_folder(trial) / "train" for trial in begun]
+        return {
+            path.parent.name for f in folders for path in f.glob("checkpoint_*_step_*/partial_epoch.json")
+        }
+
+    def wait_for(self, happened: Callable[[], object], what: str):
+        """What `happened` returns once that is something, which must be before the job ends."""
+
+        def happened_in_time():
+            found = happened()
+            assert found or self.job.poll() is None, (
+                f"the job has ended without {what}: {self.job.stdout.read()}"
+            )
+            return found
+
+        return wait_for(happened_in_time, what)
+
+    def mid_epoch(self, num_workers: int, epoch: int = 1) -> set[str]:
+        """Waits until the trial has a checkpoint in the middle of an epoch; those it has."""
+        start = f"checkpoint_{epoch:03d}_step_"
+
+        def there() -> set[str]:
+            found = self.partial(num_workers)
+            return found if any(name.startswith(start) for name in found) else set()
+
+        return self.wait_for(there, f"a checkpoint in epoch {epoch} of the trial with {num_workers} workers")
+
+    def goes_on(self, num_workers: int, former: set[str]) -> None:
+        """Waits until the trial has another checkpoint in mid-epoch than the former ones."""
+        self.wait_for(lambda: self.partial(num_workers) - former, "another checkpoint in mid-epoch")
+
+    def kill(self, title: str) -> None:
+        """Kills the processes of a title, once there are any."""
+        kill(*self.wait_for(lambda: self.cluster.find(title), title))
 
 
 def r2d2(cluster, *arguments):
@@ -92,7 +131,7 @@ def submitted(
     where = ("--address", cluster.address, "--home", str(home))
     with r2d2(cluster, "submit", str(SWEEP), "--name", name, *where, *options) as job:
         try:
-            yield Story(cluster, home, name)
+            yield Story(cluster, home, name, job)
             output, _ = job.communicate(timeout=PATIENCE_S)
         finally:
             job.kill()
@@ -107,21 +146,6 @@ def wait_for(happened: Callable[[], object], what: str):
         assert time.monotonic() < deadline, f"{what} did not happen"
         time.sleep(0.2)
     return found
-
-
-def mid_epoch(story: Story, num_workers: int, epoch: int = 1) -> None:
-    """Waits until the trial has a checkpoint in the middle of an epoch."""
-
-    def there() -> bool:
-        pattern = f"train/checkpoint_{epoch:03d}_step_*/partial_epoch.json"
-        begun = [t for t in begun_trials(story) if t.config.num_workers == num_workers and t.config.epochs]
-        return any(list(story.stored.trial_folder(t).glob(pattern)) for t in begun)
-
-    wait_for(there, f"a checkpoint in epoch {epoch} of the trial with {num_workers} workers")
-
-
-def begun_trials(story: Story):
-    return story.stored.trials() if (story.stored.folder / "sweep.json").exists() else []
 
 
 @pytest.fixture(scope="module")
@@ -176,18 +200,18 @@ def assert_nobody_is_left(cluster) -> None:
     assert names <= {"AutoscalingCoordinator", "_AutoscalingCoordinatorActor"}, listed.stdout
 
 
-def kill(cluster, title: str) -> None:
-    """Kills the processes of a title, once there are any."""
-    for pid in wait_for(lambda: cluster.find(title), title):
-        os.kill(pid, signal.SIGKILL)
+def kill(*pids: int) -> None:
+    """Kills processes at once; one that has just ended by itself is as good."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def kill_job_driver(name: str) -> None:
     """Kills the driver of the sweep's job, and not the command that follows it."""
     drivers = [pid for pid in naming(f"--name {name} ") if "runner sweep " in title_of(pid)]
     assert drivers
-    for pid in drivers:
-        os.kill(pid, signal.SIGKILL)
+    kill(*drivers)
 
 
 def former_processes(cluster) -> list[int]:
@@ -200,19 +224,23 @@ def former_processes(cluster) -> list[int]:
 def test_killed_and_hanging_processes_change_no_figure(cluster, undisturbed, tmp_path):
     options = ("--checkpoint-steps", "3", "--silence", "25")
     with submitted(cluster, tmp_path, "killed", *options) as story:
-        mid_epoch(story, num_workers=1)
-        kill(cluster, WORKER)
-        kill(cluster, SCORING)
-        mid_epoch(story, num_workers=1, epoch=2)
-        kill(cluster, DRIVER)
-        mid_epoch(story, num_workers=2)
-        os.kill(next(iter(cluster.find(WORKER))), signal.SIGKILL)
-        # One rank hangs, so all must start again.
-        mid_epoch(story, num_workers=2, epoch=2)
+        story.mid_epoch(1)
+        former = cluster.find(WORKER).keys()
+        # The driver's workers end with it, and others take their place.
+        story.kill(DRIVER)
+        story.wait_for(lambda: cluster.find(WORKER).keys() - former, "another worker")
+        story.goes_on(1, story.partial(1))
+        story.kill(WORKER)
+        story.kill(SCORING)
+        story.mid_epoch(2)
+        kill(next(iter(cluster.find(WORKER))))
+        # One rank hangs, so both must start again.
+        story.mid_epoch(2, epoch=2)
         os.kill(next(iter(cluster.find(WORKER))), signal.SIGSTOP)
-        wait_for(lambda: HANGING in story.kinds(2), "the end of a hanging worker")
-    assert story.kinds(1) == {LOST}
-    assert story.kinds(2) == {LOST, HANGING}
+    assert LOST in story.incidents(1)
+    # If all of a worker hangs, Ray may miss it before it says so itself.
+    assert len(story.incidents(2)) == 2
+    assert set(story.incidents(2)) <= {LOST, HANGING}
     assert_ended_like(story, undisturbed)
 
 
@@ -220,23 +248,20 @@ def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, und
     # The judge asks for a CPU, so it has a node of its own: the head has none.
     options = ("--checkpoint-steps", "3", "--judge-cpus", "1")
     with submitted(cluster, tmp_path, "lost", *options, nodes=3) as story:
-        mid_epoch(story, num_workers=1)
-        cluster.kill_node(next(iter(cluster.find(WORKER).values())))
-        # It goes on with the third node; the judge's is lost while it scores, and a new one takes over.
-        cluster.kill_node(next(iter(wait_for(lambda: cluster.find(SCORING), "a score").values())))
-        cluster.ensure_nodes(3)
-        mid_epoch(story, num_workers=2)
-        number = max(cluster.find(WORKER).values())
+        story.mid_epoch(1)
+        number = next(iter(cluster.find(WORKER).values()))
         drained = cluster.ray(
             *("drain-node", "--address", cluster.gcs, "--node-id", cluster.node_id(number)),
             *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"),
             *("--deadline-remaining-seconds", "90"),
         )
         assert drained.returncode == 0, drained.stdout + drained.stderr
-        wait_for(lambda: PREEMPTED in story.kinds(2), "a checkpoint because of the notice")
+        story.wait_for(lambda: PREEMPTED in story.incidents(1), "a checkpoint because of the notice")
         cluster.kill_node(number)
+        # It goes on with the third node; the judge's is lost while it scores, and a new one takes over.
+        cluster.kill_node(next(iter(story.wait_for(lambda: cluster.find(SCORING), "a score").values())))
         cluster.ensure_nodes(3)
-        mid_epoch(story, num_workers=2, epoch=2)
+        story.mid_epoch(2)
         # Only one CPU is left for its two workers: it waits until there is another one.
         cluster.kill_node(next(iter(cluster.find(WORKER).values())))
         cluster.ensure_nodes(3)
@@ -246,19 +271,19 @@ def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, und
 def test_with_fewer_workers_the_loss_stays_the_same(cluster, undisturbed, tmp_path):
     options = ("--checkpoint-steps", "3", "--min-workers", "1")
     with submitted(cluster, tmp_path, "elastic", *options) as story:
-        mid_epoch(story, num_workers=2)
+        story.mid_epoch(2)
         cluster.kill_node(max(cluster.find(WORKER).values()))
-    assert RESIZED in story.kinds(2)
+    assert RESIZED in story.incidents(2)
     assert_ended_like(story, undisturbed, exactly=False)
 
 
 def test_a_job_whose_driver_or_head_was_killed_is_resumed_by_the_next(cluster, undisturbed, tmp_path):
     sweep = (cluster, tmp_path, "again", "--checkpoint-steps", "3")
     with submitted(*sweep, status=1, says="r2d2-again-1: failed") as story:
-        mid_epoch(story, num_workers=1)
+        story.mid_epoch(1)
         kill_job_driver("again")
     with submitted(*sweep, status=2, says="knows nothing of the job r2d2-again-2 any more") as story:
-        mid_epoch(story, num_workers=2)
+        story.mid_epoch(2)
         former = former_processes(cluster)
         assert len(former) > 2
         cluster.kill_head()

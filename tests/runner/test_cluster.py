@@ -25,10 +25,8 @@ def trials(workers: int) -> tuple[Trial, ...]:
     ],
 )
 def test_as_many_trials_as_fit_beside_the_judges(cpus, gpus, judges, workers, gpus_per_worker, fits):
-    assert (
-        Capacity(cpus, gpus).concurrent_trials(trials(workers), judges, WorkerResources(gpus_per_worker))
-        == fits
-    )
+    worker = WorkerResources(gpus_per_worker)
+    assert Capacity(cpus, gpus).concurrent_trials(trials(workers), judges, worker) == fits
 
 
 def test_loader_processes_and_what_is_asked_for_count():
@@ -37,18 +35,24 @@ def test_loader_processes_and_what_is_asked_for_count():
     assert Capacity(16, 2).concurrent_trials(fed, judges, WorkerResources(1)) == 1
     assert Capacity(16, 0).concurrent_trials(fed, judges, WorkerResources()) == 2
     assert Capacity(16, 0).concurrent_trials(fed, judges, WorkerResources(cpus=1)) == 8
-    with pytest.raises(ValueError, match=r"2 workers .* of 4 CPUs each .*loader_processes.* has 7 CPUs"):
+    with pytest.raises(
+        ValueError, match=r"2 workers of 4 CPUs each, but the cluster has 7 CPUs .*loader_proc"
+    ):
         Capacity(7, 0).concurrent_trials(fed, judges, WorkerResources())
 
 
-def test_threads_compute_on_what_loader_processes_leave():
-    alone = TrainConfig()
-    fed = TrainConfig.from_dict({"data": {"loader_processes": 3}})
-    assert WorkerResources().of(alone) == {"CPU": 1}
-    assert WorkerResources(0.5).of(fed) == {"CPU": 4, "GPU": 0.5}
-    assert WorkerResources(0.5).describe(fed) == "4 CPUs and 0.5 GPU"
-    threads = [WorkerResources(cpus=cpus).threads_of(fed) for cpus in (None, 2, 6)]
-    assert threads == [1, 1, 3]
+def test_each_worker_lies_on_one_node_as_a_whole():
+    config = {"num_workers": 2, "data": {"loader_processes": 4}}
+    fed, judges = (Trial(TrainConfig.from_dict(config)),), JudgeResources()
+    node = {"CPU": 8.0, "memory": 1.0}
+    assert Capacity(24, 0, (node, node, node)).concurrent_trials(fed, judges, WorkerResources()) == 1
+    assert Capacity(32, 0, (node,) * 4).concurrent_trials(fed, judges, WorkerResources()) == 2
+    small = Capacity(16, 0, ({"CPU": 4.0},) * 4)
+    with pytest.raises(ValueError, match="2 workers of 5 CPUs each, but the cluster's nodes hold 0"):
+        small.concurrent_trials(fed, judges, WorkerResources())
+    # Nodes that an autoscaler adds may be larger.
+    assert small.grown(16, 0) == small
+    assert small.grown(20, 0).concurrent_trials(fed, judges, WorkerResources()) == 2
 
 
 @pytest.mark.parametrize(
@@ -56,8 +60,13 @@ def test_threads_compute_on_what_loader_processes_leave():
     [
         (JudgeResources(1, 0, 1), 1, 0, "the judges ask for 1 times 1 GPUs .* the cluster has 0 GPUs"),
         (JudgeResources(3, 2, 0), 1, 0, "the judges ask for 3 times 2 CPUs .* the cluster has 4 CPUs"),
-        (JudgeResources(1, 2, 0), 3, 0, "a trial asks for 3 workers .* has 2 CPUs beside the judges"),
-        (JudgeResources(1, 0, 0), 1, 1, "a trial asks for 1 workers of 1 GPUs each, .* has 0 GPUs"),
+        (
+            JudgeResources(1, 2, 0),
+            3,
+            0,
+            "a trial asks for 3 workers of 1 CPU each, .* has 2 CPUs beside the judges",
+        ),
+        (JudgeResources(1, 0, 0), 1, 1, "a trial asks for 1 worker of 1 CPU and 1 GPU each, .* has 0 GPUs"),
     ],
 )
 def test_who_asks_for_too_much_is_named(judges, workers, gpus_per_worker, sentence):

@@ -53,6 +53,10 @@ def test_without_gpus_cpu_hours_are_told(make_plan):
     text = shown(ClusterEstimate(plan, Capacity(8, 0), WorkerResources(), 8, seconds, "x"))
     assert "2 of 2 trials run at once." in text
     assert "About 2.00 CPU hours, 60 min" in text
+    # Each worker's CPUs count.
+    fed = ClusterEstimate(plan, Capacity(8, 0), WorkerResources(cpus=3), 8, seconds, "x")
+    assert fed.hours == 6.0
+    assert "a trial takes 1 worker of 3 CPUs." in shown(fed)
     assert "At " not in text
 
 

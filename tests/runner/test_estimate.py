@@ -1,8 +1,24 @@
-"""A duration is given in the unit that fits it."""
+"""What a sweep takes on one machine: how many trials at a time, and durations in units that fit them."""
 
 import pytest
 
-from runner.estimate import duration
+from r2d2.config import TrainConfig
+from runner.estimate import duration, slots
+from runner.worker_resources import WorkerResources
+from search_spaces.sweep import Trial
+
+
+@pytest.mark.parametrize(
+    ("config", "cpus", "gpus", "at_a_time"),
+    [
+        ({}, 2, 0, 2),
+        ({"num_workers": 2}, 8, 1, 1),
+        ({"data": {"loader_processes": 15}}, 64, 8, 4),
+        ({"data": {"loader_processes": 3}}, 2, 0, 1),
+    ],
+)
+def test_as_many_trials_at_a_time_as_the_scarcer_of_cpus_and_gpus_allows(config, cpus, gpus, at_a_time):
+    assert slots([Trial(TrainConfig.from_dict(config))], WorkerResources(), cpus, gpus) == at_a_time
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,13 @@ def test_a_cache_on_a_disk_of_the_node(tmp_path):
     assert settings.objects == CacheSettings(str(tmp_path / "objects"), 2**29, 9)
 
 
+@pytest.mark.parametrize(("home", "made"), [("/shared", "/shared/cache"), ("s3://bucket/home", "/disk")])
+def test_benchmarks_are_made_where_every_node_sees_them_or_copied_there(home, made):
+    settings = Settings.from_environment({"R2D2_HOME": home, "R2D2_CACHE": "/disk"})
+    assert settings.made_benchmarks == Path(made)
+    assert (settings.benchmarks is None) == (home == "/shared")
+
+
 def test_places_are_named_in_full():
     given = {"R2D2_HPATCHES": "s3://bucket/hpatches", "R2D2_RELEASED": "released.pt"}
     settings = Settings.from_environment(given)

@@ -239,9 +239,9 @@ def test_a_missing_file_is_named(tmp_path):
     [
         (["smok"], "unknown sweep 'smok'"),
         (["smoke", "--set", "epoch=3"], "unknown key 'epoch'"),
-        (["smoke"], "--home is missing; give s3://BUCKET/PREFIX, or the full path"),
-        (["smoke", "--home", "here"], "--home is 'here'; give s3://BUCKET/PREFIX, or the full path"),
-        (["smoke", "--home", "s3://b/p"], "--home is s3://b/p, where no SQLite file of MLflow's can lie"),
+        (["smoke"], "there is no home (--home or R2D2_HOME); give s3://BUCKET/PREFIX, or the full path"),
+        (["smoke", "--home", "here"], "the home is 'here'; give s3://BUCKET/PREFIX, or the full path"),
+        (["smoke", "--home", "s3://b/p"], "the home is s3://b/p, where no SQLite file of MLflow's can lie"),
         (
             ["smoke", "--home", "s3://b/p", "--env", "MLFLOW_TRACKING_URI=http://mlflow:5000"],
             "no job server answers at http://127.0.0.1:1",

@@ -73,6 +73,8 @@ def test_trials_that_start_from_the_same_network_share_a_baseline(name):
     trials = sweep.trials()
     starts = [(b.config.network, b.config.init, b.config.seed) for b in sweep.baselines_of(trials)]
     assert len(starts) == len(set(starts))
+    # A sweep that was begun goes on with the names that its baselines have.
+    assert sweep.baselines_of(trials)[0] == trials[0].baseline
     assert set(starts) == {
         (t.config.network, t.config.init, t.config.seed if t.config.init == SCRATCH else 0) for t in trials
     }
