@@ -238,9 +238,11 @@ def test_killed_and_hanging_processes_change_no_figure(cluster, undisturbed, tmp
         story.mid_epoch(2, epoch=2)
         os.kill(next(iter(cluster.find(WORKER))), signal.SIGSTOP)
     assert LOST in story.incidents(1)
-    # If all of a worker hangs, Ray may miss it before it says so itself.
-    assert len(story.incidents(2)) == 2
-    assert set(story.incidents(2)) <= {LOST, HANGING}
+    # The other rank notices the hanging one, and so does Ray: both may say so, or Ray alone that it is lost.
+    first, *later = story.incidents(2)
+    assert first == LOST
+    assert later
+    assert set(later) <= {LOST, HANGING}
     assert_ended_like(story, undisturbed)
 
 
