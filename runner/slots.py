@@ -49,11 +49,15 @@ class Slots:
 
 
 def start_slots(number: int) -> Any:
-    """The handle of the slots of a sweep, beside its driver; all are free again if their process is lost."""
+    """The handle of the slots of a sweep, on the node of its driver and nowhere else.
+
+    All slots are free again if their process is lost: a trial that waits might take that of one whose workers
+    are being started again, and wait for room that there is not. Another node may go at any time.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Slots)
     how = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
     return actor.options(**how).remote(number)
