@@ -225,15 +225,15 @@ def test_killed_and_hanging_processes_change_no_figure(cluster, undisturbed, tmp
     options = ("--checkpoint-steps", "3", "--silence", "25")
     with submitted(cluster, tmp_path, "killed", *options) as story:
         story.mid_epoch(1)
-        former = cluster.find(WORKER).keys()
-        # The driver's workers end with it, and others take their place.
-        story.kill(DRIVER)
-        story.wait_for(lambda: cluster.find(WORKER).keys() - former, "another worker")
-        story.goes_on(1, story.partial(1))
         story.kill(WORKER)
         story.kill(SCORING)
         story.mid_epoch(2)
         kill(next(iter(cluster.find(WORKER))))
+        story.goes_on(2, story.partial(2))
+        former = cluster.find(WORKER).keys()
+        # The driver's workers end with it, and others take their place.
+        story.kill(DRIVER)
+        story.wait_for(lambda: cluster.find(WORKER).keys() - former, "other workers")
         # One rank hangs, so both must start again.
         story.mid_epoch(2, epoch=2)
         os.kill(next(iter(cluster.find(WORKER))), signal.SIGSTOP)
