@@ -98,31 +98,27 @@ class Capacity:
         cpus = self.cpus - judges.number * judges.num_cpus
         gpus = self.gpus - judges.number * judges.num_gpus
         for config in (trial.config for trial in trials):
-            workers = fewest(config.num_workers)
-            asked = (
-                f"a trial asks for {workers} worker{'s' * (workers > 1)} of {worker.describe(config)} each"
-            )
-            for unit, each, there in (("CPU", worker.cpus_of(config), cpus), ("GPU", worker.gpus, gpus)):
-                if workers * each > there:
-                    raise ValueError(
-                        f"{asked}, but the cluster has {there:g} {unit}s beside the judges; {_ASKED_BY}"
-                    )
-            if self.nodes and self._room(worker, config) < workers:
-                raise ValueError(
-                    f"{asked}, but the cluster's nodes hold {self._room(worker, config)}; {_ASKED_BY}"
-                )
-        fits = [self._fits(worker, trial.config, cpus, gpus) for trial in trials]
+            self._require_workers(fewest(config.num_workers), config, worker, cpus, gpus)
+        fits = [self._room(worker, t.config, cpus, gpus) // t.config.num_workers for t in trials]
         return max(1, min(fits, default=1))
 
-    def _fits(self, worker: WorkerResources, config: TrainConfig, cpus: float, gpus: float) -> int:
-        """How many trials such as this one so many CPUs and GPUs hold, on nodes as they are."""
-        found = workers_on({"CPU": cpus, "GPU": gpus}, worker.of(config))
-        if self.nodes:
-            found = min(found, self._room(worker, config))
-        return found // config.num_workers
+    def _room(self, worker: WorkerResources, config: TrainConfig, cpus: float, gpus: float) -> int:
+        """How many workers so many CPUs and GPUs of these nodes hold."""
+        each = worker.of(config)
+        room = workers_on({"CPU": cpus, "GPU": gpus}, each)
+        return min(room, sum(workers_on(node, each) for node in self.nodes)) if self.nodes else room
 
-    def _room(self, worker: WorkerResources, config: TrainConfig) -> int:
-        return sum(workers_on(node, worker.of(config)) for node in self.nodes)
+    def _require_workers(
+        self, workers: int, config: TrainConfig, worker: WorkerResources, cpus: float, gpus: float
+    ) -> None:
+        asked = f"a trial asks for {workers} worker{'s' * (workers > 1)} of {worker.describe(config)} each"
+        for unit, each, there in (("CPU", worker.cpus_of(config), cpus), ("GPU", worker.gpus, gpus)):
+            if workers * each > there:
+                raise ValueError(
+                    f"{asked}, but the cluster has {there:g} {unit}s beside the judges; {_ASKED_BY}"
+                )
+        if (room := self._room(worker, config, cpus, gpus)) < workers:
+            raise ValueError(f"{asked}, but the cluster's nodes hold {room}; {_ASKED_BY}")
 
     def _require_judges(self, judges: JudgeResources) -> None:
         for unit, each, there in (("CPU", judges.num_cpus, self.cpus), ("GPU", judges.num_gpus, self.gpus)):

@@ -92,8 +92,9 @@ class Sweep:
         Of trials that differ in what only training uses, such as their windows, the first one names it.
         """
         starts: dict[tuple[object, ...], Trial] = {}
-        for config in (baseline.config for baseline in (trial.baseline for trial in trials)):
-            starts.setdefault((config.network, config.init, config.seed), Trial(config))
+        for baseline in (trial.baseline for trial in trials):
+            config = baseline.config
+            starts.setdefault((config.network, config.init, config.seed), baseline)
         return list(starts.values()) if self.baselines else []
 
 

@@ -13,7 +13,7 @@ from r2d2.config import TrainConfig
 from r2d2.storage.depot import open_depot
 from runner.history import TRAIN, History, Record
 from runner.scoring import TrialContext
-from runner.slots import Slots
+from runner.slots import Slots, start_slots
 from runner.turn import Turn
 from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
@@ -48,6 +48,18 @@ def play(slots, *steps):
 
 def takes(keys):
     return [("take", key) for key in keys]
+
+
+def test_they_lie_on_the_node_of_the_driver_and_nowhere_else(monkeypatch):
+    asked = {}
+    actor = SimpleNamespace(
+        options=lambda **how: asked.update(how) or SimpleNamespace(remote=lambda _: "handle")
+    )
+    monkeypatch.setattr(ray, "remote", lambda _: actor)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "ab" * 28))
+    assert start_slots(2) == "handle"
+    where = asked["scheduling_strategy"]
+    assert (where.node_id, where.soft) == ("ab" * 28, False)
 
 
 def test_no_more_than_its_number_have_a_slot(slots):

@@ -10,10 +10,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from told import log_epoch
 
+import runner.tracking
+from runner.cli.machine import ui
 from runner.tracking import Tracker
 from runner.ui import serve_ui, server_command
 
@@ -41,6 +45,17 @@ def test_a_foreign_address_is_named(port):
 def test_a_server_needs_no_other():
     with pytest.raises(ValueError, match="http://tracking:5000 is a server already; open it in a browser"):
         serve_ui("http://tracking:5000")
+
+
+def test_where_a_server_keeps_the_runs_its_addresses_are_printed(monkeypatch):
+    def list_them(*_):
+        return SimpleNamespace(experiments=lambda: {"mine": "7"})
+
+    monkeypatch.setattr(runner.tracking, "Tracker", list_them)
+    shown = CliRunner().invoke(ui, [], env={"MLFLOW_TRACKING_URI": "http://tracking:5000"})
+    assert shown.exit_code == 0
+    assert shown.output.startswith("mine: http://tracking:5000/#/experiments/7/runs?")
+    assert shown.output.endswith("Runs are kept by http://tracking:5000: open that address in a browser.\n")
 
 
 def test_the_command_names_store_and_files():
