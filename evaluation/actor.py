@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from evaluation.placement import on_this_node
 from r2d2.storage.cache import CacheSettings
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ class Judge:
         self._benchmarks: dict[str, Any] = {}
         self._images = ImageStore()
 
+    def is_alive(self) -> bool:
+        """Whoever gets an answer has a judge that lives."""
+        return True
+
     def score(self, source: str, role: str) -> Verdict:
         """Table and maps of the model `source` (checkpoint folder, upstream .pt) on the benchmark `role`."""
         import torch
@@ -135,10 +140,7 @@ class JudgePool:
 
     def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> None:
         judge = ray.remote(Judge).options(
-            num_cpus=resources.num_cpus,
-            num_gpus=resources.num_gpus,
-            max_restarts=-1,
-            max_task_retries=ATTEMPTS - 1,
+            num_cpus=resources.num_cpus, num_gpus=resources.num_gpus, max_restarts=-1
         )
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(resources.number):
@@ -148,23 +150,44 @@ class JudgePool:
         """Table and maps of a checkpoint on one benchmark.
 
         Raises:
-            RuntimeError: if `ATTEMPTS` judges died over this checkpoint.
+            RuntimeError: if `ATTEMPTS` judges died over this checkpoint, or no judge can be started.
             ray.exceptions.RayTaskError: what the judge raised, e.g. for a corrupt checkpoint.
         """
         judge = await self._idle.get()
         try:
-            # Ray waits for a judge that is being restarted and asks it again, ATTEMPTS times in all.
-            result: Verdict = await judge.score.remote(source, role)
-            return result
-        except ray.exceptions.RayActorError as error:
-            raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {error}") from error
+            for _ in range(ATTEMPTS):
+                await self._wait_until_alive(judge)
+                try:
+                    verdict: Verdict = await judge.score.remote(source, role)
+                    return verdict
+                except ray.exceptions.RayActorError as error:
+                    last = error
+            raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {last}") from last
         finally:
             self._idle.put_nowait(judge)
 
+    async def _wait_until_alive(self, judge: Any) -> None:
+        """Waits for a judge that is being restarted, for as long as that takes.
+
+        Only then is it asked to score. Were that retried by Ray, all attempts would be used up while the judge
+        cannot be reached, before Ray has missed its node.
+        """
+        try:
+            await judge.is_alive.options(max_task_retries=-1).remote()
+        except ray.exceptions.RayActorError as error:
+            raise RuntimeError(f"no judge can be started: {error}") from error
+
 
 def start_pool(benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> Any:
-    """Starts the pool and returns its actor handle; the pool ends with the process that started it."""
+    """Starts the pool and returns its actor handle; the pool ends with the process that started it.
+
+    The pool lies on that process's node: with another one, all that is being scored would be lost.
+    """
     pool = ray.remote(JudgePool).options(
-        num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=1000,
+        scheduling_strategy=on_this_node(),
     )
     return pool.remote(benchmarks, resources)

@@ -55,12 +55,12 @@ def start_slots(number: int) -> Any:
     are being started again, and wait for room that there is not. Another node may go at any time.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    from evaluation.placement import on_this_node
+
     actor: Any = ray.remote(Slots)
-    how = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-    return actor.options(**how).remote(number)
+    lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    return actor.options(**lasting, scheduling_strategy=on_this_node()).remote(number)
 
 
 def take_slot(slots: Any | None, key: str) -> None:

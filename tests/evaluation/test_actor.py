@@ -3,13 +3,13 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
+from processes import naming, parent_of, title_of
 
-from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
+from evaluation.actor import ATTEMPTS, BenchmarkSpec, JudgeResources, start_pool
 from evaluation.evaluation import Evaluation
 from evaluation.examples import unpack_examples
 from evaluation.maps import unpack_maps
@@ -63,28 +63,25 @@ def pairs(verdict):
     return Evaluation.from_json(verdict.table).pairs
 
 
-def judges() -> list[int]:
-    """Process numbers of the living judges of this test's own cluster."""
-    processes = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    names = {process: read(process, "cmdline").split(b"\0")[0] for process in processes}
-    return [
-        p for p, name in names.items() if name.startswith(b"ray::Judge") and b"Pool" not in name and ours(p)
-    ]
+def judges(title: str = "ray::Judge") -> list[int]:
+    """Process numbers of this test's own judges; by a longer title, of those that do that."""
+    return [pid for pid in naming(title) if "JudgePool" not in title_of(pid) and ours(pid)]
 
 
 def ours(process: int) -> bool:
     """Whether the process descends from this one."""
     while process > 1 and process != os.getpid():
-        process = int(read(process, "stat").rpartition(b")")[2].split()[1] or 0)
+        process = parent_of(process)
     return process == os.getpid()
 
 
-def read(process: int, name: str) -> bytes:
-    """A file of /proc; of a process that has ended, one whose parent is 0."""
-    try:
-        return Path(f"/proc/{process}/{name}").read_bytes()
-    except OSError:
-        return b") R 0"
+def who_scores(patience_s: float = 60) -> int:
+    """Process number of the one judge that scores, once there is one."""
+    deadline = time.monotonic() + patience_s
+    while not (found := judges("ray::Judge.score")):
+        assert time.monotonic() < deadline, "no judge scores"
+        time.sleep(0.05)
+    return found[0]
 
 
 def test_a_checkpoint_is_scored_with_examples(undisturbed):
@@ -117,6 +114,14 @@ def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, und
     for process in alive:
         os.kill(process, signal.SIGKILL)
     assert all(pairs(score) == pairs(undisturbed) for score in ray.get(asked))
+
+
+def test_a_checkpoint_that_costs_the_lives_of_three_judges_is_named(pool, checkpoint):
+    asked = pool.score.remote(checkpoint, "validation")
+    for _ in range(ATTEMPTS):
+        os.kill(who_scores(), signal.SIGKILL)
+    with pytest.raises(ray.exceptions.RayTaskError, match=f"3 judges died while scoring {checkpoint} on"):
+        ray.get(asked, timeout=60)
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):

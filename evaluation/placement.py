@@ -1,0 +1,13 @@
+"""Where an actor lies that must last as long as the process that starts it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def on_this_node() -> Any:
+    """Ray's scheduling strategy for this process's node and no other: any other node may go before this one."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

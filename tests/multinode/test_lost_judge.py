@@ -1,0 +1,60 @@
+"""The node of the only judge is lost while it scores, and for some time no other node has room."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import ray
+from processes import naming
+from ray.cluster_utils import Cluster
+
+from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
+from evaluation.evaluation import Evaluation
+from evaluation.validation import build_validation_benchmark
+from r2d2.checkpoint import save_checkpoint
+from r2d2.config import TrainConfig
+from r2d2.data.photos import open_photos, split
+from r2d2.network import build_network
+
+pytestmark = [pytest.mark.multinode, pytest.mark.timeout(300)]
+
+# Ray misses the node within this time, and until then cannot reach the judge.
+UNTIL_MISSED_S = 20
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def cluster():
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray.init(nodes.address, log_to_driver=False, logging_level="ERROR")
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    config = TrainConfig()
+    save_checkpoint(tmp_path / "checkpoint", build_network(config.network, seed=0), config, epoch=1)
+    return str(tmp_path / "checkpoint")
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    _, held_out = split(open_photos("samples"), 1, 0)
+    return str(build_validation_benchmark(held_out, tmp_path / "validation"))
+
+
+def test_its_checkpoint_is_scored_when_there_is_room_again(cluster, benchmark, checkpoint):
+    node = cluster.add_node(num_cpus=1)
+    pool = start_pool((BenchmarkSpec("validation", benchmark, "validation"),), JudgeResources(num_cpus=1))
+    asked = pool.score.remote(checkpoint, "validation")
+    deadline = time.monotonic() + PATIENCE_S
+    while not naming("ray::Judge.score"):
+        assert time.monotonic() < deadline, "no judge scores"
+        time.sleep(0.1)
+    cluster.remove_node(node, allow_graceful=False)
+    assert ray.wait([asked], timeout=UNTIL_MISSED_S) == ([], [asked])
+    cluster.add_node(num_cpus=1)
+    assert len(Evaluation.from_json(ray.get(asked, timeout=PATIENCE_S).table).pairs) == 10
