@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from evaluation.placement import on_this_node
 from r2d2.storage.cache import CacheSettings
 
 if TYPE_CHECKING:
@@ -169,8 +168,8 @@ class JudgePool:
     async def _wait_until_alive(self, judge: Any) -> None:
         """Waits for a judge that is being restarted, for as long as that takes.
 
-        Only then is it asked to score. Were that retried by Ray, all attempts would be used up while the judge
-        cannot be reached, before Ray has missed its node.
+        Only then is it asked to score. If Ray retried that, it would use up all attempts in the seconds in
+        which a judge cannot be reached and its node has not been missed.
         """
         try:
             await judge.is_alive.options(max_task_retries=-1).remote()
@@ -178,16 +177,21 @@ class JudgePool:
             raise RuntimeError(f"no judge can be started: {error}") from error
 
 
-def start_pool(benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> Any:
+def start_pool(
+    benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources, where: Any = "DEFAULT"
+) -> Any:
     """Starts the pool and returns its actor handle; the pool ends with the process that started it.
 
-    The pool lies on that process's node: with another one, all that is being scored would be lost.
+    Args:
+        benchmarks: what checkpoints are scored on.
+        resources: how many judges there are, and what each asks for.
+        where: Ray's scheduling strategy of the pool itself. With its node all that is being scored is lost.
     """
     pool = ray.remote(JudgePool).options(
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=1000,
-        scheduling_strategy=on_this_node(),
+        scheduling_strategy=where,
     )
     return pool.remote(benchmarks, resources)

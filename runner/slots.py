@@ -56,7 +56,7 @@ def start_slots(number: int) -> Any:
     """
     import ray
 
-    from evaluation.placement import on_this_node
+    from runner.placement import on_this_node
 
     actor: Any = ray.remote(Slots)
     lasting = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}

@@ -20,6 +20,7 @@ from runner.comparing import comparison_files, save_pictures
 from runner.ending import stored_ending
 from runner.lease import Lease, hold
 from runner.mlflow_store import without_password
+from runner.placement import on_this_node
 from runner.plan import SweepPlan
 from runner.progress import SweepProgress, TrialProgress
 from runner.reporting import Reporter, SweepIdentity
@@ -189,7 +190,7 @@ def _run(
     trainable: Trainable,
     lease: Lease,
 ) -> SweepCallback:
-    judge = start_pool(plan.data.benchmarks, plan.options.judges)
+    judge = start_pool(plan.data.benchmarks, plan.options.judges, on_this_node())
     context = TrialContext(
         trials_folder=plan.depot.below(TRIALS).place,
         judge=judge,

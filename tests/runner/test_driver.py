@@ -57,6 +57,7 @@ def drive(tmp_path, monkeypatch):
     """Runs the sweep under a name; returns its plan, its result and what the terminal showed."""
     monkeypatch.setattr(runner.sweep, "ray_cluster", no_cluster)
     monkeypatch.setattr(runner.sweep, "start_pool", lambda *_: None)
+    monkeypatch.setattr(runner.sweep, "on_this_node", lambda: None)
     monkeypatch.setattr(runner.sweep, "start_slots", lambda *_: None)
     monkeypatch.setattr(Tuning, "run_listed", run_here)
     monkeypatch.setattr("runner.reporting.ASK_AGAIN", (0.02, 0.1))

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def on_this_node() -> Any:
-    """Ray's scheduling strategy for this process's node and no other: any other node may go before this one."""
+    """Ray's scheduling strategy for the node of this process and no other, since others may go before it."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
