@@ -41,7 +41,12 @@ class Incident:
 
 
 def record_incident(history: History, kind: str, text: str) -> None:
-    """Writes down an incident of now."""
+    """Writes down an incident of now.
+
+    Raises:
+        SupersededError: if a later attempt has taken the sweep over.
+    """
+    history.require_current()
     incident = Incident(kind, text, time.time())
     # Several workers may write at once: the name holds the time to the microsecond.
     name = f"incident_{int(incident.time * 1e6):017d}.{kind}.json"

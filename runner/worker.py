@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import tempfile
@@ -29,7 +30,7 @@ from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import fetched
 from r2d2.training import make_optimiser, train_epoch
-from runner.attempt import AttemptWatch, HaltedError
+from runner.attempt import AttemptWatch, HaltedError, SupersededError
 from runner.checkpoint_place import checkpoint_place
 from runner.full_disk import naming_node
 from runner.history import HISTORY, TRAIN, History, Record
@@ -65,7 +66,7 @@ def work(task: WorkerTask) -> None:
 
     def bark(silence: str) -> None:
         text = f"worker {rank} gave {silence}; all workers start again from the last checkpoint"
-        if turn is None or turn.is_current():
+        with contextlib.suppress(SupersededError):
             record_incident(history, HANGING, text)
 
     # The first worker speaks for all.

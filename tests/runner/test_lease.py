@@ -13,6 +13,7 @@ import pytest
 from r2d2.storage.depot import open_depot
 from runner.attempt import Attempt, AttemptWatch, SupersededError, latest_number
 from runner.history import TRAIN, History, Record
+from runner.incidents import LOST, record_incident
 from runner.lease import Claim, hold, read_claim
 
 HOLD = """
@@ -137,6 +138,7 @@ def test_who_was_superseded_writes_nothing_more(folder):
         lambda: history.mark_stopped(1),
         lambda: history.mark_failed("why"),
         lambda: history.mark_failed(None),
+        lambda: record_incident(history, LOST, "a worker was lost"),
     )
     for write in writes:
         with pytest.raises(SupersededError, match=r"attempt 1 .* was taken over by attempt 2; this"):
