@@ -155,6 +155,13 @@ def test_loader_processes_change_no_byte_and_leave_nobody_behind(photos):
     assert multiprocessing.active_children() == []
 
 
+def test_a_loader_process_hands_on_one_block_of_memory_a_batch(photos):
+    for batch in epoch_loader(photos, config_of(2), epoch=0):
+        blocks = {t.untyped_storage().data_ptr() for t in (batch.image1, batch.image2, batch.aflow)}
+        assert len(blocks) == 1
+        assert all(t.is_contiguous() for t in (batch.image1, batch.image2, batch.aflow))
+
+
 def test_the_global_generators_are_left_alone(photos):
     before = torch.get_rng_state()
     for processes in (0, 1):
