@@ -37,7 +37,7 @@ def loader(photos: PhotoSet, rounds: int) -> Iterator[Ratio]:
         rounds: how often each photograph is timed; the shortest time counts.
     """
     yield pair_cost(photos.files, rounds)
-    yield two_processes(photos, rounds=2)
+    yield two_processes(photos, rounds=4)
 
 
 def pair_cost(photos: Sequence[StoredFile], rounds: int) -> Ratio:

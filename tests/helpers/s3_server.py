@@ -48,6 +48,11 @@ class S3:
     def place(self, prefix=""):
         return f"s3://{self.bucket}/{prefix}" if prefix else f"s3://{self.bucket}"
 
+    def etags(self, prefix):
+        """Of everything whose key begins so."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", ())}
+
     def put(self, key, content):
         self.client.put_object(Bucket=self.bucket, Key=key, Body=content)
 

@@ -7,7 +7,7 @@ from search_spaces.sweep import Sweep
 
 TINY = {
     "network": {"channels": 1, "dim": 16},
-    "data": {"crop_size": 64, "held_out": 2, "pairs_per_epoch": 96, "max_shorter_side": 320},
+    "data": {"crop_size": 64, "held_out": 1, "pairs_per_epoch": 96, "max_shorter_side": 320},
     "optimiser": {"learning_rate": 3e-3},
     "pairs_per_worker": 4,
     "epochs": 2,

@@ -289,7 +289,7 @@ def test_a_job_whose_driver_or_head_was_killed_is_resumed_by_the_next(cluster, u
         former = former_processes(cluster)
         assert len(former) > 2
         cluster.kill_head()
-        # Within a minute the nodes notice, and what trains on them ends.
+        # The nodes notice, and what trains on them ends.
         wait_for(lambda: not any(map(title_of, former)), "the end of the former nodes")
         cluster.start_head()
     with submitted(*sweep) as story:

@@ -11,53 +11,75 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.multinode
+pytestmark = [pytest.mark.multinode, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--set", "data.pairs_per_epoch=8")
 
 
+def run(command, environment):
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=420, check=False)
+
+
 def r2d2(cluster, *arguments, **changes):
     """Runs the command line with the code of this checkout, which the cluster's nodes do not have."""
     environment = {**cluster.environment, "PYTHONPATH": str(ROOT), **changes}
-    command = [sys.executable, "-m", "runner", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return run([sys.executable, "-m", "runner", *arguments], environment)
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
+def rays_own_submission(cluster, variables):
+    """Ray's command, without ours: from the folder of this checkout, with the variables of the job."""
+    environment = {"excludes": [".venv", ".git", "tests"], "env_vars": variables}
+    command = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", cluster.address]
+    where = ["--working-dir", str(ROOT), "--runtime-env-json", json.dumps(environment)]
+    entry_point = ["--", "python", "-m", "runner", "sweep", "smoke", *SMALL]
+    return run([*command, *where, *entry_point], {**cluster.environment, "PYTHONPATH": os.devnull})
 
 
-@pytest.fixture(scope="module")
-def submitted(cluster, home):
-    return r2d2(cluster, "submit", "smoke", *SMALL, "--address", cluster.address, "--home", str(home))
+def of_trials(s3):
+    """ETags of everything in the trials, but for what says how far they are."""
+    etags = s3.etags("home/sweeps/smoke/trials/")
+    return {name: etag for name, etag in etags.items() if not name.endswith("progress.json")}
 
 
-def test_the_sweep_runs_on_the_worker_nodes_and_its_table_is_seen(submitted, home):
-    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    assert "r2d2-smoke-1: submitted" in submitted.stdout
-    assert "untrained network" in submitted.stdout
-    assert "r2d2-smoke-1: succeeded" in submitted.stdout
-    trials = [
-        folder for folder in (home / "sweeps" / "smoke" / "trials").iterdir() if "start" not in folder.name
-    ]
-    assert len(trials) == 2
-    for trial in trials:
-        assert (trial / "train" / "checkpoint_002").is_dir()
-        scored = json.loads((trial / "history" / "epoch_002.validation.json").read_text())
-        assert 0 <= scored["metrics"]["validation/mma_3px"] <= 1
+def test_it_trains_on_nodes_that_share_no_folder_and_whoever_submits_it_again_trains_nothing(
+    cluster, s3, tmp_path
+):
+    """The nodes know the keys of S3, but not the place."""
+    variables = {
+        "AWS_ENDPOINT_URL": s3.endpoint,
+        "R2D2_CACHE": str(tmp_path / "cache"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+    }
+    options = [word for item in variables.items() for word in ("--env", "=".join(item))]
+    where = ("--address", cluster.address)
+    submit = ("submit", "smoke", *SMALL, *where, "--home", s3.place("home"), *options)
+    done = r2d2(cluster, *submit)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "r2d2-smoke-1: submitted" in done.stdout
+    assert "untrained network" in done.stdout
+    assert "r2d2-smoke-1: succeeded" in done.stdout
+    before = of_trials(s3)
+    assert sum(name.endswith("checkpoint_002/config.json") for name in before) == 2
+    scores = [name for name in before if name.endswith("epoch_002.validation.json")]
+    assert len(scores) == 2
+    for name in scores:
+        score = json.loads(s3.client.get_object(Bucket=s3.bucket, Key=name)["Body"].read())
+        assert 0 <= score["metrics"]["validation/mma_3px"] <= 1
+    # Nothing of a trial is on a disk of the cluster.
+    assert not [path for path in tmp_path.rglob("*") if "checkpoint_" in path.name or path.name == "history"]
 
-
-def test_submitted_again_it_is_resumed_and_trains_nothing(submitted, cluster, home):
-    checkpoints = {p: p.stat().st_mtime_ns for p in home.rglob("model.safetensors")}
-    again = r2d2(cluster, "submit", "smoke", *SMALL, "--address", cluster.address, "--home", str(home))
+    again = r2d2(cluster, *submit)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "r2d2-smoke-2: succeeded" in again.stdout
     assert "started" not in again.stdout
-    assert {p: p.stat().st_mtime_ns for p in home.rglob("model.safetensors")} == checkpoints
-    listed = r2d2(cluster, "submit", "smoke", "--status", "--address", cluster.address)
-    assert listed.stdout.count("succeeded") == 2
+    assert of_trials(s3) == before
+    assert r2d2(cluster, "submit", "smoke", "--status", *where).stdout.count("succeeded") == 2
+
+    own = rays_own_submission(cluster, {"R2D2_HOME": s3.place("home"), **variables})
+    assert own.returncode == 0, own.stdout + own.stderr
+    assert "untrained network" in own.stdout
+    assert of_trials(s3) == before
 
 
 def test_a_wrong_token_is_refused_with_a_sentence(cluster):
@@ -76,24 +98,3 @@ def test_twice_at_once_runs_it_once_and_it_can_be_stopped(cluster, tmp_path):
     assert re.search("r2d2-twice-1 (has stopped|is told to stop)", stopped.stdout), stopped.stdout
     followed = r2d2(cluster, "submit", "twice", "--status", *where)
     assert "r2d2-twice-2" not in followed.stdout
-
-
-def test_rays_own_submission_runs_the_same_entry_point(cluster, home, submitted):
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ray")),
-            *("job", "submit", "--address", cluster.address, "--working-dir", str(ROOT)),
-            *(
-                "--runtime-env-json",
-                json.dumps({"excludes": [".venv", ".git", "tests"], "env_vars": {"R2D2_HOME": str(home)}}),
-            ),
-            *("--", "python", "-m", "runner", "sweep", "smoke", *SMALL),
-        ],
-        env={**cluster.environment, "PYTHONPATH": os.devnull},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "untrained network" in done.stdout

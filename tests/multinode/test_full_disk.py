@@ -1,0 +1,68 @@
+"""The disk of one node has no room for a checkpoint: its trial goes on on another node."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.multinode, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+
+# Two trials whose checkpoints are larger than the small disk.
+LARGE = """
+from search_spaces.sweep import Sweep
+
+TRIAL = {
+    "network": {"channels": 2, "dim": 32},
+    "data": {"crop_size": 64, "held_out": 1, "pairs_per_epoch": 8, "max_shorter_side": 320},
+    "pairs_per_worker": 4,
+    "epochs": 1,
+}
+sweep = Sweep(space=[TRIAL, {**TRIAL, "loss": {"similarity": "dice"}}], baselines=False)
+"""
+SMALL_DISK = "size=1m"
+
+
+@pytest.fixture
+def node_with_a_small_disk(cluster, tmp_path):
+    """One of two worker nodes has no room for a checkpoint."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", SMALL_DISK, "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("needs root, to mount a small disk")
+    try:
+        cluster.ensure_nodes(1)
+        # Ray's own files lie where they always do.
+        number = cluster.add_node(TMPDIR=str(disk), RAY_TMPDIR="/tmp")
+        yield
+        cluster.kill_node(number)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.usefixtures("node_with_a_small_disk")
+def test_a_trial_that_meets_a_full_disk_goes_on_on_another_node(cluster, s3, tmp_path):
+    file = tmp_path / "large.py"
+    file.write_text(LARGE)
+    command = [sys.executable, "-m", "runner", "submit", str(file), "--name", "large"]
+    options = [
+        *("--address", cluster.address, "--home", s3.place("home")),
+        *("--env", f"AWS_ENDPOINT_URL={s3.endpoint}", "--env", f"R2D2_CACHE={tmp_path / 'cache'}"),
+        *("--env", f"MLFLOW_TRACKING_URI=sqlite:///{tmp_path / 'mlflow.db'}"),
+    ]
+    environment = {**cluster.environment, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, *options], env=environment, capture_output=True, text=True, timeout=420, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is full: [Errno 28]" in done.stdout
+    assert "goes on on another node" in done.stdout
+    names = list(s3.etags("home/sweeps/large/trials/"))
+    assert sum(name.endswith(".disk.json") for name in names) == 1
+    assert sum(name.endswith("checkpoint_001/config.json") for name in names) == 2
+    assert sum(name.endswith("epoch_001.validation.json") for name in names) == 2
