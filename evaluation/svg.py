@@ -20,6 +20,9 @@ _WIDTH, _HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 12, 42
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MARGIN = 260, 24, 16
 _CELL_HEIGHT = 22
+# Width of the widest letters and digits of a text, pixels; and how many of them a slanted name may have.
+_LETTER = 7.2
+LONGEST_NAME = 20
 
 Point = tuple[float, float]
 
@@ -143,9 +146,10 @@ def heat_map(
     """
     width, left = max(8, min(36, 900 // max(len(columns), 1))), 9 + 6.4 * max(map(len, rows))
     named = width >= 14
-    head = 8 + (6.2 * max(map(len, columns)) * 0.72 if named else 0)
+    shown = [shortened(name) for name in columns] if named else []
+    head = 8 + _LETTER * max(map(len, shown), default=0) * math.sqrt(0.5)
     parts = []
-    for column, name in enumerate(columns if named else ()):
+    for column, name in enumerate(shown):
         place = left + (column + 0.5) * width
         parts.append(
             _format('<text transform="translate({:.1f} {:.1f}) rotate(-45)">{}</text>', place, head - 4, name)
@@ -163,8 +167,14 @@ def heat_map(
             for column, value in enumerate(found)
         ]
     # Room for the last slanted name.
-    right = left + len(columns) * width + (head * 0.8 if named else 0)
+    right = left + len(columns) * width + (head if named else 0)
     return _svg(right, head + len(rows) * _CELL_HEIGHT + 2, "heat", "differences by sequence", parts)
+
+
+def shortened(name: str) -> str:
+    """A name of at most `LONGEST_NAME` letters: the middle of a longer one is left out."""
+    end = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - end - 1]}…{name[-end:]}"
 
 
 def swatch(look: int) -> Markup:

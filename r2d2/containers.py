@@ -109,7 +109,7 @@ def collate(pairs: list[Pair]) -> PairBatch:
     """
     parts = [[p.image1 for p in pairs], [p.image2 for p in pairs], [p.aflow for p in pairs]]
     sizes = [len(part) * part[0].numel() for part in parts]
-    blocks = torch.empty(sum(sizes)).split(sizes)
+    blocks = torch.split(torch.empty(sum(sizes)), sizes)
     shapes = [(len(part), *part[0].shape) for part in parts]
     image1, image2, aflow = (
         torch.stack(part, out=block.view(shape))

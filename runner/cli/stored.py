@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,26 +15,32 @@ if TYPE_CHECKING:
     from runner.plan import SweepPlan
 
 STOPPED_WITHIN_S = 60.0
+_AS_STARTED = "Default: what the sweep was started with."
 
 
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--dry-run and --verbose."""
-    dry_run = click.option(
-        "--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."
+    """--dry-run, --verbose, and what may be asked of the cluster otherwise than the sweep did, as `asked`."""
+    options = (
+        click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."),
+        click.option("--concurrent", type=click.IntRange(0), help="Trials at a time; 0: all that fit."),
+        click.option("--gpus-per-worker", type=click.FloatRange(0), help=_AS_STARTED),
+        click.option("--cpus-per-worker", type=click.IntRange(1), help=_AS_STARTED),
+        click.option("--verbose", is_flag=True, help="Show what Ray's processes print."),
     )
-    verbose = click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
-    return dry_run(verbose(command))
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("sweep")
 @_run_options
-def resume(sweep: str, dry_run: bool, verbose: bool) -> None:
-    """Continue a sweep as it was started, whatever its options were: SWEEP is its name.
+def resume(sweep: str, dry_run: bool, verbose: bool, **asked: Any) -> None:
+    """Continue a sweep, with the options it was started with: SWEEP is its name.
 
     Every trial that has not ended goes on from its last checkpoint, failed ones too.
     """
-    _continue(_plan(sweep, verbose=verbose), dry_run)
+    _continue(_plan(sweep, asked, verbose=verbose), dry_run)
 
 
 @click.command()
@@ -50,7 +56,12 @@ def resume(sweep: str, dry_run: bool, verbose: bool) -> None:
 @click.option("--num-samples", type=click.IntRange(1), help="Trials that a searcher suggests in all.")
 @_run_options
 def extend(
-    sweep: str, extension: tuple[str, ...], num_samples: int | None, dry_run: bool, verbose: bool
+    sweep: str,
+    extension: tuple[str, ...],
+    num_samples: int | None,
+    dry_run: bool,
+    verbose: bool,
+    **asked: Any,
 ) -> None:
     """Add trials to a sweep, and run them; what SWEEP has stays as it is.
 
@@ -58,7 +69,8 @@ def extend(
     """
     if bool(extension) == (num_samples is not None):
         raise ValueError("what is to be added? Give --set KEY=VALUE, or --num-samples of a searcher")
-    _continue(_plan(sweep, verbose=verbose, extension=extension, num_samples=num_samples), dry_run)
+    added = {"extension": extension, "num_samples": num_samples}
+    _continue(_plan(sweep, asked, verbose=verbose, **added), dry_run)
 
 
 @click.command()
@@ -68,7 +80,13 @@ def extend(
 @click.option("--from-start", is_flag=True, help="Forget their checkpoints and scores first.")
 @_run_options
 def retry(
-    sweep: str, trials: tuple[str, ...], failed: bool, from_start: bool, dry_run: bool, verbose: bool
+    sweep: str,
+    trials: tuple[str, ...],
+    failed: bool,
+    from_start: bool,
+    dry_run: bool,
+    verbose: bool,
+    **asked: Any,
 ) -> None:
     """Run the failed trials of a sweep again, all or those named, and no others.
 
@@ -82,7 +100,7 @@ def retry(
         raise ValueError("which trials? Give --failed, or the names of failed trials")
     stored = StoredSweep(Settings.from_environment().sweep(sweep))
     chosen = choose_failed(stored, trials)
-    plan = _plan(sweep, verbose=verbose, only=frozenset(chosen), from_start=from_start)
+    plan = _plan(sweep, asked, verbose=verbose, only=frozenset(chosen), from_start=from_start)
     if dry_run:
         for key, reason in chosen.items():
             click.echo(f"{key}: {reason}")
@@ -114,11 +132,12 @@ def stop(sweep: str, within: float) -> None:
     click.echo(stop_sweep(stored.depot.place, within))
 
 
-def _plan(sweep: str, **changes: Any) -> SweepPlan:
+def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) -> SweepPlan:
     """The plan of a stored sweep.
 
     Args:
         sweep: its name.
+        asked: other fields of `SweepOptions`, for this time and later ones; None: as they were.
         changes: fields of `SweepOptions` that are not as they were.
 
     Raises:
@@ -146,6 +165,7 @@ def _plan(sweep: str, **changes: Any) -> SweepPlan:
         concurrent=started.concurrent,
         resilience=started.resilience,
     )
+    changes |= {field: value for field, value in (asked or {}).items() if value is not None}
     return plan_sweep(
         started.source_from(depot), started.settings(settings), dataclasses.replace(options, **changes)
     )

@@ -108,5 +108,12 @@ def test_names_of_many_sequences_are_left_to_the_pointer():
     assert "dice, i_107: +0.100" in str(svg)
 
 
+def test_a_long_name_is_shortened_in_its_middle_and_whole_under_the_pointer():
+    name = "i_" + "0" * 29 + "8"
+    svg = heat_map(["dice"], [name, "v_graffiti"], [[0.1, 0.1]], 0.2)
+    assert texts(svg) == ["i_0000000…0000000008", "v_graffiti", "dice"]
+    assert f"dice, {name}: +0.100" in str(svg)
+
+
 def test_thirty_two_looks_differ():
     assert len({str(swatch(look)) for look in range(32)}) == 32
