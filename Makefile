@@ -31,7 +31,7 @@ demo: setup ## Train loss variants on sample photographs, compare them, promote 
 	$(BIN)/r2d2 demo
 
 test: setup ## Run the tests
-	$(BIN)/python -m pytest -m "not real_size and not multinode"
+	$(BIN)/python -m pytest -m "not real_size and not multinode" --durations=30
 
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
