@@ -17,11 +17,11 @@ COLOURS = 8
 _DASHES = ("", "6 4", "2 3", "8 3 2 3")
 
 _WIDTH, _HEIGHT = 440, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 10, 12, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 12, 42
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MARGIN = 260, 24, 16
 _CELL_HEIGHT = 22
 # Width of the widest letters and digits of a text, pixels; and how many of them a slanted name may have.
-_LETTER = 7.2
+_LETTER = 7.8
 LONGEST_NAME = 20
 
 Point = tuple[float, float]
@@ -147,7 +147,7 @@ def heat_map(
     width, left = max(8, min(36, 900 // max(len(columns), 1))), 9 + 6.4 * max(map(len, rows))
     named = width >= 14
     shown = [shortened(name) for name in columns] if named else []
-    head = 8 + _LETTER * max(map(len, shown), default=0) * math.sqrt(0.5)
+    head = 14 + _LETTER * max(map(len, shown), default=0) * math.sqrt(0.5)
     parts = []
     for column, name in enumerate(shown):
         place = left + (column + 0.5) * width
