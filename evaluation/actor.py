@@ -138,43 +138,41 @@ class JudgePool:
     """Hands each checkpoint to a judge that has nothing to do; one that dies is restarted and asked again."""
 
     def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> None:
-        judge = ray.remote(Judge).options(
-            num_cpus=resources.num_cpus, num_gpus=resources.num_gpus, max_restarts=-1
-        )
+        self._benchmarks, self._resources = benchmarks, resources
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(resources.number):
-            self._idle.put_nowait(judge.remote(benchmarks, resources.threads))
+            self._idle.put_nowait(self._start_judge())
 
     async def score(self, source: str, role: str) -> Verdict:
         """Table and maps of a checkpoint on one benchmark.
 
         Raises:
-            RuntimeError: if `ATTEMPTS` judges died over this checkpoint, or no judge can be started.
+            RuntimeError: if `ATTEMPTS` judges died over this checkpoint, or before they could be asked.
             ray.exceptions.RayTaskError: what the judge raised, e.g. for a corrupt checkpoint.
         """
-        judge = await self._idle.get()
+        judge, last = await self._idle.get(), None
         try:
             for _ in range(ATTEMPTS):
-                await self._wait_until_alive(judge)
                 try:
+                    # Waits for a judge that is being restarted, for as long as that takes. If Ray retried the
+                    # scoring itself, it would use up all attempts in the seconds in which a judge cannot be
+                    # reached and its node has not been missed.
+                    await judge.is_alive.options(max_task_retries=-1).remote()
                     verdict: Verdict = await judge.score.remote(source, role)
                     return verdict
-                except ray.exceptions.RayActorError as error:
-                    last = error
-            raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {last}") from last
+                except ray.exceptions.ActorDiedError as error:
+                    # Perhaps for good, as when it could not be started: a dead one is idle before all others.
+                    judge, last = self._start_judge(), str(error)
+                except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+                    last = str(error)
+            raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {last}")
         finally:
             self._idle.put_nowait(judge)
 
-    async def _wait_until_alive(self, judge: Any) -> None:
-        """Waits for a judge that is being restarted, for as long as that takes.
-
-        Only then is it asked to score. If Ray retried that, it would use up all attempts in the seconds in
-        which a judge cannot be reached and its node has not been missed.
-        """
-        try:
-            await judge.is_alive.options(max_task_retries=-1).remote()
-        except ray.exceptions.RayActorError as error:
-            raise RuntimeError(f"no judge can be started: {error}") from error
+    def _start_judge(self) -> Any:
+        needs = {"num_cpus": self._resources.num_cpus, "num_gpus": self._resources.num_gpus}
+        judge: Any = ray.remote(Judge)
+        return judge.options(**needs, max_restarts=-1).remote(self._benchmarks, self._resources.threads)
 
 
 def start_pool(
@@ -185,7 +183,8 @@ def start_pool(
     Args:
         benchmarks: what checkpoints are scored on.
         resources: how many judges there are, and what each asks for.
-        where: Ray's scheduling strategy of the pool itself. With its node all that is being scored is lost.
+        where: Ray's scheduling strategy of the pool itself; by default it may lie on any node, and with that
+            node all that is being scored is lost and scored anew.
     """
     pool = ray.remote(JudgePool).options(
         num_cpus=0,

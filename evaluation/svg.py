@@ -20,7 +20,7 @@ _WIDTH, _HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 12, 42
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MARGIN = 260, 24, 16
 _CELL_HEIGHT = 22
-# Width of the widest letters and digits of a text, pixels; and how many of them a slanted name may have.
+# Room for a letter or digit of a text, pixels; and how many of them a slanted name may have.
 _LETTER = 7.8
 LONGEST_NAME = 20
 

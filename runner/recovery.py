@@ -55,6 +55,7 @@ def train_to_the_end(
     Raises:
         RuntimeError: if it cannot go on, with the reason.
         NodeLeaves: if the node of this process is taken away.
+        SupersededError: if a later attempt has taken the sweep over.
     """
     losses, trained, full = 0, _epochs(history), Nodes()
     while True:

@@ -7,6 +7,7 @@ not finished.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import threading
@@ -81,13 +82,12 @@ class _NotedError(Exception):
 def _note_end(history: History, reason: str) -> None:
     """Writes down why a trial did not get to its end, if it is still this attempt's to write."""
     attempt = history.attempt
-    if attempt is not None and not attempt.is_current():
-        return
-    if attempt is not None and attempt.is_asked_to_stop():
-        # The sweep's driver waits for this word; what ends because it was asked to has not failed.
-        record_incident(history, STOPPED, reason)
-    else:
-        history.mark_failed(reason)
+    with contextlib.suppress(SupersededError):
+        if attempt is not None and attempt.is_asked_to_stop():
+            # The sweep's driver waits for this word; what ends because it was asked to has not failed.
+            record_incident(history, STOPPED, reason)
+        else:
+            history.mark_failed(reason)
 
 
 def final_score(history: History, metric: str) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from runner.plan import SweepPlan
 
 STOPPED_WITHIN_S = 60.0
-_AS_STARTED = "Default: what the sweep was started with."
+_AS_BEFORE = "Default: as it was; what is said now stays."
 
 
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--dry-run, --verbose, and what may be asked of the cluster otherwise than the sweep did, as `asked`."""
     options = (
         click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."),
-        click.option("--concurrent", type=click.IntRange(0), help="Trials at a time; 0: all that fit."),
-        click.option("--gpus-per-worker", type=click.FloatRange(0), help=_AS_STARTED),
-        click.option("--cpus-per-worker", type=click.IntRange(1), help=_AS_STARTED),
+        click.option("--concurrent", type=click.IntRange(0), help=f"0: all that fit. {_AS_BEFORE}"),
+        click.option("--gpus-per-worker", type=click.FloatRange(0), help=_AS_BEFORE),
+        click.option("--cpus-per-worker", type=click.IntRange(1), help=_AS_BEFORE),
+        click.option("--judges", "number", type=click.IntRange(1), help=_AS_BEFORE),
+        click.option("--judge-cpus", "num_cpus", type=click.FloatRange(0), help=_AS_BEFORE),
+        click.option("--judge-gpus", "num_gpus", type=click.FloatRange(0), help=_AS_BEFORE),
         click.option("--verbose", is_flag=True, help="Show what Ray's processes print."),
     )
     for option in reversed(options):
@@ -137,12 +140,13 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
 
     Args:
         sweep: its name.
-        asked: other fields of `SweepOptions`, for this time and later ones; None: as they were.
+        asked: other fields of `SweepOptions` and of its `judges`; None: as they were.
         changes: fields of `SweepOptions` that are not as they were.
 
     Raises:
         ValueError: if there is no such sweep, or it was not written down how it was started.
     """
+    from evaluation.actor import JudgeResources
     from runner.plan import SweepOptions, plan_sweep
     from runner.started import StartedSweep
     from runner.stored import StoredSweep
@@ -165,10 +169,10 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
         concurrent=started.concurrent,
         resilience=started.resilience,
     )
-    changes |= {field: value for field, value in (asked or {}).items() if value is not None}
-    return plan_sweep(
-        started.source_from(depot), started.settings(settings), dataclasses.replace(options, **changes)
-    )
+    said = {field: value for field, value in (asked or {}).items() if value is not None}
+    of_judges = {field.name: said.pop(field.name) for field in fields(JudgeResources) if field.name in said}
+    options = replace(options, judges=replace(options.judges, **of_judges), **said, **changes)
+    return plan_sweep(started.source_from(depot), started.settings(settings), options)
 
 
 def _continue(plan: SweepPlan, dry_run: bool) -> None:

@@ -1,5 +1,6 @@
 """The pool of judges: a judge that dies loses nothing, and one that cannot score says why."""
 
+import asyncio
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ import pytest
 import ray
 from processes import naming, parent_of, title_of
 
-from evaluation.actor import ATTEMPTS, BenchmarkSpec, JudgeResources, start_pool
+from evaluation.actor import ATTEMPTS, BenchmarkSpec, JudgePool, JudgeResources, start_pool
 from evaluation.evaluation import Evaluation
 from evaluation.examples import unpack_examples
 from evaluation.maps import unpack_maps
@@ -119,9 +120,25 @@ def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, und
 def test_a_checkpoint_that_costs_the_lives_of_three_judges_is_named(pool, checkpoint):
     asked = pool.score.remote(checkpoint, "validation")
     for _ in range(ATTEMPTS):
-        os.kill(who_scores(), signal.SIGKILL)
+        judge = who_scores()
+        os.kill(judge, signal.SIGKILL)
+        while title_of(judge):
+            time.sleep(0.01)
     with pytest.raises(ray.exceptions.RayTaskError, match=f"3 judges died while scoring {checkpoint} on"):
         ray.get(asked, timeout=60)
+
+
+def test_a_judge_that_cannot_be_started_says_why_and_is_replaced(cluster, specs, checkpoint, undisturbed):
+    async def story():
+        pool = JudgePool((None,), JudgeResources())
+        with pytest.raises(
+            RuntimeError, match=r"3 judges died while scoring .*\n(.*\n)*.*no attribute 'role'"
+        ):
+            await pool.score(checkpoint, "validation")
+        pool._benchmarks = specs
+        return await pool.score(checkpoint, "validation")
+
+    assert pairs(asyncio.run(story())) == pairs(undisturbed)
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):

@@ -52,12 +52,16 @@ def run_here(tuning, trials):
     callback.close([trial.key for trial in trials])
 
 
+def no_pool_but_here(benchmarks, judges, where):
+    assert where == "here", "another node may go before the driver's"
+
+
 @pytest.fixture
 def drive(tmp_path, monkeypatch):
     """Runs the sweep under a name; returns its plan, its result and what the terminal showed."""
     monkeypatch.setattr(runner.sweep, "ray_cluster", no_cluster)
-    monkeypatch.setattr(runner.sweep, "start_pool", lambda *_: None)
-    monkeypatch.setattr(runner.sweep, "on_this_node", lambda: None)
+    monkeypatch.setattr(runner.sweep, "start_pool", no_pool_but_here)
+    monkeypatch.setattr(runner.sweep, "on_this_node", lambda: "here")
     monkeypatch.setattr(runner.sweep, "start_slots", lambda *_: None)
     monkeypatch.setattr(Tuning, "run_listed", run_here)
     monkeypatch.setattr("runner.reporting.ASK_AGAIN", (0.02, 0.1))

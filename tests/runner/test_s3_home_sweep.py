@@ -19,7 +19,6 @@ from r2d2.storage.depot import open_depot
 from runner.history import TRAIN
 from runner.plan import SweepOptions, plan_sweep
 from runner.registry import best_run, promote
-from runner.reservation import RESERVATION
 from runner.settings import Settings
 from runner.sweep import run_sweep
 from runner.tracking import Tracker
@@ -44,11 +43,12 @@ sweep = Sweep(
         "data": {"crop_size": 64, "held_out": 1, "pairs_per_epoch": 24, "max_shorter_side": 320},
         "optimiser": {"learning_rate": 3e-3},
         "pairs_per_worker": 4,
-        "epochs": 2,
+        "epochs": 3,
     },
     baselines=False,
 )
 '''
+EPOCHS = 3
 SPEED = ("train/pairs_per_second", "startup/")
 
 
@@ -97,7 +97,7 @@ def undisturbed(file, tmp_path_factory):
 
 
 class _Storm:
-    """Once a worker of the second attempt has begun, S3 is busy, then away, while uploads are cut."""
+    """Once the last epoch is written down, S3 is busy for a while, then away, while uploads are cut."""
 
     def __init__(self, proxy, seconds: float) -> None:
         self._proxy, self._seconds, self.passed = proxy, seconds, False
@@ -112,13 +112,12 @@ class _Storm:
 
     def _run(self) -> None:
         while not any(
-            method == "PUT" and path.endswith(f"{RESERVATION}000002")
+            method == "PUT" and path.endswith(f"history/epoch_{EPOCHS:03d}.train.json")
             for method, path, _ in list(self._proxy.requests)
         ):
             time.sleep(0.02)
-        self._proxy.faults = [
-            Fault("checkpoint_002/weights.safetensors", times=3, method="PUT", cut_upload=5000)
-        ]
+        weights = f"checkpoint_{EPOCHS:03d}/weights.safetensors"
+        self._proxy.faults = [Fault(weights, times=3, method="PUT", cut_upload=5000)]
         self._proxy.busy = True
         time.sleep(self._seconds / 2)
         self._proxy.busy, self._proxy.down = False, True
@@ -143,7 +142,7 @@ def kill_in_the_middle(file: Path, home: str, folder: Path) -> None:
             time.sleep(0.1)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    assert not any(f.name.endswith("epoch_002.validation.json") for f in trials.walk())
+    assert not any(f.name.endswith(f"epoch_{EPOCHS:03d}.train.json") for f in trials.walk())
 
 
 def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_checkpoints_serve(
@@ -167,7 +166,7 @@ def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_check
     assert figures(run(file, settings)[1]) == undisturbed[1]
     (trial,) = plan.stored.trials()
     last = plan.stored.history(trial).records()[-1].checkpoint
-    assert load_model(last, settings.objects).epoch == 2
+    assert load_model(last, settings.objects).epoch == EPOCHS
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     best = best_run(tracker, "tiny", plan.sweep.metric, plan.sweep.mode)
     assert best.tags["r2d2.checkpoint.best"].startswith(s3.place("home/sweeps/tiny/trials/"))
@@ -200,13 +199,10 @@ def test_a_full_disk_fails_the_trial_with_the_reason_and_others_go_on(s3, tmp_pa
     # What was not kept did not happen.
     assert plan.stored.history(large).records() == []
     assert not any("/checkpoint_0" in file.name for file in plan.stored.trial_depot(large).walk())
-    assert plan.stored.history(small).is_complete(2, plan.roles)
+    assert plan.stored.history(small).is_complete(EPOCHS, plan.roles)
 
 
 def test_the_history_holds_what_is_told_of_training(undisturbed):
     assert [(epoch, kind) for epoch, kind, _ in undisturbed[0]] == [
-        (1, TRAIN),
-        (1, "validation"),
-        (2, TRAIN),
-        (2, "validation"),
+        (epoch, kind) for epoch in range(1, EPOCHS + 1) for kind in (TRAIN, "validation")
     ]

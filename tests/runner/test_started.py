@@ -69,10 +69,11 @@ def test_options_come_back_as_they_were(home):
 
 def test_what_it_asks_of_the_cluster_may_change_and_stays_so(home):
     start("smoke", name="mine", gpus_per_worker=0.25, cpus_per_worker=2, concurrent=3)
-    asked = {"cpus_per_worker": 1, "gpus_per_worker": 0.0, "concurrent": None}
+    asked = {"cpus_per_worker": 1, "gpus_per_worker": 0.0, "concurrent": None, "num_cpus": 1.0}
     save(_plan("mine", asked))
     options = _plan("mine").options
     assert (options.gpus_per_worker, options.cpus_per_worker, options.concurrent) == (0.0, 1, 3)
+    assert options.judges == JudgeResources(number=1, num_cpus=1.0)
 
 
 def test_places_come_back_whatever_the_environment_says_now(home, monkeypatch):

@@ -26,7 +26,7 @@ sweep = Sweep(
     space={
         "network": {"channels": 1, "dim": 16},
         "data": {"crop_size": 64, "held_out": 2, "pairs_per_epoch": 48, "max_shorter_side": 320},
-        "optimiser": {"learning_rate": tune.grid_search(RATES)},
+        "optimiser": {"learning_rate": tune.grid_search([3e-3, 1e-3])},
         "pairs_per_worker": 4,
         "epochs": 3,
     },
@@ -37,6 +37,7 @@ sweep = Sweep(
 
 @pytest.fixture
 def home(tmp_path):
+    (tmp_path / "tiny.py").write_text(SWEEP)
     return tmp_path / "home"
 
 
@@ -61,13 +62,8 @@ def start(home):
 
 @pytest.fixture
 def sweep(start, home):
-    """Starts the sweep, of one trial or several, one at a time."""
-
-    def sweep(rates: list[float]) -> subprocess.Popen[str]:
-        (home.parent / "tiny.py").write_text(SWEEP.replace("RATES", str(rates)))
-        return start("sweep", str(home.parent / "tiny.py"), "--concurrent", "1")
-
-    return sweep
+    """Starts the sweep."""
+    return lambda: start("sweep", str(home.parent / "tiny.py"), "--concurrent", "1")
 
 
 def wait_for_the_first_epoch(home: Path, driver: subprocess.Popen[str]) -> None:
@@ -85,10 +81,10 @@ def files(home: Path) -> dict[Path, int]:
 
 
 def test_a_stopped_driver_is_followed_and_awake_again_writes_nothing(home, sweep):
-    first = sweep([3e-3])
+    first = sweep()
     wait_for_the_first_epoch(home, first)
     first.send_signal(signal.SIGSTOP)
-    second = sweep([3e-3])
+    second = sweep()
     output, errors = second.communicate(timeout=500)
     assert second.returncode == 0, output + errors
     stored = StoredSweep(home / "sweeps" / "tiny")
@@ -104,17 +100,18 @@ def test_a_stopped_driver_is_followed_and_awake_again_writes_nothing(home, sweep
     )
     assert files(home) == written
 
-    (trial,) = stored.trials()
-    records = stored.history(trial).records()
-    assert [(r.epoch, r.kind) for r in records] == [
-        (epoch, kind) for epoch in (1, 2, 3) for kind in (TRAIN, "validation")
-    ]
-    assert {r.attempt for r in records} == {1, 2}
+    for trial in stored.trials():
+        records = stored.history(trial).records()
+        assert [(r.epoch, r.kind) for r in records] == [
+            (epoch, kind) for epoch in (1, 2, 3) for kind in (TRAIN, "validation")
+        ]
+    assert {r.attempt for t in stored.trials() for r in stored.history(t).records()} == {1, 2}
     settings = Settings.from_environment({"R2D2_HOME": str(home)})
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     runs = tracker.list_runs("tiny")
     assert sorted((r.role, r.status) for r in runs) == [
         ("summary", "FINISHED"),
+        ("trial", "FINISHED"),
         ("trial", "FINISHED"),
     ]
     for run in runs:
@@ -125,7 +122,7 @@ def test_a_stopped_driver_is_followed_and_awake_again_writes_nothing(home, sweep
 
 
 def test_a_sweep_is_stopped_from_another_terminal_and_resumed_by_its_name(home, sweep, start):
-    first = sweep([3e-3, 1e-3])
+    first = sweep()
     wait_for_the_first_epoch(home, first)
     asked = time.monotonic()
     said, _ = start("stop", "tiny").communicate(timeout=200)
