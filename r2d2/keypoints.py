@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from r2d2.allocator import give_back
 from r2d2.config import setting
 from r2d2.containers import Keypoints
 from r2d2.inference import (
@@ -102,6 +103,7 @@ class Extractor:
         self.settings = settings
         self._network = network
         self._device = next(network.parameters()).device
+        self._last_shape: torch.Size | None = None
         self._fast: FastNetwork | None = None
         if is_plain(network) and not settings.exact:
             self._fast = FastNetwork(network, fast_precision(self._device))
@@ -109,6 +111,10 @@ class Extractor:
     def __call__(self, image: Tensor) -> Keypoints:
         """The keypoints of one image; see `extract_keypoints`."""
         _check_image(image)
+        if image.shape != self._last_shape:
+            # What a process keeps of freed memory serves images of one size.
+            give_back()
+            self._last_shape = image.shape
         height, width = image.shape[1:]
         with torch.inference_mode(), _evaluating(self._network), full_precision(self._device):
             batch = image.to(device=self._device, dtype=torch.float32)[None]
@@ -125,9 +131,15 @@ class Extractor:
     def _search(self, level: Tensor) -> _Candidates:
         """The best local maxima of one level, best first."""
         height, width = level.shape[2:]
-        parts = [self._search_tile(level, tile) for tile in tiles(height, width)]
-        if len(parts) == 1:
+        first, *others = tiles(height, width)
+        parts = [self._search_tile(level, first)]
+        if not others:
             return parts[0]
+        for tile in others:
+            # Tiles differ in size, at the borders by their margins: kept memory would grow with each.
+            give_back()
+            parts.append(self._search_tile(level, tile))
+        give_back()
         found = _joined(parts)
         columns, rows = found.places.unbind(dim=1)
         found = found.chosen(torch.argsort(rows * width + columns))

@@ -16,6 +16,7 @@ from r2d2.config import NetworkConfig
 from r2d2.inference import FastNetwork
 from r2d2.keypoints import ExtractionSettings, Extractor, arithmetic, extract_keypoints
 from r2d2.network import MIN_SIDE, NETWORKS, build_network
+from r2d2.pyramid import tiles
 
 SETTINGS = ExtractionSettings(min_size=0, min_scale=0.3, min_reliability=0, min_repeatability=0)
 EXACT = dataclasses.replace(SETTINGS, exact=True)
@@ -113,6 +114,19 @@ def test_tiles_change_nothing(monkeypatch, name, settings):
     np.testing.assert_array_equal(whole.keypoints[order], tiled.keypoints[other])
     np.testing.assert_allclose(whole.scores[order], tiled.scores[other], atol=1e-5, rtol=0)
     np.testing.assert_allclose(whole.descriptors[order], tiled.descriptors[other], atol=1e-4, rtol=0)
+
+
+def test_kept_memory_is_given_back_between_tiles_and_before_images_of_another_size(monkeypatch):
+    given = []
+    monkeypatch.setattr(keypoints, "give_back", lambda: given.append(True))
+    extract, counts = Extractor(trained("fast"), dataclasses.replace(SETTINGS, min_scale=1)), []
+    for shape in ((3, 97, 131), (3, 97, 131), (3, 131, 97)):
+        extract(noise(*shape))
+        counts.append(len(given))
+    assert counts == [1, 1, 2]
+    monkeypatch.setattr("r2d2.pyramid.TILE_PIXELS", 3000)
+    extract(noise(3, 131, 97))
+    assert len(given) == 2 + len(tiles(131, 97)) > 6
 
 
 MEMORY = """
