@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Any
 
 # Parameters of glibc's mallopt(3), and the largest value of its type.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -46,7 +47,7 @@ def give_back() -> bool:
     Returns:
         Whether the C library does so; glibc does.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    trim = _c_function("malloc_trim")
     if trim is None:
         return False
     trim(0)
@@ -54,11 +55,14 @@ def give_back() -> bool:
 
 
 def _set(values: dict[int, int]) -> bool:
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = _c_function("mallopt")
     if mallopt is None:
         return False
     # Each of them, whatever becomes of the others.
     taken = [bool(mallopt(name, value)) for name, value in values.items()]
     return all(taken)
+
+
+def _c_function(name: str) -> Any:
+    """A function of the C library; None where it has none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

@@ -131,15 +131,14 @@ class Extractor:
     def _search(self, level: Tensor) -> _Candidates:
         """The best local maxima of one level, best first."""
         height, width = level.shape[2:]
-        first, *others = tiles(height, width)
-        parts = [self._search_tile(level, first)]
-        if not others:
-            return parts[0]
-        for tile in others:
+        covering = tiles(height, width)
+        if len(covering) == 1:
+            return self._search_tile(level, covering[0])
+        parts = []
+        for tile in covering:
+            parts.append(self._search_tile(level, tile))
             # Tiles differ in size, at the borders by their margins: kept memory would grow with each.
             give_back()
-            parts.append(self._search_tile(level, tile))
-        give_back()
         found = _joined(parts)
         columns, rows = found.places.unbind(dim=1)
         found = found.chosen(torch.argsort(rows * width + columns))

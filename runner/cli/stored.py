@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from runner.cli.cluster_options import cluster_options, with_asked
 from runner.console import make_console
 from runner.settings import Settings
 
@@ -15,31 +16,22 @@ if TYPE_CHECKING:
     from runner.plan import SweepPlan
 
 STOPPED_WITHIN_S = 60.0
-_AS_BEFORE = "Default: as it was; what is said now stays."
 
 
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--dry-run, --verbose, and what may be asked of the cluster otherwise than the sweep did, as `asked`."""
-    options = (
-        click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."),
-        click.option("--concurrent", type=click.IntRange(0), help=f"0: all that fit. {_AS_BEFORE}"),
-        click.option("--gpus-per-worker", type=click.FloatRange(0), help=_AS_BEFORE),
-        click.option("--cpus-per-worker", type=click.IntRange(1), help=_AS_BEFORE),
-        click.option("--judges", "number", type=click.IntRange(1), help=_AS_BEFORE),
-        click.option("--judge-cpus", "num_cpus", type=click.FloatRange(0), help=_AS_BEFORE),
-        click.option("--judge-gpus", "num_gpus", type=click.FloatRange(0), help=_AS_BEFORE),
-        click.option("--verbose", is_flag=True, help="Show what Ray's processes print."),
+    """--dry-run, --verbose and those of the cluster."""
+    dry_run = click.option(
+        "--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    verbose = click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
+    return dry_run(cluster_options(verbose(command)))
 
 
 @click.command()
 @click.argument("sweep")
 @_run_options
 def resume(sweep: str, dry_run: bool, verbose: bool, **asked: Any) -> None:
-    """Continue a sweep, with the options it was started with: SWEEP is its name.
+    """Continue a sweep with the options that it was run with last, but for those given: SWEEP is its name.
 
     Every trial that has not ended goes on from its last checkpoint, failed ones too.
     """
@@ -140,13 +132,12 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
 
     Args:
         sweep: its name.
-        asked: other fields of `SweepOptions` and of its `judges`; None: as they were.
+        asked: see `with_asked`.
         changes: fields of `SweepOptions` that are not as they were.
 
     Raises:
         ValueError: if there is no such sweep, or it was not written down how it was started.
     """
-    from evaluation.actor import JudgeResources
     from runner.plan import SweepOptions, plan_sweep
     from runner.started import StartedSweep
     from runner.stored import StoredSweep
@@ -169,9 +160,7 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
         concurrent=started.concurrent,
         resilience=started.resilience,
     )
-    said = {field: value for field, value in (asked or {}).items() if value is not None}
-    of_judges = {field.name: said.pop(field.name) for field in fields(JudgeResources) if field.name in said}
-    options = replace(options, judges=replace(options.judges, **of_judges), **said, **changes)
+    options = with_asked(replace(options, **changes), asked or {})
     return plan_sweep(started.source_from(depot), started.settings(settings), options)
 
 

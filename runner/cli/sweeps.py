@@ -19,6 +19,7 @@ from rich.table import Table
 
 from r2d2.data.photos import SAMPLES
 from r2d2.storage.location import absolute_place
+from runner.cli.cluster_options import cluster_options, with_asked
 from runner.console import make_console
 from runner.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
@@ -68,16 +69,7 @@ def sweeps() -> None:
 @click.option(
     "--price", type=click.FloatRange(0), help="With --dry-run: of an hour of a GPU, in any currency."
 )
-@click.option("--concurrent", type=click.IntRange(0), default=0, help="Trials at a time; 0: all that fit.")
-@click.option("--gpus-per-worker", type=click.FloatRange(0), help="Default: 1 if the cluster has any.")
-@click.option(
-    "--cpus-per-worker",
-    type=click.IntRange(1),
-    help="Default: 1, and 1 for each of data.loader_processes; what those leave are threads that compute.",
-)
-@click.option("--judges", type=click.IntRange(1), default=1, show_default=True, help="Evaluation actors.")
-@click.option("--judge-cpus", type=click.FloatRange(0), default=0.0, show_default=True, help="CPUs of each.")
-@click.option("--judge-gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="GPUs of each.")
+@cluster_options
 @click.option(
     "--checkpoint-steps",
     type=click.IntRange(0),
@@ -118,24 +110,18 @@ def sweep(
     address: str | None,
     seconds_per_epoch: float | None,
     price: float | None,
-    concurrent: int,
-    gpus_per_worker: float | None,
-    cpus_per_worker: int | None,
-    judges: int,
-    judge_cpus: float,
-    judge_gpus: float,
     checkpoint_steps: int,
     min_workers: int,
     silence: float,
     max_restarts: int,
     verbose: bool,
+    **asked: Any,
 ) -> None:
     """Run the sweep NAME (see `r2d2 sweeps`), or the one in the file NAME.py; again: resume it.
 
     Every checkpoint is scored on a validation benchmark made of held-out photographs, and on HPatches if a
     folder is given. Finished trials are not run again; the others continue from their last checkpoint.
     """
-    from evaluation.actor import JudgeResources
     from runner.plan import SweepOptions, plan_sweep
 
     console = make_console()
@@ -151,14 +137,10 @@ def sweep(
     options = SweepOptions(
         name=own_name,
         overrides=(*((f"data.photos={photos}",) if photos else ()), *overrides),
-        judges=JudgeResources(judges, judge_cpus, judge_gpus),
-        gpus_per_worker=gpus_per_worker,
-        cpus_per_worker=cpus_per_worker,
-        concurrent=concurrent,
         verbose=verbose,
         resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
     )
-    plan = plan_sweep(name, settings, options)
+    plan = plan_sweep(name, settings, with_asked(options, asked))
     if dry_run:
         show_estimate(plan, settings, console, address, seconds_per_epoch, price)
         return

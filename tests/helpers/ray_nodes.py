@@ -25,6 +25,7 @@ from s3_server import KEYS
 
 NOTICED_WITHIN_S = 60
 RAY = str(Path(sys.executable).with_name("ray"))
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,17 @@ class Cluster:
             for pid, found in self.processes(number).items()
             if title in found
         }
+
+    def r2d2(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs our command line with the code of this checkout, which the nodes do not have."""
+        return subprocess.run(
+            [sys.executable, "-m", "runner", *arguments],
+            env={**self.environment, "PYTHONPATH": str(ROOT), **variables},
+            capture_output=True,
+            text=True,
+            timeout=420,
+            check=False,
+        )
 
     def ray(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [RAY, *arguments]

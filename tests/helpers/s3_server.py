@@ -48,6 +48,14 @@ class S3:
     def place(self, prefix=""):
         return f"s3://{self.bucket}/{prefix}" if prefix else f"s3://{self.bucket}"
 
+    def variables(self, folder):
+        """What nodes that have the keys must know of a job with its home here and local files in a folder."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "R2D2_CACHE": str(folder / "cache"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        }
+
     def etags(self, prefix):
         """Of everything whose key begins so."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)

@@ -31,11 +31,7 @@ def doctor(cluster, tmp_path):
     """Runs the doctor; returns its status, and what it said of each thing by its name."""
 
     def run(*arguments: str) -> tuple[int, dict[str, tuple[str, str]]]:
-        environment = {**cluster.environment, "PYTHONPATH": str(ROOT), "R2D2_HOME": str(tmp_path / "home")}
-        command = [sys.executable, "-m", "runner", "doctor", *arguments]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=280, check=False
-        )
+        done = cluster.r2d2("doctor", *arguments, R2D2_HOME=str(tmp_path / "home"))
         lines = re.findall(r"^(ok|no) +(.+?): (.*)$", done.stdout, re.MULTILINE)
         assert lines, done.stdout + done.stderr
         return done.returncode, {name: (state, finding) for state, name, finding in lines}

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(900)]
-
-ROOT = Path(__file__).parents[2]
 
 # Two trials whose checkpoints are larger than the small disk.
 LARGE = """
@@ -49,16 +45,9 @@ def node_with_a_small_disk(cluster, tmp_path):
 def test_a_trial_that_meets_a_full_disk_goes_on_on_another_node(cluster, s3, tmp_path):
     file = tmp_path / "large.py"
     file.write_text(LARGE)
-    command = [sys.executable, "-m", "runner", "submit", str(file), "--name", "large"]
-    options = [
-        *("--address", cluster.address, "--home", s3.place("home")),
-        *("--env", f"AWS_ENDPOINT_URL={s3.endpoint}", "--env", f"R2D2_CACHE={tmp_path / 'cache'}"),
-        *("--env", f"MLFLOW_TRACKING_URI=sqlite:///{tmp_path / 'mlflow.db'}"),
-    ]
-    environment = {**cluster.environment, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*command, *options], env=environment, capture_output=True, text=True, timeout=420, check=False
-    )
+    variables = [word for item in s3.variables(tmp_path).items() for word in ("--env", "=".join(item))]
+    where = ("--address", cluster.address, "--home", s3.place("home"))
+    done = cluster.r2d2("submit", str(file), "--name", "large", *where, *variables)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is full: [Errno 28]" in done.stdout
     assert "goes on on another node" in done.stdout

@@ -6,34 +6,28 @@ import json
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from ray_nodes import RAY, ROOT
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
 SMALL = ("--set", "data.pairs_per_epoch=8")
-
-
-def run(command, environment):
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=420, check=False)
-
-
-def r2d2(cluster, *arguments, **changes):
-    """Runs the command line with the code of this checkout, which the cluster's nodes do not have."""
-    environment = {**cluster.environment, "PYTHONPATH": str(ROOT), **changes}
-    return run([sys.executable, "-m", "runner", *arguments], environment)
 
 
 def rays_own_submission(cluster, variables):
     """Ray's command, without ours: from the folder of this checkout, with the variables of the job."""
     environment = {"excludes": [".venv", ".git", "tests"], "env_vars": variables}
-    command = [str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", cluster.address]
-    where = ["--working-dir", str(ROOT), "--runtime-env-json", json.dumps(environment)]
-    entry_point = ["--", "python", "-m", "runner", "sweep", "smoke", *SMALL]
-    return run([*command, *where, *entry_point], {**cluster.environment, "PYTHONPATH": os.devnull})
+    where = ("--address", cluster.address, "--working-dir", str(ROOT))
+    entry_point = ("python", "-m", "runner", "sweep", "smoke", *SMALL)
+    return subprocess.run(
+        [RAY, "job", "submit", *where, "--runtime-env-json", json.dumps(environment), "--", *entry_point],
+        env={**cluster.environment, "PYTHONPATH": os.devnull},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
 
 
 def of_trials(s3):
@@ -46,15 +40,11 @@ def test_it_trains_on_nodes_that_share_no_folder_and_whoever_submits_it_again_tr
     cluster, s3, tmp_path
 ):
     """The nodes know the keys of S3, but not the place."""
-    variables = {
-        "AWS_ENDPOINT_URL": s3.endpoint,
-        "R2D2_CACHE": str(tmp_path / "cache"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
-    }
+    variables = s3.variables(tmp_path)
     options = [word for item in variables.items() for word in ("--env", "=".join(item))]
     where = ("--address", cluster.address)
     submit = ("submit", "smoke", *SMALL, *where, "--home", s3.place("home"), *options)
-    done = r2d2(cluster, *submit)
+    done = cluster.r2d2(*submit)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "r2d2-smoke-1: submitted" in done.stdout
     assert "untrained network" in done.stdout
@@ -69,12 +59,12 @@ def test_it_trains_on_nodes_that_share_no_folder_and_whoever_submits_it_again_tr
     # Nothing of a trial is on a disk of the cluster.
     assert not [path for path in tmp_path.rglob("*") if "checkpoint_" in path.name or path.name == "history"]
 
-    again = r2d2(cluster, *submit)
+    again = cluster.r2d2(*submit)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "r2d2-smoke-2: succeeded" in again.stdout
     assert "started" not in again.stdout
     assert of_trials(s3) == before
-    assert r2d2(cluster, "submit", "smoke", "--status", *where).stdout.count("succeeded") == 2
+    assert cluster.r2d2("submit", "smoke", "--status", *where).stdout.count("succeeded") == 2
 
     own = rays_own_submission(cluster, {"R2D2_HOME": s3.place("home"), **variables})
     assert own.returncode == 0, own.stdout + own.stderr
@@ -83,18 +73,18 @@ def test_it_trains_on_nodes_that_share_no_folder_and_whoever_submits_it_again_tr
 
 
 def test_a_wrong_token_is_refused_with_a_sentence(cluster):
-    refused = r2d2(cluster, "submit", "--status", "--address", cluster.address, RAY_AUTH_TOKEN="0" * 64)
+    refused = cluster.r2d2("submit", "--status", "--address", cluster.address, RAY_AUTH_TOKEN="0" * 64)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"error: {cluster.address} refuses the token")
 
 
 def test_twice_at_once_runs_it_once_and_it_can_be_stopped(cluster, tmp_path):
     where = ("--address", cluster.address)
-    first = r2d2(cluster, "submit", "smoke", "--name", "twice", "--home", str(tmp_path), "--detach", *where)
-    second = r2d2(cluster, "submit", "smoke", "--name", "twice", "--home", str(tmp_path), "--detach", *where)
+    first = cluster.r2d2("submit", "smoke", "--name", "twice", "--home", str(tmp_path), "--detach", *where)
+    second = cluster.r2d2("submit", "smoke", "--name", "twice", "--home", str(tmp_path), "--detach", *where)
     assert "r2d2-twice-1: submitted" in first.stdout
     assert "r2d2-twice-1: is" in second.stdout
-    stopped = r2d2(cluster, "submit", "twice", "--stop", *where)
+    stopped = cluster.r2d2("submit", "twice", "--stop", *where)
     assert re.search("r2d2-twice-1 (has stopped|is told to stop)", stopped.stdout), stopped.stdout
-    followed = r2d2(cluster, "submit", "twice", "--status", *where)
+    followed = cluster.r2d2("submit", "twice", "--status", *where)
     assert "r2d2-twice-2" not in followed.stdout

@@ -33,6 +33,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parent.parent.parent
+EPOCHS = 3
 SWEEP = '''"""Does it work?"""
 from ray import tune
 from search_spaces.sweep import Sweep
@@ -43,12 +44,11 @@ sweep = Sweep(
         "data": {"crop_size": 64, "held_out": 1, "pairs_per_epoch": 24, "max_shorter_side": 320},
         "optimiser": {"learning_rate": 3e-3},
         "pairs_per_worker": 4,
-        "epochs": 3,
+        "epochs": EPOCHS,
     },
     baselines=False,
 )
-'''
-EPOCHS = 3
+'''.replace("EPOCHS", str(EPOCHS))
 SPEED = ("train/pairs_per_second", "startup/")
 
 
@@ -59,15 +59,17 @@ def file(tmp_path_factory):
     return path
 
 
-def settings_of(home, folder: Path) -> Settings:
+def variables_of(home, folder: Path) -> dict[str, str]:
     """With MLflow's store and the caches in a folder of the test."""
-    return Settings.from_environment(
-        {
-            "R2D2_HOME": str(home),
-            "R2D2_CACHE": str(folder / "cache"),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-        }
-    )
+    return {
+        "R2D2_HOME": str(home),
+        "R2D2_CACHE": str(folder / "cache"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+    }
+
+
+def settings_of(home, folder: Path) -> Settings:
+    return Settings.from_environment(variables_of(home, folder))
 
 
 def run(file: Path, settings: Settings):
@@ -128,12 +130,7 @@ class _Storm:
 
 def kill_in_the_middle(file: Path, home: str, folder: Path) -> None:
     """Starts the sweep and kills its driver once the first epoch's checkpoint is complete."""
-    environment = {
-        **os.environ,
-        "R2D2_HOME": home,
-        "R2D2_CACHE": str(folder / "cache"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-    }
+    environment = {**os.environ, **variables_of(home, folder)}
     command = [sys.executable, "-m", "runner", "sweep", str(file)]
     trials = open_depot(f"{home}/sweeps/tiny/trials")
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as driver:
