@@ -12,7 +12,7 @@ from r2d2.convolution import Convolution
 @pytest.fixture
 def slow(monkeypatch):
     """As on a processor with AVX2."""
-    monkeypatch.setattr(convolution, "_has_avx2_at_most", lambda: True)
+    monkeypatch.setattr(convolution, "_instructions", lambda: "avx2")
 
 
 def gradients(kind, layout, size, dilation, first=False, frozen_bias=False):
@@ -75,6 +75,14 @@ def test_frozen_weights_and_evaluation_take_pytorchs_own_way(slow, monkeypatch):
         assert layer.requires_grad_()(torch.zeros(1, 3, 5, 5)).dtype == torch.bfloat16
     with pytest.raises(ZeroDivisionError):
         layer(torch.zeros(1, 3, 5, 5))
+
+
+def test_with_avx512_only_dilated_convolutions_take_another_way(monkeypatch):
+    monkeypatch.setattr(convolution, "_instructions", lambda: "avx512")
+    monkeypatch.setattr(convolution._PlainWeightGradient, "apply", lambda *_: 1 / 0)
+    Convolution(3, 4, 3)(torch.zeros(1, 3, 5, 5))
+    with pytest.raises(ZeroDivisionError):
+        Convolution(3, 4, 3, dilation=2)(torch.zeros(1, 3, 5, 5))
 
 
 def test_the_plain_layout_holds_the_same():
