@@ -6,6 +6,8 @@ Inner functions trust them. B images, H rows, W columns, D numbers per descripto
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,9 @@ import torch
 from torch import Tensor
 
 FloatArray = npt.NDArray[np.float32]
+
+# Of a pair, and how many maps each has.
+_TENSORS, _CHANNELS = ("image1", "image2", "aflow"), (3, 3, 2)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,11 @@ class PairBatch:
     def __len__(self) -> int:
         return int(self.image1.shape[0])
 
+    @staticmethod
+    def numbers(batch: int, height: int, width: int) -> int:
+        """How many numbers the tensors of such a batch hold together."""
+        return batch * sum(_CHANNELS) * height * width
+
     @property
     def invalid(self) -> int:
         """How many of the pairs have no pixel with a known partner."""
@@ -102,23 +112,28 @@ class PairBatch:
         return PairBatch(image1, image2, aflow, self.samples, self.refused)
 
 
-def collate(pairs: list[Pair]) -> PairBatch:
+def tensors_in(block: Tensor, batch: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The image1, image2 and aflow of a batch that lie one after the other in a block of memory."""
+    shapes = [(batch, channels, height, width) for channels in _CHANNELS]
+    parts = torch.split(block, [math.prod(shape) for shape in shapes])
+    image1, image2, aflow = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+    return image1, image2, aflow
+
+
+def collate(pairs: Sequence[Pair], block: Tensor | None = None) -> PairBatch:
     """Stacks pairs of equal size into a batch.
 
-    Its tensors share one block of memory, so that a loader process hands on one and not three.
+    Args:
+        pairs: at least one.
+        block: (n,) float32 memory to write them into, n as `PairBatch.numbers` says; None: new one.
     """
-    parts = [[p.image1 for p in pairs], [p.image2 for p in pairs], [p.aflow for p in pairs]]
-    sizes = [len(part) * part[0].numel() for part in parts]
-    blocks = torch.split(torch.empty(sum(sizes)), sizes)
-    shapes = [(len(part), *part[0].shape) for part in parts]
-    image1, image2, aflow = (
-        torch.stack(part, out=block.view(shape))
-        for part, block, shape in zip(parts, blocks, shapes, strict=True)
-    )
+    height, width = pairs[0].image1.shape[1:]
+    shape = (len(pairs), height, width)
+    tensors = tensors_in(torch.empty(PairBatch.numbers(*shape)) if block is None else block, *shape)
+    for parts, tensor in zip(([getattr(p, name) for p in pairs] for name in _TENSORS), tensors, strict=True):
+        torch.stack(parts, out=tensor)
     return PairBatch(
-        image1,
-        image2,
-        aflow,
+        *tensors,
         tuple(p.sample for p in pairs),
         tuple(r for p in pairs for r in p.refused),
     )

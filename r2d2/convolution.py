@@ -1,9 +1,9 @@
 """Convolution: PyTorch's, with the gradients of its weights in the layout that this processor is fastest in.
 
 Forwards, and for the gradients of its input, a convolution of float32 is as fast in channels_last as in
-PyTorch's plain layout, or faster. For the gradients of the weights the library has no good routine there with
-AVX2 alone, and with AVX-512 none for dilated convolutions: 1.5 to 4 times slower, more than copying both tensors
-costs.
+PyTorch's plain layout, or faster. For the gradients of the weights the library has no good routine there
+with AVX2 alone, and with AVX-512 none for dilated convolutions: 1.5 to 4 times slower, more than copying both
+tensors costs.
 """
 
 from __future__ import annotations

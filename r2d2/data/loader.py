@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from r2d2.config import TrainConfig
 from r2d2.containers import Pair, PairBatch, collate
+from r2d2.data.blocks import Delivery, SharedBlocks
 from r2d2.data.images import ImageRefused
 from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet
@@ -32,6 +33,9 @@ ONE_IN = 100
 # Who opens only some of them may by chance meet more bad ones: so many standard deviations more.
 CHANCE = 3.0
 MAX_LISTED = 10
+
+# Batches that each loader process has made, or is making, before they are asked for.
+AHEAD = 2
 
 # A pair for which so many photographs in a row are refused is given up.
 MAX_REPLACEMENTS = 20
@@ -177,21 +181,29 @@ class EpochLoader:
         numbers = range(self.first, len(self.batches))
         if self.processes == 0:
             self.batches.prefetch(numbers)
-            yield from (self.batches[k] for k in numbers)
+            for number in numbers:
+                made = self.batches[number]
+                yield collate(made) if isinstance(made, list) else made
             return
         # Forked from a clean server: quicker than starting afresh, safer than forking a process with threads.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        yield from DataLoader(
-            self.batches,
+        pairs, under_way = self.batches.pairs.config, AHEAD * self.processes
+        # One more than are asked for: the next one is asked for before the last one has been taken.
+        blocks = SharedBlocks(under_way + 1, pairs.pairs_per_worker, pairs.data.crop_size)
+        deliveries = DataLoader(
+            _Delivered(self.batches, blocks),
             batch_size=None,
             sampler=numbers,
             num_workers=self.processes,
+            prefetch_factor=AHEAD,
             multiprocessing_context=context,
             worker_init_fn=_end_with_parent,
             # Without its own generator it would draw from the global one.
             generator=torch.Generator(),
         )
+        for found in deliveries:
+            yield blocks.take(found) if isinstance(found, Delivery) else found
 
 
 def epoch_loader(
@@ -238,8 +250,8 @@ def _end_with_parent(_: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class _Batches(Dataset["PairBatch | TooManyBadPhotos | PlaceError"]):
-    """The batches of one worker by number. A failure is returned: a raised one leaves a process as text."""
+class _Batches(Dataset["list[Pair] | TooManyBadPhotos | PlaceError"]):
+    """The pairs of each batch of one worker. A failure is returned: a raised one leaves a process as text."""
 
     def __init__(self, pairs: PairDataset, share: Share) -> None:
         self.pairs = pairs
@@ -250,14 +262,14 @@ class _Batches(Dataset["PairBatch | TooManyBadPhotos | PlaceError"]):
     def __len__(self) -> int:
         return len(self.pairs) // (self.size * self.share.of) * len(self.share.parts)
 
-    def __getitem__(self, number: int) -> PairBatch | TooManyBadPhotos | PlaceError:
+    def __getitem__(self, number: int) -> list[Pair] | TooManyBadPhotos | PlaceError:
         process = get_worker_info()
         if process is not None and not self._announced:
             # Batches go to the loader processes in turn.
             self._announced = True
             self.prefetch(range(number, len(self), process.num_workers))
         try:
-            return collate([self.pairs[i] for i in self._numbers(number)])
+            return [self.pairs[i] for i in self._numbers(number)]
         except (TooManyBadPhotos, PlaceError) as failure:
             return failure
 
@@ -274,3 +286,15 @@ class _Batches(Dataset["PairBatch | TooManyBadPhotos | PlaceError"]):
         step, place = divmod(batch, len(self.share.parts))
         first = (step * self.share.of + self.share.parts[place]) * self.size
         return range(first, first + self.size)
+
+
+class _Delivered(Dataset["Delivery | TooManyBadPhotos | PlaceError"]):
+    """The same, in the blocks of shared memory."""
+
+    def __init__(self, batches: _Batches, blocks: SharedBlocks) -> None:
+        self.batches = batches
+        self.blocks = blocks
+
+    def __getitem__(self, number: int) -> Delivery | TooManyBadPhotos | PlaceError:
+        made = self.batches[number]
+        return self.blocks.put(number, made) if isinstance(made, list) else made
