@@ -1,6 +1,6 @@
 """`make bench-gpu`: pairs a second of the loader, of the training step alone, and of both together.
 
-Pairs are made by the loader's processes, or prepared by them and made on the GPU. Without a GPU it says so.
+Pixels are made by the loader's processes, or on the GPU (`data.pixels`). Without a GPU it says so.
 """
 
 from __future__ import annotations
@@ -8,23 +8,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from rich.table import Table
-from torch.utils.data import DataLoader, Dataset
 
 from bench.loader import bench_photos
-from r2d2.config import NetworkConfig, TrainConfig
-from r2d2.containers import PairBatch, collate
-from r2d2.data.pairs import make_pair
+from r2d2.compute import ahead
+from r2d2.config import PIXELS, DataConfig, NetworkConfig, TrainConfig
+from r2d2.containers import PairBatch
+from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import PhotoSet
-from r2d2.data.render import PreparedBatch, collate_prepared, prepare_pair
 from r2d2.network import build_network
 from r2d2.siamese import SiameseNetwork
-from r2d2.training import make_optimiser, train_epoch
+from r2d2.training import SizedBatches, make_optimiser, train_epoch
 from runner.console import make_console
 
 PROCESSES = 16
@@ -41,64 +39,29 @@ class Load:
     network: NetworkConfig = field(default_factory=lambda: NetworkConfig("fast", channels=4, dim=128))
 
 
-class Batches(Dataset["PairBatch | PreparedBatch"]):
-    """Batches by number, their pairs made here or prepared for a device."""
-
-    def __init__(self, photos: PhotoSet, config: TrainConfig, count: int, prepared: bool) -> None:
-        self.photos, self.config, self.count, self.prepared = photos, config, count, prepared
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> PairBatch | PreparedBatch:
-        size, files, data = self.config.pairs_per_worker, self.photos.files, self.config.data
-        numbers = range(number * size, (number + 1) * size)
-        seeded = [(files[k % len(files)], data, np.random.default_rng([0, k])) for k in numbers]
-        if self.prepared:
-            return collate_prepared([prepare_pair(*arguments) for arguments in seeded])
-        return collate([make_pair(*arguments) for arguments in seeded])
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Batches, and how many they are."""
-
-    batches: Iterable[PairBatch]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[PairBatch]:
-        return iter(self.batches)
-
-
-def speeds(photos: PhotoSet, device: torch.device, load: Load, prepared: bool) -> dict[str, float]:
-    """Pairs a second: "loader", "step", "together", with pairs prepared for the device or made."""
-    config = TrainConfig(network=load.network, epochs=1)
+def speeds(photos: PhotoSet, device: torch.device, load: Load, pixels: str) -> dict[str, float]:
+    """Pairs a second: "loader", "step", "together", with pixels made by the loader or on the device."""
     count = load.warm_up + load.measured
+    config = TrainConfig(network=load.network, epochs=1)
+    pairs = count * config.pairs_per_worker
+    data = DataConfig(pixels=pixels, loader_processes=load.processes, pairs_per_epoch=pairs, held_out=0)
+    config = replace(config, data=data)
     siamese = SiameseNetwork(build_network(config.network, seed=0).to(device))
     optimiser = make_optimiser(siamese.network, config)
 
     def loaded() -> Iterator[PairBatch]:
         """On the device; pixels are made there where they were not before."""
-        batches = Batches(photos, config, count, prepared)
-        method = "forkserver" if load.processes else None
-        for batch in DataLoader(
-            batches, batch_size=None, num_workers=load.processes, multiprocessing_context=method
-        ):
-            yield batch.to(device)
+        return (there for _, there in ahead(epoch_loader(photos, config, epoch=0), device))
 
-    def trained(batches: Iterable[PairBatch]) -> Iterator[int]:
-        steps = train_epoch(siamese, Counted(batches, count), config, optimiser, epoch=1)
+    def trained(batches: SizedBatches) -> Iterator[int]:
+        steps = train_epoch(siamese, batches, config, optimiser, epoch=1)
         return (report.pairs for report in steps)
 
-    one = Batches(photos, config, 1, prepared)[0].to(device)
-    repeated = (one for _ in range(count))
+    one = next(loaded())
     return {
         "loader": _per_second((len(batch) for batch in loaded()), load.warm_up, device),
-        "step": _per_second(trained(repeated), load.warm_up, device),
-        "together": _per_second(trained(loaded()), load.warm_up, device),
+        "step": _per_second(trained([one] * count), load.warm_up, device),
+        "together": _per_second(trained(epoch_loader(photos, config, epoch=0)), load.warm_up, device),
     }
 
 
@@ -114,11 +77,11 @@ def main() -> int:
     table = Table("pixels are made by", "loader", "step alone", "together", "together / slower", "limit")
     shares = []
     with bench_photos(folder) as photos:
-        for prepared, maker in ((False, "the loader"), (True, "the GPU")):
-            found = speeds(photos, torch.device("cuda"), Load(), prepared)
+        for pixels in PIXELS:
+            found = speeds(photos, torch.device("cuda"), Load(), pixels)
             shares.append(found["together"] / min(found["loader"], found["step"]))
             figures = (f"{value:.0f}" for value in found.values())
-            table.add_row(maker, *figures, f"{shares[-1]:.2f}", f"{LIMIT:.2f}")
+            table.add_row(pixels, *figures, f"{shares[-1]:.2f}", f"{LIMIT:.2f}")
     console.print(table)
     console.print(f"pairs a second; {PROCESSES} loader processes; {torch.cuda.get_device_name()}")
     return int(min(shares) < LIMIT)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from r2d2.config import TrainConfig
-from r2d2.containers import PairBatch
+from r2d2.containers import Deliverable, PairBatch
 from r2d2.out_of_memory import OutOfMemory
 
 GIB = 2**30
@@ -20,18 +20,19 @@ GIB = 2**30
 _NO_MEMORY_ON_CPU = ("can't allocate memory", "not enough memory")
 
 
-def ahead(batches: Iterable[PairBatch], device: torch.device) -> Iterator[tuple[PairBatch, PairBatch]]:
+def ahead(batches: Iterable[Deliverable], device: torch.device) -> Iterator[tuple[Deliverable, PairBatch]]:
     """Each batch as it came, and on `device`.
 
-    On a GPU the next batch is copied, from pinned memory and on a stream of its own, while the current one
-    is in work: one batch more is asked for than was handed out. Elsewhere nothing is asked for ahead.
+    On a GPU the next batch is copied, from pinned memory and on a stream of its own, and perhaps its pixels
+    are made, while the current one is in work: one batch more is asked for than was handed out. Elsewhere
+    nothing is asked for ahead.
     """
     if device.type != "cuda":
         for batch in batches:
             yield batch, batch.to(device)
         return
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    waiting: tuple[PairBatch, PairBatch, torch.cuda.Event] | None = None
+    waiting: tuple[Deliverable, PairBatch, torch.cuda.Event] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):
             copied = batch.pin_memory().to(device)
@@ -43,7 +44,7 @@ def ahead(batches: Iterable[PairBatch], device: torch.device) -> Iterator[tuple[
         yield _arrived(*waiting)
 
 
-def _arrived(batch: PairBatch, copied: PairBatch, copy: torch.cuda.Event) -> tuple[PairBatch, PairBatch]:
+def _arrived(batch: Deliverable, copied: PairBatch, copy: torch.cuda.Event) -> tuple[Deliverable, PairBatch]:
     """Lets the current stream wait for the copy, and the memory live until that stream has used it."""
     current = torch.cuda.current_stream(copied.image1.device)
     current.wait_event(copy)

@@ -87,6 +87,9 @@ class LossConfig:
     border: int = setting(16, "queries and distractors keep this far from the border, pixels", low=0)
 
 
+PIXELS = ("loader", "device")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What it is trained on: photographs turned into pairs by random homographies."""
@@ -110,6 +113,12 @@ class DataConfig:
     hue: float = setting(0.1, "largest shift of hue, turns", low=0, high=0.5)
     loader_processes: int = setting(
         0, "processes that prepare pairs, per worker; 0: the worker itself", low=0
+    )
+    pixels: str = setting(
+        "loader",
+        "where photographs are warped and their colours changed: in the loader, pair by pair, or on the "
+        "training's device, a batch at a time (with other draws of the same noise)",
+        choices=lambda: PIXELS,
     )
     sources: str = setting(
         "",

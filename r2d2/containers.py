@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,30 @@ class Pair:
         return bool(torch.isfinite(self.aflow).any())
 
 
+class Deliverable(Protocol):
+    """B training pairs as the loader delivers them: a `PairBatch`, or one whose pixels are not made yet."""
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """B names, for error messages."""
+
+    @property
+    def refused(self) -> tuple[tuple[str, str], ...]:
+        """(file, reason) of photos that were replaced."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Of each pair whether any pixel has a known partner."""
+
+    def pin_memory(self) -> Deliverable:
+        """The same pairs in memory that a GPU copies from without waiting; needs a GPU."""
+
+    def to(self, device: torch.device) -> PairBatch:
+        """The pairs, their tensors on `device`."""
+
+
 @dataclass(frozen=True)
 class PairBatch:
     """B training pairs of equal size.
@@ -82,10 +107,9 @@ class PairBatch:
         return batch * sum(_CHANNELS) * height * width
 
     @property
-    def invalid(self) -> int:
-        """How many of the pairs have no pixel with a known partner."""
-        known = torch.isfinite(self.aflow).flatten(1).any(dim=1)
-        return int((~known).sum())
+    def known(self) -> tuple[bool, ...]:
+        """Of each pair whether any pixel has a known partner."""
+        return tuple(torch.isfinite(self.aflow).flatten(1).any(dim=1).tolist())
 
     def to(self, device: torch.device) -> PairBatch:
         """The same pairs with their tensors on `device`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from r2d2.collapse import collapse_tensors
 from r2d2.config import TrainConfig
-from r2d2.containers import PairBatch
+from r2d2.containers import Deliverable, PairBatch
 from r2d2.losses import pair_loss
 from r2d2.share import Share
 
@@ -53,8 +54,8 @@ class Piece:
     Attributes:
         part: number of the part within the step.
         number: of the piece within its part, of `of` pieces.
-        batch: its pairs as they came, for names and counts.
-        on_device: the same on the network's device.
+        batch: its pairs on the network's device.
+        unknown: how many of them have no pixel with a known partner.
         weight: of its gradient in that of the worker.
         refused: photos that were replaced while making the part; told with its first piece.
     """
@@ -63,7 +64,7 @@ class Piece:
     number: int
     of: int
     batch: PairBatch
-    on_device: PairBatch
+    unknown: int
     weight: float
     refused: tuple[tuple[str, str], ...]
 
@@ -96,7 +97,7 @@ def query_generator(seed: int, epoch: int, part: int, step: int, piece: int = 0)
 
 def train_step(
     siamese: nn.Module,
-    parts: Sequence[tuple[PairBatch, PairBatch]],
+    parts: Sequence[tuple[Deliverable, PairBatch]],
     config: TrainConfig,
     optimiser: torch.optim.Optimizer,
     share: Share,
@@ -130,17 +131,17 @@ def train_step(
     return list(zip(pieces, read, strict=True))
 
 
-def _pieces(parts: Sequence[tuple[PairBatch, PairBatch]], share: Share) -> list[Piece]:
+def _pieces(parts: Sequence[tuple[Deliverable, PairBatch]], share: Share) -> list[Piece]:
     found = []
-    for part, (batch, on_device) in zip(share.parts, parts, strict=True):
-        if share.pieces == 1:
-            found.append(Piece(part, 0, 1, batch, on_device, share.weight, batch.refused))
-            continue
-        split = list(zip(batch.split(share.pieces), on_device.split(share.pieces), strict=True))
-        for number, (piece, there) in enumerate(split):
-            weight = share.weight * len(piece) / len(batch)
-            refused = batch.refused if number == 0 else ()
-            found.append(Piece(part, number, len(split), piece, there, weight, refused))
+    for part, (came, on_device) in zip(share.parts, parts, strict=True):
+        # What came says which pairs are known without waiting for the device.
+        known = iter(came.known)
+        split = on_device.split(share.pieces)
+        for number, piece in enumerate(split):
+            unknown = sum(not one for one in itertools.islice(known, len(piece)))
+            weight = share.weight * (len(piece) / len(came))
+            refused = came.refused if number == 0 else ()
+            found.append(Piece(part, number, len(split), piece, unknown, weight, refused))
     return found
 
 
@@ -148,7 +149,7 @@ def _add_gradient(
     siamese: nn.Module, piece: Piece, config: TrainConfig, generator: torch.Generator
 ) -> _Computed:
     """Adds a piece's gradient to the parameters'."""
-    batch = piece.on_device
+    batch = piece.batch
     features1, features2 = siamese(batch.image1, batch.image2)
     loss = pair_loss(features1, features2, batch.aflow, config.loss, generator)
     # Multiplying by one would change nothing but the graph.

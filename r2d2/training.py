@@ -12,7 +12,7 @@ from torch import nn
 
 from r2d2.compute import ahead, enough_memory
 from r2d2.config import TrainConfig
-from r2d2.containers import PairBatch
+from r2d2.containers import Deliverable, PairBatch
 from r2d2.epoch_metrics import StepReport
 from r2d2.schedule import learning_rate
 from r2d2.share import ALONE, Share
@@ -24,7 +24,7 @@ class SizedBatches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[PairBatch]: ...
+    def __iter__(self) -> Iterator[Deliverable]: ...
 
 
 def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -86,7 +86,7 @@ def train_epoch(
                 terms=values.terms,
                 statistics=values.statistics,
                 pairs=len(piece.batch),
-                invalid_pairs=piece.batch.invalid,
+                invalid_pairs=piece.unknown,
                 refused=piece.refused,
                 elapsed=(now - started) / piece.of,
                 learning_rate=rate,
@@ -95,8 +95,8 @@ def train_epoch(
 
 
 def _by_step(
-    batches: Iterator[tuple[PairBatch, PairBatch]], share: Share
-) -> Iterator[list[tuple[PairBatch, PairBatch]]]:
+    batches: Iterator[tuple[Deliverable, PairBatch]], share: Share
+) -> Iterator[list[tuple[Deliverable, PairBatch]]]:
     """The batches of one step after the other: one for each of the worker's parts."""
     while step := list(itertools.islice(batches, len(share.parts))):
         assert len(step) == len(share.parts), "the batches end in the middle of a step"

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from torch import device
 
 from evaluation.hpatches import Homography, read_homography
 from evaluation.maps import Bytes, image_maps
@@ -144,6 +145,7 @@ def _training_pairs(config: TrainConfig, objects: CacheSettings | None = None) -
     """The pairs of epoch 1, then those of the next ones."""
     training = open_training_data(config.data, objects).training
     for epoch in numbers_from(1):
-        for batch in epoch_loader(training, config, epoch):
+        for delivered in epoch_loader(training, config, epoch):
+            batch = delivered.to(device("cpu"))
             for index, sample in enumerate(batch.samples):
                 yield Pair(batch.image1[index], batch.image2[index], batch.aflow[index], sample)

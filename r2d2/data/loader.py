@@ -19,11 +19,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from r2d2.config import TrainConfig
-from r2d2.containers import Pair, PairBatch, collate
+from r2d2.containers import Deliverable, Pair
 from r2d2.data.blocks import Delivery, SharedBlocks
 from r2d2.data.images import ImageRefused
 from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet
+from r2d2.data.render import PreparedPair, collate_prepared
 from r2d2.share import Share
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet
@@ -69,6 +70,10 @@ class TooManyBadPhotos(ValueError):  # noqa: N818 (it is named for what happened
         return TooManyBadPhotos, (self.refused, self.opened, self.noun)
 
 
+# What ends an epoch.
+Failure = TooManyBadPhotos | PlaceError
+
+
 def most_bad(opened: int, count: int) -> int:
     """How many unusable items an epoch may meet that opens `opened` of `count`.
 
@@ -79,8 +84,11 @@ def most_bad(opened: int, count: int) -> int:
     return max(1, opened // ONE_IN + int(chance))
 
 
-class PairDataset(Dataset[Pair]):
-    """The pairs of one epoch by their number.
+Made = Pair | PreparedPair
+
+
+class PairDataset(Dataset[Made]):
+    """The pairs of one epoch by their number, prepared only if a device shall make their pixels.
 
     An epoch of `pairs_per_epoch` pairs, or as many as the sources say (one per photograph), takes the items
     of each source in a random order, and where it needs more of them in further random orders. Instead of an
@@ -91,13 +99,14 @@ class PairDataset(Dataset[Pair]):
         self.source = Mixture.of(source) if isinstance(source, PhotoSet) else source
         self.config = config
         self.epoch = epoch
+        self._make = self.source.prepare if config.data.pixels == "device" else self.source.make
         count = config.data.pairs_per_epoch or self.source.pairs
         self.order: npt.NDArray[np.int64] = self.source.order(count, self._order_rng)
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, number: int) -> Pair:
+    def __getitem__(self, number: int) -> Made:
         """Pair `number` of the epoch.
 
         Raises:
@@ -108,7 +117,7 @@ class PairDataset(Dataset[Pair]):
         for item in self._candidates(number):
             sample = f"{self.source.name(item)} epoch {self.epoch} pair {number}"
             try:
-                pair = self.source.make(item, self.config.data, self._rng(number), sample)
+                pair = self._make(item, self.config.data, self._rng(number), sample)
             except ImageRefused as refusal:
                 refused.append((refusal.file, refusal.reason))
             else:
@@ -164,33 +173,33 @@ class EpochLoader:
     def __len__(self) -> int:
         return max(0, len(self.batches) - self.first)
 
-    def __iter__(self) -> Iterator[PairBatch]:
+    def __iter__(self) -> Iterator[Deliverable]:
         bad: dict[str, str] = {}
         source = self.batches.pairs.source
         opened = self.batches.items_opened()
         most = most_bad(opened, len(source))
         for batch in self._prepared():
-            if isinstance(batch, TooManyBadPhotos | PlaceError):
+            if isinstance(batch, Failure):
                 raise batch
             bad.update(batch.refused)
             if len(bad) > most:
                 raise TooManyBadPhotos(tuple(bad.items()), opened, source.noun)
             yield batch
 
-    def _prepared(self) -> Iterator[PairBatch | TooManyBadPhotos | PlaceError]:
+    def _prepared(self) -> Iterator[Deliverable | Failure]:
         numbers = range(self.first, len(self.batches))
         if self.processes == 0:
             self.batches.prefetch(numbers)
             for number in numbers:
-                made = self.batches[number]
-                yield collate(made) if isinstance(made, list) else made
+                yield self.batches[number]
             return
         # Forked from a clean server: quicker than starting afresh, safer than forking a process with threads.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        pairs, under_way = self.batches.pairs.config, AHEAD * self.processes
-        # One more than are asked for: the next one is asked for before the last one has been taken.
-        blocks = SharedBlocks(under_way + 1, pairs.pairs_per_worker, pairs.data.crop_size)
+        config = self.batches.pairs.config
+        # One more than are under way: the next one is asked for before the last one has been taken.
+        count = AHEAD * self.processes + 1
+        blocks = SharedBlocks(count, config.pairs_per_worker, config.data.crop_size)
         deliveries = DataLoader(
             _Delivered(self.batches, blocks),
             batch_size=None,
@@ -250,8 +259,8 @@ def _end_with_parent(_: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class _Batches(Dataset["list[Pair] | TooManyBadPhotos | PlaceError"]):
-    """The pairs of each batch of one worker. A failure is returned: a raised one leaves a process as text."""
+class _Batches(Dataset["Deliverable | Failure"]):
+    """The batches of one worker by number. A failure is returned: a raised one leaves a process as text."""
 
     def __init__(self, pairs: PairDataset, share: Share) -> None:
         self.pairs = pairs
@@ -262,7 +271,12 @@ class _Batches(Dataset["list[Pair] | TooManyBadPhotos | PlaceError"]):
     def __len__(self) -> int:
         return len(self.pairs) // (self.size * self.share.of) * len(self.share.parts)
 
-    def __getitem__(self, number: int) -> list[Pair] | TooManyBadPhotos | PlaceError:
+    def __getitem__(self, number: int) -> Deliverable | Failure:
+        made = self.made(number)
+        return made if isinstance(made, Failure) else collate_prepared(made)
+
+    def made(self, number: int) -> list[Made] | Failure:
+        """The pairs of a batch."""
         process = get_worker_info()
         if process is not None and not self._announced:
             # Batches go to the loader processes in turn.
@@ -288,13 +302,16 @@ class _Batches(Dataset["list[Pair] | TooManyBadPhotos | PlaceError"]):
         return range(first, first + self.size)
 
 
-class _Delivered(Dataset["Delivery | TooManyBadPhotos | PlaceError"]):
-    """The same, in the blocks of shared memory."""
+class _Delivered(Dataset["Delivery | Deliverable | Failure"]):
+    """The same from a loader process: whole pairs in the blocks of shared memory."""
 
     def __init__(self, batches: _Batches, blocks: SharedBlocks) -> None:
         self.batches = batches
         self.blocks = blocks
 
-    def __getitem__(self, number: int) -> Delivery | TooManyBadPhotos | PlaceError:
-        made = self.batches[number]
-        return self.blocks.put(number, made) if isinstance(made, list) else made
+    def __getitem__(self, number: int) -> Delivery | Deliverable | Failure:
+        made = self.batches.made(number)
+        if isinstance(made, Failure):
+            return made
+        pairs = [pair for pair in made if isinstance(pair, Pair)]
+        return self.blocks.put(number, pairs) if len(pairs) == len(made) else collate_prepared(made)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
 from r2d2.data.photos import PhotoSet
+from r2d2.data.render import PreparedPair
 from r2d2.data.sources.photos import PhotoSource
 from r2d2.data.sources.source import PairSource
 from r2d2.storage.files import StoredFile
@@ -140,6 +141,13 @@ class Mixture:
         """Makes a pair of an item; see `PairSource.make`."""
         part, index = self.locate(item)
         return part.source.make(index, config, rng, sample)
+
+    def prepare(
+        self, item: int, config: DataConfig, rng: np.random.Generator, sample: str
+    ) -> PreparedPair | Pair:
+        """Prepares a pair of an item; see `PairSource.prepare`."""
+        part, index = self.locate(item)
+        return part.source.prepare(index, config, rng, sample)
 
     @cached_property
     def _first(self) -> Ints:

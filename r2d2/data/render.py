@@ -7,17 +7,19 @@ seeds. The pairs are those of `make_pair`, up to rounding, but for other draws o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from r2d2.config import DataConfig
-from r2d2.containers import PairBatch
+from r2d2.containers import Pair, PairBatch, collate
 from r2d2.data.images import ImageFile, normalise_planes
 from r2d2.data.noise import NoiseField
 from r2d2.data.pairs import look
@@ -25,6 +27,8 @@ from r2d2.data.photometric import WHITE, JitterBatch
 from r2d2.data.plan import PairPlan
 from r2d2.data.views import part_in_view
 from r2d2.geometry import Array
+
+T = TypeVar("T")
 
 _LARGEST_SEED = 2**63 - 1
 
@@ -87,7 +91,7 @@ class PreparedBatch:
         to_parts: (2B, 3, 3) float32, from pixels of the crops to pixels of the parts.
         whole: (B, 3, M) float32, pixels from all over images 2.
         crop1_to_crop2: (B, 3, 3) float64; NaN for a pair without common windows.
-        jitter: the changes of images 2.
+        factors: (4, B, 4) float32, the changes of images 2, see `JitterBatch`.
         noises: how image 2 shows noise, and its seed; None without.
         crop_size: side of the crops, pixels.
         samples, refused: as of `PairBatch`.
@@ -98,7 +102,7 @@ class PreparedBatch:
     to_parts: Tensor
     whole: Tensor
     crop1_to_crop2: Tensor
-    jitter: JitterBatch
+    factors: Tensor
     noises: tuple[tuple[NoiseField, int] | None, ...]
     crop_size: int
     samples: tuple[str, ...]
@@ -108,17 +112,103 @@ class PreparedBatch:
         return len(self.samples)
 
     @property
-    def invalid(self) -> int:
-        """How many of the pairs have no common windows."""
-        return int(torch.isnan(self.crop1_to_crop2[:, 2, 2]).sum())
+    def known(self) -> tuple[bool, ...]:
+        """Of each pair whether it has common windows."""
+        return tuple((~torch.isnan(self.crop1_to_crop2[:, 2, 2])).tolist())
+
+    def pin_memory(self) -> PreparedBatch:
+        """The same in memory that a GPU copies from without waiting; needs a GPU."""
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in ("parts", *_SMALL)})
 
     def to(self, device: torch.device) -> PairBatch:
         """The pairs, their pixels made on `device`."""
         return render_batch(self, device)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """To another process go the parts in shared memory and what is small by value: it would cost more."""
+        small = {name: getattr(self, name).numpy() for name in _SMALL}
+        others = (self.noises, self.crop_size, self.samples, self.refused)
+        return _received, (self.parts, small, *others)
 
-def collate_prepared(pairs: Sequence[PreparedPair]) -> PreparedBatch:
-    """Puts prepared pairs of equal crop size into a batch."""
+
+_SMALL = ("sizes", "to_parts", "whole", "crop1_to_crop2", "factors")
+
+
+def _received(
+    parts: Tensor, small: Mapping[str, npt.NDArray[np.floating[Any]]], *others: Any
+) -> PreparedBatch:
+    tensors: list[Any] = [torch.from_numpy(small[name]) for name in _SMALL]
+    return PreparedBatch(parts, *tensors, *others)
+
+
+@dataclass(frozen=True)
+class MixedBatch:
+    """Prepared pairs, and others that are pairs already.
+
+    Attributes:
+        prepared, made: both.
+        order: of each pair its number among the prepared ones and then those made.
+    """
+
+    prepared: PreparedBatch
+    made: PairBatch
+    order: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Names, for error messages."""
+        return self._in_order(self.prepared.samples, self.made.samples)
+
+    @property
+    def refused(self) -> tuple[tuple[str, str], ...]:
+        """(file, reason) of photos that were replaced."""
+        return self.prepared.refused + self.made.refused
+
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Of each pair whether any pixel has a known partner."""
+        return self._in_order(self.prepared.known, self.made.known)
+
+    def pin_memory(self) -> MixedBatch:
+        """The same in memory that a GPU copies from without waiting; needs a GPU."""
+        return MixedBatch(self.prepared.pin_memory(), self.made.pin_memory(), self.order)
+
+    def to(self, device: torch.device) -> PairBatch:
+        """The pairs, their pixels made or copied there."""
+        first, second = self.prepared.to(device), self.made.to(device)
+        order = torch.tensor(self.order, device=device)
+        image1, image2, aflow = (
+            torch.cat(both).index_select(0, order)
+            for both in (
+                (first.image1, second.image1),
+                (first.image2, second.image2),
+                (first.aflow, second.aflow),
+            )
+        )
+        return PairBatch(image1, image2, aflow, self.samples, self.refused)
+
+    def _in_order(self, prepared: tuple[T, ...], made: tuple[T, ...]) -> tuple[T, ...]:
+        both = prepared + made
+        return tuple(both[k] for k in self.order)
+
+
+def collate_prepared(pairs: Sequence[PreparedPair | Pair]) -> PreparedBatch | MixedBatch | PairBatch:
+    """Puts pairs of equal crop size into a batch, prepared ones and pairs."""
+    prepared = [pair for pair in pairs if isinstance(pair, PreparedPair)]
+    made = [pair for pair in pairs if isinstance(pair, Pair)]
+    if not prepared:
+        return collate(made)
+    if not made:
+        return _collate(prepared)
+    places = [k for k, pair in enumerate(pairs) if isinstance(pair, PreparedPair)]
+    places += [k for k, pair in enumerate(pairs) if isinstance(pair, Pair)]
+    return MixedBatch(_collate(prepared), collate(made), tuple(np.argsort(places).tolist()))
+
+
+def _collate(pairs: Sequence[PreparedPair]) -> PreparedBatch:
     parts = [p.part1 for p in pairs] + [p.part2 for p in pairs]
     height, width = (max(part.shape[axis] for part in parts) for axis in (1, 2))
     padded = torch.zeros(len(parts), 3, height, width, dtype=torch.uint8)
@@ -134,7 +224,7 @@ def collate_prepared(pairs: Sequence[PreparedPair]) -> PreparedBatch:
         to_parts=torch.from_numpy(to_parts.astype(np.float32)),
         whole=torch.stack([p.whole for p in pairs]),
         crop1_to_crop2=torch.from_numpy(ways),
-        jitter=JitterBatch.of([p.plan.jitter for p in pairs]),
+        factors=JitterBatch.of([p.plan.jitter for p in pairs]).factors,
         noises=tuple(None if p.noise is None else (p.noise, p.seed) for p in pairs),
         crop_size=pairs[0].plan.crop_size,
         samples=tuple(p.sample for p in pairs),
@@ -148,22 +238,15 @@ def render_batch(prepared: PreparedBatch, device: torch.device) -> PairBatch:
     The same on every run on the same kind of device; the noise is drawn by the device.
     """
     side = prepared.crop_size
-    parts, sizes, to_parts, whole, ways = (
-        tensor.to(device, non_blocking=True)
-        for tensor in (
-            prepared.parts,
-            prepared.sizes,
-            prepared.to_parts,
-            prepared.whole,
-            prepared.crop1_to_crop2,
-        )
+    parts, sizes, to_parts, whole, ways, factors = (
+        getattr(prepared, name).to(device, non_blocking=True) for name in ("parts", *_SMALL)
     )
     views = _views(parts, sizes, to_parts, side)
     view1, view2 = views[: len(prepared)], views[len(prepared) :]
     for image, noise in zip(view2, prepared.noises, strict=True):
         if noise is not None:
             image.add_(noise[0].drawn_on(device, noise[1])).clamp_(0, WHITE)
-    view2 = prepared.jitter.apply(view2.flatten(2), whole).view_as(view2)
+    view2 = JitterBatch(factors).apply(view2.flatten(2), whole).view_as(view2)
     return PairBatch(
         normalise_planes(view1),
         normalise_planes(view2),

@@ -5,15 +5,15 @@ import torch
 
 from bench.gpu import Load, main, speeds
 from bench.loader import bench_photos
-from r2d2.config import NetworkConfig
+from r2d2.config import PIXELS, NetworkConfig
 
 SMALL = Load(warm_up=1, measured=1, processes=0, network=NetworkConfig("fast", channels=1, dim=8))
 
 
-@pytest.mark.parametrize("prepared", [False, True])
-def test_it_measures_loader_step_and_both(prepared):
+@pytest.mark.parametrize("pixels", PIXELS)
+def test_it_measures_loader_step_and_both(pixels):
     with bench_photos(None) as photos:
-        found = speeds(photos, torch.device("cpu"), SMALL, prepared)
+        found = speeds(photos, torch.device("cpu"), SMALL, pixels)
     assert list(found) == ["loader", "step", "together"]
     assert all(value > 0 for value in found.values())
     # Both together cannot be much quicker than the slower one; single steps differ by chance.

@@ -11,8 +11,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from r2d2.config import LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from r2d2.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
 from r2d2.containers import DenseFeatures, PairBatch
+from r2d2.data.loader import epoch_loader
+from r2d2.data.photos import open_photos
 from r2d2.epoch_metrics import StepReport, combine_workers, summarise
 from r2d2.geometry import pixel_grid
 from r2d2.losses import pair_loss
@@ -234,6 +236,21 @@ def test_a_part_in_pieces_reports_each_and_weighs_them_by_their_pairs():
     assert any(not torch.allclose(a, b) for a, b in zip(gradient, alone, strict=True))
     total = (2 * reports[0].total + reports[1].total) / 3
     assert summarise(reports)["train/loss_total"] == pytest.approx(total)
+
+
+def test_pairs_whose_pixels_are_made_on_the_device_are_trained_on_as_others_are(siamese):
+    data = DataConfig(crop_size=SIDE, pixels="device", pairs_per_epoch=4)
+    config = replace(CONFIG, data=data, pairs_per_worker=2)
+    batches = list(epoch_loader(open_photos("samples"), config, epoch=1))
+    rendered = [batch.to(torch.device("cpu")) for batch in batches]
+    other = copy.deepcopy(siamese)
+    reports = train(siamese, batches, config)
+    expected = train(other, rendered, config)
+    assert [(r.total, r.terms, r.pairs, r.invalid_pairs) for r in reports] == [
+        (r.total, r.terms, r.pairs, r.invalid_pairs) for r in expected
+    ]
+    assert sum(r.pairs for r in reports) == 4
+    assert_equal_weights(siamese, other)
 
 
 def test_queries_differ_by_seed_epoch_part_step_and_piece_and_by_nothing_else():

@@ -13,6 +13,7 @@ import numpy as np
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
 from r2d2.data.places import digest_of
+from r2d2.data.render import PreparedPair
 from r2d2.storage.files import FileSet, StoredFile
 
 
@@ -69,6 +70,12 @@ class ItemSource(ABC):
     @abstractmethod
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
         """See `PairSource.make`."""
+
+    def prepare(
+        self, item: int, config: DataConfig, rng: np.random.Generator, sample: str
+    ) -> PreparedPair | Pair:
+        """See `PairSource.prepare`."""
+        return self.make(item, config, rng, sample)
 
     def without(self, held_out: Container[StoredFile]) -> Self | None:
         """The items neither of whose images is held out."""

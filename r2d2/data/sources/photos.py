@@ -12,6 +12,7 @@ from r2d2.containers import Pair
 from r2d2.data.pairs import make_pair
 from r2d2.data.photos import PhotoSet, open_photos, photo_set
 from r2d2.data.places import OpenPlace
+from r2d2.data.render import PreparedPair, prepare_pair
 from r2d2.storage.files import StoredFile
 
 
@@ -49,6 +50,10 @@ class PhotoSource:
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
         """Two views of the photograph; see `make_pair`."""
         return make_pair(self.photos.files[item], config, rng, sample)
+
+    def prepare(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> PreparedPair:
+        """The same before its pixels are made; see `prepare_pair`."""
+        return prepare_pair(self.photos.files[item], config, rng, sample)
 
     def without(self, held_out: Container[StoredFile]) -> PhotoSource | None:
         """The photographs that are not held out."""

@@ -12,6 +12,7 @@ from r2d2.config import DataConfig
 from r2d2.containers import Pair
 from r2d2.data.photos import Copies, PhotoSet
 from r2d2.data.places import OpenPlace
+from r2d2.data.render import PreparedPair
 from r2d2.storage.files import StoredFile
 
 # Where Aachen's photographs lie below a place.
@@ -53,6 +54,11 @@ class PairSource(Protocol):
             ImageRefused: if a file of the item cannot be used.
             PlaceError: if nothing can be had from its place.
         """
+
+    def prepare(
+        self, item: int, config: DataConfig, rng: np.random.Generator, sample: str
+    ) -> PreparedPair | Pair:
+        """What `make` does before it makes pixels; the pair itself where only `make` can make them."""
 
     def without(self, held_out: Container[StoredFile]) -> PairSource | None:
         """The items that show nothing of what is held out; None if there are none."""

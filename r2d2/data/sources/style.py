@@ -16,6 +16,7 @@ from r2d2.containers import Pair
 from r2d2.data.pairs import make_pair
 from r2d2.data.photos import is_image
 from r2d2.data.places import OpenPlace
+from r2d2.data.render import PreparedPair, prepare_pair
 from r2d2.data.sources.aachen import database
 from r2d2.data.sources.items import Item, ItemSource
 from r2d2.data.sources.source import DATABASE, some_of
@@ -50,6 +51,11 @@ class StyleSource(ItemSource):
         """A view of the photograph and one of its styled picture; see `make_pair`."""
         photo, styled = self.files(item)
         return make_pair(photo, config, rng, sample, second=styled)
+
+    def prepare(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> PreparedPair:
+        """The same before its pixels are made; see `prepare_pair`."""
+        photo, styled = self.files(item)
+        return prepare_pair(photo, config, rng, sample, second=styled)
 
 
 def _photo(name: str) -> str:

@@ -165,6 +165,21 @@ def test_batches_that_are_kept_stay_as_they_were_while_their_blocks_are_written_
     assert len({made[2:] for made in seen}) == 24
 
 
+def test_pixels_made_on_a_device_are_the_same_whoever_prepares_the_pairs(photos):
+    def rendered(*arguments, processes=0, **options):
+        loader = epoch_loader(spoiled, config_of(processes, pixels="device"), 0, *arguments, **options)
+        return content(batch.to(torch.device("cpu")) for batch in loader)
+
+    spoiled = spoil(photos, 3)
+    alone = rendered()
+    assert [names[:2] for names in alone] == [
+        names[:2] for names in content(epoch_loader(spoiled, config_of(), 0))
+    ]
+    assert rendered(processes=2) == alone
+    assert rendered(start_step=1) == alone[1:]
+    assert any(refused for _, refused, *_ in alone)
+
+
 def test_the_global_generators_are_left_alone(photos):
     before = torch.get_rng_state()
     for processes in (0, 1):

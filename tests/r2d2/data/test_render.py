@@ -1,6 +1,8 @@
 """A batch made on a device is the batch that `make_pair` makes."""
 
+import pickle
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -91,10 +93,39 @@ def test_colour_changes_of_a_batch_are_those_of_its_images():
 def test_without_windows_the_flow_is_unknown(samples, monkeypatch):
     monkeypatch.setattr("r2d2.data.plan.find_windows", lambda *args: None)
     prepared = collate_prepared([prepare_pair(samples[0], QUIET, np.random.default_rng(0))])
-    assert prepared.invalid == 1
     rendered = prepared.to(CPU)
-    assert rendered.invalid == 1
+    assert prepared.known == rendered.known == (False,)
     assert torch.isfinite(rendered.image1).all()
+
+
+def test_prepared_pairs_and_others_make_one_batch_in_their_order(samples):
+    pairs, prepared = [], []
+    for k, path in enumerate(samples[:5]):
+        pairs.append(make_pair(path, QUIET, np.random.default_rng([3, k])))
+        prepared.append(prepare_pair(path, QUIET, np.random.default_rng([3, k])))
+    refused = (("a.jpg", "is empty"),)
+    mixed = [prepared[0], pairs[1], replace(prepared[2], refused=refused), pairs[3], prepared[4]]
+    batch, expected = collate_prepared(mixed), collate_prepared(prepared).to(CPU)
+    assert (len(batch), batch.samples, batch.refused) == (5, expected.samples, refused)
+    assert batch.known == expected.known == (True,) * 5
+    made = batch.to(CPU)
+    for name in ("image1", "image2", "aflow"):
+        together, own = getattr(made, name), getattr(expected, name)
+        torch.testing.assert_close(together[[0, 2, 4]], own[[0, 2, 4]], rtol=1e-4, atol=2e-3)
+        assert torch.equal(together[1], getattr(pairs[1], name))
+        assert torch.equal(together[3], getattr(pairs[3], name))
+    assert torch.equal(collate_prepared(pairs).image1, collate(pairs).image1)
+
+
+def test_of_what_travels_only_the_parts_of_photographs_are_in_shared_memory(samples):
+    _, prepared = both(samples, DataConfig(crop_size=96))
+    sent = ForkingPickler.dumps(prepared)
+    # Positions, pixels for mean greys, and seeds go by value.
+    assert len(sent) < 30_000 * len(prepared)
+    received = pickle.loads(sent)
+    assert received.parts.is_shared()
+    for name in ("image1", "image2", "aflow"):
+        assert torch.equal(getattr(received.to(CPU), name), getattr(prepared.to(CPU), name))
 
 
 def test_what_travels_is_smaller_than_the_batch(samples):
