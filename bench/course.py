@@ -107,7 +107,7 @@ class Course:
     def train(self, config: TrainConfig, judged: Mapping[str, Judged]) -> list[Point]:
         """Trains, and scores every epoch's network; `curve.json` holds the points so far."""
         network = starting_network(config, SCRATCH)
-        siamese = SiameseNetwork(network).to(device())
+        siamese = SiameseNetwork(network, compute=config.compute).to(device())
         optimiser = make_optimiser(network, config)
         points: list[Point] = []
         seconds, pairs = 0.0, 0
@@ -137,7 +137,8 @@ def calibrate(config: TrainConfig, photos: PhotoSet) -> float:
         epochs=1,
         data=replace(config.data, pairs_per_epoch=config.pairs_per_worker * (CALIBRATION_STEPS + 1)),
     )
-    siamese = SiameseNetwork(starting_network(calibration, SCRATCH)).to(device())
+    network = starting_network(calibration, SCRATCH)
+    siamese = SiameseNetwork(network, compute=config.compute).to(device())
     optimiser = make_optimiser(siamese, calibration)
     steps = train_epoch(siamese, epoch_loader(photos, calibration, epoch=1), calibration, optimiser, epoch=1)
     next(steps)

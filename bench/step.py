@@ -9,6 +9,7 @@ from bench.timing import Ratio, best_times
 from r2d2.config import ComputeConfig, NetworkConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
+from r2d2.inference import fast_precision
 from r2d2.network import R2D2Network, build_network
 from r2d2.siamese import SiameseNetwork
 from r2d2.training import make_optimiser, train_epoch
@@ -39,8 +40,7 @@ def step(name: str, precision: str, rounds: int) -> Ratio:
 
 def has_bfloat16() -> bool:
     """Whether this processor has arithmetic of bfloat16; otherwise PyTorch imitates it, slowly."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    return fast_precision(torch.device("cpu")) == torch.bfloat16
 
 
 def random_batch() -> PairBatch:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from bench import quality
+from bench import course, quality
 from bench.course import planned
 from r2d2.checkpoint import load_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import SAMPLES
+from r2d2.siamese import SiameseNetwork
 from search_spaces.sweep import load_sweep
 
 TINY = {
@@ -38,7 +39,29 @@ def test_the_recipe_is_that_of_the_sweep(tmp_path, monkeypatch):
     (trial,) = load_sweep("quick")[0].trials()
     found = quality.recipe("photos")
     assert found.data.photos == str(tmp_path / "photos")
-    assert replace(found, data=trial.config.data) == trial.config
+    assert replace(found, data=trial.config.data, compute=trial.config.compute) == trial.config
+
+
+@pytest.mark.parametrize("fastest", [torch.float32, torch.bfloat16, torch.float16])
+def test_it_trains_in_16_bits_where_these_are_quicker(monkeypatch, fastest):
+    monkeypatch.setattr(quality, "fast_precision", lambda _: fastest)
+    precision = quality.recipe("photos").compute.precision
+    assert precision == ("float32" if fastest == torch.float32 else "bfloat16")
+
+
+def test_it_trains_in_the_arithmetic_of_its_configuration(tmp_path, monkeypatch):
+    precisions = []
+
+    class Noted(SiameseNetwork):
+        def __init__(self, network, **options):
+            super().__init__(network, **options)
+            precisions.append("bfloat16" if self.autocast else "float32")
+
+    monkeypatch.setattr(course, "SiameseNetwork", Noted)
+    config = TrainConfig.from_dict({**TINY, "compute": {"precision": "bfloat16"}})
+    planned_course = course.Course(config, tmp_path)
+    planned_course.train(planned_course.plan(0.001, 1), {})
+    assert precisions == ["bfloat16", "bfloat16"]
 
 
 @pytest.fixture
