@@ -207,6 +207,20 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@contextmanager
+def held(cluster, title: str):
+    """Stops the processes of a title, so that what is done meanwhile finds them in their middle."""
+    found = cluster.find(title)
+    assert found, title
+    try:
+        for pid in found:
+            os.kill(pid, signal.SIGSTOP)
+        yield found
+    finally:
+        for pid in found:
+            os.kill(pid, signal.SIGCONT)
+
+
 def kill_job_driver(name: str) -> None:
     """Kills the driver of the sweep's job, and not the command that follows it."""
     drivers = [pid for pid in naming(f"--name {name} ") if "runner sweep " in title_of(pid)]
@@ -251,13 +265,14 @@ def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, und
     options = ("--checkpoint-steps", "3", "--judge-cpus", "1")
     with submitted(cluster, tmp_path, "lost", *options, nodes=3) as story:
         story.mid_epoch(1)
-        number = next(iter(cluster.find(WORKER).values()))
-        drained = cluster.ray(
-            *("drain-node", "--address", cluster.gcs, "--node-id", cluster.node_id(number)),
-            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"),
-            *("--deadline-remaining-seconds", "90"),
-        )
-        assert drained.returncode == 0, drained.stdout + drained.stderr
+        with held(cluster, WORKER) as workers:
+            number = next(iter(workers.values()))
+            drained = cluster.ray(
+                *("drain-node", "--address", cluster.gcs, "--node-id", cluster.node_id(number)),
+                *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"),
+                *("--deadline-remaining-seconds", "90"),
+            )
+            assert drained.returncode == 0, drained.stdout + drained.stderr
         story.wait_for(lambda: PREEMPTED in story.incidents(1), "a checkpoint because of the notice")
         cluster.kill_node(number)
         # It goes on with the third node; the judge's is lost while it scores, and a new one takes over.
