@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ SIZE = (640, 480)
 PAIR_LIMIT = 2.5
 PROCESSES_LIMIT = 1 / 1.8
 
-# Batches before the clock starts, so that all processes are up, and the batches that it measures.
-WARM_UP, MEASURED = 12, 48
+# Batches before the clock starts, so that all processes are up, those that it measures, and those behind, so
+# that no process is without work yet.
+WARM_UP, MEASURED, BEHIND = 12, 96, 8
 
 
 def loader(photos: PhotoSet, rounds: int) -> Iterator[Ratio]:
@@ -61,17 +63,16 @@ def two_processes(photos: PhotoSet, rounds: int) -> Ratio:
 
 
 def pairs_per_second(photos: PhotoSet, processes: int, pairs_per_batch: int = 4) -> float:
-    """How many pairs a second the loader delivers, once all of its processes are up."""
-    data = DataConfig(
-        loader_processes=processes, pairs_per_epoch=(WARM_UP + MEASURED) * pairs_per_batch, held_out=0
-    )
+    """How many pairs a second the loader delivers, while all of its processes are at work."""
+    count = (WARM_UP + MEASURED + BEHIND) * pairs_per_batch
+    data = DataConfig(loader_processes=processes, pairs_per_epoch=count, held_out=0)
     config = replace(TrainConfig(), data=data, pairs_per_worker=pairs_per_batch)
     batches = iter(epoch_loader(photos, config, epoch=0))
     for _ in range(WARM_UP):
         next(batches)
     start = time.perf_counter()
-    count = sum(len(batch) for batch in batches)
-    return count / (time.perf_counter() - start)
+    measured = sum(len(batch) for batch in islice(batches, MEASURED))
+    return measured / (time.perf_counter() - start)
 
 
 def decode(photo: StoredFile) -> object:

@@ -6,31 +6,33 @@ takes a tenth of the time that making the batch does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from r2d2.containers import Pair, PairBatch, collate, tensors_in
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a loader process says of a batch that lies in its block.
+    """What a loader process says of a batch that lies in a block.
 
     Attributes:
-        number: of the batch.
+        block: number of the block.
         samples, refused: as of `PairBatch`.
     """
 
-    number: int
+    block: int
     samples: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
 
 
 class SharedBlocks:
-    """As many blocks as batches are under way at once; batch k goes into block k modulo their number.
+    """Blocks of memory for a batch each. One is written again when nobody holds its batch any more.
 
     Args:
         count: of blocks.
@@ -42,16 +44,24 @@ class SharedBlocks:
         self._shape = (pairs, side, side)
         self._blocks = torch.empty(count, PairBatch.numbers(*self._shape))
         self._blocks.share_memory_()  # type: ignore[no-untyped-call]
+        self._free = deque(range(count))
 
-    def put(self, number: int, pairs: Sequence[Pair]) -> Delivery:
-        """In a loader process: writes a batch into its block."""
-        batch = collate(pairs, self._block(number))
-        return Delivery(number, batch.samples, batch.refused)
+    def reserve(self, numbers: Iterable[int]) -> Iterator[tuple[int, int | None]]:
+        """Each number of a batch with the block that it shall lie in; None while all are in use."""
+        for number in numbers:
+            yield number, self._free.popleft() if self._free else None
+
+    def put(self, block: int | None, pairs: Sequence[Pair]) -> Delivery | PairBatch:
+        """In a loader process: a batch, written into its block if it has one."""
+        if block is None:
+            return collate(pairs)
+        batch = collate(pairs, self._blocks[block])
+        return Delivery(block, batch.samples, batch.refused)
 
     def take(self, delivery: Delivery) -> PairBatch:
-        """The batch, in memory of its own: its block may be written again."""
-        own = self._block(delivery.number).clone()
-        return PairBatch(*tensors_in(own, *self._shape), delivery.samples, delivery.refused)
-
-    def _block(self, number: int) -> Tensor:
-        return self._blocks[number % len(self._blocks)]
+        """The batch in its block, which is free again when all tensors of the batch are gone."""
+        # A new array, which lives as long as the tensors that are made of it.
+        memory = np.frombuffer(self._blocks[delivery.block].numpy().data, np.float32)
+        weakref.finalize(memory, self._free.append, delivery.block).atexit = False
+        tensors = tensors_in(torch.from_numpy(memory), *self._shape)
+        return PairBatch(*tensors, delivery.samples, delivery.refused)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, Pair
@@ -197,13 +197,13 @@ class EpochLoader:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         config = self.batches.pairs.config
-        # One more than are under way: the next one is asked for before the last one has been taken.
-        count = AHEAD * self.processes + 1
+        # Beside those under way are the one in work, the one before, and one copied ahead.
+        count = AHEAD * self.processes + 3 if config.data.pixels == "loader" else 0
         blocks = SharedBlocks(count, config.pairs_per_worker, config.data.crop_size)
         deliveries = DataLoader(
             _Delivered(self.batches, blocks),
             batch_size=None,
-            sampler=numbers,
+            sampler=_Reserved(numbers, blocks),
             num_workers=self.processes,
             prefetch_factor=AHEAD,
             multiprocessing_context=context,
@@ -302,16 +302,28 @@ class _Batches(Dataset["Deliverable | Failure"]):
         return range(first, first + self.size)
 
 
+class _Reserved(Sampler[tuple[int, "int | None"]]):
+    """The numbers of batches, each with its block when it is asked for."""
+
+    def __init__(self, numbers: Sequence[int], blocks: SharedBlocks) -> None:
+        self.numbers = numbers
+        self.blocks = blocks
+
+    def __iter__(self) -> Iterator[tuple[int, int | None]]:
+        return self.blocks.reserve(self.numbers)
+
+
 class _Delivered(Dataset["Delivery | Deliverable | Failure"]):
-    """The same from a loader process: whole pairs in the blocks of shared memory."""
+    """The same from a loader process: pairs that are whole in the blocks of shared memory."""
 
     def __init__(self, batches: _Batches, blocks: SharedBlocks) -> None:
         self.batches = batches
         self.blocks = blocks
 
-    def __getitem__(self, number: int) -> Delivery | Deliverable | Failure:
+    def __getitem__(self, place: tuple[int, int | None]) -> Delivery | Deliverable | Failure:
+        number, block = place
         made = self.batches.made(number)
         if isinstance(made, Failure):
             return made
         pairs = [pair for pair in made if isinstance(pair, Pair)]
-        return self.blocks.put(number, pairs) if len(pairs) == len(made) else collate_prepared(made)
+        return self.blocks.put(block, pairs) if len(pairs) == len(made) else collate_prepared(made)

@@ -1,6 +1,8 @@
 """Batches on their way from a loader process: the same numbers, and only names travel beside them."""
 
+import gc
 import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
@@ -25,29 +27,40 @@ def tensors(batch):
 
 @pytest.fixture
 def blocks():
-    return SharedBlocks(3, pairs=2, side=SIDE)
+    return SharedBlocks(2, pairs=2, side=SIDE)
 
 
 def test_what_is_taken_is_what_was_put(blocks):
-    wanted = {number: collate(batch_of(number, number + 100)) for number in range(7)}
-    for first in range(0, 7, 3):
-        under_way = [blocks.put(k, batch_of(k, k + 100)) for k in range(first, min(first + 3, 7))]
-        for delivery in under_way:
-            batch, expected = blocks.take(delivery), wanted[delivery.number]
-            assert (batch.samples, batch.refused) == (expected.samples, expected.refused)
-            assert all(map(torch.equal, tensors(batch), tensors(expected)))
-            assert all(tensor.is_contiguous() for tensor in tensors(batch))
+    for number in range(5):
+        expected = collate(batch_of(number, number + 100))
+        ((_, block),) = blocks.reserve([number])
+        batch = blocks.take(blocks.put(block, batch_of(number, number + 100)))
+        assert (batch.samples, batch.refused) == (expected.samples, expected.refused)
+        assert all(map(torch.equal, tensors(batch), tensors(expected)))
+        assert all(tensor.is_contiguous() for tensor in tensors(batch))
 
 
-def test_what_was_taken_is_not_written_again(blocks):
-    taken = blocks.take(blocks.put(0, batch_of(1, 2)))
-    blocks.put(3, batch_of(3, 4))
-    assert torch.equal(taken.image1, collate(batch_of(1, 2)).image1)
+def test_a_block_is_free_when_the_last_tensor_of_its_batch_is_gone(blocks):
+    (_, first), (_, second), (_, third) = blocks.reserve(range(3))
+    assert {first, second} == {0, 1}
+    assert third is None
+    batch = blocks.take(blocks.put(second, batch_of(1, 2)))
+    kept = batch.aflow[1]
+    del batch
+    gc.collect()
+    assert list(blocks.reserve([3])) == [(3, None)]
+    assert torch.equal(kept, batch_of(2)[0].aflow)
+    del kept
+    assert list(blocks.reserve([4])) == [(4, second)]
 
 
-def test_only_names_travel(blocks):
-    assert len(pickle.dumps(blocks.put(0, batch_of(1, 2)))) < 500
+def test_without_a_block_a_batch_has_memory_of_its_own(blocks):
+    batch = blocks.put(None, batch_of(1, 2))
+    assert all(map(torch.equal, tensors(batch), tensors(collate(batch_of(1, 2)))))
 
 
-def test_the_blocks_are_shared(blocks):
-    assert blocks._blocks.is_shared()
+def test_another_process_writes_what_this_one_reads_and_sends_names_only(blocks):
+    theirs = pickle.loads(ForkingPickler.dumps(blocks))
+    sent = pickle.dumps(theirs.put(1, batch_of(1, 2)))
+    assert len(sent) < 500
+    assert torch.equal(blocks.take(pickle.loads(sent)).image2, collate(batch_of(1, 2)).image2)
