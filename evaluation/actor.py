@@ -7,6 +7,7 @@ it was scoring is scored again.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,18 @@ class Verdict:
         )
 
 
+class DiskFull(Exception):  # noqa: N818 - it says what happened
+    """A judge's node has no room on a disk, or a quota is used up."""
+
+    def __init__(self, text: str, node: str) -> None:
+        """The operating system's sentence, and Ray's id of the node; both travel between processes."""
+        super().__init__(text, node)
+        self.node = node
+
+    def __str__(self) -> str:
+        return f"a disk of the judge's node is full: {self.args[0]}"
+
+
 class Judge:
     """Scores checkpoints, one after the other. Benchmarks are opened when first needed."""
 
@@ -112,7 +125,19 @@ class Judge:
         return True
 
     def score(self, source: str, role: str) -> Verdict:
-        """Table and maps of the model `source` (checkpoint folder, upstream .pt) on the benchmark `role`."""
+        """Table and maps of the model `source` (checkpoint folder, upstream .pt) on the benchmark `role`.
+
+        Raises:
+            DiskFull: if a disk of this node has no room for what must be fetched.
+        """
+        try:
+            return self._score(source, role)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(f"{error}", ray.get_runtime_context().get_node_id()) from error
+
+    def _score(self, source: str, role: str) -> Verdict:
         import torch
 
         from evaluation.evaluator import PROTOCOLS, evaluate
@@ -135,10 +160,14 @@ class Judge:
 
 
 class JudgePool:
-    """Hands each checkpoint to a judge that has nothing to do; one that dies is restarted and asked again."""
+    """Hands each checkpoint to a judge that has nothing to do; one that dies is restarted and asked again.
+
+    One whose node has no room on its disk is replaced by one on another node, if there is any.
+    """
 
     def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> None:
         self._benchmarks, self._resources = benchmarks, resources
+        self._full: set[str] = set()
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(resources.number):
             self._idle.put_nowait(self._start_judge())
@@ -148,11 +177,12 @@ class JudgePool:
 
         Raises:
             RuntimeError: if `ATTEMPTS` judges died over this checkpoint, or before they could be asked.
-            ray.exceptions.RayTaskError: what the judge raised, e.g. for a corrupt checkpoint.
+            DiskFull: if no node has room for what a judge must fetch.
+            ray.exceptions.RayTaskError: what else the judge raised, e.g. for a corrupt checkpoint.
         """
-        judge, last = await self._idle.get(), None
+        judge, last, attempts = await self._idle.get(), None, 0
         try:
-            for _ in range(ATTEMPTS):
+            while attempts < ATTEMPTS:
                 try:
                     # Waits for a judge that is being restarted, for as long as that takes. If Ray retried the
                     # scoring itself, it would use up all attempts in the seconds in which a judge cannot be
@@ -160,19 +190,37 @@ class JudgePool:
                     await judge.is_alive.options(max_task_retries=-1).remote()
                     verdict: Verdict = await judge.score.remote(source, role)
                     return verdict
+                except DiskFull as error:
+                    self._full.add(error.node)
+                    if not self._is_room_elsewhere():
+                        raise
+                    ray.kill(judge)
+                    judge = self._start_judge()
                 except ray.exceptions.ActorDiedError as error:
                     # Perhaps for good, as when it could not be started: a dead one is idle before all others.
-                    judge, last = self._start_judge(), str(error)
+                    judge, last, attempts = self._start_judge(), str(error), attempts + 1
                 except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
-                    last = str(error)
+                    last, attempts = str(error), attempts + 1
             raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {last}")
         finally:
             self._idle.put_nowait(judge)
 
+    def _is_room_elsewhere(self) -> bool:
+        """Whether a node that lives and is not full could hold a judge if nothing else ran there."""
+        needs = {"CPU": self._resources.num_cpus, "GPU": self._resources.num_gpus}
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        return any(
+            all(node["Resources"].get(name, 0) >= amount for name, amount in needs.items())
+            for node in nodes
+            if node["Alive"] and node["NodeID"] not in self._full
+        )
+
     def _start_judge(self) -> Any:
         needs = {"num_cpus": self._resources.num_cpus, "num_gpus": self._resources.num_gpus}
+        where = {"ray.io/node-id": f"!in({','.join(sorted(self._full))})"} if self._full else None
         judge: Any = ray.remote(Judge)
-        return judge.options(**needs, max_restarts=-1).remote(self._benchmarks, self._resources.threads)
+        options = {**needs, "max_restarts": -1, "label_selector": where}
+        return judge.options(**options).remote(self._benchmarks, self._resources.threads)
 
 
 def start_pool(

@@ -1,16 +1,27 @@
 """The pool of judges: a judge that dies loses nothing, and one that cannot score says why."""
 
 import asyncio
+import errno
 import os
+import pickle
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import ray
 from processes import naming, parent_of, title_of
 
-from evaluation.actor import ATTEMPTS, BenchmarkSpec, JudgePool, JudgeResources, start_pool
+from evaluation.actor import (
+    ATTEMPTS,
+    BenchmarkSpec,
+    DiskFull,
+    Judge,
+    JudgePool,
+    JudgeResources,
+    start_pool,
+)
 from evaluation.evaluation import Evaluation
 from evaluation.examples import unpack_examples
 from evaluation.maps import unpack_maps
@@ -139,6 +150,74 @@ def test_a_judge_that_cannot_be_started_says_why_and_is_replaced(cluster, specs,
         return await pool.score(checkpoint, "validation")
 
     assert pairs(asyncio.run(story())) == pairs(undisturbed)
+
+
+class FullNode:
+    """A judge on a node without room; `judge.method.remote(...)` as Ray has it."""
+
+    def __init__(self, node, verdict=None):
+        self.node, self.verdict = node, verdict
+        self.is_alive = self.score = self
+
+    def options(self, **_):
+        return self
+
+    async def remote(self, *asked):
+        if asked and self.verdict is None:
+            raise DiskFull("[Errno 28] No space left on device", self.node)
+        return self.verdict
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """A cluster of two nodes; a pool's judges start on the first that is not avoided, both without room."""
+    started, killed = [], []
+
+    def start(pool):
+        node = next(n for n in ("a", "b") if n not in pool._full)
+        started.append(FullNode(node, verdict="scored" if node == "b" and nodes.room else None))
+        return started[-1]
+
+    nodes = SimpleNamespace(room=False, started=started, killed=killed)
+    alive = [{"NodeID": name, "Alive": True, "Resources": {"CPU": 1.0}} for name in ("a", "b")]
+    monkeypatch.setattr(JudgePool, "_start_judge", start)
+    monkeypatch.setattr(ray, "nodes", lambda: alive)
+    monkeypatch.setattr(ray, "kill", killed.append)
+    return nodes
+
+
+def test_a_judge_whose_node_has_a_full_disk_is_replaced_by_one_on_another_node(nodes):
+    nodes.room = True
+    assert asyncio.run(JudgePool((), JudgeResources(num_cpus=1)).score("model", "validation")) == "scored"
+    assert [judge.node for judge in nodes.started] == ["a", "b"]
+    assert nodes.killed == nodes.started[:1]
+
+
+def test_where_all_disks_are_full_the_score_fails_with_the_reason(nodes):
+    with pytest.raises(DiskFull, match=r"a disk of the judge's node is full: \[Errno 28\]"):
+        asyncio.run(JudgePool((), JudgeResources()).score("model", "validation"))
+    assert [judge.node for judge in nodes.started] == ["a", "b"]
+
+
+def test_a_node_that_cannot_hold_a_judge_is_no_other_node(nodes):
+    with pytest.raises(DiskFull):
+        asyncio.run(JudgePool((), JudgeResources(num_gpus=1)).score("model", "validation"))
+    assert [judge.node for judge in nodes.started] == ["a"]
+
+
+def test_a_full_disk_is_told_apart_from_other_errors(cluster, monkeypatch):
+    judge = object.__new__(Judge)
+    errors = iter([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), OSError(errno.EIO, "broken")])
+
+    def fail(*_):
+        raise next(errors)
+
+    monkeypatch.setattr(judge, "_score", fail)
+    with pytest.raises(DiskFull, match="No space left") as full:
+        judge.score("model", "validation")
+    assert pickle.loads(pickle.dumps(full.value)).node == ray.get_runtime_context().get_node_id()
+    with pytest.raises(OSError, match="broken"):
+        judge.score("model", "validation")
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):
