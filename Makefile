@@ -36,7 +36,7 @@ test: setup ## Run the tests
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
 
-test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (40 minutes)
+test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (25 to 40 minutes)
 	$(BIN)/python -m pytest -m multinode
 
 test-nodes: setup ## Run the quicker tests of clusters: sweeps handed to a head and two nodes, and the doctor
