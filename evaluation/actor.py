@@ -7,13 +7,14 @@ it was scoring is scored again.
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from r2d2.full_disk import DiskFull, says_full
 from r2d2.storage.cache import CacheSettings
 
 if TYPE_CHECKING:
@@ -91,18 +92,6 @@ class Verdict:
         )
 
 
-class DiskFull(Exception):  # noqa: N818 - it says what happened
-    """A judge's node has no room on a disk, or a quota is used up."""
-
-    def __init__(self, text: str, node: str) -> None:
-        """The operating system's sentence, and Ray's id of the node; both travel between processes."""
-        super().__init__(text, node)
-        self.node = node
-
-    def __str__(self) -> str:
-        return f"a disk of the judge's node is full: {self.args[0]}"
-
-
 class Judge:
     """Scores checkpoints, one after the other. Benchmarks are opened when first needed."""
 
@@ -133,9 +122,10 @@ class Judge:
         try:
             return self._score(source, role)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not says_full(error):
                 raise
-            raise DiskFull(f"{error}", ray.get_runtime_context().get_node_id()) from error
+            where = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            raise DiskFull.on(where, ray.get_runtime_context().get_node_id(), error) from error
 
     def _score(self, source: str, role: str) -> Verdict:
         import torch
@@ -192,10 +182,11 @@ class JudgePool:
                     return verdict
                 except DiskFull as error:
                     self._full.add(error.node)
-                    if not self._is_room_elsewhere():
+                    other = self._other_node()
+                    if other is None:
                         raise
                     ray.kill(judge)
-                    judge = self._start_judge()
+                    judge = self._start_judge(other)
                 except ray.exceptions.ActorDiedError as error:
                     # Perhaps for good, as when it could not be started: a dead one is idle before all others.
                     judge, last, attempts = self._start_judge(), str(error), attempts + 1
@@ -205,21 +196,25 @@ class JudgePool:
         finally:
             self._idle.put_nowait(judge)
 
-    def _is_room_elsewhere(self) -> bool:
-        """Whether a node that lives and is not full could hold a judge if nothing else ran there."""
+    def _other_node(self) -> str | None:
+        """A node that lives, has not been full, and could hold a judge if nothing else ran there."""
         needs = {"CPU": self._resources.num_cpus, "GPU": self._resources.num_gpus}
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
-        return any(
-            all(node["Resources"].get(name, 0) >= amount for name, amount in needs.items())
+        others = (
+            str(node["NodeID"])
             for node in nodes
-            if node["Alive"] and node["NodeID"] not in self._full
+            if node["Alive"]
+            and node["NodeID"] not in self._full
+            and all(node["Resources"].get(name, 0) >= amount for name, amount in needs.items())
         )
+        return next(others, None)
 
-    def _start_judge(self) -> Any:
+    def _start_judge(self, node: str | None = None) -> Any:
+        """Starts a judge, on a node if one is named and as long as that lives."""
         needs = {"num_cpus": self._resources.num_cpus, "num_gpus": self._resources.num_gpus}
-        where = {"ray.io/node-id": f"!in({','.join(sorted(self._full))})"} if self._full else None
+        where = "DEFAULT" if node is None else NodeAffinitySchedulingStrategy(node, soft=True)
         judge: Any = ray.remote(Judge)
-        options = {**needs, "max_restarts": -1, "label_selector": where}
+        options = {**needs, "max_restarts": -1, "scheduling_strategy": where}
         return judge.options(**options).remote(self._benchmarks, self._resources.threads)
 
 

@@ -132,7 +132,9 @@ class PairBatch:
 
     def pin_memory(self) -> PairBatch:
         """The same pairs in memory that a GPU copies from without waiting; needs a GPU."""
-        image1, image2, aflow = (t.pin_memory() for t in (self.image1, self.image2, self.aflow))
+        image1, image2, aflow = (
+            t if t.is_cuda else t.pin_memory() for t in (self.image1, self.image2, self.aflow)
+        )
         return PairBatch(image1, image2, aflow, self.samples, self.refused)
 
 

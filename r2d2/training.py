@@ -71,11 +71,16 @@ def train_epoch(
     steps = start_step + len(batches) // len(share.parts)
     before, total = (epoch - 1) * steps, config.epochs * steps
     started = time.perf_counter()
-    for step, parts in enumerate(_by_step(ahead(batches, device), share), start_step):
-        rate = learning_rate(config.optimiser, before + step, total)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+    taken = _by_step(ahead(batches, device), share)
+    for step in itertools.count(start_step):
+        # Pixels that the device makes take of its memory as well.
         with enough_memory(config, device, share.pieces):
+            parts = next(taken, None)
+            if parts is None:
+                return
+            rate = learning_rate(config.optimiser, before + step, total)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
             done = train_step(siamese, parts, config, optimiser, share, (epoch, step))
         now = time.perf_counter()
         for piece, values in done:

@@ -114,8 +114,8 @@ def slots(trials: Sequence[Trial], worker: WorkerResources, cpus: int, gpus: int
 def kind_of(trial: Trial) -> Kind:
     """Trials of one kind take equally long for a step."""
     config = trial.config
-    processes = config.data.loader_processes
-    return (config.network, config.data.crop_size, config.pairs_per_worker, processes)
+    size = (config.data.crop_size, config.pairs_per_worker)
+    return (config.network, config.compute, *size, config.data.loader_processes)
 
 
 def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
@@ -131,7 +131,8 @@ def step_seconds(config: TrainConfig, threads: int) -> float:
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        siamese = SiameseNetwork(build_network(config.network, seed=0)).to(device)
+        network = build_network(config.network, seed=0).to(device)
+        siamese = SiameseNetwork(network, compute=config.compute)
         optimiser = make_optimiser(siamese, config)
         batch = _random_batch(config)
         steps = train_epoch(siamese, [batch, batch], config, optimiser, epoch=1)

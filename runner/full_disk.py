@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
 
+from r2d2.full_disk import DiskFull, says_full
 from runner.preemption import this_node
 from runner.worker_resources import workers_on
 
 Nodes = frozenset[str]
 """Ray's ids of nodes."""
-
-
-class DiskFull(Exception):  # noqa: N818 - it says what happened
-    """A worker could not write because a disk is full, or a quota used up."""
-
-    def __init__(self, text: str, node: str) -> None:
-        """What happened, and Ray's id of the node; both travel between processes."""
-        super().__init__(text, node)
-        self.node = node
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @contextmanager
@@ -37,10 +25,10 @@ def naming_node() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not says_full(error):
             raise
         where = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        raise DiskFull(f"a disk that the node {where} writes to is full: {error}", this_node()) from error
+        raise DiskFull.on(where, this_node(), error) from error
 
 
 def room_beside(full: Nodes, worker: Mapping[str, float]) -> int:

@@ -9,8 +9,9 @@ import ray
 import ray.train
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
+from r2d2.full_disk import DiskFull
 from r2d2.out_of_memory import OutOfMemory
-from runner.full_disk import DiskFull, Nodes
+from runner.full_disk import Nodes
 from runner.history import TRAIN, History
 from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
 from runner.preemption import Preempted, node_leaves, this_node

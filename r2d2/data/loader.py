@@ -197,8 +197,8 @@ class EpochLoader:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         config = self.batches.pairs.config
-        # Beside those under way are those of the step in work, the one before, and one copied ahead.
-        count = AHEAD * self.processes + len(self.batches.share.parts) + 2
+        # Beside those under way are those of the step before, of the next one, and one copied ahead.
+        count = AHEAD * self.processes + 2 * len(self.batches.share.parts) + 1
         if config.data.pixels == "device":
             count = 0
         blocks = SharedBlocks(count, config.pairs_per_worker, config.data.crop_size)

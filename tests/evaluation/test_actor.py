@@ -16,7 +16,6 @@ from processes import naming, parent_of, title_of
 from evaluation.actor import (
     ATTEMPTS,
     BenchmarkSpec,
-    DiskFull,
     Judge,
     JudgePool,
     JudgeResources,
@@ -29,6 +28,7 @@ from evaluation.validation import build_validation_benchmark
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split
+from r2d2.full_disk import DiskFull
 from r2d2.network import build_network
 
 pytestmark = [
@@ -164,17 +164,16 @@ class FullNode:
 
     async def remote(self, *asked):
         if asked and self.verdict is None:
-            raise DiskFull("[Errno 28] No space left on device", self.node)
+            raise DiskFull.on("10.0.0.1", self.node, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         return self.verdict
 
 
 @pytest.fixture
 def nodes(monkeypatch):
-    """A cluster of two nodes; a pool's judges start on the first that is not avoided, both without room."""
+    """A cluster of two nodes, of which the second may have room."""
     started, killed = [], []
 
-    def start(pool):
-        node = next(n for n in ("a", "b") if n not in pool._full)
+    def start(pool, node="a"):
         started.append(FullNode(node, verdict="scored" if node == "b" and nodes.room else None))
         return started[-1]
 
@@ -194,7 +193,7 @@ def test_a_judge_whose_node_has_a_full_disk_is_replaced_by_one_on_another_node(n
 
 
 def test_where_all_disks_are_full_the_score_fails_with_the_reason(nodes):
-    with pytest.raises(DiskFull, match=r"a disk of the judge's node is full: \[Errno 28\]"):
+    with pytest.raises(DiskFull, match=r"a disk that the node 10.0.0.1 writes to is full: \[Errno 28\]"):
         asyncio.run(JudgePool((), JudgeResources()).score("model", "validation"))
     assert [judge.node for judge in nodes.started] == ["a", "b"]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
+from small_disk import small_disk
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(900)]
 
@@ -20,25 +19,17 @@ TRIAL = {
 }
 sweep = Sweep(space=[TRIAL, {**TRIAL, "loss": {"similarity": "dice"}}], baselines=False)
 """
-SMALL_DISK = "size=1m"
 
 
 @pytest.fixture
 def node_with_a_small_disk(cluster, tmp_path):
     """One of two worker nodes has no room for a checkpoint."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", SMALL_DISK, "tmpfs", str(disk)]
-    if subprocess.run(mount, check=False).returncode:
-        pytest.skip("needs root, to mount a small disk")
-    try:
+    with small_disk(tmp_path / "disk", "1m") as disk:
         cluster.ensure_nodes(1)
         # Ray's own files lie where they always do.
         number = cluster.add_node(TMPDIR=str(disk), RAY_TMPDIR="/tmp")
         yield
         cluster.kill_node(number)
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.usefixtures("node_with_a_small_disk")

@@ -1,13 +1,15 @@
-"""The node of the only judge is lost while it scores, and for some time no other node has room."""
+"""The node of the only judge is lost while it scores, or has no room for what it scores."""
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import ray
 from processes import naming
 from ray.cluster_utils import Cluster
+from small_disk import enlarge, small_disk
 
 from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
 from evaluation.evaluation import Evaluation
@@ -15,6 +17,7 @@ from evaluation.validation import build_validation_benchmark
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split
+from r2d2.full_disk import DiskFull
 from r2d2.network import build_network
 from runner.placement import on_this_node
 
@@ -61,3 +64,23 @@ def test_its_checkpoint_is_scored_when_there_is_room_again(cluster, benchmark, c
     assert ray.wait([asked], timeout=UNTIL_MISSED_S) == ([], [asked])
     cluster.add_node(num_cpus=1)
     assert len(Evaluation.from_json(ray.get(asked, timeout=PATIENCE_S).table).pairs) == 10
+
+
+def test_on_a_full_disk_it_is_replaced_and_returns_when_the_other_node_is_lost(
+    cluster, benchmark, checkpoint, s3, tmp_path
+):
+    s3.put_folder(Path(checkpoint), "checkpoint")
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        # Ray's own files lie where they always do.
+        cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(disk), "RAY_TMPDIR": "/tmp"})
+        specs = (BenchmarkSpec("validation", benchmark, "validation"),)
+        pool = start_pool(specs, JudgeResources(num_cpus=1), on_this_node())
+        alone = pool.score.remote(s3.place("checkpoint"), "validation")
+        with pytest.raises(DiskFull, match=r"a disk that the node [\d.]+ writes to is full"):
+            ray.get(alone, timeout=PATIENCE_S)
+        other = cluster.add_node(num_cpus=1)
+        scored = ray.get(pool.score.remote(s3.place("checkpoint"), "validation"), timeout=PATIENCE_S)
+        cluster.remove_node(other, allow_graceful=False)
+        enlarge(disk, "64m")
+        again = ray.get(pool.score.remote(s3.place("checkpoint"), "validation"), timeout=PATIENCE_S)
+    assert again.table["pairs"] == scored.table["pairs"]

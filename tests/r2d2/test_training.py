@@ -21,6 +21,7 @@ from r2d2.losses import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
 from r2d2.network import build_network
+from r2d2.out_of_memory import OutOfMemory
 from r2d2.share import Share
 from r2d2.siamese import SiameseNetwork
 from r2d2.step import NonFiniteLoss, query_generator
@@ -251,6 +252,15 @@ def test_pairs_whose_pixels_are_made_on_the_device_are_trained_on_as_others_are(
     ]
     assert sum(r.pairs for r in reports) == 4
     assert_equal_weights(siamese, other)
+
+
+def test_too_little_memory_for_the_pixels_of_a_batch_is_said_like_that_of_a_step(siamese):
+    class Batches(list):
+        def __iter__(self):
+            raise MemoryError
+
+    with pytest.raises(OutOfMemory, match="8 pairs of 192"):
+        train(siamese, Batches([make_batch()]))
 
 
 def test_queries_differ_by_seed_epoch_part_step_and_piece_and_by_nothing_else():

@@ -1,8 +1,12 @@
 """What a sweep takes on one machine: how many trials at a time, and durations in units that fit them."""
 
+from dataclasses import replace
+
 import pytest
 
-from r2d2.config import TrainConfig
+from r2d2.config import ComputeConfig, TrainConfig
+from r2d2.siamese import SiameseNetwork
+from runner import estimate
 from runner.estimate import duration, slots
 from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
@@ -27,3 +31,21 @@ def test_as_many_trials_at_a_time_as_the_scarcer_of_cpus_and_gpus_allows(config,
 )
 def test_the_unit_fits_the_size(seconds, text):
     assert duration(seconds) == text
+
+
+def test_a_step_is_timed_in_the_arithmetic_of_its_trial(monkeypatch):
+    precisions = []
+
+    class Noted(SiameseNetwork):
+        def __init__(self, network, **options):
+            super().__init__(network, **options)
+            precisions.append(self.autocast)
+
+    monkeypatch.setattr(estimate, "SiameseNetwork", Noted)
+    usual = TrainConfig.from_dict(
+        {"network": {"channels": 1, "dim": 8}, "data": {"crop_size": 64}, "pairs_per_worker": 1, "epochs": 1}
+    )
+    short = replace(usual, compute=ComputeConfig("bfloat16"))
+    assert all(estimate.step_seconds(config, threads=1) > 0 for config in (usual, short))
+    assert precisions == [False, True]
+    assert estimate.kind_of(Trial(usual)) != estimate.kind_of(Trial(short))

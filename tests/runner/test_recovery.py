@@ -10,10 +10,11 @@ from ray.exceptions import ActorDiedError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
+from r2d2.full_disk import DiskFull
 from r2d2.out_of_memory import OutOfMemory
 from r2d2.step import NonFiniteLoss
 from runner import full_disk, recovery
-from runner.full_disk import DiskFull, avoiding, room_beside
+from runner.full_disk import avoiding, room_beside
 from runner.history import TRAIN, History, Record
 from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
 from runner.preemption import Preempted

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from faulty_proxy import Fault
 from rich.console import Console
+from small_disk import small_disk
 
 from r2d2.checkpoint import load_model
 from r2d2.storage.depot import open_depot
@@ -171,22 +172,18 @@ def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_check
 
 
 @pytest.fixture
-def small_disk(tmp_path, monkeypatch):
+def little_room(tmp_path, monkeypatch):
     """The disk on which Ray's processes stage checkpoints has room for those of small networks only."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
-    if mounted.returncode:
-        pytest.skip("needs root, to mount a small disk")
-    monkeypatch.setenv("TMPDIR", str(folder))
-    # Ray's own files and those of this process lie where they always do.
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
-    yield
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "2m") as folder:
+        monkeypatch.setenv("TMPDIR", str(folder))
+        # Ray's own files and those of this process lie where they always do.
+        monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+        monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+        yield
 
 
-def test_a_full_disk_fails_the_trial_with_the_reason_and_others_go_on(s3, tmp_path, small_disk):
+@pytest.mark.usefixtures("little_room")
+def test_a_full_disk_fails_the_trial_with_the_reason_and_others_go_on(s3, tmp_path):
     file = tmp_path / "tiny.py"
     file.write_text(SWEEP.replace('"channels": 1', '"channels": tune.grid_search([1, 4])'))
     plan, result = run(file, settings_of(s3.place("home"), tmp_path))
