@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,11 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from evaluation.protocols import PROTOCOLS
 from r2d2.atomic import atomic_file
-from r2d2.keypoints import ExtractionSettings, Extractor, save_keypoints
+from r2d2.keypoints import ExtractionSettings, Extractor
 from runner.cli.outputs import OutputFile, check_writable
 from runner.console import make_console
 from runner.settings import Settings
 
-SUFFIX = ".r2d2"
 _FIELDS = (
     ("--top-k", "top_k", int, "Keypoints kept per image, the best of all scales; 0: all."),
     ("--min-size", "min_size", int, "Smallest longer side of a pyramid level, pixels."),
@@ -114,64 +112,37 @@ def evaluate(
 def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) -> None:
     """Write the keypoints of every image beside it, as IMAGE.r2d2 (a numpy npz).
 
-    An image is a file, a folder (searched with its subfolders), a glob pattern, or a .txt file with one image
-    a line. Each IMAGE.r2d2 holds imsize, keypoints (x, y, scale in pixels), descriptors, scores (ascending).
+    An image is a file, a folder or s3://BUCKET/PREFIX (searched with all below), a glob pattern, or a .txt
+    file with one image a line. Each IMAGE.r2d2 holds imsize, keypoints (x, y, scale in pixels), descriptors,
+    scores (ascending).
     """
     from r2d2.data.images import ImageRefused, normalise, read_image
+    from runner.extraction import find_targets
     from runner.judging import find_model
 
-    settings = extraction_settings(flags, ExtractionSettings())
-    paths = image_paths(images)
-    todo = [p for p in paths if overwrite or not _output(p).exists()]
-    for first in {path.parent: path for path in todo}.values():
-        check_writable(_output(first))
-    extractor = Extractor(find_model(model, Settings.from_environment()).network, settings)
+    extraction, settings = extraction_settings(flags, ExtractionSettings()), Settings.from_environment()
+    targets = find_targets(images, settings)
+    todo = [target for target in targets if overwrite or not target.exists]
+    for first in {t.path.parent: t.path for t in todo if t.path is not None}.values():
+        check_writable(first)
+    extractor = Extractor(find_model(model, settings).network, extraction)
     console = make_console()
     refused: list[str] = []
     with _progress() as progress:
-        for path in progress.track(todo, description="images"):
+        for target in progress.track(todo, description="images"):
             try:
-                image = normalise(read_image(path))
+                image = normalise(read_image(target.image))
             except ImageRefused as error:
                 refused.append(str(error))
                 continue
-            save_keypoints(_output(path), extractor(image))
-    existed = len(paths) - len(todo)
+            target.save(extractor(image), settings)
+    existed = len(targets) - len(todo)
     console.print(
         f"{len(todo) - len(refused)} images extracted"
         + (f", {existed} existed already (--overwrite extracts them again)" if existed else "")
     )
     if refused:
-        raise ValueError(f"{len(refused)} of {len(paths)} images were refused: {'; '.join(refused[:10])}")
-
-
-def image_paths(arguments: tuple[str, ...]) -> list[Path]:
-    """The images that files, folders, glob patterns and .txt lists name, each once, in order.
-
-    Raises:
-        ValueError: if an argument names nothing.
-    """
-    from r2d2.data.images import list_images
-
-    found: list[Path] = []
-    for text in arguments:
-        path = Path(text)
-        if path.is_dir():
-            found += list_images(path)
-        elif path.suffix == ".txt" and path.is_file():
-            lines = [line.strip() for line in path.read_text().splitlines()]
-            found += [path.parent / line for line in lines if line and not line.startswith("#")]
-        elif path.is_file():
-            found.append(path)
-        elif matches := sorted(glob.glob(text, recursive=True)):
-            found += [Path(m) for m in matches if Path(m).suffix != SUFFIX and Path(m).is_file()]
-        else:
-            raise ValueError(f"'{text}' is no image, folder, .txt list or pattern that matches a file")
-    return list(dict.fromkeys(found))
-
-
-def _output(image: Path) -> Path:
-    return image.with_name(image.name + SUFFIX)
+        raise ValueError(f"{len(refused)} of {len(targets)} images were refused: {'; '.join(refused[:10])}")
 
 
 def _progress() -> Progress:

@@ -18,8 +18,10 @@ from r2d2.config import TrainConfig
 from r2d2.keypoints import ExtractionSettings, load_keypoints
 from r2d2.network import build_network
 from runner.__main__ import VERBS, main
-from runner.cli.judge import extraction_settings, image_paths
+from runner.cli.judge import extraction_settings
 from runner.cli.sweeps import demo_name
+from runner.extraction import find_targets
+from runner.settings import Settings
 from runner.trial_run import TrackingError
 
 TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
@@ -119,7 +121,10 @@ def refused(result) -> str:
         (["sweep", "study"], "--released PATH"),
         (["sweep", "smoke", "--set", "init=/nowhere.pt"], "there is no model /nowhere.pt"),
         (["evaluate", "/nowhere", "--benchmark", "/nowhere"], "/nowhere"),
-        (["extract", "/nowhere", "x.png"], "'x.png' is no image, folder, .txt list or pattern"),
+        (
+            ["extract", "/nowhere", "x.png"],
+            "'x.png' is no image, folder, .txt list, place on S3 or pattern",
+        ),
         (["compare", "nothing"], "there is no sweep 'nothing'"),
         (["evaluate", "x", "--benchmark", "y", "--protocol", "d3net"], "known: d2net, d2net-full, glue"),
         (["extract", "features:mine", __file__], "names files of features; a network is needed here"),
@@ -420,11 +425,14 @@ def test_a_run_of_no_sweep_is_not_promoted(r2d2, tracker, tracking_uri, experime
 
 
 def test_images_are_named_by_file_folder_pattern_and_list(photos, monkeypatch):
+    def found(*arguments):
+        return [target.image for target in find_targets(tuple(map(str, arguments)), Settings.from_environment({}))]
+
     a, b = photos / "a.png", photos / "b.png"
     (photos / "list.txt").write_text("# a comment\na.png\n\n")
-    assert image_paths((str(a),)) == [a]
-    assert image_paths((str(photos),)) == [a, b]
-    assert image_paths((str(photos / "*.png"),)) == [a, b]
-    assert image_paths((str(photos / "list.txt"), str(a))) == [a]
+    assert found(a) == [a]
+    assert found(photos) == [a, b]
+    assert found(photos / "*.png") == [a, b]
+    assert found(photos / "list.txt", a) == [a]
     monkeypatch.chdir(photos)
-    assert image_paths(("b.png",)) == [Path("b.png")]
+    assert found("b.png") == [Path("b.png")]

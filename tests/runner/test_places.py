@@ -89,6 +89,20 @@ def test_compare_extract_and_show(r2d2, s3, checkpoint, benchmark, tmp_path):
     assert shown.exit_code == 0, shown.output
 
 
+def test_keypoints_of_images_on_s3_are_stored_beside_them(r2d2, s3, checkpoint, benchmark):
+    place = s3.place("sets/bench")
+    extracted = r2d2("extract", checkpoint, place, *ALL)
+    assert extracted.exit_code == 0, extracted.output
+    assert "6 images extracted" in extracted.output
+    assert r2d2("extract", checkpoint, benchmark / "i_one" / "1.png", *ALL).exit_code == 0
+    stored = s3.client.get_object(Bucket=s3.bucket, Key="sets/bench/i_one/1.png.r2d2")["Body"].read()
+    assert stored == (benchmark / "i_one" / "1.png.r2d2").read_bytes()
+    assert "0 images extracted, 6 existed already" in r2d2("extract", checkpoint, place, *ALL).output
+    refused = r2d2("extract", checkpoint, s3.place("models/net"))
+    assert refused.exit_code == 2
+    assert "holds no image" in refused.output.splitlines()[-1]
+
+
 def test_what_is_not_on_s3_is_one_sentence(r2d2, s3, checkpoint, benchmark):
     for arguments, sentence in (
         ((s3.place("models/other"), "--benchmark", benchmark), "there is nothing at s3://"),
