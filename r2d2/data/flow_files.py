@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.data.flow_field import Floats, FlowField, Ints
+from r2d2.data.flow_field import Floats, FlowField, Ints, both
 from r2d2.data.images import ImageRefused, refusing
 from r2d2.storage.files import StoredFile
 
@@ -65,15 +65,17 @@ class MiddleburyFlow(FlowField):
         expected = _HEADER_BYTES + 8 * width * height
         if width < 1 or height < 1 or len(content) != expected:
             raise ImageRefused(file, f"{len(content)} bytes; {width}x{height} pixels need {expected}")
-        self._flow = np.frombuffer(content, "<f4", offset=_HEADER_BYTES).reshape(height, width, 2)
+        # A pixel's two numbers as one, which is gathered faster.
+        self._flow = np.frombuffer(content, "<c8", offset=_HEADER_BYTES).reshape(height, width)
         self.size = (width, height)
 
     def relative(self, rows: Ints, columns: Ints) -> Floats:
         """The flow at pixels, NaN where unknown."""
-        flow = self._flow[rows, columns].astype(np.float32)
+        found = self._flow[rows, columns]
+        flow = found.view("<f4").reshape(*found.shape, 2)
         # Comparisons with NaN are false.
-        known = (np.abs(flow) < MIDDLEBURY_UNKNOWN).all(axis=-1, keepdims=True)
-        return np.where(known, flow, np.float32(np.nan))
+        flow[~both(np.abs(flow) < MIDDLEBURY_UNKNOWN)] = np.nan
+        return flow.astype(np.float32, copy=False)
 
 
 class KittiFlow(FlowField):

@@ -426,7 +426,9 @@ def test_a_run_of_no_sweep_is_not_promoted(r2d2, tracker, tracking_uri, experime
 
 def test_images_are_named_by_file_folder_pattern_and_list(photos, monkeypatch):
     def found(*arguments):
-        return [target.image for target in find_targets(tuple(map(str, arguments)), Settings.from_environment({}))]
+        return [
+            target.image for target in find_targets(tuple(map(str, arguments)), Settings.from_environment({}))
+        ]
 
     a, b = photos / "a.png", photos / "b.png"
     (photos / "list.txt").write_text("# a comment\na.png\n\n")
