@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 from typing import Any
 
 import click
+
+from r2d2.full_disk import says_full
 
 # Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
 # nothing more.
@@ -86,7 +87,7 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and says_full(error):
         return str(error.strerror)
     # Where the module is not loaded, MLflow was not told anything.
     tracking = sys.modules.get("runner.trial_run")

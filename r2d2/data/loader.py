@@ -84,10 +84,10 @@ def most_bad(opened: int, count: int) -> int:
     return max(1, opened // ONE_IN + int(chance))
 
 
-Made = Pair | PreparedPair
+AnyPair = Pair | PreparedPair
 
 
-class PairDataset(Dataset[Made]):
+class PairDataset(Dataset[AnyPair]):
     """The pairs of one epoch by their number, prepared only if a device shall make their pixels.
 
     An epoch of `pairs_per_epoch` pairs, or as many as the sources say (one per photograph), takes the items
@@ -106,7 +106,7 @@ class PairDataset(Dataset[Made]):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, number: int) -> Made:
+    def __getitem__(self, number: int) -> AnyPair:
         """Pair `number` of the epoch.
 
         Raises:
@@ -274,10 +274,10 @@ class _Batches(Dataset["Deliverable | Failure"]):
         return len(self.pairs) // (self.size * self.share.of) * len(self.share.parts)
 
     def __getitem__(self, number: int) -> Deliverable | Failure:
-        made = self.made(number)
-        return made if isinstance(made, Failure) else collate_prepared(made)
+        pairs = self.pairs_of(number)
+        return pairs if isinstance(pairs, Failure) else collate_prepared(pairs)
 
-    def made(self, number: int) -> list[Made] | Failure:
+    def pairs_of(self, number: int) -> list[AnyPair] | Failure:
         """The pairs of a batch."""
         process = get_worker_info()
         if process is not None and not self._announced:
@@ -324,8 +324,8 @@ class _Delivered(Dataset["Delivery | Deliverable | Failure"]):
 
     def __getitem__(self, place: tuple[int, int | None]) -> Delivery | Deliverable | Failure:
         number, block = place
-        made = self.batches.made(number)
-        if isinstance(made, Failure):
-            return made
-        pairs = [pair for pair in made if isinstance(pair, Pair)]
-        return self.blocks.put(block, pairs) if len(pairs) == len(made) else collate_prepared(made)
+        pairs = self.batches.pairs_of(number)
+        if isinstance(pairs, Failure):
+            return pairs
+        whole = [pair for pair in pairs if isinstance(pair, Pair)]
+        return self.blocks.put(block, whole) if len(whole) == len(pairs) else collate_prepared(pairs)
