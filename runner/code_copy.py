@@ -9,6 +9,9 @@ from r2d2.version import VERSION_FILE, code_version
 
 PACKAGES = ("runner", "r2d2", "evaluation", "search_spaces")
 
+# Of files that are code, with those of the comparison's page.
+SUFFIXES = frozenset({".py", ".html", ".css"})
+
 # Where a sweep's file that is no part of search_spaces/ lies in the copy.
 OWN_SWEEPS = "own_sweeps"
 
@@ -28,7 +31,7 @@ def copy_code(folder: Path, sweep: str) -> str:
     """
     root = Path(__file__).resolve().parent.parent
     for package in PACKAGES:
-        shutil.copytree(root / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copytree(root / package, folder / package, ignore=_not_code)
     (folder / VERSION_FILE).write_text(code_version() + "\n", encoding="utf-8")
     if not sweep.endswith(".py"):
         return sweep
@@ -38,3 +41,10 @@ def copy_code(folder: Path, sweep: str) -> str:
     own.parent.mkdir()
     shutil.copyfile(sweep, own)
     return own.relative_to(folder).as_posix()
+
+
+def _not_code(folder: str, names: list[str]) -> list[str]:
+    """The files and folders of a package that stay here: all that is no code, such as `.env` or keys."""
+    kept = {name for name in names if Path(name).suffix in SUFFIXES and not name.startswith(".")}
+    folders = {name for name in names if Path(folder, name).is_dir() and not name.startswith((".", "__"))}
+    return [name for name in names if name not in kept | folders]

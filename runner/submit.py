@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -31,8 +32,14 @@ STOPPED_WITHIN_S = 60.0
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
-# Words in names of variables whose values anybody could read among a job's settings.
-_SECRET = ("SECRET", "PASSWORD", "PASSPHRASE", "TOKEN", "ACCESS_KEY", "API_KEY", "PRIVATE", "CREDENTIAL")
+# What a job may be given, by the beginnings of names. Anybody who sees the dashboard reads a job's variables, so a
+# variable that is not known to be harmless stays at home.
+_PASSED = (
+    *("R2D2_", "CUDA_", "GLOO_", "MKL_", "NCCL_", "OMP_", "PYTHON", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_"),
+    *("RAY_", "MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "MLFLOW_HTTP_REQUEST_", "MLFLOW_EXPERIMENT_"),
+    *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE"),
+)
+_SECRET = re.compile(r"SECRET|PASS|TOKEN|KEY|PRIVATE|CREDENTIAL|COOKIE|AUTH(?!_MODE$)")
 
 
 @dataclass(frozen=True)
@@ -264,18 +271,29 @@ class _Log:
 
 
 def refuse_secrets(variables: Mapping[str, str]) -> None:
-    """Refuses variables that anybody who sees the cluster's dashboard could read.
+    """Refuses variables that are, or may be, secrets: whoever sees the cluster's dashboard could read them.
 
     Raises:
-        ValueError: if a name says that it is a secret, or a URL holds a password.
+        ValueError: if a name is not among those that a job may be given or says that it is a secret, or if a
+            value is a URL with a user or a query, which may be a token.
     """
     for name, value in variables.items():
-        host = value.partition("://")[2].partition("/")[0]
-        if any(word in name.upper() for word in _SECRET) or (":" in host.rpartition("@")[0]):
-            raise ValueError(
-                f"{name} holds a secret, and a job's variables can be read by anybody who sees the cluster's "
-                "dashboard; set it on the cluster's nodes instead"
-            )
+        elsewhere = (
+            "a job's variables can be read by anybody who sees the cluster's dashboard; set it on the cluster's "
+            "nodes instead"
+        )
+        if _SECRET.search(name.upper()) or _holds_a_secret(value):
+            raise ValueError(f"{name} holds a secret, and {elsewhere}")
+        if not name.upper().startswith(_PASSED):
+            known = ", ".join(sorted(f"{one}*" if one.endswith("_") else one for one in _PASSED))
+            raise ValueError(f"{name} may be a secret, and {elsewhere}. A job may be given {known}")
+
+
+def _holds_a_secret(value: str) -> bool:
+    """Whether a URL within the value has a user or a query."""
+    return any(
+        "@" in url.partition("/")[0] or "?" in url for url in re.findall(r"[\w.+-]+://([^\s,;]*)", value)
+    )
 
 
 def _connect(address: str) -> Any:

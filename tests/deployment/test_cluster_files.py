@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,35 @@ def test_the_launcher_file_passes_rays_own_validation():
     assert (
         config["available_node_types"]["gpu"]["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
     )
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync of Debian")
+def test_the_launcher_copies_the_code_and_no_secret(tmp_path):
+    config, project, node = read("aws.yaml"), tmp_path / "project", tmp_path / "node"
+    code = ("runner/__main__.py", "runner/cli/sweeps.py", "r2d2/network.py", "evaluation/page/page.css")
+    planted = (
+        *(".env", "mlflow/secrets/admin_password", "own.pem", ".git/config", ".r2d2/mlflow.db"),
+        *(
+            "runner/.env",
+            "runner/cli/.netrc",
+            "r2d2/secrets/key",
+            "evaluation/aws.pem",
+            "search_spaces/a.key",
+        ),
+    )
+    for name in (*code, *planted, "search_spaces/study.py"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(name)
+    excluded = [part for pattern in config["rsync_exclude"] for part in ("--exclude", pattern)]
+    for target, source in config["file_mounts"].items():
+        if source.startswith("~"):
+            continue
+        copy = node / Path(target).relative_to("/home/ray")
+        copy.mkdir(parents=True)
+        # As Ray copies a folder: its content, not following links out of it.
+        subprocess.run(["rsync", "-a", *excluded, f"{project / source}/", str(copy)], check=True)
+    copied = {str(path.relative_to(node / "r2d2")) for path in node.rglob("*") if path.is_file()}
+    assert copied == {*code, "search_spaces/study.py"}
 
 
 def test_rays_validation_would_refuse_a_misspelt_key():

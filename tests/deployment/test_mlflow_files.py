@@ -68,3 +68,55 @@ def test_the_compose_file_holds_no_password_and_every_secret_is_made():
 
 def test_secrets_are_not_tracked():
     assert "mlflow/secrets/" in (FOLDER.parent / ".gitignore").read_text().splitlines()
+
+
+@pytest.fixture
+def serve_on_paper(tmp_path):
+    """Runs the script with a `mlflow` that only prints what it was called with, and its configuration."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "python").write_text(
+        '#!/bin/sh\n[ "$1" = - ] || head -c 32 /dev/urandom | sha256sum | cut -c1-64\n'
+    )
+    (programs / "mlflow").write_text(
+        '#!/bin/sh\necho "$@"\necho "key $MLFLOW_FLASK_SERVER_SECRET_KEY"\n'
+        '[ -z "$MLFLOW_AUTH_CONFIG_PATH" ] || cat "$MLFLOW_AUTH_CONFIG_PATH"\n'
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    password = tmp_path / "password"
+    password.write_text("a password")
+
+    def run(**variables):
+        files = {"POSTGRES_PASSWORD_FILE": str(password)}
+        done = serve(**{**COMPLETE, **files, **variables, "PATH": f"{programs}:{os.environ['PATH']}"})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run, str(password)
+
+
+def test_a_server_without_accounts_answers_this_machine_alone(serve_on_paper):
+    run, password = serve_on_paper
+    assert "--host 127.0.0.1 " in run()
+    assert "--host 0.0.0.0 " in run(HOST="0.0.0.0")
+    assert "--host 0.0.0.0 " in run(ADMIN_PASSWORD_FILE=password)
+
+
+def test_an_account_may_read_what_others_made_and_no_more(serve_on_paper):
+    run, password = serve_on_paper
+    assert "default_permission = READ\n" in run(ADMIN_PASSWORD_FILE=password)
+    assert "default_permission = EDIT\n" in run(ADMIN_PASSWORD_FILE=password, DEFAULT_PERMISSION="EDIT")
+
+
+def test_the_key_of_cookies_is_random_and_no_function_of_the_password(serve_on_paper):
+    run, password = serve_on_paper
+    keys = {run(ADMIN_PASSWORD_FILE=password).partition("key ")[2][:64] for _ in range(2)}
+    assert len(keys) == 2
+    assert all(len(key) == 64 for key in keys)
+
+
+def test_the_composed_server_is_published_on_this_machine_alone():
+    compose = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+    published = [port for service in compose["services"].values() for port in service.get("ports", ())]
+    assert published == ["127.0.0.1:5000:5000"]

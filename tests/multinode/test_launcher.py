@@ -111,7 +111,9 @@ def launcher_file(machine: Machine, folder: Path) -> Path:
     config = yaml.safe_load(text)
     # The token's place on the machine has just been replaced as well.
     token = str(folder / "token")
-    config["file_mounts"] = {str(home / "r2d2"): str(ROOT), str(home / ".ray" / "auth_token"): token}
+    config["file_mounts"] = {
+        target: str(ROOT / source) for target, source in config["file_mounts"].items() if source != token
+    } | {str(home / ".ray" / "auth_token"): token}
     for key in (
         "docker",
         "available_node_types",
@@ -132,7 +134,6 @@ def launcher_file(machine: Machine, folder: Path) -> Path:
         "ssh_private_key": str(machine.key),
         "ssh_proxy_command": shlex.join([sys.executable, str(relay)]),
     }
-    config["rsync_exclude"] += ["**/.*_cache", "**/.*_cache/**"]
     file = folder / "cluster.yaml"
     file.write_text(yaml.safe_dump(config))
     return file
@@ -172,7 +173,9 @@ def test_the_launcher_starts_a_cluster_and_hands_it_a_sweep(machine, folder):
 
     ray("up", "--yes", "--no-config-cache", str(file))
     assert (machine.home / "r2d2" / "runner" / "__main__.py").is_file()
-    assert not (machine.home / "r2d2" / "tests" / "multinode").exists()
+    assert sorted(path.name for path in (machine.home / "r2d2").iterdir()) == [
+        *("evaluation", "r2d2", "runner", "search_spaces")
+    ]
     sweep = ("sweep", "smoke", "--set", "data.pairs_per_epoch=8")
     output = ray("submit", "--no-config-cache", str(file), str(ROOT / "runner" / "__main__.py"), *sweep)
     assert "Runs, curves and pictures" in output

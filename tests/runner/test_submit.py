@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from ray.exceptions import AuthenticationError
 
-from runner import submit
+from runner import code_copy, submit
 from runner.__main__ import main
 from runner.code_copy import copy_code
-from runner.settings import inherited_variables
-from runner.submit import SWEEP_KEY, SweepJobs
+from runner.settings import INHERITED, inherited_variables
+from runner.submit import SWEEP_KEY, SweepJobs, refuse_secrets
 
 ADDRESS = "http://head:8265"
 
@@ -191,12 +191,35 @@ def test_a_cluster_that_stays_silent_is_given_up(jobs, server, monkeypatch):
         ("AWS_SECRET_ACCESS_KEY", "x"),
         ("mlflow_tracking_password", "x"),
         ("MLFLOW_TRACKING_URI", "https://me:word@server/mlflow"),
+        ("MLFLOW_TRACKING_URI", "https://ghp_token@server/mlflow"),
+        ("MLFLOW_TRACKING_URI", "https://server/mlflow?api_key=1"),
+        ("R2D2_HPATCHES", "s3://bucket,https://server/x?sig=1"),
+        ("PGPASS", "x"),
+        ("WANDB_KEY", "x"),
+        ("RAY_AUTH_TOKEN", "x"),
+        ("R2D2_DB_PASSWD", "x"),
     ],
 )
 def test_secrets_are_refused(jobs, server, name, value):
     with pytest.raises(ValueError, match=rf"{name} holds a secret"):
         jobs.submit("smoke", ("smoke",), {name: value})
     assert not server.jobs
+
+
+def test_a_variable_that_is_not_known_to_be_harmless_stays_at_home(jobs, server):
+    with pytest.raises(ValueError, match=r"HF_HUB may be a secret.*set it on.*may be given.*NCCL_\*"):
+        jobs.submit("smoke", ("smoke",), {"HF_HUB": "x"})
+    assert not server.jobs
+
+
+def test_what_a_training_may_need_is_passed():
+    refuse_secrets(
+        {
+            **dict.fromkeys(INHERITED, "x"),
+            **{"MLFLOW_TRACKING_URI": "https://server:5000/mlflow", "RAY_AUTH_MODE": "token"},
+            **{"R2D2_HPATCHES": "s3://bucket/a@b", "NCCL_SOCKET_IFNAME": "eth0", "PYTHONPATH": "/a:/b"},
+        }
+    )
 
 
 def test_places_are_inherited_and_secrets_are_not():
@@ -227,6 +250,19 @@ def test_the_copy_holds_the_code_and_the_sweeps_file(tmp_path):
     }
     assert (folder / "evaluation" / "page" / "report.html").is_file()
     assert not list(folder.rglob("__pycache__"))
+
+
+def test_the_copy_holds_no_secret_that_lies_among_the_code(tmp_path, monkeypatch):
+    root, folder = tmp_path / "project", tmp_path / "copy"
+    folder.mkdir()
+    planted = ("runner/.env", "r2d2/secrets/key", "evaluation/aws.pem", "search_spaces/token", "r2d2/.s/a.py")
+    for name in (*(f"{package}/code.py" for package in code_copy.PACKAGES), *planted, "mlflow/secrets/admin"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    monkeypatch.setattr(code_copy, "__file__", str(root / "runner" / "code_copy.py"))
+    copy_code(folder, "smoke")
+    copied = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert copied == {*(f"{package}/code.py" for package in code_copy.PACKAGES), "CODE_VERSION"}
 
 
 def test_a_missing_file_is_named(tmp_path):
