@@ -16,6 +16,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from mlflow.types.schema import Array
 
 import r2d2
+from r2d2.checkpoint import CONFIG, OPTIMISER, WEIGHTS
 from r2d2.keypoints import ExtractionSettings
 
 CHECKPOINT = "checkpoint"
@@ -39,11 +40,14 @@ def save_package(checkpoint: Path, target: Path, model: Model) -> None:
         checkpoint: a checkpoint's folder.
         target: a folder that does not exist yet.
         model: MLflow's header, filled in.
+
+    Raises:
+        ValueError: if a file of the checkpoint is a link or no regular file.
     """
     with tempfile.TemporaryDirectory() as scratch:
         # Under one name, whatever the folder was called, and without what others put beside a checkpoint.
         copy = Path(scratch, CHECKPOINT)
-        shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(".*"))
+        _copy_checkpoint(checkpoint, copy)
         mlflow.pyfunc.save_model(
             path=str(target),
             mlflow_model=model,
@@ -56,6 +60,20 @@ def save_package(checkpoint: Path, target: Path, model: Model) -> None:
         )
     for cache in target.rglob("__pycache__"):
         shutil.rmtree(cache)
+
+
+def _copy_checkpoint(checkpoint: Path, copy: Path) -> None:
+    """Copies the files that make a checkpoint, by name: what else lies there is not published.
+
+    A link is refused: whatever it points to on this machine would become part of the model.
+    """
+    copy.mkdir()
+    for name in (CONFIG, WEIGHTS, OPTIMISER):
+        file = checkpoint / name
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise ValueError(f"{file} is a link or no regular file; only regular files are published")
+        if file.is_file():
+            shutil.copyfile(file, copy / name)
 
 
 def signature() -> ModelSignature:

@@ -32,8 +32,8 @@ STOPPED_WITHIN_S = 60.0
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 
-# What a job may be given, by the beginnings of names. Anybody who sees the dashboard reads a job's variables, so a
-# variable that is not known to be harmless stays at home.
+# What a job may be given, by the beginnings of names. Anybody who sees the dashboard reads a job's variables:
+# one that is not known to be harmless stays at home.
 _PASSED = (
     *("R2D2_", "CUDA_", "GLOO_", "MKL_", "NCCL_", "OMP_", "PYTHON", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_"),
     *("RAY_", "MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "MLFLOW_HTTP_REQUEST_", "MLFLOW_EXPERIMENT_"),
@@ -279,8 +279,8 @@ def refuse_secrets(variables: Mapping[str, str]) -> None:
     """
     for name, value in variables.items():
         elsewhere = (
-            "a job's variables can be read by anybody who sees the cluster's dashboard; set it on the cluster's "
-            "nodes instead"
+            "a job's variables can be read by anybody who sees the cluster's dashboard; set it on the "
+            "cluster's nodes instead"
         )
         if _SECRET.search(name.upper()) or _holds_a_secret(value):
             raise ValueError(f"{name} holds a secret, and {elsewhere}")

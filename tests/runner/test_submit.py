@@ -216,8 +216,11 @@ def test_what_a_training_may_need_is_passed():
     refuse_secrets(
         {
             **dict.fromkeys(INHERITED, "x"),
-            **{"MLFLOW_TRACKING_URI": "https://server:5000/mlflow", "RAY_AUTH_MODE": "token"},
-            **{"R2D2_HPATCHES": "s3://bucket/a@b", "NCCL_SOCKET_IFNAME": "eth0", "PYTHONPATH": "/a:/b"},
+            "MLFLOW_TRACKING_URI": "https://server:5000/mlflow",
+            "RAY_AUTH_MODE": "token",
+            "R2D2_HPATCHES": "s3://bucket/a@b",
+            "NCCL_SOCKET_IFNAME": "eth0",
+            "PYTHONPATH": "/a:/b",
         }
     )
 
