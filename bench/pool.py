@@ -25,7 +25,7 @@ LIMIT = 1 / 1.7
 def pool(rounds: int) -> Ratio:
     """The time of two judges over that of one judge; each has one CPU and one thread."""
     # Three, though two compute at a time: the single judge of the other pool waits meanwhile.
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint, spec = _checkpoint(Path(folder, "checkpoint")), _benchmark(Path(folder, "benchmark"))

@@ -35,6 +35,8 @@ ENVIRONMENT = {
 
 
 ANSWER_WITHIN_S = 5.0
+# Ray's word for a cluster that it starts for this process alone.
+OWN = "local"
 
 _ASKED_BY = (
     "lower num_workers, or what a worker asks for: --gpus-per-worker, and --cpus-per-worker, by default one "
@@ -134,7 +136,8 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
     """Joins the cluster at `address`, or starts one on this machine for as long as the context lasts.
 
     Args:
-        address: of the cluster; None: a cluster of one's own.
+        address: of the cluster; `auto`: the one that runs on this machine; None or `local`: one
+            of one's own, whatever else runs here.
         verbose: whether Ray's own messages and the workers' output are shown.
         forked: whether a fork server on each node makes the workers, which saves them their imports. Its own
             take seconds: not for what needs one or two workers.
@@ -142,10 +145,12 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
     Raises:
         ValueError: if no cluster answers at the address.
     """
-    if address is not None:
+    # Ray's own None joins whatever `ray start` left on this machine.
+    address = address or OWN
+    if address != OWN:
         _check_answers(address)
     # One actor less per trial: a machine of one's own gives no notice before it is taken away.
-    own = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"} if address is None else {}
+    own = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"} if address == OWN else {}
     for name, value in {**ENVIRONMENT, **own}.items():
         os.environ.setdefault(name, value)
     import ray
@@ -159,7 +164,7 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
             address=address,
             log_to_driver=verbose,
             logging_level=level,
-            include_dashboard=False if address is None else None,
+            include_dashboard=False if address == OWN else None,
             runtime_env={"py_executable": command} if command else None,
         )
     except ConnectionError as error:

@@ -1,12 +1,15 @@
 """What a cluster can hold, and who is told when it cannot."""
 
 import gc
+import tempfile
+from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig
-from runner.cluster import Capacity, _leave
+from runner.cluster import Capacity, _leave, ray_cluster
 from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
@@ -84,3 +87,17 @@ def test_no_garbage_is_collected_while_the_cluster_is_left():
     with pytest.raises(OSError, match="away"):
         _leave(shut_down)
     assert (collecting, gc.isenabled()) == ([False], True)
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_without_an_address_a_cluster_that_ray_start_left_is_not_joined(monkeypatch):
+    # A socket's path is short. In this file `ray start` writes down what it has started; nobody listens
+    # there, so that joining would fail.
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        (Path(folder) / "ray").mkdir()
+        (Path(folder) / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{free_port()}")
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        with ray_cluster(None, verbose=False) as own:
+            assert own.cpus > 0

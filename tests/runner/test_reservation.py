@@ -26,7 +26,7 @@ class Controller:
 
 @pytest.fixture(scope="module")
 def one_cpu():
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 
