@@ -23,6 +23,7 @@ from bench.step import has_bfloat16, step
 from bench.timing import Ratio
 from r2d2.allocator import keep_memory
 from r2d2.keypoints import ExtractionSettings, arithmetic
+from r2d2.unknown import unknown
 from runner.console import make_console
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -38,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--photos", help="folder with JPEGs of 640x480; the sample photographs by default")
     asked = parser.parse_args(arguments)
-    unknown = [name for name in asked.parts if name not in PARTS]
-    if unknown:
-        parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(PARTS)}")
+    strangers = [name for name in asked.parts if name not in PARTS]
+    if strangers:
+        parser.error(unknown("part", strangers[0], PARTS))
     torch.set_num_threads(THREADS)
     keep_memory()
     console = make_console()

@@ -1,7 +1,7 @@
 """`make bench-quality`: how good is a network after so many minutes of training, from scratch?
 
-Trains the recipe of `search_spaces/quick.py` and prints MMA on the validation benchmark and on HPatches over
-minutes and pairs, beside released networks.
+Trains the recipe of `search_spaces/one_hour.py` and prints MMA on the validation benchmark and on HPatches
+over minutes and pairs, beside released networks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(
     threads: int,
     out: Path,
 ) -> None:
-    """Train the recipe of search_spaces/quick.py for so many minutes and show how good it became."""
+    """Train the recipe of search_spaces/one_hour.py for so many minutes and show how good it became."""
     torch.set_num_threads(threads)
     keep_memory()
     console = make_console()
@@ -82,8 +82,8 @@ def main(
 
 
 def recipe(photos: str) -> TrainConfig:
-    """The configuration of the sweep `quick`, on these photographs, in 16 bits where these are quicker."""
-    (trial,) = load_sweep("quick")[0].trials()
+    """The configuration of the sweep `one_hour`, on these photographs, in 16 bits where these are quicker."""
+    (trial,) = load_sweep("one_hour")[0].trials()
     data = replace(trial.config.data, photos=photos if photos == SAMPLES else str(Path(photos).absolute()))
     precision = "float32" if fast_precision(device()) == torch.float32 else "bfloat16"
     return replace(trial.config, data=data, compute=replace(trial.config.compute, precision=precision))

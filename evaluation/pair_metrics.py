@@ -14,6 +14,7 @@ import numpy.typing as npt
 from evaluation import homography, mma, repeatability
 from evaluation.homography import ESTIMATORS
 from evaluation.pair_score import PairScore
+from r2d2.unknown import unknown
 
 Floats = npt.NDArray[np.float64]
 
@@ -142,5 +143,5 @@ def find_pair_metric(key: str) -> PairMetric:
         ValueError: for an unknown key; names the known ones.
     """
     if key not in PAIR_METRICS:
-        raise ValueError(f"unknown metric {key!r}; known: {', '.join(PAIR_METRICS)}")
+        raise ValueError(unknown("metric", key, PAIR_METRICS))
     return PAIR_METRICS[key]

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
+from r2d2.unknown import did_you_mean, unknown
+
 SCRATCH = "scratch"
 
 T = TypeVar("T")
@@ -271,7 +273,19 @@ def _type_at(cls: type[Any], names: list[str], path: str) -> type[Any]:
 def _unknown_key(cls: type[Any], name: str, path: str) -> str:
     known = ", ".join(sorted(f.name for f in fields(cls)))
     where = f" in '{path}'" if path != name else ""
-    return f"unknown key '{name}'{where}; known: {known}"
+    # Keys are also looked for in other groups: `learning_rate` is `optimiser.learning_rate`.
+    meant = did_you_mean(name, {key.rpartition(".")[2]: key for key in _keys(TrainConfig, "")})
+    return f"unknown key '{name}'{where}; known: {known}{meant}"
+
+
+def _keys(cls: type[Any], prefix: str) -> list[str]:
+    """The keys of a group and of all groups in it, groups themselves included."""
+    found = []
+    for name, annotation in _hints(cls).items():
+        found.append(f"{prefix}{name}")
+        if is_dataclass(annotation):
+            found += _keys(typing.cast(type[Any], annotation), f"{prefix}{name}.")
+    return found
 
 
 def _parse(text: str, annotation: type[Any], path: str) -> Any:
@@ -322,14 +336,25 @@ def _check_value(name: str, value: Any, annotation: Any, metadata: types.Mapping
     if annotation in (int, float):
         low, high = metadata["low"], metadata["high"]
         if not (math.isfinite(value) and low <= value <= high):
-            allowed = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-            raise ValueError(f"{name} is {value!r}; it must be {allowed}")
+            raise ValueError(f"{name} is {value!r}; it must be {_range(low, high)}")
     if metadata["choices"] is not None:
         known = metadata["choices"]()
         if value not in known:
             # `network.name` is a network, `loss.similarity` a similarity.
             noun = next(part for part in reversed(name.split(".")) if part != "name")
-            raise ValueError(f"unknown {noun} '{value}' ({name}); known: {', '.join(known)}")
+            raise ValueError(unknown(noun, str(value), known, where=f" ({name})"))
+
+
+def allowed_values(annotation: Any, metadata: Mapping[str, Any]) -> str:
+    """Which values a setting takes, in words: its choices, or its type and range."""
+    if metadata["choices"] is not None:
+        return ", ".join(metadata["choices"]())
+    kind, low, high = _type_name(annotation), metadata["low"], metadata["high"]
+    return kind if math.isinf(low) else f"{kind}, {_range(low, high)}"
+
+
+def _range(low: float, high: float) -> str:
+    return f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
 
 
 def _type_name(annotation: Any) -> str:

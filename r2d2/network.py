@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures
 from r2d2.convolution import Convolution
+from r2d2.unknown import unknown
 
 Layers = list[nn.Module]
 
@@ -212,7 +213,7 @@ def network_from_state(config: NetworkConfig, state: Mapping[str, Tensor], sourc
 
 def _check_config(config: NetworkConfig) -> None:
     if config.name not in NETWORKS:
-        raise ValueError(f"unknown network '{config.name}'; known: {', '.join(sorted(NETWORKS))}")
+        raise ValueError(unknown("network", config.name, sorted(NETWORKS)))
     for name, value in (("channels", config.channels), ("dim", config.dim)):
         if value < 1:
             raise ValueError(f"network.{name} is {value}; it must be at least 1")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from r2d2.config import NetworkConfig
 from r2d2.network import R2D2Network, network_from_state
+from r2d2.unknown import unknown
 
 UPSTREAM_NETWORKS = {"Quad_L2Net_ConfCFS": "quad", "Fast_Quad_L2Net_ConfCFS": "fast"}
 UPSTREAM_ARGUMENTS = {"mchan": "channels", "dim": "dim"}
@@ -62,14 +63,14 @@ def parse_network(text: object) -> NetworkConfig:
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
         raise ValueError(refusal)
     if call.func.id not in UPSTREAM_NETWORKS:
-        raise ValueError(f"unknown network '{call.func.id}'; known: {', '.join(sorted(UPSTREAM_NETWORKS))}")
+        raise ValueError(unknown("network", call.func.id, sorted(UPSTREAM_NETWORKS)))
     arguments = dict(_argument(keyword) for keyword in call.keywords)
     return NetworkConfig(name=UPSTREAM_NETWORKS[call.func.id], **arguments)
 
 
 def _argument(keyword: ast.keyword) -> tuple[str, int]:
     if keyword.arg not in UPSTREAM_ARGUMENTS:
-        raise ValueError(f"unknown argument '{keyword.arg}'; known: {', '.join(sorted(UPSTREAM_ARGUMENTS))}")
+        raise ValueError(unknown("argument", str(keyword.arg), sorted(UPSTREAM_ARGUMENTS)))
     value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
     if type(value) is not int or value < 1:
         raise ValueError(f"the argument '{keyword.arg}' must be a whole number of at least 1")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from r2d2.full_disk import says_full
+from r2d2.unknown import unknown
 
 # Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
 # nothing more.
@@ -24,6 +25,7 @@ VERBS = {
     "prune": ("pruning", "List what is no longer needed, and delete it."),
     "resume": ("stored", "Continue a sweep as it was started."),
     "retry": ("stored", "Run the failed trials of a sweep again."),
+    "settings": ("settings", "List what --set can set: meaning, default, allowed values."),
     "show": ("show", "Draw what a model sees and matches, or training pairs."),
     "stop": ("stored", "Stop a running sweep; its trials can be continued."),
     "submit": ("submission", "Run a sweep on a Ray cluster."),
@@ -67,7 +69,7 @@ class Verbs(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Finds the verb, or says which there are."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise UserError(f"unknown verb '{args[0]}'; known: {', '.join(sorted(VERBS))}")
+            raise UserError(unknown("verb", args[0], sorted(VERBS)))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

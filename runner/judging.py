@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from r2d2.unknown import unknown
+
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
     from evaluation.hpatches import Benchmark
@@ -28,7 +30,7 @@ def find_protocol(name: str) -> Protocol:
     from evaluation.protocols import PROTOCOLS
 
     if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol '{name}'; known: {', '.join(sorted(PROTOCOLS))}")
+        raise ValueError(unknown("protocol", name, sorted(PROTOCOLS)))
     return PROTOCOLS[name]
 
 

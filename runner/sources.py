@@ -13,6 +13,7 @@ from pathlib import Path
 from evaluation.evaluation import Evaluation
 from r2d2.collapse import collapse_warnings
 from r2d2.storage.location import is_remote, local_file
+from r2d2.unknown import did_you_mean
 from runner.contender import Contender, told_apart
 from runner.judging import FEATURES, find_protocol, judge
 from runner.settings import Settings
@@ -131,6 +132,7 @@ def _scored(text: str, settings: Settings, judging: Judging) -> Contender:
         raise ValueError(
             f"there is no sweep '{text}' in {settings.sweeps.place} (known: {', '.join(known) or 'none'}), "
             f"and no file or folder of that name; others are {RUN}ID, {MODEL}NAME@ALIAS, {FEATURES}TAG"
+            f"{did_you_mean(text, known)}"
         )
     warnings = tuple(collapse_warnings(evaluation.scalars()))
     return Contender(evaluation.model, evaluation, origin=text, warnings=warnings)

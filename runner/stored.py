@@ -11,6 +11,7 @@ from evaluation.evaluation import Evaluation
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.storage.depot import Depot, depot_at, folder_of, open_depot
+from r2d2.unknown import did_you_mean
 from runner.contender import Contender
 from runner.definition import FILE as DEFINITION
 from runner.definition import SweepDefinition
@@ -53,8 +54,11 @@ class StoredSweep:
         definition = SweepDefinition.load(self.depot)
         if definition is None:
             above = self.depot.place.rpartition("/")[0]
-            known = ", ".join(sweep_names(open_depot(above))) or "none"
-            raise ValueError(f"there is no sweep '{self.name}' in {above}; known: {known}")
+            known = sweep_names(open_depot(above))
+            raise ValueError(
+                f"there is no sweep '{self.name}' in {above}; known: {', '.join(known) or 'none'}"
+                f"{did_you_mean(self.name, known)}"
+            )
         return definition
 
     @property

@@ -17,6 +17,7 @@ from mlflow.entities import Run, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
+from r2d2.unknown import did_you_mean
 from runner import run_table
 from runner.logged_table import LoggedTable
 from runner.mlflow_store import check_store, open_client
@@ -210,7 +211,10 @@ class Tracker:
         found = self.client.get_experiment_by_name(experiment)
         if found is None:
             known = sorted(e.name for e in self.client.search_experiments() if e.name != "Default")
-            raise ValueError(f"MLflow knows no sweep '{experiment}'; known: {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"MLflow knows no sweep '{experiment}'; known: {', '.join(known) or 'none'}"
+                f"{did_you_mean(experiment, known)}"
+            )
         return [_logged(run) for run in self._search(found.experiment_id, "") if KEY in run.data.tags]
 
     def get_run(self, run_id: str) -> LoggedRun:

@@ -15,8 +15,12 @@ from types import ModuleType
 from typing import Any
 
 from r2d2.config import SCRATCH, TrainConfig, with_override
+from r2d2.unknown import unknown
 
 RELEASED = "released"
+
+# What sweeps were called in earlier versions, and what they are called now.
+FORMER_NAMES = {"quick": "one_hour", "recipe": "settings_one_by_one"}
 
 Space = Mapping[str, Any]
 
@@ -141,7 +145,7 @@ class Trial:
 
 def sweep_names() -> tuple[str, ...]:
     """The names of the sweeps of this folder."""
-    own = {"__init__", "sweep"}
+    own = {"__init__", "presets", "sweep"}
     return tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in own))
 
 
@@ -151,11 +155,15 @@ def load_sweep(name: str) -> tuple[Sweep, str]:
     Raises:
         ValueError: if there is no such sweep (with the known ones) or the file defines none.
     """
+    if name in FORMER_NAMES:
+        now = FORMER_NAMES[name]
+        raise ValueError(
+            f"the sweep '{name}' is called '{now}' now; one that was begun under the former name goes on "
+            f"with r2d2 sweep {now} --name {name}, and the options that it was begun with"
+        )
     path = Path(name) if name.endswith(".py") else Path(__file__).parent / f"{name}.py"
     if not name.endswith(".py") and name not in sweep_names():
-        raise ValueError(
-            f"unknown sweep '{name}'; known: {', '.join(sweep_names())}, or the path of a .py file"
-        )
+        raise ValueError(unknown("sweep", name, sweep_names(), besides=", or the path of a .py file"))
     if not path.is_file():
         raise ValueError(
             f"there is no file '{name}'; give the path of a .py file that defines `sweep = Sweep(...)`"

@@ -14,6 +14,7 @@ from r2d2.data.photos import SAMPLES
 from r2d2.data.sources import SOURCES
 from r2d2.data.sources.web import CLASSIC_COUNT
 from r2d2.storage.location import absolute_place
+from r2d2.unknown import unknown
 
 WASF = "wasf"
 
@@ -105,8 +106,8 @@ def _assignment(part: str, text: str) -> tuple[str, str, float]:
     if not separator or not place.strip():
         raise ValueError(f"data.sources is '{text}': '{part}' names no source and place; {_EXAMPLE}")
     if name not in (*SOURCES, WASF):
-        known = ", ".join((*sorted(SOURCES), WASF))
-        raise ValueError(f"data.sources is '{text}': unknown source '{name}'; known: {known}")
+        sentence = unknown("source", name, (*sorted(SOURCES), WASF))
+        raise ValueError(f"data.sources is '{text}': {sentence}")
     try:
         share = float(weight)
     except ValueError:

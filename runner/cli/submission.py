@@ -14,7 +14,7 @@ from rich.table import Table
 from r2d2.config import DataConfig
 from r2d2.data.photos import SAMPLES
 from r2d2.storage.location import is_remote
-from runner.cli.sweeps import INTERRUPTED, sweep
+from runner.cli.sweeps import INTERRUPTED, all_overrides, sweep
 from runner.console import make_console
 from runner.settings import inherited_variables
 
@@ -119,8 +119,8 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
     from search_spaces.sweep import load_sweep
 
     context = sweep.make_context("submit", [name, *arguments])
-    photos = context.params["photos"]
-    overrides = (*((f"data.photos={photos}",) if photos else ()), *context.params["overrides"])
+    given = (context.params[option] for option in ("preset", "photos", "overrides"))
+    overrides = all_overrides(name, *given)
     places = {
         place for trial in load_sweep(name)[0].trials(overrides) for place in _places(trial.config.data)
     }

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from runner.cli.cluster_options import cluster_options, with_asked
 from runner.console import make_console
 from runner.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
+from search_spaces.presets import PRESETS, preset_overrides
 from search_spaces.sweep import load_sweep, sweep_names
 
 # 128 + SIGINT.
@@ -58,7 +59,14 @@ def sweeps() -> None:
 @click.command()
 @click.argument("name")
 @_data_options
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set an entry of TrainConfig.")
+@click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    help="Size of each training: `small` takes seconds and shows that all works, `laptop` a minute or two.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting of every trial: r2d2 settings."
+)
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
 @click.option("--released", metavar="PLACE", help="The network that sweeps fine-tune [R2D2_RELEASED].")
 @click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop.")
@@ -103,6 +111,7 @@ def sweep(
     name: str,
     photos: str | None,
     hpatches: str | None,
+    preset: str | None,
     overrides: tuple[str, ...],
     own_name: str,
     released: str | None,
@@ -136,7 +145,7 @@ def sweep(
         return
     options = SweepOptions(
         name=own_name,
-        overrides=(*((f"data.photos={photos}",) if photos else ()), *overrides),
+        overrides=all_overrides(name, preset, photos, overrides),
         verbose=verbose,
         resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
     )
@@ -172,6 +181,21 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     promotion = promote(tracker, best, plan.sweep.metric, mode=plan.sweep.mode)
     console.print(announcement(promotion), soft_wrap=True)
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
+
+
+def all_overrides(
+    sweep: str, preset: str | None, photos: str | None, overrides: Sequence[str]
+) -> tuple[str, ...]:
+    """What the options of the command line set in every trial; a later assignment wins.
+
+    Args:
+        sweep: the name or file.
+        preset: a key of `search_spaces.presets.PRESETS`; None: none.
+        photos: of --photos.
+        overrides: of --set.
+    """
+    sized = preset_overrides(preset, load_sweep(sweep)[0].trials()) if preset else ()
+    return (*sized, *((f"data.photos={photos}",) if photos else ()), *overrides)
 
 
 def demo_name(photos: str | None, hpatches: str | Path | None) -> str:

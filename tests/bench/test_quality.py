@@ -36,7 +36,7 @@ def test_pairs_and_warm_up_follow_from_the_speed(speed, minutes, pairs_per_epoch
 
 def test_the_recipe_is_that_of_the_sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (trial,) = load_sweep("quick")[0].trials()
+    (trial,) = load_sweep("one_hour")[0].trials()
     found = quality.recipe("photos")
     assert found.data.photos == str(tmp_path / "photos")
     assert replace(found, data=trial.config.data, compute=trial.config.compute) == trial.config

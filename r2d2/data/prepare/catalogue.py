@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from r2d2.data.prepare import layout
 from r2d2.data.prepare.http_file import RemoteFile
+from r2d2.unknown import unknown
 
 BY_HAND = "Not every network reaches these addresses: a file downloaded by hand is given with --from FILE."
 
@@ -137,9 +138,9 @@ def find_source(name: str) -> Source:
         ValueError: if one is unknown.
     """
     names = tuple(dict.fromkeys(name.split(_AND)))
-    unknown = [part for part in names if part not in SOURCES]
-    if unknown:
-        raise ValueError(f"unknown source '{unknown[0]}'; known: {', '.join(sorted(SOURCES))}")
+    strangers = [part for part in names if part not in SOURCES]
+    if strangers:
+        raise ValueError(unknown("source", strangers[0], sorted(SOURCES)))
     return SOURCES[name] if len(names) == 1 else _joined([SOURCES[part] for part in sorted(names)])
 
 
