@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,12 @@ _WORK = ".prepare"
 
 
 def make_job(
-    source: str, origins: Sequence[str], place: str, shard_mib: int | None, settings: Settings
+    source: str,
+    origins: Sequence[str],
+    place: str,
+    shard_mib: int | None,
+    settings: Settings,
+    sha256: Sequence[str] = (),
 ) -> Job:
     """The preparation that a command line asks for.
 
@@ -43,13 +49,17 @@ def make_job(
         place: where to: a folder or `s3://bucket/prefix`.
         shard_mib: size of the shards, MiB; None: no shards.
         settings: where things are.
+        sha256: what the downloads may have, hexadecimal.
 
     Raises:
-        ValueError: if the source is unknown, or cannot be kept as shards.
+        ValueError: if the source is unknown, or cannot be kept as shards, or a SHA-256 is none.
     """
     found = find_source(source)
     if found.name == HPATCHES and shard_mib is not None:
         raise ValueError("a benchmark is read as a folder; prepare 'hpatches' without --shards")
+    for text in sha256:
+        if not re.fullmatch("[0-9a-fA-F]{64}", text):
+            raise ValueError(f"--sha256 is '{text}'; a SHA-256 has 64 hexadecimal digits")
     place = absolute_place(place).rstrip("/")
     return Job(
         found,
@@ -57,6 +67,7 @@ def make_job(
         _work(place, source, settings),
         tuple(origins),
         None if shard_mib is None else shard_mib * 2**20,
+        sha256=frozenset(text.lower() for text in sha256),
         inspect=inspect_hpatches if found.name == HPATCHES else None,
     )
 

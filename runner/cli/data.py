@@ -45,7 +45,21 @@ def data() -> None:
     type=click.IntRange(1),
     help="Size of a shard, MiB.",
 )
-def prepare(source: str, origins: tuple[str, ...], place: str, shards: bool, shard_mib: int) -> None:
+@click.option(
+    "--sha256",
+    multiple=True,
+    metavar="SUM",
+    help="SHA-256 of a download whose sum is not known here; may be given several times. Without it the "
+    "command stops behind the download and says its sum.",
+)
+def prepare(
+    source: str,
+    origins: tuple[str, ...],
+    place: str,
+    shards: bool,
+    shard_mib: int,
+    sha256: tuple[str, ...],
+) -> None:
     """Download, unpack, examine and store SOURCE (see `r2d2 data list`), and write its manifest.
 
     Interrupted at any point, the same command goes on from there. aachen, style and flow may share a place:
@@ -54,7 +68,8 @@ def prepare(source: str, origins: tuple[str, ...], place: str, shards: bool, sha
     from r2d2.data.prepare.preparation import prepare as run
     from runner.preparing import make_job, terminal_progress
 
-    job = make_job(source, origins, place, shard_mib if shards else None, Settings.from_environment())
+    settings = Settings.from_environment()
+    job = make_job(source, origins, place, shard_mib if shards else None, settings, sha256)
     console = make_console()
     with terminal_progress(console) as progress:
         prepared = run(job, progress)

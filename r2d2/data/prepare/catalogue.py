@@ -41,9 +41,9 @@ class Source:
     otherwise: str
 
 
-_NAVER = "http://download.europe.naverlabs.com/3DVision"
+_NAVER = "https://download.europe.naverlabs.com/3DVision"
 _CIIRC = "https://data.ciirc.cvut.cz/public/projects/2020VisualLocalization/Aachen-Day-Night/images"
-_REVISITOP = "http://ptak.felk.cvut.cz/revisitop/revisitop1m/jpg"
+_REVISITOP = "https://ptak.felk.cvut.cz/revisitop/revisitop1m/jpg"
 _GB = 10**9
 _AND = "+"
 

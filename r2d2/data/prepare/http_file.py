@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.atomic import atomic_file
+from r2d2.data.prepare.address import MAX_REDIRECTS, check_address, redirected
 from r2d2.storage.errors import FileError, PlaceError
 from r2d2.storage.manifest import sha256_of
 from r2d2.storage.retry import patiently
@@ -50,7 +51,7 @@ class RemoteFile:
     """A file on a web server.
 
     Attributes:
-        url: http or https.
+        url: https; http where its content is known or it is of this machine.
         size: bytes; None: whatever the server says.
         sha256: hexadecimal; None: unknown.
     """
@@ -164,7 +165,7 @@ class _Download:
             headers["Range"] = f"bytes={have}-"
             # The server sends all of it if it has another version now.
             headers |= {"If-Range": version} if version else {}
-        with _asking(self.remote.url, headers, self.limits) as answer:
+        with _asking(self.remote, headers, self.limits) as answer:
             total = self._look_at(answer, have)
             if answer.status_code != _PARTIAL and have:
                 self._forget()
@@ -252,13 +253,14 @@ class _Download:
 
 
 @contextmanager
-def _asking(url: str, headers: dict[str, str], limits: Limits) -> Iterator[Any]:
+def _asking(remote: RemoteFile, headers: dict[str, str], limits: Limits) -> Iterator[Any]:
     """An answer to a request, its body still to come; faults are told apart by whether they may pass."""
     import requests
 
+    url = remote.url
+    check_address(url, remote.sha256 is not None)
     try:
-        waits = (limits.connect, limits.read)
-        with requests.get(url, headers=headers, stream=True, timeout=waits) as answer:
+        with requests.Session() as session, _followed(session, remote, headers, limits) as answer:
             _check(answer, url)
             yield answer
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
@@ -269,6 +271,18 @@ def _asking(url: str, headers: dict[str, str], limits: Limits) -> Iterator[Any]:
         raise _PassingError("the server does not answer") from error
     except requests.exceptions.RequestException as error:
         raise _PassingError(f"the connection fails ({_innermost(error)})") from error
+
+
+def _followed(session: Any, remote: RemoteFile, headers: dict[str, str], limits: Limits) -> Any:
+    """The answer behind all redirections, each of which is checked before it is followed."""
+    url, waits = remote.url, (limits.connect, limits.read)
+    for _ in range(1 + MAX_REDIRECTS):
+        answer = session.get(url, headers=headers, stream=True, timeout=waits, allow_redirects=False)
+        if not answer.is_redirect:
+            return answer
+        answer.close()
+        url = redirected(url, answer.headers["Location"], remote.sha256 is not None)
+    raise PlaceError(errno.ELOOP, f"it redirects more than {MAX_REDIRECTS} times", remote.url)
 
 
 def _check(answer: Any, url: str) -> None:

@@ -18,6 +18,7 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.location import is_remote, local_file, open_files
+from r2d2.storage.manifest import sha256_of
 
 _WEB = ("http://", "https://")
 
@@ -62,7 +63,10 @@ def find_origins(job: Job) -> list[Origin]:
     if not job.origins:
         return list(job.source.addresses)
     known = {address.url: address for address in job.source.addresses}
-    return [known.get(o, RemoteFile(o)) if o.startswith(_WEB) else o for o in job.origins]
+    # One sum is that of one download, and is compared whatever brought it here.
+    web = [origin for origin in job.origins if origin.startswith(_WEB)]
+    sha256 = next(iter(job.sha256)) if job.sha256 and len(job.sha256) == len(web) == 1 else None
+    return [known.get(o, RemoteFile(o, sha256=sha256)) if o.startswith(_WEB) else o for o in job.origins]
 
 
 def _take(job: Job, origin: Origin, progress: Progress) -> list[str]:
@@ -96,7 +100,25 @@ def _download(job: Job, remote: RemoteFile, progress: Progress) -> Path:
             known = any(remote.url == address.url for address in job.source.addresses)
             hint = f". {job.source.otherwise} {BY_HAND}" if known else ""
             raise PlaceError(error.errno, f"{error.strerror}{hint}", remote.url) from error
+    if remote.sha256 is None and job.sha256 is not None:
+        _confirm(target, remote.url, job.sha256)
     return target
+
+
+def _confirm(download: Path, url: str, expected: frozenset[str]) -> None:
+    """Refuses a download that nobody has said what it should be; it is kept, and not fetched again.
+
+    Raises:
+        ValueError: with its SHA-256.
+    """
+    with download.open("rb") as file:
+        found = sha256_of(file)
+    if found not in expected:
+        known = "it is none of those given" if expected else "nobody has said what it should be"
+        raise ValueError(
+            f"{url} was downloaded, its SHA-256 is {found}, and {known}; compare it with a source that you "
+            f"trust, and run the command again with --sha256 {found}, which goes on with this download"
+        )
 
 
 def _unpack(job: Job, archive: Path, progress: Progress) -> list[str]:

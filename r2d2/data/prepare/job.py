@@ -32,6 +32,8 @@ class Job:
         max_refused: share of the images that may be left out because they cannot be opened, in [0, 1].
         limits: of the waits for servers.
         unpack_limits: of what an archive may hold.
+        sha256: what downloads of unknown content may have, hexadecimal; any other is refused, and its own is
+            said. None: whatever comes is taken.
         inspect: called before the manifest is written, for sources that need more than a layout.
     """
 
@@ -43,6 +45,7 @@ class Job:
     max_refused: float = MAX_REFUSED
     limits: Limits = field(default_factory=Limits)
     unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
+    sha256: frozenset[str] | None = None
     inspect: Inspection | None = None
 
     @property

@@ -20,7 +20,7 @@ class Web:
 
     "cut": half of what is left, then the connection ends. "hang": nothing comes. "trickle": a byte now and
     then; "burst": `burst` bytes at once before. A number: that status. "page": a web page. "whole": the range
-    that was asked for is ignored.
+    that was asked for is ignored. "to ADDRESS": a redirection.
     """
 
     def __init__(self):
@@ -65,6 +65,8 @@ class Web:
         self.asked.append(request.headers.get("Range"))
         how = self.script.pop(0) if self.script else self.always
         name = request.path.lstrip("/")
+        if isinstance(how, str) and how.startswith("to "):
+            return self._send(request, 302, b"", {"Location": how.removeprefix("to ")})
         if isinstance(how, int) or name not in self.files:
             return self._send(request, how if isinstance(how, int) else 404, b"", {})
         if how == "page":

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from r2d2.data.prepare.address import check_address, redirected
+from r2d2.data.prepare.catalogue import SOURCES
 from r2d2.data.prepare.http_file import Limits, RemoteFile, download
 from r2d2.storage.errors import FileError, PlaceError
 
@@ -188,3 +190,68 @@ def test_a_server_that_is_not_there_is_named(tmp_path, web):
     web.server.server_close()
     with pytest.raises(PlaceError, match="connection"):
         download(RemoteFile(url), tmp_path / "x", limits=QUICK)
+
+
+def test_a_redirection_is_followed_and_goes_on_where_it_was_cut(served, tmp_path):
+    served.files["b.zip"] = CONTENT
+    served.script = ["to /b.zip", "cut", "to b.zip"]
+    get(served, tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    assert served.asked[-1] is not None
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("file:///etc/passwd", "it is no address of the web"),
+        ("http://example.com/a.zip", "replace what comes by plain HTTP"),
+        ("//user@[x", "what is no address"),
+    ],
+)
+def test_a_redirection_out_of_the_web_or_to_plain_http_is_refused(served, tmp_path, location, reason):
+    served.always = f"to {location}"
+    with pytest.raises(PlaceError, match=reason):
+        get(served, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_redirections_in_a_circle_end(served, tmp_path):
+    served.always = "to /a.zip"
+    with pytest.raises(PlaceError, match="redirects more than 5 times"):
+        get(served, tmp_path / "a.zip")
+    assert len(served.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "reason"),
+    [
+        ("https://8.8.8.8/a", "http://8.8.8.8/a", "redirects from https to http"),
+        ("https://8.8.8.8/a", "https://169.254.169.254/latest", "redirects to an inner address"),
+        ("https://8.8.8.8/a", "https://10.0.0.1/a", "redirects to an inner address"),
+        ("https://8.8.8.8/a", "https://localhost/a", "redirects to an inner address"),
+        ("https://8.8.8.8/a", "https://[::1]/a", "redirects to an inner address"),
+        ("https://8.8.8.8/a", "ftp://8.8.8.8/a", "it is no address of the web"),
+    ],
+)
+def test_a_server_of_the_internet_cannot_have_inner_addresses_asked(url, location, reason):
+    with pytest.raises(PlaceError, match=reason):
+        redirected(url, location, content_is_known=True)
+
+
+def test_redirections_within_the_internet_and_within_an_inner_network_are_followed():
+    assert redirected("https://8.8.8.8/a/b", "c", content_is_known=False) == "https://8.8.8.8/a/c"
+    assert redirected("https://8.8.8.8/a", "https://1.1.1.1/b", False) == "https://1.1.1.1/b"
+    assert redirected("https://10.0.0.1/a", "https://10.0.0.2/b", False) == "https://10.0.0.2/b"
+
+
+def test_plain_http_is_for_this_machine_and_for_known_content():
+    check_address("http://127.0.0.1:80/a", content_is_known=False)
+    check_address("http://8.8.8.8/a", content_is_known=True)
+    with pytest.raises(PlaceError, match="write https://, or give its --sha256"):
+        check_address("http://8.8.8.8/a", content_is_known=False)
+
+
+def test_every_known_address_is_https():
+    urls = [address.url for source in SOURCES.values() for address in source.addresses]
+    assert urls
+    assert all(url.startswith("https://") for url in urls)

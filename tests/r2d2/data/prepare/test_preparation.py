@@ -1,5 +1,6 @@
 """From an address, an archive or a folder to a place; killed anywhere and taken up again."""
 
+import hashlib
 import json
 import os
 import signal
@@ -190,6 +191,26 @@ def test_a_file_that_is_no_archive_is_asked_for_again_the_next_time(web, packed,
         prepare(job)
     web.files["x.zip"] = packed.zip(originals["photos"])
     assert len(prepare(job).manifest.files) == 5
+
+
+def test_a_download_that_nobody_vouches_for_is_kept_and_its_sum_is_asked_for(
+    web, packed, originals, make_job
+):
+    web.files["x.zip"] = packed.zip(originals["photos"])
+    found = hashlib.sha256(web.files["x.zip"]).hexdigest()
+    with pytest.raises(ValueError, match=rf"its SHA-256 is {found}, and nobody has said.*--sha256 {found}"):
+        prepare(make_job("photos", web.url("x.zip"), sha256=frozenset()))
+    with pytest.raises(ValueError, match="it is none of those given"):
+        prepare(make_job("photos", web.url("x.zip"), sha256=frozenset({"0" * 64, "1" * 64})))
+    prepared = prepare(make_job("photos", web.url("x.zip"), sha256=frozenset({found, "1" * 64})))
+    assert len(prepared.manifest.files) == 5
+    assert len(web.asked) == 1
+
+
+def test_a_download_with_another_sum_than_the_one_given_is_not_kept(web, packed, originals, make_job):
+    web.files["x.zip"] = packed.zip(originals["photos"])
+    with pytest.raises(OSError, match=r"not the file that was expected: its SHA-256"):
+        prepare(make_job("photos", web.url("x.zip"), sha256=frozenset({"0" * 64})))
 
 
 def test_the_same_file_from_two_origins_is_refused(unpacked, make_job):
