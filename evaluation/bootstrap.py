@@ -120,12 +120,18 @@ class Estimates:
         value: (K,).
         low, high: (K,), the ends of the 95 % interval; NaN if there is only one sequence.
         p: (K,), two-sided, of the hypothesis that the true mean is 0; NaN if there is only one sequence.
+        between: (K,), the part of the mean's variance that the means of the seeds show; 0 with single seeds.
+        residual: (K,), what single seeds on single sequences add, which is part of `between`.
+        beyond: (K,), the part of the sequences, beyond that.
     """
 
     value: Floats
     low: Floats
     high: Floats
     p: Floats
+    between: Floats
+    residual: Floats
+    beyond: Floats
 
 
 def estimate(samples: Sequence[Floats], replicates: int = REPLICATES) -> Estimates:
@@ -144,7 +150,7 @@ def estimate(samples: Sequence[Floats], replicates: int = REPLICATES) -> Estimat
     n = len(profile)
     if n < 2:
         unknown = np.full_like(value, np.nan)
-        return Estimates(value, unknown, unknown, unknown)
+        return Estimates(value, *[unknown] * 6)
     seeds = _SeedVariances.of([sample for sample in samples if len(sample) > 1], len(value))
     beyond = np.maximum(profile.var(axis=0, ddof=1) / n - seeds.residual, 0)
     total = beyond + seeds.between
@@ -155,7 +161,7 @@ def estimate(samples: Sequence[Floats], replicates: int = REPLICATES) -> Estimat
     by_seeds = seeds.errors(seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT, replicates)[order]
     lower, upper = np.quantile(by_sequences + by_seeds, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
     p = _p_value(value, by_sequences + seeds.errors(seeds.degrees, replicates)[order])
-    return Estimates(value, value - upper, value - lower, p)
+    return Estimates(value, value - upper, value - lower, p, seeds.between, seeds.residual, beyond)
 
 
 @dataclass(frozen=True)

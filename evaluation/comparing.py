@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.bootstrap import ALPHA, REPLICATES, estimate, holm
+from evaluation.bootstrap import ALPHA, REPLICATES, Estimates, estimate, holm
 from evaluation.comparison import Comparison, Difference, Mean, SequenceDifference, Verdict
 from evaluation.evaluation import OVERALL, SCALAR_THRESHOLDS
 from evaluation.hpatches import SPLITS
 from evaluation.mma import THRESHOLDS
 from evaluation.pair_metrics import PairMetric, find_pair_metric
+from evaluation.power import Variances
 from evaluation.variants import Contrast, Variant, contrast, refuse_unlike
 
 # What every comparison shows, and the curve over all thresholds.
@@ -23,19 +24,20 @@ CURVE = tuple(f"mma_{threshold}px" for threshold in THRESHOLDS)
 
 def compare(
     variants: Sequence[Variant],
-    baseline: str,
+    baseline: str | Mapping[str, str],
     metrics: Sequence[str] = COMPARED,
     replicates: int = REPLICATES,
 ) -> Comparison:
-    """Says which variants differ from the baseline, and by how much.
+    """Says which variants differ from their baselines, and by how much.
 
     `evaluation.bootstrap` states what the intervals cover. The sequences drawn are the same for all variants;
-    seeds are paired where both have the same. All differences of a variant to the baseline are the same
-    whatever other variants are in the table, except for Holm's correction.
+    seeds are paired where both have the same. Holm's correction is over all differences of a table that are
+    tested.
 
     Args:
-        variants: the baseline among them.
-        baseline: the name of one of them.
+        variants: the baselines among them, all judged alike.
+        baseline: the name of the one that all others are compared with; or the name of each variant's own,
+            where a variant that is not a key is compared with nothing.
         metrics: keys of `evaluation.pair_metrics.PAIR_METRICS`.
         replicates: how many draws of the bootstrap.
 
@@ -43,33 +45,49 @@ def compare(
         ValueError: if they were not judged alike (other protocol, benchmark or pairs), if names are not
             unique, if the baseline or a metric is unknown, or if a metric was not computed for every pair.
     """
-    names = [variant.name for variant in variants]
-    if baseline not in names:
-        raise ValueError(f"unknown baseline {baseline!r}; known: {', '.join(sorted(names)) or 'no variant'}")
-    if len(set(names)) != len(names):
-        raise ValueError(f"the names of variants must differ: {', '.join(names)}")
     for metric in metrics:
         find_pair_metric(metric)
-    reference = variants[names.index(baseline)]
+    named = _named(variants)
+    baselines = _baselines(named, baseline)
+    reference = named[next(iter(baselines.values()))] if baselines else variants[0]
     for variant in variants:
-        refuse_unlike(variant.name, variant.evaluations[0], baseline, reference.evaluations[0])
-    others = [variant for variant in variants if variant is not reference]
+        refuse_unlike(variant.name, variant.evaluations[0], reference.name, reference.evaluations[0])
+    pairs = [(named[name], named[other]) for name, other in baselines.items()]
     means: list[Mean] = []
     differences: list[Difference] = []
     for part in _parts(reference):
         for variant in variants:
             means += _means(variant, part, metrics, replicates)
-        contrasts = {one.name: contrast(one, reference, metrics, part.chosen) for one in others}
-        differences += _differences(contrasts, baseline, part, metrics, replicates)
+        differences += _differences(pairs, part, metrics, replicates)
     return Comparison(
-        baseline,
+        baselines,
         reference.evaluations[0].protocol,
         reference.evaluations[0].benchmark,
         reference.evaluations[0].benchmark_digest,
         tuple(means),
         tuple(differences),
-        tuple(row for variant in others for row in _by_sequence(variant, reference, metrics)),
+        tuple(row for variant, other in pairs for row in _by_sequence(variant, other, metrics)),
     )
+
+
+def _named(variants: Sequence[Variant]) -> dict[str, Variant]:
+    """The variants by name, which must differ."""
+    named = {variant.name: variant for variant in variants}
+    if len(named) != len(variants):
+        raise ValueError(
+            f"the names of variants must differ: {', '.join(variant.name for variant in variants)}"
+        )
+    return named
+
+
+def _baselines(names: Collection[str], baseline: str | Mapping[str, str]) -> dict[str, str]:
+    """The baseline of each variant that has one, in the order of the variants."""
+    own = baseline if isinstance(baseline, Mapping) else dict.fromkeys(names, baseline)
+    wanted = (*own, *own.values()) if isinstance(baseline, Mapping) else (baseline,)
+    for name in wanted:
+        if name not in names:
+            raise ValueError(f"unknown baseline {name!r}; known: {', '.join(sorted(names)) or 'no variant'}")
+    return {name: own[name] for name in names if own.get(name, name) != name}
 
 
 def mean_curves(variants: Sequence[Variant], replicates: int = REPLICATES) -> tuple[Mean, ...]:
@@ -128,21 +146,21 @@ def _means(variant: Variant, part: _Part, metrics: Sequence[str], replicates: in
 
 
 def _differences(
-    contrasts: Mapping[str, Contrast],
-    baseline: str,
-    part: _Part,
-    metrics: Sequence[str],
-    replicates: int,
+    pairs: Sequence[tuple[Variant, Variant]], part: _Part, metrics: Sequence[str], replicates: int
 ) -> list[Difference]:
-    """Of all variants together, because Holm's correction is over them."""
-    if not contrasts:
-        return []
-    found = [estimate(one.samples, replicates) for one in contrasts.values()]
-    corrected = holm(np.array([estimates.p for estimates in found]))
+    """Of all variants with their baselines together, because Holm's correction is over them."""
+    contrasts = [contrast(variant, baseline, metrics, part.chosen) for variant, baseline in pairs]
+    found = [estimate(one.samples, replicates) for one in contrasts]
+    corrected = np.full((len(pairs), len(metrics)), np.nan)
+    hindrances = [_hindrance(variant, baseline) for variant, baseline in pairs]
+    tested = [index for index, hindrance in enumerate(hindrances) if hindrance is None]
+    if tested:
+        corrected[tested] = holm(np.array([found[index].p for index in tested]))
+    rows = zip(pairs, contrasts, found, corrected, hindrances, strict=True)
     return [
         Difference(
-            variant=name,
-            baseline=baseline,
+            variant=variant.name,
+            baseline=baseline.name,
             split=part.name,
             metric=metric,
             estimate=float(estimates.value[index]),
@@ -150,12 +168,14 @@ def _differences(
             high=_known(estimates.high[index]),
             p=_known(estimates.p[index]),
             p_holm=_known(p_holm[index]),
-            verdict=_verdict(find_pair_metric(metric), estimates.value[index], p_holm[index]),
+            verdict=hindrance
+            or _verdict(find_pair_metric(metric), estimates.value[index], p_holm[index], one.covers_seeds),
             sequences=part.sequences,
             same_seeds=one.same_seeds,
             covers_seeds=one.covers_seeds,
+            variances=_variances(estimates, index, one, part.sequences),
         )
-        for (name, one), estimates, p_holm in zip(contrasts.items(), found, corrected, strict=True)
+        for (variant, baseline), one, estimates, p_holm, hindrance in rows
         for index, metric in enumerate(metrics)
     ]
 
@@ -183,12 +203,40 @@ def _by_sequence(variant: Variant, baseline: Variant, metrics: Sequence[str]) ->
     ]
 
 
+def _variances(found: Estimates, column: int, one: Contrast, sequences: int) -> Variances | None:
+    """The variances of the model from those of the means."""
+    if not one.covers_seeds or sequences < 2:
+        return None
+    seeds = min(len(sample) for sample in one.samples)
+    between, residual, beyond = (part[column] for part in (found.between, found.residual, found.beyond))
+    return Variances(
+        seed=float(max(between - residual, 0) * seeds),
+        cell=float(residual * seeds * sequences),
+        sequence=float(beyond * sequences),
+    )
+
+
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _verdict(metric: PairMetric, estimate: float, p: float) -> Verdict:
+def _hindrance(variant: Variant, baseline: Variant) -> Verdict | None:
+    """Why nothing can be said of two variants, whatever their figures are; None if something can."""
+    if variant.collapsed:
+        return "collapsed"
+    if baseline.collapsed:
+        return "baseline collapsed"
+    # A starting network is what it is; it stands in a table to show what training does.
+    epochs = {epochs for one in (variant, baseline) for epochs in one.epochs if epochs}
+    if len(epochs) > 1 or variant.warnings or baseline.warnings:
+        return "unequal training"
+    return None
+
+
+def _verdict(metric: PairMetric, estimate: float, p: float, covers_seeds: bool) -> Verdict:
     # NaN, the p-value of a single sequence, is not below anything.
+    if not covers_seeds:
+        return "these networks differ" if p < ALPHA else "seeds needed"
     if p < ALPHA:
         return "better" if (estimate > 0) != metric.smaller_is_better else "worse"
     return "no difference shown"

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from evaluation.evaluation import OVERALL
 from evaluation.hpatches import Split
+from evaluation.power import Variances
 from evaluation.protocols import Protocol
 
-Verdict = Literal["better", "worse", "no difference shown"]
+# The first three are about variants and need two seeds on both sides; the next two are about the very
+# networks that were scored; the last three say why there is no verdict.
+Verdict = Literal[
+    "better",
+    "worse",
+    "no difference shown",
+    "these networks differ",
+    "seeds needed",
+    "unequal training",
+    "collapsed",
+    "baseline collapsed",
+]
 
 
 @dataclass(frozen=True)
@@ -50,11 +63,16 @@ class Difference:
         estimate: the difference of the means.
         low, high: 95 % interval, not corrected for the number of variants; None with a single sequence.
         p: two-sided p-value; None with a single sequence.
-        p_holm: the same after Holm's correction over the variants of this split and metric.
-        verdict: "better" or "worse" if `p_holm` is below 0.05; a smaller error is better.
+        p_holm: the same after Holm's correction over the differences of this split and metric; None with a
+            single sequence, or if nothing is tested.
+        verdict: "better" or "worse" if `p_holm` is below 0.05; a smaller error is better. "these networks
+            differ" if it is, but a side has one network only: nothing is known of other seeds, and "seeds
+            needed" if it is not. Nothing is tested where one side was trained for more epochs than the
+            other, or where one has collapsed.
         sequences: how many.
         same_seeds: whether they were compared seed by seed.
         covers_seeds: whether both have more than one seed, so that the interval covers other seeds.
+        variances: of which the error consists; None with a single sequence, or unless seeds are covered.
     """
 
     variant: str
@@ -70,6 +88,7 @@ class Difference:
     sequences: int
     same_seeds: bool
     covers_seeds: bool
+    variances: Variances | None = None
 
 
 @dataclass(frozen=True)
@@ -98,24 +117,29 @@ class SequenceDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Variants of one benchmark and protocol against a baseline.
+    """Variants of one benchmark and protocol, each against its baseline.
 
     Attributes:
-        baseline: its name.
+        baselines: the baseline of each variant that has one, by the variant's name.
         protocol: how all were judged.
         benchmark, benchmark_digest: on what.
-        means: by variant, split, metric; the baseline among them.
-        differences: by variant, split, metric; without the baseline.
-        by_sequence: by variant, sequence, metric; without the baseline.
+        means: by variant, split, metric; those without a baseline among them.
+        differences: by variant, split, metric; of those with a baseline.
+        by_sequence: by variant, sequence, metric; of those with a baseline.
     """
 
-    baseline: str
+    baselines: Mapping[str, str]
     protocol: Protocol
     benchmark: str
     benchmark_digest: str
     means: tuple[Mean, ...]
     differences: tuple[Difference, ...]
     by_sequence: tuple[SequenceDifference, ...]
+
+    @property
+    def baseline(self) -> str:
+        """The name of the baseline, or of all of them, in the order of the variants."""
+        return " / ".join(dict.fromkeys(self.baselines.values()))
 
     def mean(self, variant: str, metric: str, split: str = OVERALL) -> Mean:
         """One of the means; KeyError if there is none."""

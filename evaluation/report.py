@@ -12,38 +12,12 @@ from evaluation.comparing import COMPARED, compare, mean_curves
 from evaluation.comparison import Comparison, Difference, Mean, SequenceDifference
 from evaluation.evaluation import OVERALL
 from evaluation.examples import MatchExample
+from evaluation.findings import answer, cautions, finding
 from evaluation.hpatches import SPLITS
 from evaluation.variants import Variant
 
-CAUTION = "Choosing on HPatches is tuning on the test set: choose by a validation score."
-ONE_SEED = (
-    "Where a variant has one seed, its interval says what other images would do to these networks, not what "
-    "another seed would do."
-)
-
-# With fewer sequences nobody sees how skewed scores are. Intervals of normal ones still hold the truth in 94
-# to 97 % of simulated studies, but those of very skewed ones (exponential) in 87 to 92 %.
-FEW_SEQUENCES = 5
-
 # Set beside every figure of a variant that has collapsed.
 MARK = "†"
-
-EXAMPLE_VARIANTS = 3
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What is known of a variant beside its evaluations.
-
-    Attributes:
-        epochs: how long it was trained, e.g. `5` or `3-5`; empty if that is unknown.
-        figures: further figures of each of its networks, e.g. `train/loss_peakiness`.
-        warnings: what spoils its figures, in sentences.
-    """
-
-    epochs: str = ""
-    figures: Sequence[Mapping[str, float]] = ()
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,8 +134,8 @@ class Report:
     def difference(
         self, variant: str, split: str | None = None, metric: str | None = None
     ) -> Difference | None:
-        """The difference of a variant to the baseline; None for the baseline itself."""
-        if variant == self.comparison.baseline:
+        """The difference of a variant to its baseline; None if it is compared with nothing."""
+        if variant not in self.comparison.baselines:
             return None
         return self.comparison.difference(variant, metric or self.about.metric, split or self.about.split)
 
@@ -176,47 +150,47 @@ class Report:
         return sorted(wanted, key=lambda row: -row.estimate)
 
     @property
+    def compared_entries(self) -> list[Entry]:
+        """The variants that have a baseline, the best first."""
+        return [entry for entry in self.entries if entry.name in self.comparison.baselines]
+
+    def words(self, variant: str) -> str:
+        """The verdict of a variant in the figure that the table shows first, or that it is a baseline."""
+        row = self.difference(variant)
+        if row is not None:
+            return row.verdict
+        return "baseline" if variant in self.comparison.baselines.values() else ""
+
+    @property
     def cautions(self) -> list[str]:
         """What every reader must be told."""
-        one_seed = any(not row.covers_seeds for row in self.comparison.means)
-        sequences = {row.split: row.sequences for row in self.comparison.means}
-        few = {split: count for split, count in sequences.items() if count < FEW_SEQUENCES}
-        return [CAUTION, *([ONE_SEED] if one_seed else []), *([_few_sequences(few)] if few else [])]
+        return cautions(self)
 
     @property
     def finding(self) -> str:
-        """What the comparison shows, in one sentence."""
-        verdicts = [d.verdict for e in self.entries if (d := self.difference(e.name)) is not None]
-        if not verdicts:
-            return "There is nothing to compare it with."
-        counts = {verdict: verdicts.count(verdict) for verdict in ("better", "worse", "no difference shown")}
-        words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-        return f"Of {len(verdicts)} compared with {self.comparison.baseline}: {words}."
+        """What the comparison shows: how many rows got which verdict."""
+        return finding(self)
 
-
-def _few_sequences(counts: Mapping[str, int]) -> str:
-    named = ", ".join(f"{split} {count}" for split, count in counts.items())
-    none = " From a single sequence there is none." if 1 in counts.values() else ""
-    return (
-        f"Intervals from fewer than {FEW_SEQUENCES} sequences ({named}) are unreliable: so few do not show "
-        f"how skewed scores are.{none}"
-    )
+    @property
+    def answer(self) -> tuple[str, str]:
+        """Two sentences: who is highest and whether that is shown; what it would take to show it."""
+        return answer(self)
 
 
 def make_report(
     variants: Sequence[Variant],
-    baseline: str,
+    baseline: str | Mapping[str, str],
     about: About,
-    notes: Mapping[str, Notes] | None = None,
+    figures: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
     replicates: int = REPLICATES,
 ) -> Report:
     """Compares variants and gathers what belongs to the comparison.
 
     Args:
-        variants: the baseline among them, at least one.
-        baseline: the name of one of them.
+        variants: the baselines among them, at least one.
+        baseline: the name of one of them, or of each variant's own, as `evaluation.comparing.compare`.
         about: what the report is about.
-        notes: by variant; what is not there is not known.
+        figures: by variant, further figures of each of its networks, e.g. `train/loss_peakiness`.
         replicates: how many draws of the bootstrap.
 
     Raises:
@@ -228,30 +202,32 @@ def make_report(
     known = {row.split for row in compared.means}
     if about.split not in known:
         raise ValueError(f"benchmark {compared.benchmark} has no {about.split} sequences")
-    entries = [_entry(variant, (notes or {}).get(variant.name, Notes())) for variant in variants]
+    entries = [_entry(variant, (figures or {}).get(variant.name, ())) for variant in variants]
     report = Report(about, compared, mean_curves(variants, replicates), _ordered(entries, about, compared))
     return replace(report, examples=_examples(report, variants))
 
 
-def _entry(variant: Variant, notes: Notes) -> Entry:
-    further = notes.figures or [{}] * len(variant.evaluations)
+def _entry(variant: Variant, figures: Sequence[Mapping[str, float]]) -> Entry:
+    further = figures or [{}] * len(variant.evaluations)
     own = [
         {key: value for key, value in scored.scalars().items() if not _is_shown_elsewhere(key)}
         for scored in variant.evaluations
     ]
     values: dict[str, list[float]] = {}
-    for figures in (dict(mine) | dict(others) for mine, others in zip(own, further, strict=True)):
-        for key, value in figures.items():
+    for found in (dict(mine) | dict(others) for mine, others in zip(own, further, strict=True)):
+        for key, value in found.items():
             if math.isfinite(value):
                 values.setdefault(key, []).append(value)
     return Entry(
         name=variant.name,
-        epochs=notes.epochs,
+        epochs="-".join(map(str, sorted({min(variant.epochs), max(variant.epochs)})))
+        if variant.epochs
+        else "",
         networks=tuple((scored.model, scored.model_digest) for scored in variant.evaluations),
         seeds=variant.seeds,
         figures={key: statistics.fmean(found) for key, found in values.items()},
         deviations={key: statistics.stdev(found) for key, found in values.items() if len(found) > 1},
-        warnings=notes.warnings,
+        warnings=variant.warnings,
         remarks=tuple(dict.fromkeys(remark for scored in variant.evaluations for remark in scored.warnings)),
     )
 
@@ -280,7 +256,8 @@ def _ordered(entries: Sequence[Entry], about: About, compared: Comparison) -> tu
 def _examples(report: Report, variants: Sequence[Variant]) -> tuple[tuple[str, MatchExample], ...]:
     """An easy and a hard pair, matched by the best variant, the baseline and the worst one."""
     order = [entry.name for entry in report.entries]
-    chosen = list(dict.fromkeys([order[0], report.comparison.baseline, order[-1]]))[:EXAMPLE_VARIANTS]
+    baselines = list(report.comparison.baselines.values())[:1]
+    chosen = list(dict.fromkeys([order[0], *baselines, order[-1]]))
     by_name = {variant.name: variant.evaluations[0].examples for variant in variants}
     kept = [(name, by_name[name]) for name in sorted(chosen, key=order.index)]
     pairs = sorted({(e.sequence, e.image) for _, examples in kept for e in examples})

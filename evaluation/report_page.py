@@ -19,19 +19,11 @@ from evaluation.comparison import Difference, SequenceDifference
 from evaluation.evaluation import OVERALL
 from evaluation.examples import MatchExample
 from evaluation.figures import match_caption, match_thumbnail
+from evaluation.headings import difference_interval, figure, interval, p_value
 from evaluation.match_lines import CORRECT_WITHIN
 from evaluation.mma import THRESHOLDS
 from evaluation.report import Report, TrainingCurve
-from evaluation.report_text import (
-    difference_interval,
-    figure,
-    interval,
-    metric_heading,
-    p_value,
-    provenance,
-    spread,
-    wins,
-)
+from evaluation.report_text import metric_heading, provenance, spread, wins
 
 _FOLDER = Path(__file__).parent / "page"
 _HELPERS = (difference_interval, figure, interval, metric_heading, p_value, spread, wins)
@@ -55,7 +47,7 @@ def to_html(report: Report) -> str:
         report=report,
         about=report.about,
         compared=report.comparison,
-        others=[e for e in report.entries if e.name != report.comparison.baseline],
+        others=report.compared_entries,
         has_epochs=any(entry.epochs for entry in report.entries),
         covers_seeds=any(row.covers_seeds for row in report.comparison.means),
         sequences=next(row.sequences for row in report.comparison.means if row.split == OVERALL),
@@ -142,8 +134,7 @@ def _forest(report: Report) -> dict[str, Any]:
 
 def _sequences(report: Report) -> dict[str, Any]:
     """The heat map of sequences, and its figures."""
-    baseline = report.comparison.baseline
-    names = [entry.name for entry in report.entries if entry.name != baseline]
+    names = [entry.name for entry in report.compared_entries]
     rows = {
         (r.variant, r.sequence): r for r in report.comparison.by_sequence if r.metric == report.about.metric
     }
@@ -161,7 +152,7 @@ def _sequences(report: Report) -> dict[str, Any]:
         "heat_limit": limit,
         "share": share,
         "by_sequence": [
-            (sequence, found[0].mean - found[0].estimate, found)
+            (sequence, {row.baseline: row.mean - row.estimate for row in found}, found)
             for sequence, found in zip(sequences, table, strict=True)
         ],
     }

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.comparison import Difference, Mean
-from evaluation.headings import heading
+from evaluation.headings import difference_interval, figure, heading, interval, p_value
 from evaluation.markdown import markdown_table
 from evaluation.report import MARK, Entry, Report
 
@@ -22,28 +21,6 @@ _COLUMNS = (
     *("variant", "baseline", "seeds", "metric", "split", "sequence", "value", "low", "high", "difference"),
     *("difference_low", "difference_high", "p", "p_holm", "verdict", "collapse"),
 )
-
-
-def figure(value: float, sign: str = "") -> str:
-    """A figure as tables show it: three decimals, none if it is large; with `+` as sign, of a difference."""
-    return f"{value:{sign}.0f}" if abs(value) >= 100 else f"{value:{sign}.3f}"
-
-
-def interval(mean: Mean) -> str:
-    """The 95 % interval of a mean; empty with a single sequence."""
-    return "" if mean.low is None or mean.high is None else f"{figure(mean.low)} to {figure(mean.high)}"
-
-
-def difference_interval(row: Difference) -> str:
-    """The 95 % interval of a difference; empty with a single sequence."""
-    return "" if row.low is None or row.high is None else f"{figure(row.low, '+')} to {figure(row.high, '+')}"
-
-
-def p_value(p: float | None) -> str:
-    """A p-value as tables show it; empty if there is none."""
-    if p is None:
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def wins(report: Report, name: str) -> str:
@@ -99,7 +76,7 @@ def to_csv(report: Report) -> str:
     for entry in report.entries:
         common = {
             "variant": entry.name,
-            "baseline": report.comparison.baseline,
+            "baseline": report.comparison.baselines.get(entry.name, ""),
             "seeds": len(entry.networks),
             "collapse": "; ".join(entry.warnings),
         }
@@ -117,6 +94,7 @@ def to_json(report: Report) -> str:
         "ordered_by": {"metric": about.metric, "split": about.split, "figure": about.sort_by or None},
         "command": about.command,
         "code_version": about.code_version,
+        "answer": report.answer,
         "finding": report.finding,
         "cautions": report.cautions,
         "baseline": compared.baseline,
@@ -144,22 +122,21 @@ def _main_table(report: Report) -> str:
         cells = [entry.name, str(len(entry.networks)), entry.epochs, f"{figure(mean.mean)}{entry.mark}"]
         cells += [interval(mean)]
         if row is None:
-            cells += ["", "", "", "baseline"]
+            cells += ["", "", ""]
         else:
             cells += [
                 f"{figure(row.estimate, '+')}{entry.mark}",
                 difference_interval(row),
                 p_value(row.p_holm),
             ]
-            cells += [row.verdict]
-        rows.append(cells)
+        rows.append([*cells, report.words(entry.name)])
     return markdown_table(head, rows)
 
 
 def _difference_table(report: Report) -> str:
     head = ["variant", "split", *(heading(metric) for metric in report.compared)]
     rows = []
-    for entry in _others(report):
+    for entry in report.compared_entries:
         for split in report.splits:
             found = [report.difference(entry.name, split, metric) for metric in report.compared]
             cells = [
@@ -175,7 +152,7 @@ def _difference_table(report: Report) -> str:
 def _sequence_tables(report: Report) -> str:
     """Every sequence if there are few, else the ends of the list, one table per variant."""
     parts = []
-    for entry in _others(report):
+    for entry in report.compared_entries:
         rows = report.by_sequence(entry.name)
         shown = rows if len(rows) <= MAX_SEQUENCES else [*rows[:ENDS], *rows[-ENDS:]]
         title = f"{entry.name}: {wins(report, entry.name)}"
@@ -209,10 +186,6 @@ def spread(entry: Entry, key: str) -> str:
     """The standard deviation over networks of a further figure, with as many decimals as its mean."""
     decimals = 0 if abs(entry.figures[key]) >= 100 else 3
     return f"±{entry.deviations[key]:.{decimals}f}"
-
-
-def _others(report: Report) -> list[Entry]:
-    return [entry for entry in report.entries if entry.name != report.comparison.baseline]
 
 
 def _cells(line: dict[str, Any]) -> dict[str, Any]:

@@ -27,11 +27,18 @@ class Variant:
         evaluations: at least one, of different networks, all judged alike.
         seeds: of the evaluations, in their order; None if unknown (a released network). Two variants with the
             same seeds are compared seed by seed: equal seeds mean equal starting weights and training pairs.
+        epochs: that its networks were trained for, in any order; 0 of a starting network; empty if unknown.
+        collapsed: whether any of its networks has.
+        warnings: what spoils its figures, in sentences: signs of collapse, or a training that was not as
+            configured.
     """
 
     name: str
     evaluations: tuple[Evaluation, ...]
     seeds: tuple[int, ...] | None = None
+    epochs: tuple[int, ...] = ()
+    collapsed: bool = False
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.evaluations:

@@ -20,7 +20,7 @@ from evaluation.report_text import to_csv, to_json, to_markdown
 from r2d2.atomic import atomic_file
 from r2d2.storage.depot import Depot, depot_at
 from r2d2.version import code_version
-from runner.contender import Contender, curves_of, notes_of, variants_of
+from runner.contender import Contender, curves_of, figures_of, variants_of
 from runner.history import TRAIN
 from runner.ordering import USUAL, find_ordering, mode_of
 from runner.stored import StoredSweep
@@ -39,7 +39,7 @@ def compare_contenders(
     *,
     title: str,
     question: str = "",
-    baseline: str | None = None,
+    baseline: str | Mapping[str, str] | None = None,
     ascending: bool | None = None,
     command: str = "",
 ) -> Report:
@@ -52,7 +52,7 @@ def compare_contenders(
             table: MMA@3 is compared.
         title: of the report.
         question: that it answers; may be empty.
-        baseline: a variant; None: the first one.
+        baseline: a variant, or each one's own; None: the first one.
         ascending: whether the smallest figure is the best; None: where it is a loss or an error.
         command: makes the report again.
 
@@ -75,7 +75,7 @@ def compare_contenders(
         code_version=code_version(),
         training=curves_of(contenders),
     )
-    return make_report(variants, baseline or variants[0].name, about, notes_of(contenders))
+    return make_report(variants, baseline or variants[0].name, about, figures_of(contenders))
 
 
 def _parted(name: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from evaluation.evaluation import Evaluation
-from evaluation.report import Notes, TrainingCurve
+from evaluation.report import TrainingCurve
 from evaluation.variants import Variant
 
 
@@ -22,6 +22,7 @@ class Contender:
         seed: it was trained with; None if that is unknown.
         epoch: its last; None if that is unknown.
         figures: what else is known of it, e.g. `train/loss_peakiness`.
+        collapsed: whether its maps say the same of every pixel.
         warnings: what spoils its figures, in sentences.
         curves: metric -> epoch and value, by epoch.
     """
@@ -32,6 +33,7 @@ class Contender:
     seed: int | None = None
     epoch: int | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    collapsed: bool = False
     warnings: tuple[str, ...] = ()
     curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
 
@@ -60,20 +62,21 @@ def variants_of(contenders: Sequence[Contender]) -> list[Variant]:
         ValueError: if contenders of one variant were not judged alike, or share a seed.
     """
     return [
-        Variant(name, tuple(c.evaluation for c in members), _seeds(members))
+        Variant(
+            name,
+            tuple(c.evaluation for c in members),
+            _seeds(members),
+            epochs=tuple(c.epoch for c in members if c.epoch is not None),
+            collapsed=any(c.collapsed for c in members),
+            warnings=tuple(dict.fromkeys(w for c in members for w in c.warnings)),
+        )
         for name, members in _by_variant(contenders).items()
     ]
 
 
-def notes_of(contenders: Sequence[Contender]) -> dict[str, Notes]:
-    """What is known of each variant beside its scores."""
-    notes = {}
-    for name, members in _by_variant(contenders).items():
-        epochs = sorted({c.epoch for c in members if c.epoch is not None})
-        ends = dict.fromkeys(str(epoch) for epoch in (*epochs[:1], *epochs[-1:]))
-        warnings = tuple(dict.fromkeys(w for c in members for w in c.warnings))
-        notes[name] = Notes("-".join(ends), [c.figures for c in members], warnings)
-    return notes
+def figures_of(contenders: Sequence[Contender]) -> dict[str, list[Mapping[str, float]]]:
+    """What else is known of the networks of each variant."""
+    return {name: [c.figures for c in members] for name, members in _by_variant(contenders).items()}
 
 
 def curves_of(contenders: Sequence[Contender]) -> tuple[TrainingCurve, ...]:

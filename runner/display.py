@@ -12,9 +12,11 @@ from rich.text import Text
 
 from evaluation.comparison import Difference
 from evaluation.evaluation import OVERALL, Evaluation
+from evaluation.findings import CAUTION
+from evaluation.headings import difference_interval, figure, interval, p_value
 from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
-from evaluation.report import CAUTION, MARK, Report
-from evaluation.report_text import difference_interval, figure, interval, metric_cell, metric_heading, p_value
+from evaluation.report import MARK, Report
+from evaluation.report_text import metric_cell, metric_heading
 from runner.table import Row, cell, columns, heading
 
 LAST_EPOCH = "Each figure is that of the last epoch, the mean over seeds."

@@ -135,7 +135,7 @@ def _scored(text: str, settings: Settings, judging: Judging) -> Contender:
             f"{did_you_mean(text, known)}"
         )
     warnings = tuple(collapse_warnings(evaluation.scalars()))
-    return Contender(evaluation.model, evaluation, origin=text, warnings=warnings)
+    return Contender(evaluation.model, evaluation, origin=text, collapsed=bool(warnings), warnings=warnings)
 
 
 def _read_json(path: Path) -> Evaluation:

@@ -137,6 +137,7 @@ class StoredSweep:
             seed=trial.config.seed if trained or trial.config.init == SCRATCH else None,
             epoch=epoch,
             figures={key: others[key] for key in (*COLUMNS, "train/loss_total") if key in others},
+            collapsed=bool(epoch and collapse_warnings(metrics)),
             warnings=_warnings(self.history(trial), epoch, metrics),
             curves={metric: points for metric, points in curves.items() if points and trained},
         )

@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_a_difference_that_depends_on_the_seed_is_not_shown():
 def test_one_seed_is_compared_over_sequences_and_says_so():
     table = compare([variant("cosine", seeds=(0,)), variant("dice", 0.05, seeds=(0,))], "cosine")
     row = table.difference("dice", "mma_3px")
-    assert row.verdict == "better"
+    assert row.verdict == "these networks differ"
     assert not row.covers_seeds
     assert not table.mean("dice", "mma_3px").covers_seeds
     assert {row.standard_error for row in table.by_sequence} == {None}
@@ -116,7 +117,42 @@ def test_one_seed_is_compared_over_sequences_and_says_so():
 def test_a_released_network_against_three_seeds():
     released = Variant("released", (evaluation(DIFFICULTY, "released"),))
     row = compare([released, variant("dice", 0.05)], "released").difference("dice", "mma_3px")
-    assert (row.verdict, row.same_seeds, row.covers_seeds) == ("better", False, False)
+    assert (row.verdict, row.same_seeds, row.covers_seeds) == ("these networks differ", False, False)
+
+
+@pytest.mark.parametrize(
+    ("dice", "cosine", "verdict"),
+    [
+        ({"epochs": (5, 5, 5)}, {"epochs": (5, 5, 5)}, "better"),
+        ({"epochs": (9, 9, 9)}, {"epochs": (1, 1, 1)}, "unequal training"),
+        ({"epochs": (9, 9, 8)}, {"epochs": (9, 9, 9)}, "unequal training"),
+        ({"epochs": (5, 5, 5)}, {"epochs": (0, 0, 0)}, "better"),
+        ({"collapsed": True, "warnings": ("flat",)}, {}, "collapsed"),
+        ({}, {"collapsed": True, "warnings": ("flat",)}, "baseline collapsed"),
+        ({"warnings": ("half as many pairs a step",)}, {}, "unequal training"),
+    ],
+)
+def test_no_verdict_where_trainings_are_no_equals(dice, cosine, verdict):
+    """A starting network, of no epochs, shows what training does."""
+    variants = [replace(variant("cosine"), **cosine), replace(variant("dice", 0.05), **dice), variant("one")]
+    table = compare(variants, "cosine")
+    row = table.difference("dice", "mma_3px")
+    assert row.verdict == verdict
+    assert (row.p_holm is None) == (verdict != "better")
+    assert (row.estimate, row.p) == (pytest.approx(0.05, abs=0.01), pytest.approx(0, abs=0.01))
+
+
+def test_each_variant_may_have_a_baseline_of_its_own():
+    variants = [variant(name, gain) for name, gain in (("a", 0), ("b", 0.05), ("c", 0.2), ("d", 0.2))]
+    table = compare(variants, {"b": "a", "d": "c"})
+    assert [(row.variant, row.baseline) for row in table.differences if row.metric == "mma_3px"][:2] == [
+        ("b", "a"),
+        ("d", "c"),
+    ]
+    assert table.difference("b", "mma_3px").verdict == "better"
+    assert table.difference("d", "mma_3px").verdict == "no difference shown"
+    assert {row.variant for row in table.means} == set("abcd")
+    assert {(row.variant, row.baseline) for row in table.by_sequence} == {("b", "a"), ("d", "c")}
 
 
 def test_holm_grows_with_the_number_of_variants_and_nothing_else_does():

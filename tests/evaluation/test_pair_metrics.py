@@ -77,7 +77,10 @@ def test_shares_of_an_area_add_up_to_it_with_ties_and_without_homographies():
 
 
 def test_a_smaller_error_is_better():
-    variants = [Variant("a", (evaluation("a"),)), Variant("b", (evaluation("b", gain=0.5),))]
+    variants = [
+        Variant("a", (evaluation("a"), evaluation("1", seed=1)), (0, 1)),
+        Variant("b", (evaluation("b", gain=0.5), evaluation("2", gain=0.5, seed=1)), (0, 1)),
+    ]
     row = compare(variants, "a", ["localisation_error_px"], replicates=999).difference(
         "b", "localisation_error_px"
     )

@@ -13,13 +13,15 @@ import pytest
 from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.examples import MatchExample
+from evaluation.findings import CAUTION, ONE_SEED
+from evaluation.headings import p_value
 from evaluation.hpatches import split_of
 from evaluation.mma import THRESHOLDS
 from evaluation.protocols import PROTOCOLS
-from evaluation.report import CAUTION, MARK, ONE_SEED, About, Notes, TrainingCurve
+from evaluation.report import MARK, About, TrainingCurve
 from evaluation.report import make_report as make_whole_report
 from evaluation.report_page import to_html
-from evaluation.report_text import p_value, to_csv, to_json, to_markdown, wins
+from evaluation.report_text import to_csv, to_json, to_markdown, wins
 from evaluation.variants import Variant
 
 SEQUENCES = [f"i_{number}" for number in range(6)] + [f"v_{number}" for number in range(8)]
@@ -47,11 +49,11 @@ def evaluation(name, levels):
     return Evaluation(name, digest, PROTOCOLS["d2net"], *parts, examples=examples)
 
 
-def variant(name, gain=0.0, seeds=(0, 1, 2)):
+def variant(name, gain=0.0, seeds=(0, 1, 2), epochs=5):
     rng = np.random.default_rng(sum(name.encode()))
     noise = rng.normal(0, 0.005, (len(seeds), len(SEQUENCES)))
     scored = (evaluation(f"{name}{s}", DIFFICULTY + gain + noise[i]) for i, s in enumerate(seeds))
-    return Variant(name, tuple(scored), seeds)
+    return Variant(name, tuple(scored), seeds, epochs=(epochs,) * len(seeds))
 
 
 def make_report(*arguments):
@@ -59,10 +61,9 @@ def make_report(*arguments):
     return make_whole_report(*arguments, replicates=399)
 
 
-NOTES = {
-    "dice": Notes("5", [{"train/loss_peakiness": x} for x in (0.1, 0.2, 0.3)]),
-    "cosine": Notes("4-5", [{"train/loss_peakiness": 0.5}] * 3),
-    HOSTILE: Notes("5", [{}] * 3, (FLAT,)),
+FIGURES = {
+    "dice": [{"train/loss_peakiness": x} for x in (0.1, 0.2, 0.3)],
+    "cosine": [{"train/loss_peakiness": 0.5}] * 3,
 }
 TRAINING = tuple(
     TrainingCurve("dice", seed, "train/loss_total", ((1, 0.5), (2, 0.4 + seed / 100))) for seed in (0, 1)
@@ -71,14 +72,15 @@ TRAINING = tuple(
 
 @pytest.fixture(scope="module")
 def report():
-    variants = [variant("cosine"), variant("dice", 0.05), variant(HOSTILE, -0.2)]
+    flat = replace(variant(HOSTILE, -0.2), collapsed=True, warnings=(FLAT,))
+    variants = [variant("cosine"), variant("dice", 0.05), flat]
     about = About("losses", f"Which? {HOSTILE}", "hpatches", command="r2d2 compare losses", training=TRAINING)
-    return make_report(variants, "cosine", about, NOTES)
+    return make_report(variants, "cosine", about, FIGURES)
 
 
 def test_the_best_comes_first_and_the_finding_counts(report):
     assert [entry.name for entry in report.entries] == ["dice", "cosine", HOSTILE]
-    assert report.finding == "Of 2 compared with cosine: 1 better, 1 worse."
+    assert report.finding == "Of 2 compared with cosine: 1 better, 1 collapsed."
 
 
 def test_further_figures_are_means_over_networks(report):
@@ -93,9 +95,9 @@ def test_further_figures_are_means_over_networks(report):
 def test_another_figure_may_order_the_table():
     variants = [variant("cosine"), variant("dice", 0.05)]
     about = About("t", sort_by="train/loss_peakiness", ascending=False)
-    assert [e.name for e in make_report(variants, "dice", about, NOTES).entries] == ["cosine", "dice"]
+    assert [e.name for e in make_report(variants, "dice", about, FIGURES).entries] == ["cosine", "dice"]
     about = About("t", sort_by="train/loss_peakiness", ascending=True)
-    assert [e.name for e in make_report(variants, "dice", about, NOTES).entries] == ["dice", "cosine"]
+    assert [e.name for e in make_report(variants, "dice", about, FIGURES).entries] == ["dice", "cosine"]
     with pytest.raises(ValueError, match=r"no variant has a figure 'auc'; known: .*matches"):
         make_report(variants, "dice", About("t", sort_by="auc"))
 
@@ -116,7 +118,7 @@ def test_another_metric_is_compared_in_every_form():
     assert (found.mean("dice").mean, found.difference("dice").estimate) == (100, 0)
     text = to_markdown(found)
     assert "| variant | seeds | epochs | matches |" in text
-    assert "| dice | 3 |  | 100 | 100 to 100 | +0.000 |" in text
+    assert "| dice | 3 | 5 | 100 | 100 to 100 | +0.000 |" in text
     page = Page(to_html(found))
     assert "matches decides" in page.text
     lines = [x for x in csv.DictReader(io.StringIO(to_csv(found))) if x["metric"] == "matches"]
@@ -149,8 +151,87 @@ def test_where_it_wins(report):
 def test_a_single_seed_is_said(report):
     assert report.cautions == [CAUTION]
     alone = make_report([variant("cosine", seeds=(0,))], "cosine", About("t"))
-    assert alone.cautions == [CAUTION, ONE_SEED]
+    assert alone.cautions == [ONE_SEED]
     assert alone.finding == "There is nothing to compare it with."
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict", "answers"),
+    [
+        (
+            {"gain": 0.05},
+            {},
+            "better",
+            (
+                "dice is highest, MMA@3 0.5.*: its lead of 0.0.* over cosine is shown",
+                "This table .3 seeds, 14",
+            ),
+        ),
+        (
+            {"gain": 0.002},
+            {},
+            "no difference shown",
+            (
+                "its lead of 0.00. over .* is not shown .dice - cosine: 95 % interval -0.00",
+                "takes about .* seeds",
+            ),
+        ),
+        (
+            {"gain": 0.05, "seeds": (0,)},
+            {"seeds": (0,)},
+            "these networks differ",
+            (
+                "these networks differ, but one seed does not show",
+                "give every row 3 seeds, which show gains of",
+            ),
+        ),
+        (
+            {"gain": 0.0, "seeds": (0,)},
+            {"seeds": (0,)},
+            "seeds needed",
+            ("one seed does not show that it leads", "give every row 3 seeds"),
+        ),
+        (
+            {"gain": 0.05, "epochs": 9},
+            {"epochs": 1},
+            "unequal training",
+            ("no verdict, for it and cosine were not trained alike", "for the same number of epochs"),
+        ),
+    ],
+)
+def test_the_same_verdict_and_a_two_line_answer_everywhere(first, second, verdict, answers):
+    found = make_report([variant("cosine", **second), variant("dice", **first)], "cosine", About("t"))
+    for line, pattern in zip(found.answer, answers, strict=True):
+        assert re.search(pattern, line)
+    assert found.finding.endswith(f"Of 1 compared with cosine: 1 {verdict}.")
+    assert found.finding.startswith("One seed says nothing about a loss") == ("seeds" in second)
+    assert found.difference("dice").verdict == found.words("dice") == verdict
+    assert found.words("cosine") == "baseline"
+    lines = [
+        x for x in csv.DictReader(io.StringIO(to_csv(found))) if x["verdict"] and x["metric"] == "mma_3px"
+    ]
+    assert next(x["verdict"] for x in lines if x["split"] == "overall") == verdict
+    values = json.loads(to_json(found))
+    assert (values["answer"], values["finding"]) == (list(found.answer), found.finding)
+    assert verdict in to_markdown(found)
+    assert verdict in Page(to_html(found)).text
+
+
+def test_each_row_may_have_a_baseline_of_its_own():
+    variants = [variant("cosine"), variant("dice", 0.05), variant("old", -0.1), variant("new", -0.05)]
+    found = make_report(variants, {"dice": "cosine", "new": "old"}, About("t"))
+    assert [entry.name for entry in found.compared_entries] == ["dice", "new"]
+    assert [(row.variant, row.baseline) for row in map(found.difference, ("dice", "new"))] == [
+        ("dice", "cosine"),
+        ("new", "old"),
+    ]
+    assert found.difference("old") is None
+    assert found.words("cosine") == found.words("old") == "baseline"
+    text = to_html(found)
+    assert Page(text).open == []
+    assert to_markdown(found)
+    with pytest.raises(ValueError, match="unknown baseline 'dise'; known: cosine, dice, new, old"):
+        make_report(variants, {"dice": "dise"}, About("t"))
 
 
 def test_an_easy_and_a_hard_pair_are_shown_for_best_baseline_and_worst(report):

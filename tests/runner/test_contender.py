@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from runner.contender import Contender, curves_of, notes_of, told_apart, variants_of
+from runner.contender import Contender, curves_of, figures_of, told_apart, variants_of
 
 
 @pytest.fixture
@@ -47,17 +47,18 @@ def test_networks_of_one_given_name_are_seeds_that_nobody_knows(contender):
     assert (row.name, row.seeds, len(row.evaluations)) == ("dice", None, 2)
 
 
-def test_notes_gather_what_is_known_of_every_network(contender):
+def test_a_row_gathers_what_is_known_of_every_network(contender):
     found = [
         contender(network="a", epoch=3, figures={"train/loss_total": 1.0}, warnings=("flat", "odd")),
-        contender(network="b", epoch=5, figures={"train/loss_total": 2.0}, warnings=("flat",)),
+        contender(
+            network="b", epoch=5, figures={"train/loss_total": 2.0}, collapsed=True, warnings=("flat",)
+        ),
         contender("released", "c"),
     ]
-    notes = notes_of(found)
-    assert notes["dice"].epochs == "3-5"
-    assert [figures["train/loss_total"] for figures in notes["dice"].figures] == [1.0, 2.0]
-    assert notes["dice"].warnings == ("flat", "odd")
-    assert notes["released"].epochs == ""
+    dice, released = variants_of(found)
+    assert (dice.epochs, dice.collapsed, dice.warnings) == ((3, 5), True, ("flat", "odd"))
+    assert (released.epochs, released.collapsed, released.warnings) == ((), False, ())
+    assert [figures["train/loss_total"] for figures in figures_of(found)["dice"]] == [1.0, 2.0]
 
 
 def test_training_curves_go_figure_by_figure(contender):
