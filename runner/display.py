@@ -37,7 +37,8 @@ def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
     for row in table:
         made.add_row(escape(row.variant), str(len(row.outcomes)), row.epochs, *(cell(row, c) for c in shown))
     warnings = [_warning(row.variant, sentence) for row in table for sentence in row.warnings]
-    return Group(made, *warnings, Text(f"{LAST_EPOCH} {CAUTION}", style="dim"))
+    caution = f" {CAUTION}" if any(column.startswith("hpatches/") for column in shown) else ""
+    return Group(made, *warnings, Text(f"{LAST_EPOCH}{caution}", style="dim"))
 
 
 def means(report: Report) -> Group:
@@ -60,7 +61,8 @@ def means(report: Report) -> Group:
     further = [_further(report)] if report.metrics and len(report.entries) <= MAX_COLUMNS else []
     warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
     remarks = [Text(f"{entry.name}: {sentence}") for entry in report.entries for sentence in entry.remarks]
-    return Group(made, *further, *warnings, *remarks, Text(CAUTION, style="dim"))
+    caution = [Text(CAUTION, style="dim")] if CAUTION in report.cautions else []
+    return Group(made, *further, *warnings, *remarks, *caution)
 
 
 def differences(report: Report) -> Group:

@@ -17,7 +17,7 @@ from runner.comparing import (
     save_pictures,
 )
 from runner.contender import Contender
-from runner.display import differences
+from runner.display import differences, means
 
 
 @pytest.fixture
@@ -69,6 +69,14 @@ def test_long_names_leave_verdicts_whole(contenders):
     console = Console(record=True, width=140, file=io.StringIO())
     console.print(differences(compare_contenders(named, "mma_3px", title="t")))
     assert re.search("these networks differ|seeds needed", console.export_text())
+
+
+@pytest.mark.parametrize(("benchmark", "said"), [("hpatches-sequences-release", True), ("photos", False)])
+def test_choosing_on_hpatches_is_spoken_of_where_it_is_scored(contenders, benchmark, said):
+    scored = [replace(c, evaluation=replace(c.evaluation, benchmark=benchmark)) for c in contenders]
+    console = Console(record=True, width=140, file=io.StringIO())
+    console.print(means(compare_contenders(scored, "mma_3px", title="t")))
+    assert ("Choosing on HPatches" in console.export_text()) == said
 
 
 def test_the_command_can_be_pasted():
