@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,8 +28,10 @@ PARALLEL = 8
 # Bytes per second. A slower answer is given up and asked for again, so that none lasts for ever.
 SLOWEST = 16 * 2**10
 
+SHA256, MD5 = "SHA-256", "MD5"
+
 _CHUNK = 2**18
-_MD5 = re.compile("[0-9a-f]{32}")
+_MD5_FORM = re.compile("[0-9a-f]{32}")
 # Their ETag is no MD5: AWS's directory buckets by their name, encrypted objects by a field of the answer.
 _DIRECTORY_BUCKET = "--x-s3"
 
@@ -57,6 +59,31 @@ class Wanted:
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.bucket}/{self.key}"
+
+
+def stated_checksum(answer: Mapping[str, Any], bucket: str) -> tuple[str, str] | None:
+    """What a server says of an object's content, whoever wants to know: who fetches it or who has stored it.
+
+    It is the SHA-256 that we store with every object; of others' objects the ETag, where that is an MD5.
+
+    Args:
+        answer: to a request for the object, or for its head.
+        bucket: where it lies.
+
+    Returns:
+        Kind and hexadecimal value; None: there is none, so that the size alone can be compared.
+    """
+    if sha256 := answer.get("Metadata", {}).get("sha256"):
+        return SHA256, str(sha256)
+    etag = bare(answer.get("ETag", ""))
+    encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
+    plain = _MD5_FORM.fullmatch(etag) and not encrypted and not bucket.endswith(_DIRECTORY_BUCKET)
+    return (MD5, etag) if plain else None
+
+
+def new_digest(kind: str) -> hashlib._Hash:
+    """A digest of that kind, of nothing yet."""
+    return hashlib.sha256() if kind == SHA256 else hashlib.md5(usedforsecurity=False)
 
 
 def fetch_bytes(server: S3Server, wanted: Wanted) -> bytes:
@@ -119,7 +146,7 @@ class _Download:
     # What the first answer said of the object.
     _etag: str | None = None
     _sha256: str | None = None
-    _md5: str | None = None
+    _stated: tuple[str, str] | None = None
 
     def run(self) -> _Download:
         """Fetches everything."""
@@ -149,10 +176,11 @@ class _Download:
         Raises:
             MismatchError: if it is another.
         """
-        kind, known = ("SHA-256", self._sha256) if self._sha256 else ("MD5", self._md5)
-        if known is None:
+        stated = (SHA256, self._sha256) if self._sha256 else self._stated
+        if stated is None:
             return
-        digest = hashlib.sha256() if kind == "SHA-256" else hashlib.md5(usedforsecurity=False)
+        kind, known = stated
+        digest = new_digest(kind)
         for data in content():
             digest.update(data)
         if digest.hexdigest() != known:
@@ -184,7 +212,7 @@ class _Download:
                 return -1.0
             return self.server.patience + (done - start) / SLOWEST - (time.monotonic() - begun)
 
-        patiently(attempt, passes, left)
+        patiently(attempt, self.server.passes, left)
 
     def _stream(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes [start, end) as they come, as far as they come."""
@@ -208,7 +236,7 @@ class _Download:
         if (start, end) != (0, wanted.size):
             request["Range"] = f"bytes={start}-{end - 1}"
         try:
-            answer = self.server.client.get_object(**request)
+            answer = self.server.call("get_object", request)
         except Exception as error:
             if code_of(error) in ("PreconditionFailed", "InvalidRange", "412", "416"):
                 raise changed(str(wanted), self._known()) from error
@@ -225,12 +253,8 @@ class _Download:
             answer["Body"].close()
             raise MismatchError(f"{answer['ContentLength']} bytes came instead of {length}")
         self._etag = etag
-        encrypted = (
-            "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
-        )
-        plain = _MD5.fullmatch(etag) and not encrypted and not self.wanted.bucket.endswith(_DIRECTORY_BUCKET)
-        self._md5 = etag if plain else None
-        self._sha256 = self._sha256 or answer.get("Metadata", {}).get("sha256")
+        if self._sha256 is None:
+            self._stated = stated_checksum(answer, self.wanted.bucket)
 
     def _known(self) -> str:
         return f"ETag {self._etag}"

@@ -1,7 +1,8 @@
 """S3Server: the server that the AWS environment or profile names, asked patiently, its faults in sentences.
 
 Endpoint, region and credentials come from where every program takes them: AWS_ENDPOINT_URL, AWS_REGION,
-AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/config and so on; boto3 reads them.
+AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/config and so on; boto3 reads them, once for each of its clients. A key
+that is refused is therefore read again: session tokens expire, and whoever renews them writes a file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from r2d2.storage.retry import patiently
-from r2d2.storage.s3_faults import explain, passes
+from r2d2.storage.s3_faults import explain, passes, refuses_key, refuses_renewable_key
 
 SCHEME = "s3://"
 
@@ -53,8 +54,10 @@ class S3Server:
             patience: seconds that a request is tried again for, at least 0.
         """
         self.patience = patience
-        self._connected: tuple[int, Any] | None = None
+        self._connected: _Connection | None = None
         self._endpoint = ""
+        # Whether the server has answered: a key that it refuses afterwards was good, and has ended.
+        self._answered = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_connected": None}
@@ -62,10 +65,10 @@ class S3Server:
     @property
     def client(self) -> Any:
         """boto3's client, which tries nothing again by itself."""
-        if self._connected is None or self._connected[0] != os.getpid():
-            self._connected = (os.getpid(), _make_client())
-            self._endpoint = str(self._connected[1].meta.endpoint_url)
-        return self._connected[1]
+        if self._connected is None or self._connected.process != os.getpid():
+            self._connected = _connect(_open_session())
+            self._endpoint = str(self._connected.client.meta.endpoint_url)
+        return self._connected.client
 
     @property
     def endpoint(self) -> str:
@@ -73,6 +76,48 @@ class S3Server:
         if not self._endpoint:
             self._endpoint = str(self.client.meta.endpoint_url)
         return self._endpoint
+
+    def call(self, method: str, request: Mapping[str, Any]) -> Any:
+        """The answer to one attempt at a request; where a key is refused and there is a new one, to a second.
+
+        Args:
+            method: of boto3's client.
+            request: its arguments.
+
+        Raises:
+            Exception: of boto3.
+        """
+        client = self.client
+        try:
+            answer = getattr(client, method)(**request)
+        except Exception as error:
+            if not (refuses_key(error) and self._has_new_key(client)):
+                raise
+            answer = getattr(self.client, method)(**request)
+        self._answered = True
+        return answer
+
+    def passes(self, error: Exception) -> bool:
+        """Whether a fault may pass by itself; so may the end of a key that was good, when it is renewed."""
+        return passes(error) or (self._answered and refuses_renewable_key(error))
+
+    def _has_new_key(self, refused: Any) -> bool:
+        """Whether there is another key than that of the client which was refused; `client` has it then."""
+        from botocore.exceptions import BotoCoreError
+
+        known = self._connected
+        if known is None or known.client is not refused:
+            # Another thread has read it.
+            return True
+        try:
+            session = _open_session()
+            if _key_of(session) in (None, known.key):
+                return False
+            self._connected = _connect(session)
+        except BotoCoreError:
+            # E.g. of a file that is being written.
+            return False
+        return True
 
     def ask(self, where: str, method: str, request: Mapping[str, Any], patience: float | None = None) -> Any:
         """The answer to one request.
@@ -88,7 +133,7 @@ class S3Server:
         """
         limit = self.patience if patience is None else patience
         try:
-            return patiently(lambda: getattr(self.client, method)(**request), passes, limit)
+            return patiently(lambda: self.call(method, request), self.passes, limit)
         except Exception as error:
             raise explain(error, where, self._endpoint or "the usual AWS address") from error
 
@@ -172,10 +217,32 @@ def split_place(place: str) -> tuple[str, str]:
     return bucket, rest
 
 
-def _make_client() -> Any:
+@dataclass(frozen=True)
+class _Connection:
+    """boto3's client, the process that made it, and the key that it was made with."""
+
+    process: int
+    client: Any
+    key: tuple[str, ...] | None
+
+
+def _open_session() -> Any:
     import boto3
-    import botocore.config
     import botocore.session
+
+    core = botocore.session.Session()
+    core.register_component("data_loader", _loader())
+    return boto3.Session(botocore_session=core)
+
+
+def _key_of(session: Any) -> tuple[str, ...] | None:
+    """Access key, secret key and token of a session; None if it finds none."""
+    found = session.get_credentials()
+    return None if found is None else tuple(found.get_frozen_credentials())
+
+
+def _connect(session: Any) -> _Connection:
+    import botocore.config
 
     def config(style: Literal["auto", "path"]) -> Any:
         return botocore.config.Config(
@@ -189,15 +256,13 @@ def _make_client() -> Any:
             s3={"addressing_style": style} if style == "path" else None,
         )
 
-    core = botocore.session.Session()
-    core.register_component("data_loader", _loader())
-    session = boto3.Session(botocore_session=core)
+    key = _key_of(session)
     client = session.client("s3", config=config("auto"))
     host = urlsplit(client.meta.endpoint_url).hostname or ""
-    if host.endswith(("amazonaws.com", "amazonaws.com.cn")):
-        return client
-    # Few servers but AWS's have a host name for every bucket.
-    return session.client("s3", config=config("path"))
+    if not host.endswith(("amazonaws.com", "amazonaws.com.cn")):
+        # Few servers but AWS's have a host name for every bucket.
+        client = session.client("s3", config=config("path"))
+    return _Connection(os.getpid(), client, key)
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.errors import FileError, StorageError
 from r2d2.storage.retry import patiently
 from r2d2.storage.s3 import PATIENCE, SCHEME, S3Object, S3Server, bare, split_place
-from r2d2.storage.s3_faults import StalledError, code_of, explain, passes
+from r2d2.storage.s3_faults import StalledError, code_of, explain, lacks, no_conditional_writes
 from r2d2.storage.upload import put_request, upload_file
 
 # Requests at a time where many files are read or removed.
@@ -75,7 +75,7 @@ class S3Depot:
             StorageError: if it cannot be had.
         """
         try:
-            return patiently(lambda: self._get(name), passes, self.patience)
+            return patiently(lambda: self._get(name), self._server.passes, self.patience)
         except Exception as error:
             if code_of(error) in _GONE:
                 return None
@@ -127,14 +127,16 @@ class S3Depot:
         def attempt() -> None:
             nonlocal attempts
             attempts += 1
-            self._server.client.put_object(**request)
+            self._server.call("put_object", request)
 
         try:
-            patiently(attempt, lambda e: passes(e) or code_of(e) == _UNDECIDED, self.patience)
+            patiently(attempt, lambda e: self._server.passes(e) or code_of(e) == _UNDECIDED, self.patience)
         except Exception as error:
             if code_of(error) in _TAKEN:
                 # An attempt whose answer was lost may have been the first.
                 return attempts > 1 and self.read(name) == content
+            if lacks(error):
+                raise no_conditional_writes(self._where(name), self._server.endpoint) from error
             raise explain(error, self._where(name), self._server.endpoint) from error
         return True
 
@@ -221,7 +223,7 @@ class S3Depot:
         return Kept(name, found["ContentLength"], modified, bare(found["ETag"]))
 
     def _get(self, name: str) -> bytes:
-        answer = self._server.client.get_object(Bucket=self._bucket, Key=self._key(name))
+        answer = self._server.call("get_object", {"Bucket": self._bucket, "Key": self._key(name)})
         with closing(answer["Body"]) as body:
             content: bytes = body.read()
         if len(content) != answer["ContentLength"]:

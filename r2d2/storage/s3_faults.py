@@ -17,6 +17,10 @@ _CREDENTIALS = {
     "AllAccessDisabled": "access is denied",
     "403": "access is denied",
 }
+# What a server says of a key that was good and has ended; whoever issues keys may renew it.
+_RENEWABLE = {"InvalidAccessKeyId", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
+# Servers that answer so never do otherwise.
+_FINAL = (501, 505)
 _BUSY = {
     "SlowDown",
     "RequestTimeout",
@@ -39,7 +43,9 @@ def passes(error: Exception) -> bool:
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, boto.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        status = _status_of(error)
+        if status in _FINAL or code_of(error) == "NotImplemented":
+            return False
         return status >= 500 or status in (408, 429) or code_of(error) in _BUSY
     if isinstance(error, boto.SSLError):
         return False
@@ -56,6 +62,39 @@ def passes(error: Exception) -> bool:
         TimeoutError,
     )
     return isinstance(error, lost)
+
+
+def refuses_key(error: Exception) -> bool:
+    """Whether the server refuses a request because of the key that it was signed with."""
+    return code_of(error) in _CREDENTIALS
+
+
+def refuses_renewable_key(error: Exception) -> bool:
+    """Whether the server says that a key is not known (any more), or has expired."""
+    return code_of(error) in _RENEWABLE
+
+
+def lacks(error: Exception) -> bool:
+    """Whether the server says that it cannot do what it was asked for, whoever asks."""
+    return code_of(error) in ("NotImplemented", "501") or _status_of(error) == 501
+
+
+def no_conditional_writes(where: str, endpoint: str) -> PlaceError:
+    """The sentence for a server without what keeps two drivers from running one sweep."""
+    return PlaceError(
+        errno.ENOTSUP,
+        f"the server {endpoint} has no conditional writes (it refuses If-None-Match), without which two "
+        "drivers could run one sweep; choose another server, or a folder that all nodes share",
+        where,
+    )
+
+
+def _status_of(error: Exception) -> int:
+    from botocore.exceptions import ClientError
+
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code_of(error: Exception) -> str:
@@ -80,7 +119,7 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
     code, bucket = code_of(error), where.removeprefix("s3://").partition("/")[0]
     tried = f"asked {endpoint} for the bucket '{bucket}' with {credentials_in_words()}"
     if code in _CREDENTIALS:
-        return PlaceError(errno.EACCES, f"{_CREDENTIALS[code]} ({code}); {tried}", where)
+        return PlaceError(errno.EACCES, f"{_CREDENTIALS[code]} ({code}){_said(error)}; {tried}", where)
     if code in _CLOCK:
         reason = f"this machine's clock and the server's differ too much ({code}): set the clock; {tried}"
         return PlaceError(errno.EACCES, reason, where)
@@ -101,7 +140,7 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
         reason = f"there are no credentials: {advice}; {tried}"
         return PlaceError(errno.EACCES, reason, where)
     if isinstance(error, boto.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        status = _status_of(error)
         kind = PlaceError if status >= 500 else FileError
         message = error.response.get("Error", {}).get("Message") or "no reason was given"
         return kind(errno.EIO, f"the server answers {code or status} ({_line(message)}); {tried}", where)
@@ -125,6 +164,14 @@ def credentials_in_words() -> str:
     if found.method == "env":
         return "credentials of the environment"
     return f"credentials of the profile '{session.profile_name}' ({found.method})"
+
+
+def _said(error: Exception) -> str:
+    """The server's own words, if there are any."""
+    from botocore.exceptions import ClientError
+
+    words = error.response.get("Error", {}).get("Message") if isinstance(error, ClientError) else ""
+    return f", in the server's words: {_line(words)}" if words else ""
 
 
 def _line(error: object) -> str:

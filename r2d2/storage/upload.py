@@ -1,18 +1,24 @@
-"""Upload: a file becomes an object, whole or not at all, and is compared with what the server has."""
+"""Upload: a file becomes an object, whole or not at all, and is compared with what the server has.
+
+The server refuses a content, or a part of it, whose MD5 is not what was announced. What it says afterwards of
+the object is compared by the rule of downloads. The ETag that it makes of several parts is its own affair.
+"""
 
 from __future__ import annotations
 
 import base64
 import errno
+import functools
 import hashlib
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from r2d2.storage.download import PARALLEL
+from r2d2.storage.download import PARALLEL, SHA256, new_digest, stated_checksum
 from r2d2.storage.errors import FileError, StorageError
-from r2d2.storage.s3 import SCHEME, S3Server, bare
+from r2d2.storage.s3 import SCHEME, S3Server
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +34,13 @@ def upload_bytes(server: S3Server, bucket: str, key: str, content: bytes) -> Non
         StorageError: if it cannot be stored, or the server has something else afterwards.
     """
     server.ask(f"{SCHEME}{bucket}/{key}", "put_object", put_request(bucket, key, content))
-    _verify(server, bucket, key, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
+
+    def digest(kind: str) -> str:
+        found = new_digest(kind)
+        found.update(content)
+        return found.hexdigest()
+
+    _verify(server, bucket, key, len(content), digest)
 
 
 def put_request(bucket: str, key: str, content: bytes) -> dict[str, Any]:
@@ -50,12 +62,16 @@ def upload_file(server: S3Server, bucket: str, key: str, path: Path) -> None:
         upload_bytes(server, bucket, key, path.read_bytes())
         return
     where, place = f"{SCHEME}{bucket}/{key}", {"Bucket": bucket, "Key": key}
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    begun = server.ask(where, "create_multipart_upload", {**place, "Metadata": {"sha256": sha256}})
+
+    @functools.cache
+    def digest(kind: str) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: new_digest(kind)).hexdigest()
+
+    begun = server.ask(where, "create_multipart_upload", {**place, "Metadata": {"sha256": digest(SHA256)}})
     upload = {**place, "UploadId": begun["UploadId"]}
     try:
-        parts, digest = _send_parts(server, where, upload, path, size)
+        parts = _send_parts(server, where, upload, path, size)
         request = {**upload, "MultipartUpload": {"Parts": parts}}
         server.ask(where, "complete_multipart_upload", request)
     except BaseException:
@@ -74,25 +90,21 @@ def _abandon(server: S3Server, where: str, upload: dict[str, Any]) -> None:
 
 def _send_parts(
     server: S3Server, where: str, upload: dict[str, Any], path: Path, size: int
-) -> tuple[list[dict[str, Any]], str]:
-    """What was sent, part by part, and the ETag that S3 makes of it."""
+) -> list[dict[str, Any]]:
+    """What was sent, part by part."""
     part_size = max(PART, -(-size // _MOST_PARTS))
     count = -(-size // part_size)
 
-    def send(number: int) -> tuple[dict[str, Any], bytes]:
+    def send(number: int) -> dict[str, Any]:
         with path.open("rb") as file:
             content = _read_at(file, (number - 1) * part_size, part_size)
         # The server refuses a part that arrives with another checksum.
         request = {"PartNumber": number, "Body": content, "ContentMD5": _md5(content)}
         answer = server.ask(where, "upload_part", {**upload, **request})
-        return {"PartNumber": number, "ETag": answer["ETag"]}, hashlib.md5(
-            content, usedforsecurity=False
-        ).digest()
+        return {"PartNumber": number, "ETag": answer["ETag"]}
 
     with ThreadPoolExecutor(PARALLEL // 2, thread_name_prefix="r2d2-upload") as pool:
-        sent = list(pool.map(send, range(1, count + 1)))
-    total = hashlib.md5(b"".join(digest for _, digest in sent), usedforsecurity=False).hexdigest()
-    return [part for part, _ in sent], f"{total}-{count}"
+        return list(pool.map(send, range(1, count + 1)))
 
 
 def _read_at(file: BinaryIO, offset: int, length: int) -> bytes:
@@ -104,10 +116,10 @@ def _md5(content: bytes) -> str:
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
 
 
-def _verify(server: S3Server, bucket: str, key: str, size: int, etag: str) -> None:
+def _verify(server: S3Server, bucket: str, key: str, size: int, digest: Callable[[str], str]) -> None:
+    """Compares what the server has with what was sent: its size, and the checksum that the server states."""
     where = f"{SCHEME}{bucket}/{key}"
     found = server.ask(where, "head_object", {"Bucket": bucket, "Key": key})
-    # The ETag of what the server encrypts with keys of its owner is no checksum; it checked Content-MD5.
-    comparable = found.get("ServerSideEncryption", "AES256") == "AES256"
-    if found["ContentLength"] != size or (comparable and bare(found["ETag"]) != etag):
+    stated = stated_checksum(found, bucket)
+    if found["ContentLength"] != size or (stated is not None and digest(stated[0]) != stated[1]):
         raise FileError(errno.EIO, "the server has something else than what was sent to it", where)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import FaultyProxy
+from odd_s3 import OddS3
 from ports import free_port
 
 CEPH = Path(__file__).parents[3] / "shared" / "tools" / "s3-server"
@@ -120,6 +121,25 @@ def s3_server(tmp_path_factory):
 def s3(s3_server, monkeypatch):
     """A bucket of its own; the environment names server and credentials as for any AWS program."""
     kind, endpoint = s3_server
+    _name_server(endpoint, monkeypatch)
+    boto3 = importlib.import_module("boto3")
+    # One for all tests: making it takes a while.
+    if endpoint not in _clients:
+        _clients[endpoint] = boto3.client("s3")
+    client, bucket = _clients[endpoint], f"test-{uuid.uuid4().hex}"
+    client.create_bucket(Bucket=bucket)
+    return S3(endpoint, bucket, kind, client)
+
+
+@pytest.fixture
+def odd_s3(monkeypatch):
+    """A server in memory that is as odd as the test wants it, and which the environment names."""
+    with OddS3() as odd:
+        _name_server(odd.endpoint, monkeypatch)
+        yield odd
+
+
+def _name_server(endpoint, monkeypatch):
     for name in FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -128,13 +148,6 @@ def s3(s3_server, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    boto3 = importlib.import_module("boto3")
-    # One for all tests: making it takes a while.
-    if endpoint not in _clients:
-        _clients[endpoint] = boto3.client("s3")
-    client, bucket = _clients[endpoint], f"test-{uuid.uuid4().hex}"
-    client.create_bucket(Bucket=bucket)
-    return S3(endpoint, bucket, kind, client)
 
 
 @pytest.fixture

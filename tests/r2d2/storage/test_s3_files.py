@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from odd_s3 import no_checksum
 
 from r2d2.storage import read_ahead, upload
 from r2d2.storage.cache import CacheSettings
@@ -313,3 +314,23 @@ def test_an_upload_that_fails_leaves_no_parts(s3, tmp_path, monkeypatch):
         store_file(tmp_path / "file", s3.place("stored/file"))
     assert s3.client.list_multipart_uploads(Bucket=s3.bucket).get("Uploads", []) == []
     assert s3.client.list_objects_v2(Bucket=s3.bucket)["KeyCount"] == 0
+
+
+def test_a_server_whose_etag_of_parts_is_no_checksum_keeps_what_is_stored(odd_s3, tmp_path, cache):
+    content = random_bytes(16 * 2**20 + 1)
+    (tmp_path / "file").write_bytes(content)
+    odd_s3.etag = no_checksum
+    for name, stored in (("large", content), ("small", b"content")):
+        (tmp_path / "file").write_bytes(stored)
+        store_file(tmp_path / "file", f"s3://bucket/stored/{name}")
+    files = open_files("s3://bucket/stored", cache)
+    assert read(files, "large") == content
+    assert read(files, "small") == b"content"
+
+
+def test_of_an_object_of_parts_that_came_to_something_else_the_upload_is_told(odd_s3, tmp_path):
+    (tmp_path / "file").write_bytes(bytes(16 * 2**20 + 1))
+    # Another writer was faster: its size is the same, its content is not.
+    odd_s3.metadata_of_parts = {"x-amz-meta-sha256": "0" * 64}
+    with pytest.raises(FileError, match="something else than what was sent"):
+        store_file(tmp_path / "file", "s3://bucket/stored/file")

@@ -1,0 +1,118 @@
+"""Keys of S3 are renewed while a program runs: whoever is refused reads them again, once, and goes on."""
+
+import threading
+import time
+
+import pytest
+
+from r2d2.storage.cache import CacheSettings
+from r2d2.storage.depot import open_depot
+from r2d2.storage.errors import PlaceError, StorageError
+from r2d2.storage.location import open_files, store_file
+
+OLD, NEW = {"old": "token 1"}, {"new": "token 2"}
+CODES = ["ExpiredToken", "InvalidAccessKeyId", "AccessDenied", "InvalidToken", "SignatureDoesNotMatch"]
+
+
+@pytest.fixture
+def write_keys(tmp_path, monkeypatch):
+    """Writes the file in which AWS's programs look for keys with a session token."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+
+    def write(keys):
+        ((key, token),) = keys.items()
+        lines = ["[default]", f"aws_access_key_id = {key}", "aws_secret_access_key = secret"]
+        file.write_text("\n".join([*lines, f"aws_session_token = {token}", ""]))
+
+    return write
+
+
+@pytest.fixture
+def depot(odd_s3, write_keys):
+    """A depot that has been used with keys which are good no more."""
+    odd_s3.keys = OLD
+    write_keys(OLD)
+    depot = open_depot("s3://bucket/home", patience=1)
+    depot.write("a", b"1")
+    odd_s3.keys = NEW
+    return depot
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_request_goes_on_with_the_new_key(odd_s3, depot, write_keys, tmp_path, code):
+    odd_s3.refusal = code
+    write_keys(NEW)
+    (tmp_path / "file").write_bytes(b"stored")
+    actions = (
+        lambda: depot.read("a") == b"1",
+        lambda: depot.create("b", b"2"),
+        lambda: depot.write("c", b"3") is None,
+        lambda: depot.store("d", tmp_path / "file") is None,
+        lambda: len(depot.read_all(depot.files())) >= 1,
+        lambda: depot.find_all(["a"])[0] is not None,
+        lambda: depot.delete("a") is None,
+    )
+    for action in actions:
+        write_keys(NEW)
+        odd_s3.keys = NEW
+        assert action()
+        # And back: each of them meets a key that has ended.
+        write_keys(OLD)
+        odd_s3.keys = OLD
+        assert depot.write("a", b"1") is None
+    del odd_s3.requests[:]
+    assert depot.read("a") == b"1"
+    assert len(odd_s3.requests) == 1
+
+
+def test_files_that_were_opened_before_go_on(odd_s3, write_keys, tmp_path):
+    odd_s3.keys = OLD
+    write_keys(OLD)
+    (tmp_path / "file").write_bytes(b"content")
+    store_file(tmp_path / "file", "s3://bucket/set/object")
+    files = open_files("s3://bucket/set", CacheSettings(str(tmp_path / "cache"), 0, patience=1))
+    odd_s3.keys = NEW
+    write_keys(NEW)
+    with files.open("object") as file:
+        assert file.read() == b"content"
+
+
+def test_a_key_that_was_good_is_waited_for_while_it_is_renewed(odd_s3, depot, write_keys, tmp_path):
+    patient = open_depot("s3://bucket/home", patience=20)
+    odd_s3.keys = OLD
+    assert patient.read("a") == b"1"
+    odd_s3.keys = NEW
+    # A file that is half written holds no key.
+    (tmp_path / "credentials").write_text("[default]\naws_access_key")
+    threading.Timer(0.7, write_keys, (NEW,)).start()
+    assert patient.read("a") == b"1"
+
+
+def test_a_key_that_was_never_good_is_refused_at_once_and_asked_with_once(odd_s3, write_keys):
+    odd_s3.keys = NEW
+    write_keys(OLD)
+    started = time.monotonic()
+    with pytest.raises(
+        StorageError, match=r"expired \(ExpiredToken\), in the server's words: as the test wants"
+    ):
+        open_depot("s3://bucket/home", patience=60).read("a")
+    assert time.monotonic() - started < 20
+    assert len(odd_s3.requests) == 1
+
+
+def test_without_a_new_key_the_reason_is_said_after_the_patience(depot):
+    with pytest.raises(PlaceError, match="the session token has expired"):
+        depot.read("a")
+
+
+def test_a_server_without_conditional_writes_is_refused_at_once(odd_s3):
+    odd_s3.conditional = False
+    depot = open_depot("s3://bucket/home", patience=60)
+    started = time.monotonic()
+    with pytest.raises(PlaceError, match=r"has no conditional writes \(it refuses If-None-Match\)"):
+        depot.create("attempts/000001.json", b"{}")
+    assert time.monotonic() - started < 20
+    assert len(odd_s3.requests) == 1
