@@ -1,4 +1,4 @@
-"""An S3 server in memory that is as odd as a test wants it: keys that expire, requests that it does not know."""
+"""An S3 server in memory, as odd as a test wants it: keys that expire, requests that it does not know."""
 
 from __future__ import annotations
 
@@ -134,9 +134,8 @@ class OddS3:
             "</Contents>"
             for name in here
         )
-        prefixes = "".join(
-            f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>" for name in deeper
-        )
+        folders = (f"<Prefix>{escape(name)}</Prefix>" for name in deeper)
+        prefixes = "".join(f"<CommonPrefixes>{folder}</CommonPrefixes>" for folder in folders)
         return f"<R><IsTruncated>false</IsTruncated>{contents}{prefixes}</R>".encode()
 
 
