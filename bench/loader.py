@@ -16,7 +16,7 @@ from PIL import Image
 
 from bench.timing import Ratio
 from r2d2.config import DataConfig, TrainConfig
-from r2d2.data.images import ImageRefused, open_image, read_image
+from r2d2.data.images import FORMATS, ImageRefused, open_image, read_image
 from r2d2.data.loader import epoch_loader
 from r2d2.data.pairs import make_pair
 from r2d2.data.photos import PhotoSet, open_photos, photo_set
@@ -77,7 +77,7 @@ def pairs_per_second(photos: PhotoSet, processes: int, pairs_per_batch: int = 4)
 
 def decode(photo: StoredFile) -> object:
     """Floor D: bare Pillow, file to RGB array."""
-    with photo.open() as file, Image.open(file) as image:
+    with photo.open() as file, Image.open(file, formats=FORMATS) as image:
         return np.asarray(image.convert("RGB"))
 
 

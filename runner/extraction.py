@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.containers import Keypoints
-from r2d2.data.images import ImageFile, list_images
-from r2d2.data.photos import is_image
+from r2d2.data.images import ImageFile, is_image
 from r2d2.keypoint_file import save_keypoints
 from r2d2.storage.depot import open_depot
-from r2d2.storage.files import StoredFile
+from r2d2.storage.files import FolderFiles, StoredFile
 from r2d2.storage.location import is_remote, open_files
 from runner.settings import Settings
 
@@ -87,7 +86,7 @@ def _here(text: str) -> Iterator[Target]:
 def _paths(text: str) -> list[Path]:
     path = Path(text)
     if path.is_dir():
-        return list_images(path)
+        return [path / name for name in FolderFiles.of(path).names if is_image(name)]
     if path.suffix == ".txt" and path.is_file():
         lines = [line.strip() for line in path.read_text().splitlines()]
         return [path.parent / line for line in lines if line and not line.startswith("#")]

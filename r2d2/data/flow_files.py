@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from r2d2.data.flow_field import Floats, FlowField, Ints, both
-from r2d2.data.images import ImageRefused, refusing
+from r2d2.data.images import ImageRefused, open_header, refusing
 from r2d2.storage.files import StoredFile
 
 # Parts of a pixel that the numbers in Aachen's files count, and in KITTI's; what those have for 0.
@@ -29,7 +28,7 @@ class AachenFlow(FlowField):
     """
 
     def __init__(self, file: StoredFile, mask: StoredFile | None) -> None:
-        with refusing(file), file.open() as content, Image.open(content) as image:
+        with refusing(file), file.open() as content, open_header(content, file, ("PNG",)) as image:
             if image.mode != "RGBA":
                 raise ImageRefused(file, f"a PNG of mode {image.mode}; flow has four bytes a pixel (RGBA)")
             self._flow = np.asarray(image).view("<i2")
@@ -99,7 +98,7 @@ class KittiFlow(FlowField):
 
 
 def _read_mask(file: StoredFile) -> npt.NDArray[np.bool_]:
-    with refusing(file), file.open() as content, Image.open(content) as image:
+    with refusing(file), file.open() as content, open_header(content, file, ("PNG",)) as image:
         pixels = np.asarray(image)
     known: npt.NDArray[np.bool_] = np.any(pixels if pixels.ndim == 3 else pixels[..., None], axis=-1)
     return known
@@ -110,7 +109,7 @@ def _read_bytes(file: StoredFile, order: str) -> npt.NDArray[np.uint8]:
 
     The numbers of a PNG are big-endian. Told that they are little-endian, Pillow keeps their other byte.
     """
-    with refusing(file), file.open() as content, Image.open(content) as image:
+    with refusing(file), file.open() as content, open_header(content, file, ("PNG",)) as image:
         tiles = getattr(image, "tile", [])
         if image.mode != "RGB" or len(tiles) != 1 or tiles[0][3] != "RGB;16B":
             raise ImageRefused(file, f"a PNG of mode {image.mode}; flow has three channels of 16 bits")

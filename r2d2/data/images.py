@@ -2,6 +2,9 @@
 
 Grey, CMYK, palette and 16-bit images are converted, transparency is laid over white, EXIF rotation is
 applied. The sides of an image are given as (width, height), its pixels as (H, W, 3).
+
+Image files come from anywhere, so all of them are opened by `open_header`: it knows the formats that are
+named here and no other, and compares the size with a limit before a pixel is decoded.
 """
 
 from __future__ import annotations
@@ -11,12 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile as PillowFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 from torch import Tensor
 
 from r2d2.storage.errors import FileError, PlaceError
@@ -26,8 +32,20 @@ Pixels = npt.NDArray[np.uint8]
 # A file on this disk, or wherever its place is.
 ImageFile = Path | StoredFile
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+# What is opened, by its content, and how such files are named. Pillow knows 40 more formats, one of which
+# (EPS) hands the file to Ghostscript.
+FORMATS = ("JPEG", "PNG", "PPM", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "AVIF")
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"}
+    | {".webp", ".bmp", ".gif", ".jp2", ".j2k", ".avif"}
+)
 MIN_SIDE = 32
+# Of one image: a photograph of 108 megapixels passes. Its pixels take 360 MB.
+MAX_PIXELS = 120_000_000
+# Of 255: less than this is no picture.
+LEAST_CONTRAST = 8
+NOTHING = "it shows nothing: the same grey almost everywhere"
+_PLACES = 64
 
 # ImageNet statistics of RGB in [0, 1], with which upstream's networks were trained.
 MEAN = (0.485, 0.456, 0.406)
@@ -44,7 +62,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
-_LARGEST_16_BIT = 65535
+_LIMIT = f"an image may have at most {MAX_PIXELS // 10**6} million"
 
 
 class ImageRefused(ValueError):  # noqa: N818 (it is named for what happened)
@@ -114,16 +132,32 @@ def open_image(path: ImageFile) -> Iterator[OpenImage]:
     """Opens an image file and reads its header.
 
     Raises:
-        ImageRefused: if it is missing, no image, or smaller than 32 pixels.
+        ImageRefused: if it is missing, no image, too large, or smaller than 32 pixels.
         PlaceError: if nothing can be had from the place where it lies.
     """
     with refusing(path):
         content = path.open() if isinstance(path, StoredFile) else nullcontext(path)
-    with content as source:
-        with refusing(path):
-            file = Image.open(source)
-        with file:
-            yield _opened(file, path)
+    with content as source, open_header(source, path) as file:
+        yield _opened(file, path)
+
+
+def open_header(source: Path | BinaryIO, path: ImageFile, formats: tuple[str, ...] = FORMATS) -> PillowFile:
+    """Opens an image whose pixels are not decoded yet, as stored. Everyone who opens an image does it here.
+
+    Args:
+        source: the file, or its content.
+        path: what it is called in a refusal.
+        formats: Pillow's names of those that it may have.
+
+    Raises:
+        ImageRefused: if it is missing, has another format, or more than MAX_PIXELS pixels.
+    """
+    with refusing(path):
+        file = Image.open(source, formats=formats)
+    if file.width * file.height > MAX_PIXELS:
+        file.close()
+        raise ImageRefused(path, f"{file.width}x{file.height} pixels; {_LIMIT}")
+    return file
 
 
 def _opened(file: Image.Image, path: ImageFile) -> OpenImage:
@@ -146,24 +180,9 @@ def read_image(path: ImageFile) -> Pixels:
         return np.array(image.decode()[0])
 
 
-def list_images(folder: Path) -> list[Path]:
-    """The image files in a folder and in the folders below it, sorted by path; hidden ones are left out.
-
-    Raises:
-        ValueError: if the folder is missing or holds no image.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder '{folder}'")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    if not found:
-        raise ValueError(f"the folder '{folder}' holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+def is_image(name: str) -> bool:
+    """Whether a file is named like an image."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def normalise(pixels: Pixels) -> Tensor:
@@ -187,6 +206,18 @@ def denormalise(image: Tensor) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
+def shows_nothing(image: Image.Image) -> bool:
+    """Whether an RGB image is (nearly) the same everywhere: a black frame, a white page, a lost layer.
+
+    The grey values of 64 x 64 places, but for one in a thousand at either end, lie within `LEAST_CONTRAST` of
+    each other. Each is the mean of four pixels, which forgets some of a sensor's noise.
+    """
+    places = image.resize((2 * _PLACES, 2 * _PLACES), Image.Resampling.NEAREST).reduce(2)
+    below = np.cumsum(places.convert("L").histogram())
+    low, high = np.searchsorted(below, [0.001 * below[-1], 0.999 * below[-1]])
+    return int(high - low) < LEAST_CONTRAST
+
+
 @cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     mean, std = (torch.tensor(values, device=device).mul_(255).view(3, 1, 1) for values in (MEAN, STD))
@@ -198,8 +229,9 @@ def refusing(path: ImageFile) -> Iterator[None]:
     """Turns whatever a broken file makes Pillow throw into a refusal that names it."""
     try:
         with warnings.catch_warnings():
-            # Pillow's UserWarnings are about metadata, such as damaged EXIF.
+            # Pillow's UserWarnings are about metadata, such as damaged EXIF; sizes have a limit of their own.
             warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield
     except (ImageRefused, MemoryError, PlaceError):
         raise
@@ -210,7 +242,7 @@ def refusing(path: ImageFile) -> Iterator[None]:
     except UnidentifiedImageError:
         raise ImageRefused(path, "not an image of a known format") from None
     except Image.DecompressionBombError as error:
-        raise ImageRefused(path, f"too many pixels ({error})") from error
+        raise ImageRefused(path, f"too many pixels; {_LIMIT}") from error
     except Exception as error:
         # Broken files raise OSError, SyntaxError, ValueError, struct.error, zlib.error, IndexError, ...
         raise ImageRefused(path, f"cannot be read ({error or type(error).__name__})") from error
@@ -232,10 +264,13 @@ def _to_rgb(image: Image.Image, path: ImageFile) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         image.load()
         return image
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_16_bit(np.asarray(image), path)
-    if image.mode == "F":
-        raise ImageRefused(path, "floating-point pixels; store it with 8 or 16 bits")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return _from_16_bit(image)
+    if image.mode in ("I", "F"):
+        kind = "32-bit or signed" if image.mode == "I" else "floating-point"
+        raise ImageRefused(
+            path, f"{kind} pixels, of which the file does not say what is white; store it with 8 or 16 bits"
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -243,8 +278,12 @@ def _to_rgb(image: Image.Image, path: ImageFile) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_16_bit(grey: npt.NDArray[np.integer], path: ImageFile) -> Image.Image:
-    if grey.min() < 0 or grey.max() > _LARGEST_16_BIT:
-        raise ImageRefused(path, "32-bit pixels; store it with 8 or 16 bits")
-    eight = (grey.astype(np.uint32) * 255 + _LARGEST_16_BIT // 2) // _LARGEST_16_BIT
-    return Image.fromarray(eight.astype(np.uint8)).convert("RGB")
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as RGB of 8. A TIFF may have 12 bits, or 0 for white, which Pillow leaves as it is."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    white = 2 ** tags.get(BITSPERSAMPLE, (16,))[0] - 1
+    grey = np.asarray(image).astype(np.uint32)
+    eight = ((grey * 255 + white // 2) // white).clip(0, 255).astype(np.uint8)
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == 0:
+        eight = 255 - eight
+    return Image.fromarray(eight).convert("RGB")

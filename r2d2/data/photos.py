@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, read_image
+from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, is_image, read_image
 from r2d2.data.places import OpenPlace, content_digest, digest_of, open_place
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FolderFiles, StoredFile
@@ -98,11 +98,6 @@ def open_photos(name: str, places: OpenPlace = open_place) -> PhotoSet:
     if not photos:
         raise ValueError(f"the folder '{name}' holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return photo_set(photos)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is named like an image."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def photo_set(files: dict[str, StoredFile]) -> PhotoSet:

@@ -15,6 +15,9 @@ from typing import BinaryIO, Protocol
 
 from r2d2.storage.errors import changed
 
+# A folder by its device and number, whatever leads to it.
+_Folder = tuple[int, int]
+
 
 class FileSet(Protocol):
     """The files at one place. It can be pickled, and holds no open connection when it is."""
@@ -77,28 +80,33 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files in a folder and in the folders below it; hidden ones are left out.
+    """The files in a folder and in the folders below it, links followed; hidden ones are left out.
 
     Attributes:
         stamps: bytes and time of change (nanoseconds since 1970) of each file when the folder was listed; one
             that has others when it is opened was replaced. None: nobody looked.
+        passed_over: a sentence on each link that leads nowhere or back, and each folder that cannot be read.
     """
 
     place: str
     names: tuple[str, ...]
     stamps: Mapping[str, tuple[int, int]] | None = field(default=None, compare=False, repr=False)
+    passed_over: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, folder: Path) -> FolderFiles:
         """Lists a folder.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if there is none, or a file in it has a name that is no text.
         """
         if not folder.is_dir():
             raise ValueError(f"there is no folder '{folder}'")
-        stamps = dict(sorted(_visible(folder)))
-        return cls(str(folder), tuple(stamps), stamps)
+        passed_over: list[str] = []
+        stamps = dict(sorted(_visible(folder, passed_over)))
+        for name in stamps:
+            require_text(f"{folder}/{name}")
+        return cls(str(folder), tuple(stamps), stamps, tuple(sorted(passed_over)))
 
     def size(self, name: str) -> int:
         """Of a file, bytes."""
@@ -121,12 +129,47 @@ class FolderFiles:
         """Nothing to do: they are here."""
 
 
-def _visible(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Name and stamp of every file; links are followed."""
-    for path in folder.rglob("*"):
-        name = path.relative_to(folder)
-        if not any(part.startswith(".") for part in name.parts) and path.is_file():
-            yield name.as_posix(), _stamp(path.stat())
+def require_text(name: str) -> None:
+    """Refuses a name whose bytes are not UTF-8: it can stand in no table, digest, manifest or database.
+
+    Raises:
+        ValueError: names it, with the bytes as escapes.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        seen = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise ValueError(
+            f"the name of '{seen}' is not UTF-8; rename it (convmv renames whole folders)"
+        ) from None
+
+
+def _visible(folder: Path, passed_over: list[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Name and stamp of every file; sentences about what is not entered or read go to `passed_over`."""
+
+    def unreadable(error: OSError) -> None:
+        passed_over.append(f"the folder {error.filename} cannot be read ({error.strerror})")
+
+    above: dict[str, tuple[_Folder, ...]] = {str(folder): (_identity(str(folder)),)}
+    for text, below, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        holders = above.pop(text)
+        below[:] = [name for name in below if not name.startswith(".")]
+        for name in tuple(below):
+            path = os.path.join(text, name)
+            above[path] = (*holders, _identity(path))
+            if above[path][-1] in holders:
+                passed_over.append(f"the link {path} leads back to a folder that it lies in")
+                below.remove(name)
+        for file in (Path(text, name) for name in files if not name.startswith(".")):
+            if file.is_file():
+                yield file.relative_to(folder).as_posix(), _stamp(file.stat())
+            elif file.is_symlink():
+                passed_over.append(f"the link {file} leads nowhere")
+
+
+def _identity(folder: str) -> _Folder:
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from r2d2.data.images import MIN_SIDE
-from r2d2.data.prepare.layout import is_image
+from r2d2.data.images import MIN_SIDE, ImageRefused, is_image, open_header, refusing
 from r2d2.storage.manifest import ManifestFile, sha256_of
 
 _THREADS = 4
@@ -63,17 +59,12 @@ def _look_at(folder: Path, name: str) -> ManifestFile | str:
 def _sides(path: Path) -> tuple[int, int] | str:
     """Width and height as stored, pixels; or why the image cannot be used."""
     try:
-        with warnings.catch_warnings():
-            # About metadata, such as damaged EXIF.
-            warnings.simplefilter("ignore", UserWarning)
-            with Image.open(path) as image:
-                width, height = image.size
+        with open_header(path, path) as image:
+            width, height = image.size
+            with refusing(path):
                 image.verify()
-    except UnidentifiedImageError:
-        return "not an image of a known format"
-    except Exception as error:
-        # Broken files raise OSError, SyntaxError, ValueError, struct.error, zlib.error, IndexError, ...
-        return f"it is damaged ({error or type(error).__name__})"
+    except ImageRefused as refusal:
+        return refusal.reason
     if min(width, height) < MIN_SIDE:
         return f"{width}x{height} pixels; both sides must be at least {MIN_SIDE}"
     return width, height

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
-from r2d2.data.images import IMAGE_SUFFIXES
+from r2d2.data.images import is_image
 
 # What is wrong with the layout of a place, in sentences; none: nothing.
 Check = Callable[[frozenset[str]], list[str]]
@@ -25,11 +25,6 @@ _STYLED = re.compile(r"(?:^|/)([^/]+\.jpg\.st_[^/]+\.(?:jpe?g|png))$", re.IGNORE
 _FLOW = re.compile(r"(?:^|/)((?:flow|mask)/[^/]+_[^/]+\.png)$", re.IGNORECASE)
 _SEQUENCE = re.compile(r"(?:^|/)([iv]_[^/]+)/((?:[1-6]\.(?:ppm|pgm|png|jpe?g))|H_1_[2-6])$")
 _FIRST = 5
-
-
-def is_image(path: str) -> bool:
-    """Whether a path is named like an image."""
-    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_hidden(path: str) -> bool:

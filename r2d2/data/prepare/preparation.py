@@ -8,10 +8,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from r2d2.data.images import is_image
 from r2d2.data.prepare.examination import examine
 from r2d2.data.prepare.intake import Origin, collect, find_origins
 from r2d2.data.prepare.job import Job, Prepared
-from r2d2.data.prepare.layout import AACHEN_IMAGES, is_image
+from r2d2.data.prepare.layout import AACHEN_IMAGES
 from r2d2.data.prepare.progress import Progress, Silence, step
 from r2d2.data.prepare.publication import list_sizes, publish, read_content
 from r2d2.storage.location import is_remote

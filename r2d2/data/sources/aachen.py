@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from r2d2.data.photos import is_image, photo_set
+from r2d2.data.images import is_image
+from r2d2.data.photos import photo_set
 from r2d2.data.places import OpenPlace
 from r2d2.data.sources.photos import PhotoSource
 from r2d2.data.sources.source import DATABASE

@@ -14,9 +14,8 @@ import numpy as np
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.images import ImageRefused, refusing
+from r2d2.data.images import ImageRefused, is_image, refusing
 from r2d2.data.matched_pairs import HomographyMatch, make_matched_pair
-from r2d2.data.photos import is_image
 from r2d2.data.places import OpenPlace
 from r2d2.data.plan import Size
 from r2d2.data.sources.items import Item, ItemSource

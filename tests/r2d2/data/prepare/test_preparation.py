@@ -230,7 +230,7 @@ def test_a_few_corrupt_images_are_left_out_and_named(tmp_path, make_picture, mak
     (folder / "009.png").write_bytes(make_picture(9, "PNG", (64, 16)))
     prepared = prepare(make_job("photos", folder))
     assert {name: reason[:12] for name, reason in prepared.refused.items()} == {
-        "007.png": "it is damage",
+        "007.png": "cannot be re",
         "008.png": "not an image",
         "009.png": "64x16 pixels",
     }
