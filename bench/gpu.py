@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-from rich.table import Table
 
 from bench.loader import bench_photos
 from r2d2.compute import ahead
@@ -24,6 +23,7 @@ from r2d2.network import build_network
 from r2d2.siamese import SiameseNetwork
 from r2d2.training import SizedBatches, make_optimiser, train_epoch
 from runner.console import make_console
+from runner.fitted_table import FittedTable
 
 PROCESSES = 16
 LIMIT = 0.9
@@ -74,7 +74,9 @@ def main() -> int:
     if not torch.cuda.is_available():
         console.print("There is no GPU that PyTorch can use on this machine, so nothing was measured.")
         return 0
-    table = Table("pixels are made by", "loader", "step alone", "together", "together / slower", "limit")
+    table = FittedTable(
+        ["pixels are made by", "loader", "step alone", "together", "together / slower", "limit"]
+    )
     shares = []
     with bench_photos(folder) as photos:
         for pixels in PIXELS:

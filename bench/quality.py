@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from bench.course import THRESHOLDS, Course, Judged, Point, device, score_elsewhere
 from evaluation.hpatches import open_benchmark
@@ -23,6 +22,7 @@ from r2d2.config import TrainConfig
 from r2d2.data.photos import SAMPLES
 from r2d2.inference import fast_precision
 from runner.console import make_console
+from runner.fitted_table import Column, FittedTable
 from search_spaces.sweep import load_sweep
 
 # Data and networks whose licences do not allow to ship them lie beside the repository, if anywhere.
@@ -91,7 +91,9 @@ def recipe(photos: str) -> TrainConfig:
 
 def show(points: Iterable[Point], console: Console) -> None:
     """Prints one row per network and part of a benchmark."""
-    table = Table("network", "minutes", "pairs", "loss", "judged on", *(f"MMA@{t}" for t in THRESHOLDS))
+    cost = [Column(head, rank=2) for head in ("minutes", "pairs", "loss")]
+    judged = Column("judged on", words=True, rank=0)
+    table = FittedTable(["network", *cost, judged, *(f"MMA@{t}" for t in THRESHOLDS)])
     for point in points:
         trained = point.pairs > 0
         head = [
@@ -105,7 +107,6 @@ def show(points: Iterable[Point], console: Console) -> None:
                 if role == HPATCHES or "_" not in part:
                     table.add_row(*head, f"{role} {part}", *(f"{value:.3f}" for value in curve))
                     head = [""] * len(head)
-        table.add_section()
     console.print(table)
 
 

@@ -14,10 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from bench.small_sweep import run_small_sweep
 from runner.console import make_console
+from runner.fitted_table import FittedTable
 from runner.history import TRAIN
 
 BUSY_AT_LEAST = 0.90
@@ -46,7 +45,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slots") as folder:
         figures = measure(Path(folder), arguments)
-    table = Table("figure", "value", title=" ".join(["python -m bench.slots", *sys.argv[1:]]))
+    table = FittedTable(["figure", "value"], title=" ".join(["python -m bench.slots", *sys.argv[1:]]))
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}")
     make_console().print(table)

@@ -24,10 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from bench.stub import BUSY, stub_trial
 from runner.console import make_console
+from runner.fitted_table import FittedTable
 
 BUSY_AT_LEAST, MEMORY_GIB = 0.95, 1.0
 SWEEP = '''"""How much does a large sweep cost its driver?"""
@@ -59,7 +58,7 @@ def main() -> int:
         ray_node(arguments.slots) as variables,
     ):
         figures = measure(Path(folder), variables, arguments)
-    table = Table("figure", "value", title=" ".join(["python -m bench.sweep", *sys.argv[1:]]))
+    table = FittedTable(["figure", "value"], title=" ".join(["python -m bench.sweep", *sys.argv[1:]]))
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
     make_console().print(table)

@@ -11,10 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.table import Table
-
 from bench.small_sweep import run_small_sweep
 from runner.console import make_console
+from runner.fitted_table import FittedTable
 from runner.history import TRAIN
 from runner.plan import SweepOptions
 
@@ -49,7 +48,7 @@ def main() -> int:
             for workers, found in speeds.items():
                 found += speed(Path(folder), f"round{number}_workers{workers}", workers, arguments)
     one, two = (statistics.median(found) for found in speeds.values())
-    table = Table("figure", "value", title=" ".join(["python -m bench.workers", *sys.argv[1:]]))
+    table = FittedTable(["figure", "value"], title=" ".join(["python -m bench.workers", *sys.argv[1:]]))
     table.add_row("one worker with two threads, pairs/s", f"{one:.2f}")
     table.add_row("two workers with one thread each, pairs/s", f"{two:.2f}")
     table.add_row("two over one", f"{two / one:.3f}")

@@ -10,6 +10,7 @@ import click
 
 from r2d2.full_disk import says_full
 from r2d2.unknown import unknown
+from runner.console import replace_unknown_characters
 
 # Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
 # nothing more.
@@ -48,6 +49,11 @@ class UserError(click.ClickException):
 
 class Verbs(click.Group):
     """Loads a verb when it is asked for."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command line on an output that takes every character."""
+        replace_unknown_characters()
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """All verbs, in alphabetical order."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
 from rich.console import Group
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from evaluation.comparison import Difference
@@ -17,6 +15,7 @@ from evaluation.headings import difference_interval, figure, interval, p_value
 from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
 from evaluation.report import MARK, Report
 from evaluation.report_text import metric_cell, metric_heading
+from runner.fitted_table import Column, FittedTable
 from runner.table import Row, cell, columns, heading
 
 LAST_EPOCH = "Each figure is that of the last epoch, the mean over seeds."
@@ -29,35 +28,34 @@ CORNERS = "corners: median error of the estimated homographies, px"
 
 def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
     """The comparison of a sweep's variants, with its warnings and the caution it must carry."""
-    shown = columns(table, metric)
-    made = Table(title=title, title_justify="left")
-    made.add_column("variant", no_wrap=True)
-    for name in ("seeds", "epochs", *(heading(c, "\n") for c in shown)):
-        made.add_column(name, justify="right", no_wrap=True)
+    first, *others = columns(table, metric)
+    heads: list[str | Column] = ["variant", Column("seeds", rank=2), Column("epochs", rank=2)]
+    heads += [Column(heading(first, "\n"), rank=0), *(Column(heading(c, "\n"), rank=3) for c in others)]
+    made = FittedTable(heads, title=title, elsewhere="--html PAGE")
     for row in table:
-        made.add_row(escape(row.variant), str(len(row.outcomes)), row.epochs, *(cell(row, c) for c in shown))
+        made.add_row(
+            row.variant, str(len(row.outcomes)), row.epochs, *(cell(row, c) for c in (first, *others))
+        )
     warnings = [_warning(row.variant, sentence) for row in table for sentence in row.warnings]
-    caution = f" {CAUTION}" if any(column.startswith("hpatches/") for column in shown) else ""
+    caution = f" {CAUTION}" if any(column.startswith("hpatches/") for column in (first, *others)) else ""
     return Group(made, *warnings, Text(f"{LAST_EPOCH}{caution}", style="dim"))
 
 
 def means(report: Report) -> Group:
     """The means of variants that are no sweep's, and their further figures."""
     compared, first = report.comparison, metric_heading(report.about.metric)
-    title = f"{escape(compared.benchmark)}, protocol {escape(compared.protocol.title)}"
-    made = Table(title=title, title_justify="left")
-    made.add_column("variant")
-    heads = ["networks", *(metric_heading(key) for key in report.compared), f"95 % of {first}"]
-    heads += [f"{first} {split}" for split in report.splits[1:]]
-    for name in heads:
-        made.add_column(name, justify="right", no_wrap=True)
+    heads: list[str | Column] = ["variant", Column("networks", rank=2)]
+    heads += [Column(metric_heading(key), rank=min(number, 2)) for number, key in enumerate(report.compared)]
+    heads += [f"95 % of {first}", *(Column(f"{first} {split}", rank=3) for split in report.splits[1:])]
+    title = f"{compared.benchmark}, protocol {compared.protocol.title}"
+    made = FittedTable(heads, title=title, elsewhere="--html PAGE")
     for entry in report.entries:
         cells = [
             f"{figure(report.mean(entry.name, OVERALL, key).mean)}{entry.mark}" for key in report.compared
         ]
         cells += [interval(report.mean(entry.name, OVERALL))]
         cells += [f"{figure(report.mean(entry.name, split).mean)}{entry.mark}" for split in report.splits[1:]]
-        made.add_row(escape(entry.name), str(len(entry.networks)), *cells)
+        made.add_row(entry.name, str(len(entry.networks)), *cells)
     further = [_further(report)] if report.metrics and len(report.entries) <= MAX_COLUMNS else []
     warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
     remarks = [Text(f"{entry.name}: {sentence}") for entry in report.entries for sentence in entry.remarks]
@@ -69,13 +67,12 @@ def differences(report: Report) -> Group:
     """Each variant's difference to the baseline, whether it is real, and where it comes from."""
     about, compared = report.about, report.comparison
     where = "" if about.split == OVERALL else f" {about.split}"
-    title = f"{metric_heading(about.metric)}{where}: difference to {escape(compared.baseline)}"
-    made = Table(title=f"{about.role} {title}".strip(), title_justify="left")
+    title = f"{metric_heading(about.metric)}{where}: difference to {compared.baseline}"
     splits = [split for split in report.splits if split != about.split]
-    # Where the terminal is narrow, names are wrapped; figures and verdicts are not.
-    made.add_column("variant")
-    for name in ("difference", "95 % interval", "p (Holm)", "", *splits, "sequences above"):
-        made.add_column(name, justify="right" if name else "left", no_wrap=True)
+    heads: list[str | Column] = ["variant", Column("difference", rank=0), Column("95 % interval", rank=1)]
+    heads += [Column("p (Holm)", rank=2), Column("verdict", words=True, rank=0)]
+    heads += [*(Column(split, rank=3) for split in splits), Column("sequences above", rank=3)]
+    made = FittedTable(heads, title=f"{about.role} {title}".strip(), elsewhere="--html PAGE")
     rows = [(entry, row) for entry in report.entries if (row := report.difference(entry.name)) is not None]
     for entry, row in sorted(rows, key=lambda pair: -pair[1].estimate):
         parts = [_brief(report.difference(entry.name, split)) for split in splits]
@@ -83,16 +80,14 @@ def differences(report: Report) -> Group:
         above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
         estimate = f"{figure(row.estimate, '+')}{entry.mark}"
         cells = [estimate, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
-        made.add_row(escape(entry.name), *cells, *parts, above)
+        made.add_row(entry.name, *cells, *parts, above)
     notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
     return Group(made, *notes)
 
 
-def _further(report: Report) -> Table:
+def _further(report: Report) -> FittedTable:
     """One line per figure, one column per variant."""
-    made = Table("", box=None, padding=(0, 2, 0, 0))
-    for entry in report.entries:
-        made.add_column(escape(entry.name), justify="right")
+    made = FittedTable(["further figures", *(entry.name for entry in report.entries)], continued=True)
     for key in report.metrics:
         made.add_row(metric_heading(key), *(metric_cell(entry, key) for entry in report.entries))
     return made
@@ -109,7 +104,7 @@ def _warning(variant: str, sentence: str) -> Text:
     return Text(f"{MARK} {variant}: {sentence}", style="yellow")
 
 
-def evaluation_tables(evaluation: Evaluation) -> list[Table | Text]:
+def evaluation_tables(evaluation: Evaluation) -> list[FittedTable | Text]:
     """MMA at 1 to 15 pixels by split, the other metrics by split, one row per sequence, times, warnings."""
     title = f"{evaluation.model} on {evaluation.benchmark} ({evaluation.benchmark_digest[:8]}), "
     title += f"protocol {evaluation.protocol.title}"
@@ -124,24 +119,21 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table | Text]:
     ]
 
 
-def _curves(evaluation: Evaluation) -> Table:
-    made = Table("MMA at")
+def _curves(evaluation: Evaluation) -> FittedTable:
     shares = evaluation.table()
-    for name in shares:
-        made.add_column(name, justify="right")
+    made = FittedTable(["MMA at", *shares])
     for threshold in range(1, 16):
         made.add_row(f"{threshold} px", *(f"{values[threshold - 1]:.3f}" for values in shares.values()))
     return made
 
 
-def _metrics(evaluation: Evaluation) -> Table:
+def _metrics(evaluation: Evaluation) -> FittedTable:
     """Everything but the curve: a row per metric, those at several thresholds together."""
     pixels = evaluation.protocol.shorter_side
     size = "of the original images" if pixels is None else f"of images whose shorter side is {pixels}"
-    made = Table("metric", caption=f"pixels {size}", caption_justify="left")
     splits = (None, *evaluation.splits)
-    for split in splits:
-        made.add_column(split or OVERALL, justify="right")
+    heads = ["metric", *(split or OVERALL for split in splits)]
+    made = FittedTable(heads, caption=f"pixels {size}", continued=True)
     found = [evaluation.metrics(split) for split in splits]
     for label, keys in _METRICS.items():
         if all(key in found[0] for key in keys):
@@ -187,16 +179,15 @@ def _figures(values: Mapping[str, float], keys: Sequence[str]) -> str:
     )
 
 
-def _sequences(evaluation: Evaluation) -> Table:
-    names = ("MMA@1", "MMA@3", "MMA@5", "corners DLT", "PoseLib", "repeat.@3", "match. score")
-    made = Table("sequence", caption=CORNERS, caption_justify="left")
-    for name in (*names, "keypoints", "matches"):
-        made.add_column(name, justify="right")
+def _sequences(evaluation: Evaluation) -> FittedTable:
+    names = ("MMA@1", "MMA@3", "MMA@5", "corners\nDLT", "corners\nPoseLib", "repeat-\nability@3")
+    heads = ["sequence", *names, "matching\nscore", "key-\npoints", "matches"]
+    made = FittedTable(heads, caption=CORNERS, elsewhere="--json FILE")
     for name in dict.fromkeys(pair.sequence for pair in evaluation.pairs):
         pairs = [pair for pair in evaluation.pairs if pair.sequence == name]
         keypoints = (pairs[0].keypoints1 + sum(p.keypoints2 for p in pairs)) / (len(pairs) + 1)
         made.add_row(
-            escape(name),
+            name,
             *(f"{fmean(p.mma[t - 1] for p in pairs):.3f}" for t in (1, 3, 5)),
             *(_middle([getattr(p, f"corner_error_{e}") for p in pairs]) for e in ("dlt", "poselib")),
             _mean([None if p.repeatability is None else p.repeatability[1] for p in pairs]),

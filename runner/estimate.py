@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
@@ -18,6 +16,7 @@ from r2d2.geometry import pixel_grid
 from r2d2.network import build_network
 from r2d2.siamese import SiameseNetwork
 from r2d2.training import make_optimiser, train_epoch
+from runner.fitted_table import Column, FittedTable
 from runner.plan import SweepPlan
 from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
@@ -60,16 +59,15 @@ class Estimate:
 
 def show_trials(plan: SweepPlan, seconds: Mapping[str, float], console: Console) -> None:
     """Prints every trial with the seconds that it will take, by key."""
-    question = escape(plan.question.splitlines()[0])
-    table = Table(title=f"{plan.definition.name}: {question}", title_justify="left")
-    for column in ("trial", "variant", "seed", "epochs", "workers", "pairs/step", "minutes"):
-        table.add_column(column, justify="left" if column in ("trial", "variant") else "right")
+    title = f"{plan.definition.name}: {plan.question.splitlines()[0]}"
+    variant, cost = Column("variant", words=True, rank=0), Column("minutes", rank=0)
+    table = FittedTable(["trial", variant, "seed", "epochs", "workers", "pairs/step", cost], title=title)
     for trial in (*plan.baselines, *plan.trials):
         config = trial.config
         minutes = f"{seconds[trial.key] / 60:.1f}" if trial.key in seconds else "-"
         pairs = config.pairs_per_worker * config.num_workers
         cells = (config.seed, config.epochs, config.num_workers, pairs)
-        table.add_row(trial.key, escape(trial.variant), *map(str, cells), minutes)
+        table.add_row(trial.key, trial.variant, *map(str, cells), minutes)
     console.print(table)
     if plan.sweep.search_alg is not None:
         console.print("A searcher chooses the trials; these are examples of what it may choose.")

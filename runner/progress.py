@@ -10,9 +10,9 @@ from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from runner.fitted_table import Column, FittedTable
 from runner.history import TRAIN, Record
 from runner.step_progress import ProgressReader
 
@@ -111,22 +111,12 @@ class SweepProgress:
             self.say(text)
 
     def _render(self) -> Group:
-        table = Table(title=self._title, title_justify="left")
-        for column in (
-            "trial",
-            "state",
-            "epoch",
-            "loss",
-            "rel.",
-            "sim.",
-            "peak.",
-            self._metric,
-            "pairs/s",
-            "left",
-        ):
-            table.add_column(
-                column, justify="left" if column in ("trial", "state") else "right", no_wrap=True
-            )
+        state, score, left = Column("state", True, 0), Column(self._metric, rank=2), Column("left", rank=2)
+        losses = [Column(head, rank=3) for head in ("rel.", "sim.", "peak.")]
+        speed = Column("pairs/s", rank=3)
+        table = FittedTable(
+            ["trial", state, Column("epoch", rank=0), "loss", *losses, score, speed, left], title=self._title
+        )
         shown = sorted(self.trials.values(), key=lambda t: t.status != "training")
         room = max(5, self._console.size.height - 8)
         for trial in shown[:room]:

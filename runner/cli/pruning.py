@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.markup import escape
-from rich.table import Table
 
 from runner.console import make_console
+from runner.fitted_table import Column, FittedTable
 from runner.settings import Settings
 
 
@@ -39,9 +38,9 @@ def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
     if not items:
         console.print("There is nothing to delete.")
         return
-    table = Table("size", "what", "why")
+    table = FittedTable(["what", Column("size", rank=0), Column("why", words=True, rank=0)])
     for item in items:
-        table.add_row(size_text(item.size), escape(item.what), escape(item.why))
+        table.add_row(item.what, size_text(item.size), item.why)
     console.print(table)
     total = f"{len(items)} things, {size_text(sum(item.size for item in items))}"
     if not yes:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from r2d2.config import DataConfig
 from r2d2.data.photos import SAMPLES
 from r2d2.storage.location import is_remote
 from runner.cli.sweeps import INTERRUPTED, all_overrides, sweep
 from runner.console import make_console
+from runner.fitted_table import Column, FittedTable
 from runner.settings import inherited_variables
 
 
@@ -174,7 +174,7 @@ def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]
 
 
 def _show(jobs: Any, name: str | None) -> None:
-    table = Table("job", "status", "minutes", "command")
+    table = FittedTable(["job", "status", "minutes", Column("command", words=True, rank=0)])
     for job in jobs.of(name) if name else jobs.all():
         end = job.ended or time.time()
         minutes = f"{(end - job.started) / 60:.1f}" if job.started else "-"

@@ -15,12 +15,12 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from r2d2.data.photos import SAMPLES
 from r2d2.storage.location import absolute_place
 from runner.cli.cluster_options import cluster_options, with_asked
 from runner.console import make_console
+from runner.fitted_table import Column, FittedTable
 from runner.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
 from search_spaces.presets import PRESETS, preset_overrides
@@ -48,11 +48,11 @@ def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 def sweeps() -> None:
     """List the sweeps of search_spaces/ with their questions."""
-    table = Table("sweep", "question", "trials")
+    table = FittedTable(["sweep", Column("question", words=True, rank=0), Column("trials", rank=0)])
     for name in sweep_names():
         sweep, question = load_sweep(name)
         count = f"{len(sweep.trials())}" if sweep.search_alg is None else f"up to {sweep.num_samples}"
-        table.add_row(name, escape(question.splitlines()[0]), count)
+        table.add_row(name, question.splitlines()[0], count)
     make_console().print(table)
 
 

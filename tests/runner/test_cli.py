@@ -313,6 +313,24 @@ def test_compare_writes_every_form_and_refuses_what_was_judged_otherwise(r2d2, m
     assert "unknown baseline 'd'; known: a, b" in refused(r2d2("compare", a, b, "--baseline", "d"))
 
 
+@pytest.mark.parametrize("charset", ["latin-1", "ascii"])
+def test_a_character_that_the_terminal_does_not_have_is_replaced(
+    r2d2, make_evaluation, tmp_path, monkeypatch, charset
+):
+    files = []
+    for name, bonus in (("a", 0.0), ("b", 0.1)):
+        scored = replace(make_evaluation(bonus), model=name, model_digest=name * 64)
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(scored.to_json()))
+    console = CliRunner(charset=charset)
+    result = console.invoke(main, ["compare", f"\u2020mine={files[0]}", f"\udcf1={files[1]}"])
+    assert result.exit_code == 0, result.output
+    assert "?mine" in result.output
+    result = console.invoke(main, ["compare", "\u2020no", "\udcf1no"])
+    assert result.exit_code == 2
+    assert "no" in result.stderr
+
+
 def test_any_metric_of_pairs_is_compared(r2d2, make_evaluation, tmp_path):
     files = []
     for name, error in (("a", 1.0), ("b", 0.5)):
