@@ -133,6 +133,10 @@ class SweepCallback(tune.Callback):
         """The driver of a trial was lost; Tune starts it again."""
         self._progress.say(f"{_ours(trial).key}: its driver was lost and starts again")
 
+    def say(self, sentence: str) -> None:
+        """Says something of the sweep as a whole."""
+        self._progress.say(sentence)
+
     def _fail(self, trial: Trial, reason: str) -> None:
         self.reasons[trial.key] = reason
         self._end(trial, Ending("FAILED", reason))

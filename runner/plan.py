@@ -174,10 +174,10 @@ def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
 
 
 def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:
-    """A searcher is asked for more trials, a grid is given them."""
+    """A searcher, or a space that is sampled, is asked for more trials; a grid is given them."""
     if options.extension and sweep.search_alg is not None:
         raise ValueError(f"a searcher chooses the trials of '{name}'; ask it for more with --num-samples")
-    if options.num_samples and sweep.search_alg is None:
+    if options.num_samples and not sweep.is_sampled:
         raise ValueError(
             f"'{name}' has no searcher: every point of its grid is a trial; add some with --set KEY=VALUE"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,12 +109,14 @@ class Tuning:
     def _searcher(self) -> Any:
         """The sweep's searcher, told of the trials of earlier attempts so that it asks for them first."""
         from ray.tune.utils import flatten_dict
+        from ray.tune.utils.util import unflatten_dict  # type: ignore[attr-defined]  # of its utilities
 
-        from runner.search import ScoresOnly
+        from runner.search import Distinct, ScoresOnly
 
         plan = self.plan
         assert plan.sweep.search_alg is not None
-        domains = {k for k, v in flatten_dict(plan.space).items() if hasattr(v, "sample")}
+        flat = flatten_dict(plan.space)
+        domains = {k for k, v in flat.items() if hasattr(v, "sample")}
         points = [
             {f"{CONFIG_KEY}/{k}": flatten_dict(trial.config.to_dict())[k] for k in domains}
             for trial in plan.stored.trials()
@@ -123,7 +125,13 @@ class Tuning:
         searcher = plan.sweep.search_alg(
             metric=plan.sweep.metric, mode=plan.sweep.mode, points_to_evaluate=points or None, seed=0
         )
-        return ScoresOnly(searcher, max_concurrent=self.concurrent)
+
+        def key_of(suggestion: Mapping[str, Any]) -> str:
+            config = unflatten_dict({**flat, **flatten_dict(suggestion[CONFIG_KEY])})
+            return Trial(TrainConfig.from_dict(config)).key
+
+        distinct = Distinct(searcher, key_of, self.callback.say)
+        return ScoresOnly(distinct, max_concurrent=self.concurrent)
 
 
 @contextmanager

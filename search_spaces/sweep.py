@@ -10,6 +10,7 @@ import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,19 +77,28 @@ class Sweep:
         Raises:
             ValueError: for a key, type or value that TrainConfig refuses.
         """
-        configs = [
-            TrainConfig.from_dict(_overridden(point, overrides))
-            for space in self.spaces
-            for _ in range(self.num_samples)
-            for point in _points(space, random.Random(0))
-        ]
-        if self.search_alg is not None:
+        points: Iterable[dict[str, Any]]
+        if self.search_alg is None:
+            points = chain.from_iterable(self._repeated(space) for space in self.spaces)
+        else:
             generator = random.Random(0)
-            configs = [
-                TrainConfig.from_dict(_overridden(next(_points(self.spaces[0], generator)), overrides))
-                for _ in range(self.num_samples)
-            ]
+            points = (next(_points(self.spaces[0], generator)) for _ in range(self.num_samples))
+        configs = (TrainConfig.from_dict(_overridden(point, overrides)) for point in points)
         return _unique(Trial(config) for config in configs)
+
+    def _repeated(self, space: Space) -> Iterator[dict[str, Any]]:
+        """The points of one space `num_samples` times; what is to be sampled is drawn anew each time."""
+        generator = random.Random(0)
+        for _ in range(self.num_samples):
+            yield from _points(space, generator)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether another repetition, or the searcher, gives other trials."""
+        from ray.tune.utils import flatten_dict
+
+        values = [value for space in self.spaces for value in flatten_dict(dict(space)).values()]
+        return self.search_alg is not None or any(hasattr(value, "sample") for value in values)
 
     def baselines_of(self, trials: Sequence[Trial]) -> list[Trial]:
         """The networks that these trials start from, each once; none if the sweep wants no baselines.

@@ -48,7 +48,9 @@ def resume(sweep: str, dry_run: bool, verbose: bool, **asked: Any) -> None:
     help="Add each trial with this entry of TrainConfig changed. Several values of a key, as in --set seed=3 "
     "--set seed=4, are tried one by one; several keys in all combinations.",
 )
-@click.option("--num-samples", type=click.IntRange(1), help="Trials that a searcher suggests in all.")
+@click.option(
+    "--num-samples", type=click.IntRange(1), help="Trials of a searcher, or draws from a space, in all."
+)
 @_run_options
 def extend(
     sweep: str,

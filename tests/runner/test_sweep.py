@@ -78,7 +78,7 @@ SEARCHED = """
 from ray.tune.search.optuna import OptunaSearch
 sweep = Sweep(
     space={**TINY, "epochs": 1, "optimiser": {"learning_rate": tune.loguniform(1e-4, 1e-2)}},
-    num_samples=3, search_alg=OptunaSearch,
+    num_samples=2, search_alg=OptunaSearch,
 )
 """
 
@@ -278,9 +278,14 @@ def test_a_searcher_suggests_trials_and_is_told_of_those_of_an_earlier_attempt(t
     plan, result = run(file, tmp_path / "home")
     assert not result.failed
     keys = {t.key for t in plan.stored.trials() if t.config.epochs}
-    assert len(keys) == 3
+    assert len(keys) == 2
     again, _ = run(file, tmp_path / "home")
     assert {t.key for t in again.stored.trials() if t.config.epochs} == keys
+    # Its random numbers begin anew, its trials do not.
+    extended, _ = run(file, tmp_path / "home", SweepOptions(num_samples=4))
+    more = {t.key for t in extended.stored.trials() if t.config.epochs}
+    assert len(more) == 4
+    assert more > keys
 
 
 def test_more_workers_than_the_cluster_has_are_refused_at_once(tmp_path):

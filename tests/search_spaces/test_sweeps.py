@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from ray import tune
 
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.losses.reliability import RELIABILITY_LOSSES
@@ -144,3 +145,12 @@ def test_an_unknown_key_in_a_space_is_refused():
 def test_a_mode_other_than_min_and_max_is_refused():
     with pytest.raises(ValueError, match="mode is 'best'; it must be 'min' or 'max'"):
         Sweep(space={}, mode="best")
+
+
+def test_each_repetition_of_a_sampled_space_draws_anew_and_keeps_what_was_drawn():
+    space = {"optimiser": {"learning_rate": tune.uniform(1e-4, 1e-2)}, "seed": tune.grid_search([0, 1])}
+    few, more = (Sweep(space=space, num_samples=count).trials() for count in (1, 3))
+    assert [len({trial.key for trial in trials}) for trials in (few, more)] == [2, 6]
+    assert more[:2] == few
+    assert Sweep(space=space).is_sampled
+    assert not Sweep(space={"seed": tune.grid_search([0, 1])}).is_sampled
