@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig
 from runner.fork_client import executable
+from runner.ray_faults import OWN, make_token_folder, plain_faults, refuse_dashboard
 from runner.worker_resources import WorkerResources, workers_on
-from search_spaces.sweep import Trial
+from search_spaces.sweep import Trial, home_folder
 
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
 # Ray warns of processes for actors that ask for no CPU, as if they were a mistake: ours wait, and are meant.
@@ -34,9 +35,7 @@ ENVIRONMENT = {
 }
 
 
-ANSWER_WITHIN_S = 5.0
-# Ray's word for a cluster that it starts for this process alone.
-OWN = "local"
+ANSWER_WITHIN_S, PAGE_WITHIN_S = 5.0, 2.0
 
 _ASKED_BY = (
     "lower num_workers, or what a worker asks for: --gpus-per-worker, and --cpus-per-worker, by default one "
@@ -143,11 +142,14 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
             take seconds: not for what needs one or two workers.
 
     Raises:
-        ValueError: if no cluster answers at the address.
+        ValueError: if Ray cannot be started, or the cluster not be joined; see `ray_faults`.
     """
     # Ray's own None joins whatever `ray start` left on this machine.
     address = address or OWN
-    if address != OWN:
+    home_folder()
+    if address == OWN:
+        make_token_folder()
+    else:
         _check_answers(address)
     # One actor less per trial: a machine of one's own gives no notice before it is taken away.
     own = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"} if address == OWN else {}
@@ -160,23 +162,29 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
     level = logging.INFO if verbose else logging.CRITICAL
     try:
         # A cluster of our own has no dashboard, which costs seconds of start; a joined one keeps what it has.
-        ray.init(
-            address=address,
-            log_to_driver=verbose,
-            logging_level=level,
-            include_dashboard=False if address == OWN else None,
-            runtime_env={"py_executable": command} if command else None,
-        )
-    except ConnectionError as error:
-        raise ValueError(f"no Ray cluster answers at {address}: {error}") from error
-    for name in ("ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(level)
-    try:
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        yield Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), tuple(nodes))
+        with plain_faults(address):
+            ray.init(
+                address=address,
+                log_to_driver=verbose,
+                logging_level=level,
+                include_dashboard=False if address == OWN else None,
+                runtime_env={"py_executable": command} if command else None,
+            )
+            capacity = _capacity()
+        for name in ("ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(level)
+        yield capacity
     finally:
         _leave(ray.shutdown)
+
+
+def _capacity() -> Capacity:
+    """What the cluster has that is joined."""
+    import ray
+
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), tuple(nodes))
 
 
 def _job_environment() -> set[str]:
@@ -203,13 +211,27 @@ def _check_answers(address: str) -> None:
     """Knocks once at HOST:PORT or ray://HOST:PORT, where Ray itself would try again for minutes.
 
     Raises:
-        ValueError: if nothing listens there.
+        ValueError: if nothing listens there, or a web server.
     """
+    refuse_dashboard(address, b"")
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
-        # "auto", "local", a host name that Ray completes: Ray answers for these at once.
+        # "auto", a host name that Ray completes: Ray answers for these at once.
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN_S).close()
+        answer = _asked_for_a_page(host.strip("[]"), int(port))
     except (OSError, OverflowError) as error:
         raise ValueError(f"no Ray cluster answers at {address}: {error}") from error
+    refuse_dashboard(address, answer)
+
+
+def _asked_for_a_page(host: str, port: int) -> bytes:
+    """How the answer to a request of HTTP/1 begins; Ray speaks HTTP/2 and says nothing, or something else."""
+    with socket.create_connection((host, port), ANSWER_WITHIN_S) as connection:
+        connection.settimeout(PAGE_WITHIN_S)
+        try:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(5)
+        except OSError:
+            # Somebody is there and speaks something else.
+            return b""

@@ -44,6 +44,8 @@ def checks(settings: Settings) -> Iterator[Check]:
             yield Check(name, True, look(settings))
         except (ValueError, OSError) as error:
             yield Check(name, False, " ".join(str(error).split()))
+        except Exception as error:  # What nobody has thought of is a finding too, and the other lines follow.
+            yield Check(name, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def all_checks(settings: Settings) -> Iterator[Check]:
@@ -56,8 +58,11 @@ def all_checks(settings: Settings) -> Iterator[Check]:
         from runner.cluster import ray_cluster
         from runner.doctor_nodes import node_checks
 
-        with ray_cluster(settings.ray_address, verbose=False):
-            yield from node_checks(settings)
+        try:
+            with ray_cluster(settings.ray_address, verbose=False):
+                yield from node_checks(settings)
+        except ValueError as error:
+            yield Check("nodes", False, str(error))
 
 
 def _python(_: Settings) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.code_copy import copy_code
+from runner.ray_faults import plain_faults, ray_fault
 
 SWEEP_KEY = "r2d2_sweep"
 PREFIX = "r2d2"
@@ -91,9 +92,9 @@ class SweepJobs:
 
     def all(self) -> list[SweepJob]:
         """The jobs of all sweeps, the oldest first."""
-        jobs = [
-            _job(details) for details in self._client.list_jobs() if SWEEP_KEY in (details.metadata or {})
-        ]
+        with plain_faults(self.address):
+            known = self._client.list_jobs()
+        jobs = [_job(details) for details in known if SWEEP_KEY in (details.metadata or {})]
         return sorted(jobs, key=lambda job: (job.sweep, _number(job)))
 
     def submit(
@@ -119,12 +120,13 @@ class SweepJobs:
         identity = f"{PREFIX}-{sweep}-{1 + max((_number(job) for job in former), default=0)}"
         with tempfile.TemporaryDirectory() as folder:
             name = copy_code(Path(folder), arguments[0])
-            self._client.submit_job(
-                entrypoint=shlex.join(["python", "-m", "runner", "sweep", name, *arguments[1:]]),
-                submission_id=identity,
-                metadata={SWEEP_KEY: sweep},
-                runtime_env={"working_dir": folder, "env_vars": dict(variables)},
-            )
+            with plain_faults(self.address):
+                self._client.submit_job(
+                    entrypoint=shlex.join(["python", "-m", "runner", "sweep", name, *arguments[1:]]),
+                    submission_id=identity,
+                    metadata={SWEEP_KEY: sweep},
+                    runtime_env={"working_dir": folder, "env_vars": dict(variables)},
+                )
         return self.of(sweep)[-1], True
 
     def run(self, arguments: Sequence[str], variables: Mapping[str, str], sweep: str = "") -> SweepJob:
@@ -143,17 +145,24 @@ class SweepJobs:
         with tempfile.TemporaryDirectory() as folder:
             name = copy_code(Path(folder), sweep)
             command = [name if sweep and argument == sweep else argument for argument in arguments]
-            self._client.submit_job(
-                entrypoint=shlex.join(["python", "-m", "runner", *command]),
-                submission_id=identity,
-                metadata={},
-                runtime_env={"working_dir": folder, "env_vars": dict(variables)},
-            )
-        return _job(self._client.get_job_info(identity))
+            with plain_faults(self.address):
+                self._client.submit_job(
+                    entrypoint=shlex.join(["python", "-m", "runner", *command]),
+                    submission_id=identity,
+                    metadata={},
+                    runtime_env={"working_dir": folder, "env_vars": dict(variables)},
+                )
+        return _job(self._info(identity))
 
     def end(self, job: SweepJob) -> None:
         """Has the cluster end a job."""
-        self._client.stop_job(job.id)
+        with plain_faults(self.address):
+            self._client.stop_job(job.id)
+
+    def _info(self, identity: str) -> Any:
+        """What the cluster knows of a job."""
+        with plain_faults(self.address):
+            return self._client.get_job_info(identity)
 
     def stop(self, sweep: str, within: float = STOPPED_WITHIN_S) -> tuple[SweepJob, bool]:
         """Stops the job of a sweep that lives; another job resumes it.
@@ -182,13 +191,13 @@ class SweepJobs:
 
     def _ask_to_stop(self, job: SweepJob, within: float) -> bool:
         """Runs `r2d2 stop` beside a job; returns whether the job has ended."""
-        environment = self._client.get_job_info(job.id).runtime_env or {}
+        environment = self._info(job.id).runtime_env or {}
         asking = self.run(("stop", job.sweep, "--within", "0"), environment.get("env_vars", {}))
         until = time.monotonic() + within
         while time.monotonic() < until:
-            if not _job(self._client.get_job_info(job.id)).lives:
+            if not _job(self._info(job.id)).lives:
                 return True
-            if _job(self._client.get_job_info(asking.id)).status == "FAILED":
+            if _job(self._info(asking.id)).status == "FAILED":
                 return False
             time.sleep(1.0)
         return False
@@ -208,6 +217,7 @@ class SweepJobs:
             ValueError: if the cluster stays silent for ten minutes, refuses the token, or has no such job.
         """
         from aiohttp import ClientError
+        from ray.exceptions import AuthenticationError
 
         log = _Log(write)
         pause, silent_since = 1.0, None
@@ -218,6 +228,9 @@ class SweepJobs:
                 now = _job(self._client.get_job_info(job.id))
                 if not now.lives:
                     return now
+            except AuthenticationError as error:
+                # A new head may have another token.
+                raise ValueError(ray_fault(error, self.address)) from error
             except (OSError, RuntimeError, ClientError) as error:
                 silent_since = (
                     time.monotonic() if silent_since is None or log.written > before else silent_since
@@ -248,7 +261,7 @@ class SweepJobs:
             return all(known.submission_id != job.id for known in self._client.list_jobs())
         except AuthenticationError as error:
             # A new head may have another token.
-            raise _refused(self.address) from error
+            raise ValueError(ray_fault(error, self.address)) from error
         except (OSError, RuntimeError):
             return False
 
@@ -297,7 +310,6 @@ def _holds_a_secret(value: str) -> bool:
 
 
 def _connect(address: str) -> Any:
-    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     if not address.startswith(("http://", "https://")):
@@ -308,22 +320,8 @@ def _connect(address: str) -> Any:
     # What it is doing is said by the verb.
     for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    try:
+    with plain_faults(address):
         return JobSubmissionClient(address)
-    except AuthenticationError as error:
-        raise _refused(address) from error
-    except (ConnectionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"no job server answers at {address} ({reason}); give the dashboard's address, http://HEAD:8265"
-        ) from error
-
-
-def _refused(address: str) -> ValueError:
-    return ValueError(
-        f"{address} refuses the token; set RAY_AUTH_MODE=token and the cluster's own token in "
-        "RAY_AUTH_TOKEN or ~/.ray/auth_token"
-    )
 
 
 def _job(details: Any) -> SweepJob:

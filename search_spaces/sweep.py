@@ -163,7 +163,8 @@ def load_sweep(name: str) -> tuple[Sweep, str]:
     """The sweep called `name` (or in the file `name`) and its docstring, without one the file's name.
 
     Raises:
-        ValueError: if there is no such sweep (with the known ones) or the file defines none.
+        ValueError: if there is no such sweep (with the known ones), the file defines none, or the user has no
+            home folder.
     """
     if name in FORMER_NAMES:
         now = FORMER_NAMES[name]
@@ -185,6 +186,20 @@ def load_sweep(name: str) -> tuple[Sweep, str]:
     return sweep, (module.__doc__ or "").strip() or path.name
 
 
+def home_folder() -> Path:
+    """The user's home folder, without which Ray cannot even be imported.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise ValueError(
+            "this user has no home folder, and Ray needs one: set HOME to a folder that you can write"
+        ) from error
+
+
 def _unique(trials: Iterable[Trial]) -> list[Trial]:
     return list({trial.key: trial for trial in trials}.values())
 
@@ -194,6 +209,7 @@ def _import_file(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    home_folder()
     try:
         spec.loader.exec_module(module)
     except Exception as error:
