@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +20,8 @@ ANSWER_WITHIN_S = 10.0
 _CHATTY = ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store", "mlflow.pyfunc")
 # What a proxy says for a server that is not there.
 _AWAY = (502, 503, 504)
+# Letters that are shown of a server's own words.
+_WORDS = 200
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -130,15 +133,37 @@ def _check_server(uri: str) -> None:
         )
     except MlflowException as error:
         raise ServerAwayError(f"the MLflow server at {uri} does not answer: {root_cause(error)}") from error
-    if response.status_code in (401, 403):
-        raise ValueError(
-            f"the MLflow server at {uri} refuses access (status {response.status_code}); set "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    status = response.status_code
+    said = f"status {status}{_own_words(response.text)}"
+    if status in (401, 403):
+        raise ValueError(f"the MLflow server at {uri} refuses access: {said}{_advice(status, response.text)}")
+    if status in _AWAY:
+        raise ServerAwayError(f"the MLflow server at {uri} does not answer: {said}")
+    if status != 200:
+        raise ValueError(f"what answers at {uri} is no working MLflow server: {said}")
+
+
+def _own_words(text: str) -> str:
+    """What a server says of a refusal: the message of MLflow's JSON, or a line of text; never a page."""
+    try:
+        message = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = "" if text.lstrip().startswith("<") else text
+    words = " ".join(message.split())
+    return f", '{words[:_WORDS]}'" if words else ""
+
+
+def _advice(status: int, text: str) -> str:
+    """What can be done, where the server's words or its status leave one cause."""
+    if "host header" in text.lower():
+        return (
+            "; its operator adds the name in this address to the names that it answers to "
+            "(mlflow server --allowed-hosts, or MLFLOW_SERVER_ALLOWED_HOSTS)"
         )
-    if response.status_code in _AWAY:
-        raise ServerAwayError(f"the MLflow server at {uri} does not answer: status {response.status_code}")
-    if response.status_code != 200:
-        raise ValueError(f"what answers at {uri} is no working MLflow server: status {response.status_code}")
+    login = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    if status == 401:
+        return f"; set {login}, or correct them"
+    return f"; if it knows users, {login} must be those of one who may do this"
 
 
 def _check_sqlite(path: Path) -> None:

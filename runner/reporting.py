@@ -71,6 +71,8 @@ class Reporter:
         self._away_since: float | None = None
         self._was_away = False
         self._refused: dict[str, str] = {}
+        # Why the home could not be read just now; None: it could.
+        self._unread: str | None = None
         self._fault: Exception | None = None
         self._closing = threading.Event()
         self._changed = threading.Condition()
@@ -101,7 +103,7 @@ class Reporter:
         """Waits until MLflow has everything.
 
         Args:
-            patience: seconds that a server which is away is waited for.
+            patience: seconds that a server which is away, or a home, is waited for.
 
         Returns:
             The key of every trial that MLflow has not been told of completely, with the reason.
@@ -109,19 +111,21 @@ class Reporter:
         deadline = time.monotonic() + patience
         with self._changed:
             while self._thread is not None and (self._waiting or self._busy) and self._fault is None:
-                if self._away_since is not None and time.monotonic() > deadline:
+                held_up = self._away_since is not None or self._unread is not None
+                if held_up and time.monotonic() > deadline:
                     break
                 self._changed.wait(0.2)
             if self._fault is not None:
                 raise self._fault
-            return dict.fromkeys(self._waiting, "MLflow does not answer") | self._refused
+            reason = "MLflow does not answer" if self._unread is None else self._unread
+            return dict.fromkeys(self._waiting, reason) | self._refused
 
     def close(self) -> None:
         """Ends the thread; what still waits is on disk."""
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
-        if self._thread is not None and self._away_since is None:
+        if self._thread is not None and self._away_since is None and self._unread is None:
             self._thread.join()
 
     @property
@@ -176,8 +180,12 @@ class Reporter:
             try:
                 self._require_current()
                 self._teller.tell(news.trial, news.history, news.ending)
+                self._unread = None
+                self._refused.pop(news.trial.key, None)
             except TrackingError as error:
                 self._not_taken(news, error)
+            except OSError as error:
+                self._not_read(news, error)
             except ValueError as error:
                 self._refuse(news, str(error))
             except Exception as error:
@@ -203,11 +211,7 @@ class Reporter:
 
     def _not_taken(self, news: _Waiting, error: TrackingError) -> None:
         news.attempts += 1
-        with self._changed:
-            # What happened meanwhile is newer; the trial keeps its place in the order.
-            newer = self._waiting.pop(news.trial.key, None)
-            news.ending = newer.ending if newer is not None else news.ending
-            self._waiting = {news.trial.key: news, **self._waiting}
+        self._put_back(news)
         if self._wait_until_it_answers():
             news.attempts = 0
         elif news.attempts == ATTEMPTS:
@@ -216,6 +220,22 @@ class Reporter:
             self._refuse(news, str(error))
         else:
             self._closing.wait(ASK_AGAIN[0])
+
+    def _not_read(self, news: _Waiting, error: OSError) -> None:
+        """The home does not give what MLflow is to be told: it is no fault of MLflow's, nor for good."""
+        self._put_back(news)
+        if self._unread is None:
+            self._say(f"What MLflow is to be told cannot be read now, and is told later: {error}.")
+        self._unread = str(error)
+        self._closing.wait(min(ASK_AGAIN[0] * 2**news.attempts, ASK_AGAIN[1]))
+        news.attempts += 1
+
+    def _put_back(self, news: _Waiting) -> None:
+        with self._changed:
+            # What happened meanwhile is newer; the trial keeps its place in the order.
+            newer = self._waiting.pop(news.trial.key, None)
+            news.ending = newer.ending if newer is not None else news.ending
+            self._waiting = {news.trial.key: news, **self._waiting}
 
     def _wait_until_it_answers(self) -> bool:
         """Returns whether the server was away; if so, it is back now, or the reporter is closed."""

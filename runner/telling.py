@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow.entities import Run
 
@@ -20,16 +18,15 @@ from runner.history import (
     History,
     Record,
     final_scores,
-    put_json,
     read_evaluation,
     read_maps,
 )
 from runner.incidents import TAG as INCIDENTS
 from runner.incidents import incidents
-from runner.mlflow_store import without_password
 from runner.tracking import Tracker, TrackingError, TrialRun
 from runner.trial_run import (
     MAX_TAG_LENGTH,
+    REASON,
     DatasetUse,
     Figures,
     checkpoint_file,
@@ -39,7 +36,8 @@ from runner.trial_run import (
 )
 from search_spaces.sweep import Trial
 
-TOLD = "told.json"
+# How many events of its trial a run holds: what MLflow has is told by MLflow alone.
+EVENTS = "r2d2.events"
 # MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
 EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
 
@@ -67,6 +65,26 @@ class SweepIdentity:
         return tuple(use.context for use in self.datasets if use.context != "training")
 
 
+@dataclass(frozen=True)
+class _State:
+    """How far a trial is, as its history has it or as its run in MLflow says."""
+
+    events: int
+    status: str
+    reason: str | None
+
+    @classmethod
+    def of_history(cls, records: Sequence[Record], ending: Ending | None) -> _State:
+        ending = ending or Ending("FINISHED")
+        reason = None if ending.reason is None else ending.reason[:MAX_TAG_LENGTH]
+        return cls(sum(r.error is None for r in records), ending.status, reason)
+
+    @classmethod
+    def of_run(cls, run: Run) -> _State:
+        tags = run.data.tags
+        return cls(int(tags.get(EVENTS, -1)), run.info.status, tags.get(REASON))
+
+
 @dataclass
 class _Told:
     """What MLflow has been told of a trial by this process."""
@@ -85,6 +103,8 @@ class Teller:
         self._experiment: str | None = None
         # The experiment's runs by key; None: not known, or no longer for sure.
         self._known: dict[str, Run] | None = None
+        # What MLflow has of trials, as it said when asked for its runs, or has taken since; by key.
+        self._states: dict[str, _State] = {}
 
     def experiment(self) -> str:
         """The id of the sweep's experiment, made if it is new; earlier runs of it are compared first.
@@ -99,8 +119,7 @@ class Teller:
                 self._sweep.metric, self._sweep.mode, self._sweep.roles
             )
             experiment = self._tracker.open_experiment(self._sweep.name, tags)
-            self._known = self._tracker.runs_by_key(experiment)
-            for run in self._known.values():
+            for run in self._look(experiment).values():
                 self._refuse_other_images(run.data.tags)
             self._experiment = experiment
         return self._experiment
@@ -114,7 +133,7 @@ class Teller:
         """
         records = history.records()
         former = self._told.get(trial.key)
-        if former is None and self._has_all(history, records, ending):
+        if former is None and self._has_all(trial, records, ending):
             return
         closed = closed_epoch(records, self._sweep.roles, trial.config.epochs)
         if ending is None and closed <= (former.closed if former else 0):
@@ -124,17 +143,20 @@ class Teller:
             due = [r for r in records if r.error is None and r.name not in told.events]
             if ending is None:
                 due = [r for r in due if r.epoch <= closed]
-                self._send(told.run, history, due, {}, {})
+                events = sum(r.error is None and r.epoch <= closed for r in records)
+                self._send(told.run, history, due, {}, {EVENTS: str(events)})
             else:
                 self._end(told.run, history, records, due, ending)
         except TrackingError:
+            # Perhaps its run is gone: MLflow is asked for it again.
             self._known = None
+            self._told.pop(trial.key, None)
             raise
         told.events |= {r.name for r in due}
         told.closed = closed
         if ending is not None:
             self._told.pop(trial.key, None)
-            put_json(history.depot, TOLD, self._receipt(records, ending))
+            self._states[trial.key] = _State.of_history(records, ending)
 
     def remove_empty_runs(self) -> None:
         """Removes runs whose creation MLflow carried out, but answered too late.
@@ -143,7 +165,7 @@ class Teller:
             TrackingError: if MLflow does not answer.
         """
         if self._known is None and self._experiment is not None:
-            self._known = self._tracker.runs_by_key(self._experiment)
+            self._look(self._experiment)
 
     def _send(
         self,
@@ -178,7 +200,7 @@ class Teller:
         ending: Ending,
     ) -> None:
         files: dict[str, str | bytes] = {}
-        tags: dict[str, str] = {}
+        tags = {EVENTS: str(sum(r.error is None for r in records))}
         there = existing(records)
         best = best_record(records, self._sweep.metric, self._sweep.mode, there)
         if best is not None:
@@ -197,8 +219,7 @@ class Teller:
 
     def _open(self, trial: Trial, history: History) -> _Told:
         experiment = self.experiment()
-        if self._known is None:
-            self._known = self._tracker.runs_by_key(experiment)
+        runs = self._look(experiment) if self._known is None else self._known
         config = trial.config
         tags = {
             "sweep": self._sweep.name,
@@ -210,7 +231,7 @@ class Teller:
             "role": "trial" if config.epochs else "baseline",
             **{dataset_tag(use.context): use.digest for use in self._sweep.datasets},
         }
-        known = self._known.get(trial.key)
+        known = runs.get(trial.key)
         if known is not None:
             self._refuse_other_images(known.data.tags)
         run = self._tracker.open_run(
@@ -219,7 +240,7 @@ class Teller:
             trial.key,
             tags,
             config.flat(),
-            known=self._known,
+            known=runs,
             started=_started(history),
         )
         run.log_datasets(self._sweep.datasets)
@@ -235,23 +256,21 @@ class Teller:
                     "name of its own with --name"
                 )
 
-    def _has_all(self, history: History, records: Sequence[Record], ending: Ending | None) -> bool:
-        """Whether an earlier process told MLflow all this; of a trial that runs, all its events."""
-        content = history.depot.read(TOLD)
-        if content is None:
-            return False
-        told, wanted = json.loads(content), self._receipt(records, ending or Ending("FINISHED"))
-        names = wanted if ending is not None else ("tracking_uri", "events")
-        return all(told.get(name) == wanted[name] for name in names)
+    def _look(self, experiment: str) -> dict[str, Run]:
+        """Asks MLflow for the runs of an experiment, by their keys."""
+        self._known = self._tracker.runs_by_key(experiment)
+        self._states = {key: _State.of_run(run) for key, run in self._known.items()}
+        return self._known
 
-    def _receipt(self, records: Sequence[Record], ending: Ending) -> dict[str, Any]:
-        """What stands beside a history that was told completely."""
-        return {
-            "tracking_uri": without_password(self._tracker.tracking_uri),
-            "events": [r.name for r in records if r.error is None],
-            "status": ending.status,
-            "reason": ending.reason,
-        }
+    def _has_all(self, trial: Trial, records: Sequence[Record], ending: Ending | None) -> bool:
+        """Whether MLflow says that it has all this; of a trial that runs, all its events."""
+        experiment = self.experiment()
+        if self._known is None:
+            self._look(experiment)
+        state, wanted = self._states.get(trial.key), _State.of_history(records, ending)
+        if state is None or ending is not None:
+            return state == wanted
+        return state.events == wanted.events
 
 
 def closed_epoch(records: Sequence[Record], roles: Collection[str], epochs: int) -> int:

@@ -20,7 +20,7 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 from r2d2.unknown import did_you_mean
 from runner import run_table
 from runner.logged_table import LoggedTable
-from runner.mlflow_store import check_store, open_client
+from runner.mlflow_store import check_store, open_client, root_cause
 from runner.provenance import code_tags, environment
 from runner.trial_run import (
     REASON,
@@ -38,6 +38,8 @@ RESUMED_WITH = "r2d2.resumed_with"
 SUMMARY = "summary"
 
 _PAGE = 1000
+# What MLflow answers for an id that it does not know, or that cannot be one.
+_UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,8 @@ class Tracker:
         try:
             return _logged(self.client.get_run(run_id))
         except MlflowException as error:
+            if error.error_code not in _UNKNOWN:
+                raise TrackingError(root_cause(error)) from error
             raise ValueError(f"MLflow has no run '{run_id}'") from error
 
     @as_tracking_error()

@@ -1,11 +1,14 @@
 """MLflow's runs follow the histories of trials, whatever happened on the way."""
 
+import errno
 import threading
 import time
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from r2d2.config import TrainConfig
+from r2d2.storage.errors import PlaceError
 from runner.ending import Ending
 from runner.history import TRAIN, History, Record, write_json
 from runner.incidents import LOST, TAG, record_incident
@@ -301,6 +304,97 @@ def test_a_trial_that_was_told_completely_is_not_opened_again(make_reporter, his
     again.finish(TRIAL, history, FINISHED)
     assert again.settle() == {}
     assert requests == []
+
+
+def test_a_run_that_is_gone_from_mlflow_is_told_again(make_reporter, history, tracker, the_run):
+    for _ in range(2):
+        reporter = make_reporter()
+        reporter.finish(TRIAL, history, FINISHED)
+        assert reporter.settle() == {}
+        assert the_run().metrics == {"train/loss_total": 1.0}
+        tracker.client.delete_run(the_run().run_id)
+
+
+def test_a_run_that_is_deleted_while_the_sweep_runs_is_told_again(
+    make_reporter, history, tracker, the_run, monkeypatch, make_evaluation, requests
+):
+    monkeypatch.setattr("runner.reporting.ASK_AGAIN", (0.02, 0.1))
+    reporter = make_reporter()
+    write_epoch(history, make_evaluation(), 1)
+    reporter.record(TRIAL, history)
+    until(lambda: "log_batch" in requests and not reporter.standing and reporter.settle() == {})
+    tracker.client.delete_run(the_run().run_id)
+    write_epoch(history, make_evaluation(), 2)
+    reporter.finish(TRIAL, history, FINISHED)
+    assert reporter.settle() == {}
+    logged = tracker.client.get_metric_history(the_run().run_id, "train/loss_total")
+    assert [m.step for m in logged] == [1, 2]
+
+
+def test_a_store_of_yesterday_is_told_what_it_lacks(
+    make_reporter, history, tracker, the_run, make_evaluation, tmp_path
+):
+    """A database that was restored says of a run what it said then: so many events, and another end."""
+    reporter = make_reporter()
+    reporter.finish(TRIAL, history, Ending("KILLED", "interrupted"))
+    assert reporter.settle() == {}
+    yesterday = the_run()
+    write_epoch(history, make_evaluation(), 2)
+    again = make_reporter()
+    again.finish(TRIAL, history, FINISHED)
+    assert again.settle() == {}
+    tracker.client.delete_run(the_run().run_id)
+    restored = tracker.client.create_run(
+        yesterday.experiment_id, tags=dict(yesterday.tags), run_name=yesterday.name
+    )
+    for key, value in yesterday.params.items():
+        tracker.client.log_param(restored.info.run_id, key, value)
+    tracker.client.log_metric(restored.info.run_id, "train/loss_total", 1.0, step=1)
+    tracker.client.set_terminated(restored.info.run_id, yesterday.status)
+    third = make_reporter()
+    third.finish(TRIAL, history, FINISHED)
+    assert third.settle() == {}
+    logged = tracker.client.get_metric_history(restored.info.run_id, "train/loss_total")
+    assert sorted(m.step for m in logged) == [1, 2]
+    assert the_run().run_id == restored.info.run_id
+    assert (the_run().status, the_run().metrics["validation/mma_3px"]) == ("FINISHED", 0.15)
+
+
+def test_a_home_that_cannot_be_read_ends_nothing(make_reporter, history, monkeypatch, said, the_run):
+    monkeypatch.setattr("runner.reporting.ASK_AGAIN", (0.02, 0.1))
+    away = threading.Event()
+    away.set()
+    records = History.records
+
+    def refuse(history):
+        if away.is_set():
+            raise PlaceError(errno.EACCES, "the session token has expired", "s3://bucket/home")
+        return records(history)
+
+    monkeypatch.setattr(History, "records", refuse)
+    reporter = make_reporter()
+    reporter.finish(TRIAL, history, FINISHED)
+    reason = "s3://bucket/home: the session token has expired"
+    assert reporter.settle(patience=0.3) == {TRIAL.key: reason}
+    assert said == [f"What MLflow is to be told cannot be read now, and is told later: {reason}."]
+    away.clear()
+    assert reporter.settle() == {}
+    assert the_run().status == "FINISHED"
+
+
+def test_what_mlflow_takes_at_last_is_not_behind(make_reporter, history, tracker, monkeypatch):
+    monkeypatch.setattr("runner.reporting.ASK_AGAIN", (0.01, 0.1))
+
+    def refuse(*_, **__):
+        raise MlflowException("too long")
+
+    monkeypatch.setattr(type(tracker.client), "log_batch", refuse)
+    reporter = make_reporter()
+    reporter.finish(TRIAL, history, FINISHED)
+    assert reporter.settle() == {TRIAL.key: "too long"}
+    monkeypatch.undo()
+    reporter.finish(TRIAL, history, FINISHED)
+    assert reporter.settle() == {}
 
 
 def test_what_befell_a_trial_is_a_tag_of_its_run(make_reporter, history, the_run):

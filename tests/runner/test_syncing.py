@@ -1,5 +1,7 @@
 """MLflow is told of a sweep from its folder alone: what it has not, once, as it ended."""
 
+import shutil
+
 import pytest
 
 from bench.stub import events
@@ -11,6 +13,7 @@ from runner.history import write_json
 from runner.lease import hold
 from runner.stored import StoredSweep
 from runner.syncing import sync_sweep
+from runner.tracking import Tracker
 from runner.tracking_note import TrackingNote, has_answered
 from runner.trial_run import DatasetUse
 from search_spaces.sweep import Trial
@@ -95,3 +98,25 @@ def test_a_store_that_has_answered_is_remembered(sweep, tmp_path):
     TrackingNote(USES).answered("http://mlflow:5000").save(sweep)
     assert has_answered(home, "http://mlflow:5000")
     assert not has_answered(home, "http://mlflaw:5000")
+
+
+def test_a_store_that_was_moved_away_or_restored_is_told_what_it_lacks(sweep, tmp_path, request):
+    store, yesterday = tmp_path / "mlflow.db", tmp_path / "yesterday.db"
+
+    def sync(store):
+        """Tells a store that is opened anew; returns the epochs of each trial that it has."""
+        tracker = Tracker(f"sqlite:///{store}", str(tmp_path / "artifacts"))
+        assert sync_sweep(sweep, tracker, pytest.fail).behind == {}
+        runs = {run.key: run for run in tracker.list_runs(request.node.name)}
+        logged = (tracker.metric_history(runs[t.key].run_id, "validation/mma_3px") for t in TRIALS)
+        return [sorted(steps) for steps in logged]
+
+    assert sync(store) == [[1, 2], [1], [1]]
+    shutil.copyfile(store, yesterday)
+    stored = StoredSweep(sweep)
+    for record in events(TRIALS[2], 2, stored.history(TRIALS[2]).folder, "d" * 64):
+        stored.history(TRIALS[2]).write(record)
+    assert sync(store) == [[1, 2], [1], [1, 2]]
+    # Under a name of its own, because this process has the former one open.
+    assert sync(yesterday) == [[1, 2], [1], [1, 2]]
+    assert sync(tmp_path / "new.db") == [[1, 2], [1], [1, 2]]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import socket
 import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from ports import free_port
 from told import log_checkpoints, log_epoch, log_evaluation, log_final
 
@@ -372,3 +376,78 @@ def test_a_deleted_experiment_is_not_written_into(tracker, experiment, request):
     tracker.client.delete_experiment(experiment)
     with pytest.raises(ValueError, match="was deleted"):
         tracker.open_experiment(request.node.name)
+
+
+REFUSALS = [
+    (403, "Invalid Host header - possible DNS rebinding attack detected", "--allowed-hosts"),
+    (403, '{"error_code": "PERMISSION_DENIED", "message": "Permission denied"}', "one who may do this"),
+    (401, "You are not authenticated.", "set MLFLOW_TRACKING_USERNAME"),
+    (404, "<html>nothing here</html>", "is no working MLflow server: status 404$"),
+    (503, '{"message": "the database is being restored"}', "does not answer: status 503"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "advice"), REFUSALS)
+def test_a_refusal_is_told_in_the_words_of_the_server(status, body, advice):
+    with answering(lambda _: (status, body)) as uri, pytest.raises(ValueError, match=advice) as caught:
+        Tracker(uri)
+    assert f"status {status}" in str(caught.value)
+    if "<" not in body:
+        words = json.loads(body)["message"] if "{" in body else body
+        assert f"'{words}'" in str(caught.value)
+    if "Host" in body:
+        assert "MLFLOW_TRACKING_USERNAME" not in str(caught.value)
+
+
+def test_a_refusal_is_not_taken_for_a_run_that_is_not_there(tracker, monkeypatch):
+    def refuse(*_):
+        raise MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+
+    monkeypatch.setattr(type(tracker.client), "get_run", refuse)
+    with pytest.raises(TrackingError, match="Permission denied"):
+        tracker.get_run("0" * 32)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="MLflow has no run '0000"):
+        tracker.get_run("0" * 32)
+
+
+def test_a_login_that_is_renewed_on_disk_is_used_at_once(tmp_path, monkeypatch):
+    """MLflow reads its file of credentials for each request."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    file = tmp_path / ".mlflow" / "credentials"
+    file.parent.mkdir()
+    file.write_text("[mlflow]\nmlflow_tracking_username = lab\nmlflow_tracking_password = new\n")
+    good = f"Basic {base64.b64encode(b'lab:new').decode()}"
+    answer = (200, '{"experiments": []}')
+    with answering(lambda login: answer if login == good else (401, "You are not authenticated.")) as uri:
+        tracker = Tracker(uri)
+        file.write_text(file.read_text().replace("new", "old"))
+        with pytest.raises(TrackingError, match="refuses access"):
+            tracker.check()
+        file.write_text(file.read_text().replace("old", "new"))
+        tracker.check()
+
+
+@contextmanager
+def answering(answer):
+    """The address of a server that answers everything alike: `answer` makes status and body of the login."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, body = answer(self.headers.get("Authorization"))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
