@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from evaluation.report import About, Notes
+from evaluation.report import About
 from evaluation.report import make_report as make_whole_report
 from evaluation.variants import Variant
 from r2d2.config import TrainConfig
@@ -58,11 +58,11 @@ def report(make_evaluation):
             name,
             tuple(replace(make_evaluation(b + s / 100), model_digest=f"{name}{s}") for s in (0, 1)),
             (0, 1),
+            warnings=("validation: the map is flat",) if "dice" in name else (),
         )
         for name, b in bonus.items()
     ]
-    notes = {NAMES[1]: Notes("2", [{}, {}], ("validation: the map is flat",))}
-    return make_whole_report(variants, NAMES[0], About("t"), notes, replicates=99)
+    return make_whole_report(variants, NAMES[0], About("t"), replicates=99)
 
 
 @WIDTHS
