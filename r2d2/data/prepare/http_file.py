@@ -277,7 +277,13 @@ def _followed(session: Any, remote: RemoteFile, headers: dict[str, str], limits:
     """The answer behind all redirections, each of which is checked before it is followed."""
     url, waits = remote.url, (limits.connect, limits.read)
     for _ in range(1 + MAX_REDIRECTS):
-        answer = session.get(url, headers=headers, stream=True, timeout=waits, allow_redirects=False)
+        try:
+            answer = session.get(url, headers=headers, stream=True, timeout=waits, allow_redirects=False)
+        except ValueError as error:
+            # requests reads the redirection as well, though it is not to follow it.
+            raise PlaceError(
+                errno.EINVAL, f"it is no address, or redirects to none ({error})", url
+            ) from error
         if not answer.is_redirect:
             return answer
         answer.close()

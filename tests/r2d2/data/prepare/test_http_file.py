@@ -205,7 +205,7 @@ def test_a_redirection_is_followed_and_goes_on_where_it_was_cut(served, tmp_path
     [
         ("file:///etc/passwd", "it is no address of the web"),
         ("http://example.com/a.zip", "replace what comes by plain HTTP"),
-        ("//user@[x", "what is no address"),
+        ("//user@[x", "it is no address, or redirects to none"),
     ],
 )
 def test_a_redirection_out_of_the_web_or_to_plain_http_is_refused(served, tmp_path, location, reason):
