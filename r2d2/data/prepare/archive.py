@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
+import lzma
 import shutil
 import stat
 import tarfile
@@ -13,13 +16,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 _CHUNK = 2**20
 _LONGEST = 255
 _REGULAR = 0
+# What tar may say of one file besides its content: names, times, maps of holes; usually a few hundred bytes.
+_HEADER_BYTES = 2**20
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
 @dataclass(frozen=True)
@@ -205,9 +211,13 @@ def _opened(archive: Path, advance: Callable[[int], None]) -> Iterator[Iterator[
             yield _zip_members(opened, advance)
         return
     with archive.open("rb") as raw:
-        counted = _Counted(raw, advance)
-        with tarfile.open(fileobj=counted, mode="r|*") as stream:  # type: ignore[call-overload]
-            yield _tar_members(stream)
+        beginning = raw.read(6)
+        raw.seek(0)
+        opener = next((one for magic, one in _PACKED.items() if beginning.startswith(magic)), None)
+        plain = opener(_Counted(raw, advance)) if opener else _Counted(raw, advance)  # type: ignore[operator]
+        metered = _Metered(plain)
+        with tarfile.open(fileobj=metered, mode="r|") as stream:  # type: ignore[call-overload]
+            yield _tar_members(stream, metered)
 
 
 def _zip_members(archive: zipfile.ZipFile, advance: Callable[[int], None]) -> Iterator[_Member]:
@@ -222,8 +232,13 @@ def _zip_members(archive: zipfile.ZipFile, advance: Callable[[int], None]) -> It
         advance(info.compress_size)
 
 
-def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
-    for info in archive:
+def _tar_members(archive: tarfile.TarFile, metered: _Metered) -> Iterator[_Member]:
+    while True:
+        info = archive.next()
+        if info is None:
+            return
+        # Its content is read from the next call on, by whoever unpacks it or as it is passed over.
+        metered.allow(info.size)
         if info.isdir():
             continue
         if not info.isreg():
@@ -249,6 +264,24 @@ class _Counted:
         return data
 
 
+class _Metered:
+    """An unpacked tar file that refuses headers of any size: tarfile holds a header in memory as a whole."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw, self._left = raw, _HEADER_BYTES
+
+    def allow(self, content: int) -> None:
+        """Lets a file's content be read, and what stands before the next one's."""
+        self._left = content + _HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._raw.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"more than {_HEADER_BYTES} bytes describe one file: it is taken for a bomb")
+        return data
+
+
 @contextmanager
 def _refusing(archive: Path) -> Iterator[None]:
     """Names the archive in whatever its readers throw at broken ones."""
@@ -259,7 +292,7 @@ def _refusing(archive: Path) -> Iterator[None]:
             # Of the disk: full, read-only, ...
             raise
         raise ValueError(f"{archive} is damaged ({error})") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{archive} is no zip or tar archive, or a damaged one ({error})") from error
     except (RuntimeError, NotImplementedError) as error:
         # Encrypted, or packed by a method that zipfile does not have.

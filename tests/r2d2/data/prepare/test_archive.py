@@ -1,9 +1,12 @@
 """Archives that are in order, and those that are made to do harm."""
 
+import bz2
+import gzip
 import io
 import os
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -178,3 +181,73 @@ def test_a_full_disk_is_said_before_the_work(tmp_path, packed, monkeypatch):
         check_room(archive, tmp_path / "out", same)
     assert refused.value.filename == str(tmp_path / "out")
     check_room(archive, tmp_path / "out", lambda path: path if "1" in path else None)
+
+
+def headers(kind: str, size: int) -> bytes:
+    """A tar whose only file is described by `size` bytes of headers of a kind."""
+    if kind == "map":
+        # A map of holes in the form 1.0 of GNU's tar: so many numbers, then as many lines.
+        records = b"".join(
+            pax_record(key, value)
+            for key, value in {
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.name": "a",
+            }.items()
+        )
+        holes = b"%d\n" % (size // 4) + b"0\n" * (size // 2)
+        return (
+            header(tarfile.XHDTYPE, len(records)) + pad(records) + header(tarfile.REGTYPE, size) + pad(holes)
+        )
+    type_ = {"pax": tarfile.XHDTYPE, "global": tarfile.XGLTYPE, "name": tarfile.GNUTYPE_LONGNAME}[kind]
+    return header(type_, size) + pad(bytes(size)) + header(tarfile.REGTYPE, 0)
+
+
+def pax_record(key: str, value: str) -> bytes:
+    text = f" {key}={value}\n"
+    return f"{len(text) + 2}{text}".encode()
+
+
+def header(type_: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("a")
+    info.type, info.size = type_, size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def pad(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 512)
+
+
+@pytest.mark.parametrize("packer", [bytes, gzip.compress, bz2.compress])
+@pytest.mark.parametrize("kind", ["pax", "global", "name"])
+def test_headers_of_any_size_are_refused_before_they_fill_the_memory(tmp_path, kind, packer):
+    archive = write(tmp_path, packer(headers(kind, 2**24)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"more than 1048576 bytes describe one file"):
+            unpack(archive, tmp_path / "out", same, limits=UnpackLimits(ratio=1e9))
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_map_of_holes_of_any_size_is_refused(tmp_path):
+    archive = write(tmp_path, headers("map", 2**22))
+    with pytest.raises(ValueError, match=r"more than 1048576 bytes describe one file"):
+        unpack(archive, tmp_path / "out", same, limits=UnpackLimits(ratio=1e9))
+
+
+@pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_usual_headers_are_read(tmp_path, format_):
+    name, buffer = "ü" * 50 + "/" + "x" * 150, io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:xz", format=format_) as made:
+        for number in range(3):
+            info = tarfile.TarInfo(f"{number}/{name}")
+            info.size, info.mtime = 3_000_000, 1.5
+            made.addfile(info, io.BytesIO(bytes([number]) * 3_000_000))
+    archive = write(tmp_path, buffer.getvalue())
+    limits = UnpackLimits(ratio=1e9)
+    assert len(unpack(archive, tmp_path / "none", lambda _: None, limits=limits)) == 0
+    assert len(unpack(archive, tmp_path / "out", same, limits=limits)) == 3
+    assert (tmp_path / "out" / "2" / name).read_bytes() == bytes([2]) * 3_000_000
