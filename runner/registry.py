@@ -1,4 +1,4 @@
-"""Registry: the best checkpoint becomes the champion, if it beats the present one."""
+"""Registry: the best checkpoint becomes the champion, if it is shown to be better than the present one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +17,16 @@ from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from r2d2.checkpoint import load_checkpoint
+from runner.alias_moves import CHAMPION, move_alias, version_by_alias
 from runner.model_package import save_package
 from runner.model_source import local_checkpoint, resolve_model
+from runner.promotion import Candidate, PromotionVerdict
 from runner.tracking import LoggedRun, Tracker
 from runner.trial_run import BEST_CHECKPOINT, BEST_EPOCH, as_tracking_error, dataset_tag, protocol_tag
 
 __all__ = ["Promotion", "best_run", "promote", "resolve_model"]
 
 REGISTERED_NAME = "r2d2"
-CHAMPION = "champion"
 TRIAL = "trial"
 FORCED = "forced"
 
@@ -37,9 +38,10 @@ class Promotion:
     Attributes:
         promoted: whether the alias was moved.
         version: the candidate's model version; None if it has none.
-        reason: one sentence.
+        reason: half a sentence.
         run: the candidate's.
-        score: the candidate's.
+        score: the candidate's, in its sweep.
+        is_champion: whether it holds the alias now.
     """
 
     promoted: bool
@@ -47,17 +49,7 @@ class Promotion:
     reason: str
     run: LoggedRun
     score: float
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A run's best checkpoint, and all by which it is judged; `tags` are those of its model version."""
-
-    run: LoggedRun
-    epoch: int
-    folder: Path
-    score: float
-    tags: Mapping[str, str]
+    is_champion: bool
 
 
 def best_run(tracker: Tracker, experiment: str, metric: str, mode: str = "max") -> LoggedRun:
@@ -66,7 +58,7 @@ def best_run(tracker: Tracker, experiment: str, metric: str, mode: str = "max") 
     Raises:
         ValueError: if there is no such sweep, or no trial of it has a scored checkpoint.
     """
-    runs = [r for r in tracker.list_runs(experiment) if r.role == TRIAL and BEST_CHECKPOINT in r.tags]
+    runs = [r for r in _trials(tracker, experiment) if BEST_CHECKPOINT in r.tags]
     scores = {r.run_id: score for r in runs if (score := _score(tracker, r, metric)) is not None}
     if not scores:
         known = sorted({name for run in runs for name in run.metrics})
@@ -80,14 +72,14 @@ def best_run(tracker: Tracker, experiment: str, metric: str, mode: str = "max") 
 def promote(
     tracker: Tracker,
     run: LoggedRun,
+    judge: Callable[[Candidate, ModelVersion | None], PromotionVerdict],
     metric: str = "validation/mma_3px",
     *,
-    mode: str = "max",
     name: str = REGISTERED_NAME,
     alias: str = CHAMPION,
     force: bool = False,
 ) -> Promotion:
-    """Makes a run's best checkpoint the champion, if it beats the present one on the same images.
+    """Makes a run's best checkpoint the champion, if the judge lets it pass.
 
     Only what is promoted becomes a model version, and each checkpoint becomes one once: the versions are the
     champions there were, and an earlier one can be promoted again.
@@ -95,34 +87,63 @@ def promote(
     Args:
         tracker: the store of the run and the registry.
         run: the candidate's.
-        metric: what both are compared by.
-        mode: `max` or `min`.
+        judge: compares the candidate with the present champion, if there is one.
+        metric: what chose the candidate.
         name: of the registered model.
-        alias: given to the winner.
-        force: promotes the candidate whatever the comparison says; what it said becomes the tag `forced`.
+        alias: given to the winner; who held it is `previous` then.
+        force: promotes the candidate whatever the judge says; what it said becomes the tag `forced`.
 
     Raises:
         ValueError: if the run has no checkpoint with that score, or it cannot be read.
     """
     candidate = _candidate(tracker, run, metric)
-    champion = _by_alias(tracker, name, alias)
+    champion = version_by_alias(tracker, name, alias)
     version = _version_of(tracker, name, candidate)
     if champion is not None and version == int(champion.version):
-        return Promotion(False, version, f"it is the {alias} already", run, candidate.score)
-    better, reason = _verdict(candidate, champion, mode)
-    if not (better or force):
-        return Promotion(False, version, reason, run, candidate.score)
-    tags = dict(candidate.tags) | ({} if better else {FORCED: reason})
+        return Promotion(False, version, f"it is the {alias} already", run, candidate.score, True)
+    verdict = judge(candidate, champion)
+    if not (verdict.passed or force):
+        return Promotion(False, version, verdict.reason, run, candidate.score, False)
+    tags = {**candidate.tags, **verdict.tags}
+    reason = verdict.reason
+    if not verdict.passed:
+        tags[FORCED], reason = verdict.reason, f"forced, although {verdict.reason}"
     if version is None:
         version = _register(tracker, name, candidate, tags)
     else:
-        for key, value in tags.items():
-            tracker.client.set_model_version_tag(name, str(version), key, value)
-    tracker.client.set_registered_model_alias(name, alias, str(version))
-    return Promotion(True, version, reason if better else f"forced, although {reason}", run, candidate.score)
+        _tag_again(tracker, name, version, tags)
+    move_alias(tracker, name, alias, version, reason)
+    return Promotion(True, version, reason, run, candidate.score, True)
 
 
-def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> _Candidate:
+@as_tracking_error()
+def model_versions(tracker: Tracker, name: str) -> list[ModelVersion]:
+    """The versions of a registered model, the latest first.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = tracker.client.search_model_versions(f"name = '{name}'")
+    if not found:
+        raise ValueError(f"no version of '{name}' is registered yet: r2d2 promote SWEEP makes one")
+    # A search leaves out who holds which alias.
+    versions = (tracker.client.get_model_version(name, version.version) for version in found)
+    return sorted(versions, key=lambda version: -int(version.version))
+
+
+def _tag_again(tracker: Tracker, name: str, version: int, tags: Mapping[str, str]) -> None:
+    """Sets the tags of a version that was promoted before; it may have been forced then."""
+    for key, value in tags.items():
+        tracker.client.set_model_version_tag(name, str(version), key, value)
+    if FORCED not in tags and FORCED in tracker.client.get_model_version(name, str(version)).tags:
+        tracker.client.delete_model_version_tag(name, str(version), FORCED)
+
+
+def _trials(tracker: Tracker, experiment: str) -> list[LoggedRun]:
+    return [run for run in tracker.list_runs(experiment) if run.role == TRIAL]
+
+
+def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> Candidate:
     if BEST_CHECKPOINT not in run.tags:
         raise ValueError(f"run '{run.name}' ({run.run_id}) has no checkpoint to promote")
     score = _score(tracker, run, metric)
@@ -144,7 +165,15 @@ def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> _Candidate:
         "code_version": checkpoint.code_version,
         "model_digest": checkpoint.digest,
     }
-    return _Candidate(run, int(run.tags[BEST_EPOCH]), folder, score, tags)
+    epoch, count = int(run.tags[BEST_EPOCH]), _scored_checkpoints(tracker, run, metric)
+    return Candidate(run, epoch, folder, checkpoint, score, metric, count, tags)
+
+
+def _scored_checkpoints(tracker: Tracker, run: LoggedRun, metric: str) -> int:
+    """How many checkpoints of a run's sweep were scored: any of them might have been the best."""
+    experiment = tracker.client.get_experiment(run.experiment_id).name
+    runs = {each.run_id for each in _trials(tracker, experiment)} | {run.run_id}
+    return sum(len(tracker.metric_history(run_id, metric)) for run_id in runs)
 
 
 def _score(tracker: Tracker, run: LoggedRun, metric: str) -> float | None:
@@ -152,37 +181,13 @@ def _score(tracker: Tracker, run: LoggedRun, metric: str) -> float | None:
     return None if math.isnan(score) else score
 
 
-def _verdict(candidate: _Candidate, champion: ModelVersion | None, mode: str) -> tuple[bool, str]:
-    """Whether the candidate is better, and why (not)."""
-    if champion is None:
-        return True, "there was no champion yet"
-    for key in ("metric", "benchmark_digest", "protocol", "protocol_digest"):
-        ours, theirs = candidate.tags[key], champion.tags.get(key, "unknown")
-        if ours != theirs:
-            return False, f"different {key.replace('_', ' ')}: {ours[:32]}, the champion's is {theirs[:32]}"
-    score = float(champion.tags["score"])
-    better = candidate.score > score if mode == "max" else candidate.score < score
-    signs = (">", "<=") if mode == "max" else ("<", ">=")
-    figures = f"{candidate.score:.4f} {signs[0] if better else signs[1]} {score:.4f}"
-    return better, f"{'better' if better else 'not better'}: {figures}"
-
-
-def _by_alias(tracker: Tracker, name: str, alias: str) -> ModelVersion | None:
-    try:
-        return tracker.client.get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-
-
-def _version_of(tracker: Tracker, name: str, candidate: _Candidate) -> int | None:
+def _version_of(tracker: Tracker, name: str, candidate: Candidate) -> int | None:
     found = tracker.client.search_model_versions(f"name = '{name}' and run_id = '{candidate.run.run_id}'")
     same = [int(v.version) for v in found if v.tags.get("model_digest") == candidate.tags["model_digest"]]
     return max(same, default=None)
 
 
-def _register(tracker: Tracker, name: str, candidate: _Candidate, tags: Mapping[str, str]) -> int:
+def _register(tracker: Tracker, name: str, candidate: Candidate, tags: Mapping[str, str]) -> int:
     client, run = tracker.client, candidate.run
     model = _logged_model(tracker, candidate)
     try:
@@ -204,7 +209,7 @@ def _register(tracker: Tracker, name: str, candidate: _Candidate, tags: Mapping[
     return int(version.version)
 
 
-def _logged_model(tracker: Tracker, candidate: _Candidate) -> LoggedModel:
+def _logged_model(tracker: Tracker, candidate: Candidate) -> LoggedModel:
     """The candidate as an MLflow model; one that an interrupted promotion has left is used, or removed."""
     client, run, digest = tracker.client, candidate.run, candidate.tags["model_digest"]
     for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):

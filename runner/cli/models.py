@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
+from rich.markup import escape
 
 from runner.console import make_console
 from runner.definition import SweepDefinition
@@ -13,47 +15,138 @@ from runner.settings import Settings
 
 if TYPE_CHECKING:
     from runner.registry import Promotion
+    from runner.tracking import LoggedRun, Tracker
 
 
 @click.command()
 @click.argument("sweep", required=False)
 @click.option("--run", "run_id", help="Id of the MLflow run to promote instead of a sweep's best.")
-@click.option("--metric", help="What decides [default: the sweep's own, or validation/mma_3px].")
+@click.option("--metric", help="What chose the checkpoint [default: the sweep's own, or validation/mma_3px].")
 @click.option("--name", default="r2d2", show_default=True, help="Name of the registered model.")
 @click.option("--alias", default="champion", show_default=True, help="Alias that the best version carries.")
-@click.option("--force", is_flag=True, help="Promote even if it does not beat the champion; recorded.")
+@click.option("--force", is_flag=True, help="Promote what would be refused; the version says so.")
+@click.option("--rollback", is_flag=True, help="Give the alias back to the version that held it before.")
+@click.option(
+    "--list", "listing", is_flag=True, help="List the versions, and who held the alias when."
+)
 def promote(
-    sweep: str | None, run_id: str | None, metric: str | None, name: str, alias: str, force: bool
+    sweep: str | None,
+    run_id: str | None,
+    metric: str | None,
+    name: str,
+    alias: str,
+    force: bool,
+    rollback: bool,
+    listing: bool,
 ) -> None:
-    """Register the best checkpoint of SWEEP (or of a run) and make it champion if it beats the present one.
+    """Make the best checkpoint of SWEEP (or of a run) the champion, if it is shown to be better.
 
-    Scores are compared on the same benchmark only. Load it with
-    mlflow.pyfunc.load_model("models:/r2d2@champion"). Status 1: it was not promoted.
+    Refused are a collapsed network, one that is not above its own starting network, and one that is not shown
+    to be better than the present champion. For that, both are scored on fresh pairs of the sweep's held-out
+    photographs. Load the champion with mlflow.pyfunc.load_model("models:/r2d2@champion"). Status 1: it was
+    not promoted.
     """
-    from runner.registry import best_run
-    from runner.registry import promote as register
-    from runner.tracking import Tracker
-
+    console, settings = make_console(), Settings.from_environment()
+    if rollback or listing:
+        if sweep or run_id or metric or force or (rollback and listing):
+            raise ValueError("--rollback and --list each stand alone, with --name and --alias at most")
+        (_roll_back if rollback else _list)(console, settings, name, alias)
+        return
     if (sweep is None) == (run_id is None):
         raise ValueError("name a sweep or a run: r2d2 promote SWEEP, or r2d2 promote --run RUN_ID")
-    settings = Settings.from_environment()
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    _say(console, "looking for the best checkpoint" if sweep else "looking for the run")
+    tracker = _tracker(settings)
     run = tracker.get_run(run_id) if run_id else None
     if run is not None and "sweep" not in run.tags:
         raise ValueError(f"run '{run.name}' ({run.run_id}) is of no sweep: it has no checkpoint to promote")
     decides, mode = _decides(settings, run.tags["sweep"] if run else str(sweep), metric)
+    from runner.registry import best_run
+
     chosen = run or best_run(tracker, str(sweep), decides, mode)
-    promotion = register(tracker, chosen, decides, mode=mode, name=name, alias=alias, force=force)
-    make_console().print(announcement(promotion), soft_wrap=True)
+    promotion = judged_promotion(
+        console, settings, tracker, chosen, decides, name=name, alias=alias, force=force
+    )
     if not promotion.promoted:
         raise click.exceptions.Exit(1)
 
 
+def judged_promotion(
+    console: Console, settings: Settings, tracker: Tracker, run: LoggedRun, metric: str, **how: Any
+) -> Promotion:
+    """Promotes a run's best checkpoint if it passes, and prints what came of it.
+
+    Args:
+        console: the terminal.
+        settings: where things are.
+        tracker: the MLflow store.
+        run: the candidate's.
+        metric: that chose it.
+        how: `name`, `alias` and `force` of `runner.registry.promote`.
+    """
+    from runner.cli.comparison import judging_progress
+    from runner.promotion import PromotionJudge
+    from runner.registry import promote as register
+
+    with judging_progress(console) as (on_source, on_image):
+        judge = PromotionJudge(tracker, settings, lambda text: _say(console, text), on_source, on_image)
+        promotion = register(tracker, run, judge, metric, **how)
+    _say(console, announcement(promotion))
+    return promotion
+
+
 def announcement(promotion: Promotion) -> str:
-    """What came of a promotion, in one line."""
+    """What came of a promotion, in one line, and what to do if it was refused."""
     verb = "promoted" if promotion.promoted else "not promoted"
     version = f" (version {promotion.version})" if promotion.version else ""
-    return f"{promotion.run.name}, {promotion.score:.3f}: {verb}{version}: {promotion.reason}"
+    line = f"{promotion.run.name}, {promotion.score:.3f} in its sweep: {verb}{version}: {promotion.reason}"
+    advice = "" if promotion.promoted or promotion.is_champion else f"\n{_ADVICE}"
+    return f"{line}{advice}"
+
+
+_ADVICE = (
+    "More held-out photographs (data.held_out) narrow the interval; r2d2 promote --force promotes it all the "
+    "same, and the version says so."
+)
+
+
+def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> None:
+    _say(console, f"rolling {alias} back")
+    from runner.alias_moves import roll_back
+
+    _say(console, str(roll_back(_tracker(settings), name, alias)))
+
+
+def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
+    """Prints the versions, the latest first, and the moves of the alias."""
+    _say(console, f"the versions of {name}")
+    from runner.alias_moves import alias_moves
+    from runner.registry import FORCED, model_versions
+
+    tracker = _tracker(settings)
+    for version in model_versions(tracker, name):
+        words = [
+            f"version {version.version}",
+            ", ".join(version.aliases) or "-",
+            f"{version.tags['metric']} {float(version.tags['score']):.3f} in its sweep",
+            *([f"{version.tags['fresh_score']} on fresh pairs"] if "fresh_score" in version.tags else []),
+            *(["FORCED"] if FORCED in version.tags else []),
+            version.description or "",
+        ]
+        _say(console, " | ".join(words))
+    moves = [move for move in alias_moves(tracker, name) if move.alias == alias]
+    _say(console, f"who held {alias}" if moves else f"nobody has moved {alias} yet")
+    for move in reversed(moves):
+        _say(console, str(move))
+
+
+def _tracker(settings: Settings) -> Tracker:
+    from runner.tracking import Tracker
+
+    return Tracker(settings.tracking_uri, settings.artifact_root)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def _decides(settings: Settings, sweep: str, metric: str | None) -> tuple[str, str]:

@@ -163,9 +163,9 @@ def sweep(
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
 def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     """Train four loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)."""
-    from runner.cli.models import announcement
+    from runner.cli.models import judged_promotion
     from runner.plan import SweepOptions, plan_sweep
-    from runner.registry import best_run, promote
+    from runner.registry import best_run
     from runner.tracking import Tracker
 
     console, started = make_console(), time.monotonic()
@@ -178,8 +178,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
         raise click.exceptions.Exit(1)
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     best = best_run(tracker, name, plan.sweep.metric, plan.sweep.mode)
-    promotion = promote(tracker, best, plan.sweep.metric, mode=plan.sweep.mode)
-    console.print(announcement(promotion), soft_wrap=True)
+    judged_promotion(console, settings, tracker, best, plan.sweep.metric)
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
 
 

@@ -1,4 +1,4 @@
-"""The better checkpoint becomes champion, the reason is told either way, the champion answers by itself."""
+"""Who passes becomes champion, every move of the alias is told, and the champion answers by itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from r2d2.config import TrainConfig
 from r2d2.data.images import normalise
 from r2d2.keypoints import ExtractionSettings, extract_keypoints
 from r2d2.network import build_network
-from runner.registry import best_run, promote, resolve_model
+from runner import registry
+from runner.alias_moves import AliasMove, alias_moves, described, roll_back
+from runner.promotion import PromotionVerdict
+from runner.registry import best_run, resolve_model
 from runner.trial_run import DatasetUse
 
 CONFIG = TrainConfig.from_dict({"network": {"name": "fast", "channels": 1, "dim": 16}, "epochs": 2})
@@ -57,17 +60,44 @@ def champion(tracker, name):
     return int(tracker.client.get_model_version_by_alias(name, "champion").version)
 
 
-def test_the_better_checkpoint_takes_the_title(tracker, make_run, name):
-    first, worse, better = make_run("a", 0.1), make_run("bb", 0.05), make_run("ccc", 0.2)
+def passes(candidate, champion):
+    """A judge that lets everything pass."""
+    who = "nobody" if champion is None else f"version {champion.version}"
+    return PromotionVerdict(True, f"better than {who}", {"fresh_score": "0.4000"})
+
+
+def refuses(candidate, champion):
+    """A judge that lets nothing pass."""
+    return PromotionVerdict(False, "not shown to be better: +0.004, -0.006 to +0.013")
+
+
+def promote(tracker, run, judge=passes, *args, **how):
+    return registry.promote(tracker, run, judge, *args, **how)
+
+
+def test_who_passes_takes_the_title_and_who_held_it_is_previous(tracker, make_run, name):
+    first, refused, second = make_run("a"), make_run("bb"), make_run("ccc")
     result = promote(tracker, first, name=name)
-    assert (result.promoted, result.version, result.reason) == (True, 1, "there was no champion yet")
-    result = promote(tracker, worse, name=name)
+    assert (result.promoted, result.version, result.reason) == (True, 1, "better than nobody")
+    result = promote(tracker, refused, refuses, name=name)
     assert (result.promoted, result.version) == (False, None)
-    assert result.reason == "not better: 0.2000 <= 0.2500"
-    result = promote(tracker, better, name=name)
-    assert (result.promoted, result.version, result.reason) == (True, 2, "better: 0.3500 > 0.2500")
-    assert versions(tracker, name) == [1, 2]
-    assert champion(tracker, name) == 2
+    assert result.reason == "not shown to be better: +0.004, -0.006 to +0.013"
+    result = promote(tracker, second, name=name)
+    assert (result.promoted, result.version, result.reason) == (True, 2, "better than version 1")
+    assert (versions(tracker, name), champion(tracker, name)) == ([1, 2], 2)
+    assert previous(tracker, name) == 1
+
+
+def previous(tracker, name):
+    return int(tracker.client.get_model_version_by_alias(name, "previous").version)
+
+
+def test_the_judge_knows_of_how_many_the_candidate_is_the_best(tracker, make_run, name):
+    make_run("a"), make_run("bb"), make_run("ccc", role="baseline")
+    seen = []
+    promote(tracker, make_run("dddd"), lambda *asked: seen.append(asked) or refuses(*asked), name=name)
+    ((candidate, former),) = seen
+    assert (candidate.chosen_from, candidate.epoch, former) == (3, 2, None)
 
 
 def test_a_version_tells_where_it_came_from(tracker, make_run, name):
@@ -79,6 +109,7 @@ def test_a_version_tells_where_it_came_from(tracker, make_run, name):
     assert version.tags == {
         "metric": METRIC,
         "score": repr(run.metrics[METRIC]),
+        "fresh_score": "0.4000",
         "training_digest": "a" * 64,
         "benchmark_digest": "d" * 64,
         "protocol": "validation",
@@ -96,45 +127,72 @@ def test_a_version_tells_where_it_came_from(tracker, make_run, name):
 def test_a_checkpoint_becomes_a_version_once(tracker, make_run, name):
     first, second = make_run("a"), make_run("bb", 0.1)
     promote(tracker, first, name=name)
-    again = promote(tracker, first, name=name)
+    again = promote(tracker, first, refuses, name=name)
     assert (again.promoted, again.version, again.reason) == (False, 1, "it is the champion already")
+    assert again.is_champion
     promote(tracker, second, name=name)
-    back = promote(tracker, first, name=name, force=True)
+    back = promote(tracker, first, refuses, name=name, force=True)
     assert (back.promoted, back.version) == (True, 1)
     assert (versions(tracker, name), champion(tracker, name)) == ([1, 2], 1)
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [({"digest": "e" * 64}, "different benchmark digest"), ({"protocol": "d2net"}, "different protocol")],
-)
-def test_unlike_scores_are_not_compared_unless_forced(tracker, make_run, name, change, reason):
+def test_what_is_forced_says_so_until_it_passes(tracker, make_run, name):
+    first, second = make_run("a"), make_run("bb")
+    promote(tracker, first, name=name)
+    forced = promote(tracker, second, refuses, name=name, force=True)
+    reason = "not shown to be better: +0.004, -0.006 to +0.013"
+    assert (forced.promoted, forced.reason) == (True, f"forced, although {reason}")
+    assert tracker.client.get_model_version(name, "2").tags["forced"] == reason
+    promote(tracker, first, name=name)
+    assert promote(tracker, second, name=name).promoted
+    assert "forced" not in tracker.client.get_model_version(name, "2").tags
+
+
+def test_an_alias_goes_back_and_forth_and_every_move_is_written_down(tracker, make_run, name, monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "ada")
     promote(tracker, make_run("a"), name=name)
-    other = make_run("bb", 0.1, **change)
-    refused = promote(tracker, other, name=name)
-    assert not refused.promoted
-    assert refused.reason.startswith(reason)
-    forced = promote(tracker, other, name=name, force=True)
-    assert forced.promoted
-    assert forced.reason.startswith(f"forced, although {reason}")
-    assert tracker.client.get_model_version(name, "2").tags["forced"].startswith(reason)
+    tracker.client.update_registered_model(name, "Features for the robot.")
+    promote(tracker, make_run("bb"), refuses, name=name, force=True)
+    assert roll_back(tracker, name, "champion").reason == "rolled back from version 2"
+    assert champion(tracker, name) == 1
+    assert previous(tracker, name) == 2
+    roll_back(tracker, name, "champion")
+    assert champion(tracker, name) == 2
+    moves = alias_moves(tracker, name)
+    assert [(m.who, m.version, m.former) for m in moves] == [
+        ("ada", 1, None),
+        ("ada", 2, 1),
+        ("ada", 1, 2),
+        ("ada", 2, 1),
+    ]
+    text = tracker.client.get_registered_model(name).description
+    own, heading, *table = (line for line in text.splitlines() if line)
+    assert (own, heading) == ("Features for the robot.", "## Who held the alias")
+    assert len(table) == 2 + 4
+    assert table[-1].endswith("| ada | champion | 1 | - | better than nobody |")
+    assert "| ada | champion | 2 | 1 | forced, although not shown to be better" in table[-2]
+    assert [v.version for v in registry.model_versions(tracker, name)] == [2, 1]
+    assert [v.aliases for v in registry.model_versions(tracker, name)] == [["champion"], ["previous"]]
 
 
-def test_two_protocols_of_one_name_are_not_compared(tracker, make_run, name):
+def test_the_table_of_moves_keeps_within_what_a_description_may_hold():
+    moves = [AliasMove("2026-11-30T12:00:00Z", "ada", "champion", n, None, "w" * 200) for n in range(60)]
+    text = described("own words", moves)
+    assert 4000 < len(text) <= 5000
+    assert text.startswith("own words\n\n## Who held the alias")
+    assert "| 59 | - |" in text
+    assert text.endswith("earlier moves: see the tags r2d2.move.*")
+    assert described(text, moves) == text
+
+
+def test_what_cannot_be_rolled_back_is_said(tracker, make_run, name):
+    with pytest.raises(ValueError, match=r"no version of '.*' is champion: there is nothing to roll back"):
+        roll_back(tracker, name, "champion")
+    with pytest.raises(ValueError, match=r"no version of '.*' is registered yet: r2d2 promote SWEEP"):
+        registry.model_versions(tracker, name)
     promote(tracker, make_run("a"), name=name)
-    other = make_run("bb", 0.1)
-    tracker.client.set_tag(other.run_id, "r2d2.protocol.validation.digest", "0" * 64)
-    refused = promote(tracker, tracker.get_run(other.run_id), name=name)
-    assert not refused.promoted
-    assert refused.reason.startswith("different protocol digest")
-
-
-def test_where_less_is_better(tracker, make_run, name):
-    promote(tracker, make_run("a", 0.1), name=name, mode="min")
-    assert (
-        promote(tracker, make_run("bb", 0.2), name=name, mode="min").reason == "not better: 0.3500 >= 0.2500"
-    )
-    assert promote(tracker, make_run("ccc", 0.0), name=name, mode="min").promoted
+    with pytest.raises(ValueError, match=r"no version of '.*' was champion before version 1"):
+        roll_back(tracker, name, "champion")
 
 
 def test_a_promotion_that_broke_off_leaves_nothing_behind(tracker, make_run, name, monkeypatch):
@@ -177,7 +235,7 @@ def test_what_cannot_be_promoted_is_said(tracker, experiment, make_run, name):
         promote(tracker, tracker.get_run(bare.run_id), name=name)
     run = make_run("a")
     with pytest.raises(ValueError, match=r"has no 'hpatches/mma_3px'; its metrics: .*validation/mma_3px"):
-        promote(tracker, run, "hpatches/mma_3px", name=name)
+        promote(tracker, run, passes, "hpatches/mma_3px", name=name)
     (Path(run.tags["r2d2.checkpoint.best"]) / "weights.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"weights\.safetensors"):
         promote(tracker, run, name=name)

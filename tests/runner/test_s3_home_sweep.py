@@ -19,6 +19,7 @@ from r2d2.checkpoint import load_model
 from r2d2.storage.depot import open_depot
 from runner.history import TRAIN
 from runner.plan import SweepOptions, plan_sweep
+from runner.promotion import PromotionJudge
 from runner.registry import best_run, promote
 from runner.settings import Settings
 from runner.sweep import run_sweep
@@ -168,7 +169,8 @@ def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_check
     tracker = Tracker(settings.tracking_uri, settings.artifact_root)
     best = best_run(tracker, "tiny", plan.sweep.metric, plan.sweep.mode)
     assert best.tags["r2d2.checkpoint.best"].startswith(s3.place("home/sweeps/tiny/trials/"))
-    assert promote(tracker, best, plan.sweep.metric, mode=plan.sweep.mode).promoted
+    judge = PromotionJudge(tracker, settings)
+    assert promote(tracker, best, judge, plan.sweep.metric, force=True).promoted
 
 
 @pytest.fixture
