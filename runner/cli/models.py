@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 @click.option("--alias", default="champion", show_default=True, help="Alias that the best version carries.")
 @click.option("--force", is_flag=True, help="Promote what would be refused; the version says so.")
 @click.option("--rollback", is_flag=True, help="Give the alias back to the version that held it before.")
-@click.option(
-    "--list", "listing", is_flag=True, help="List the versions, and who held the alias when."
-)
+@click.option("--list", "listing", is_flag=True, help="List the versions, and who held the alias when.")
 def promote(
     sweep: str | None,
     run_id: str | None,
