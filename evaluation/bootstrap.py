@@ -134,7 +134,9 @@ class Estimates:
     beyond: Floats
 
 
-def estimate(samples: Sequence[Floats], replicates: int = REPLICATES) -> Estimates:
+def estimate(
+    samples: Sequence[Floats], replicates: int = REPLICATES, seeds: SeedVariances | None = None
+) -> Estimates:
     """The sum of the samples' means, over the same sequences and over seeds of each sample's own.
 
     The mean of one variant is `[scores]`; a difference with common seeds is `[scores - others]` (whatever
@@ -144,6 +146,7 @@ def estimate(samples: Sequence[Floats], replicates: int = REPLICATES) -> Estimat
     Args:
         samples: each (R, S, K): seeds, sequences, columns; S and K are the same in all.
         replicates: how many draws.
+        seeds: what the seeds add to the variance of the sum; None: as these samples say.
     """
     profile = np.sum([sample.mean(axis=0) for sample in samples], axis=0)
     value = profile.mean(axis=0)
@@ -151,7 +154,7 @@ def estimate(samples: Sequence[Floats], replicates: int = REPLICATES) -> Estimat
     if n < 2:
         unknown = np.full_like(value, np.nan)
         return Estimates(value, *[unknown] * 6)
-    seeds = _SeedVariances.of([sample for sample in samples if len(sample) > 1], len(value))
+    seeds = seeds or SeedVariances.of(samples)
     beyond = np.maximum(profile.var(axis=0, ddof=1) / n - seeds.residual, 0)
     total = beyond + seeds.between
     share = np.divide(seeds.between, total, out=np.ones_like(total), where=total > 0)
@@ -165,7 +168,7 @@ def estimate(samples: Sequence[Floats], replicates: int = REPLICATES) -> Estimat
 
 
 @dataclass(frozen=True)
-class _SeedVariances:
+class SeedVariances:
     """Parts of the variance of a sum of means over seeds and sequences, (K,) each.
 
     Attributes:
@@ -180,11 +183,14 @@ class _SeedVariances:
     degrees: Floats
 
     @classmethod
-    def of(cls, samples: Sequence[Floats], columns: int) -> _SeedVariances:
-        """Of samples of several seeds each; all 0 if there is none."""
+    def of(cls, samples: Sequence[Floats]) -> SeedVariances:
+        """As the seeds of these samples scatter; a sample of a single seed adds nothing."""
+        columns = samples[0].shape[2]
         between, residual, weight = np.zeros((3, columns))
         for sample in samples:
             seeds, sequences, _ = sample.shape
+            if seeds < 2 or sequences < 2:
+                continue
             by_seed = sample.mean(axis=1)
             centred = sample - by_seed[:, None]
             residuals = centred - centred.mean(axis=0)

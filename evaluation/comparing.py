@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from evaluation.bootstrap import ALPHA, REPLICATES, Estimates, estimate, holm
 from evaluation.comparison import Comparison, Difference, Mean, SequenceDifference, Verdict
+from evaluation.contrasts import Contrast, Scores, contrast, estimate_contrasts
 from evaluation.evaluation import OVERALL, SCALAR_THRESHOLDS
 from evaluation.hpatches import SPLITS
 from evaluation.mma import THRESHOLDS
 from evaluation.pair_metrics import PairMetric, find_pair_metric
 from evaluation.power import Variances
-from evaluation.variants import Contrast, Variant, contrast, refuse_unlike
+from evaluation.variants import Variant, refuse_unlike
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 # What every comparison shows, and the curve over all thresholds.
 COMPARED = tuple(f"mma_{threshold}px" for threshold in SCALAR_THRESHOLDS)
@@ -53,12 +57,13 @@ def compare(
     for variant in variants:
         refuse_unlike(variant.name, variant.evaluations[0], reference.name, reference.evaluations[0])
     pairs = [(named[name], named[other]) for name, other in baselines.items()]
+    lacking = _lacking(variants, metrics)
     means: list[Mean] = []
     differences: list[Difference] = []
-    for part in _parts(reference):
+    for part in _parts(reference, metrics, lacking):
         for variant in variants:
-            means += _means(variant, part, metrics, replicates)
-        differences += _differences(pairs, part, metrics, replicates)
+            means += _means(variant, part, replicates)
+        differences += _differences(pairs, part, replicates)
     return Comparison(
         baselines,
         reference.evaluations[0].protocol,
@@ -66,7 +71,8 @@ def compare(
         reference.evaluations[0].benchmark_digest,
         tuple(means),
         tuple(differences),
-        tuple(row for variant, other in pairs for row in _by_sequence(variant, other, metrics)),
+        tuple(row for variant, other in pairs for row in _by_sequence(variant, other, metrics, lacking)),
+        {one: int(n) for one, n in zip(metrics, lacking.sum(axis=(0, 1)), strict=True) if n},
     )
 
 
@@ -99,34 +105,63 @@ def mean_curves(variants: Sequence[Variant], replicates: int = REPLICATES) -> tu
     """
     return tuple(
         row
-        for part in _parts(variants[0])
+        for part in _parts(variants[0], CURVE, _lacking(variants[:1], CURVE))
         for variant in variants
-        for row in _means(variant, part, CURVE, replicates)
+        for row in _means(variant, part, replicates)
     )
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The whole benchmark or a split of it: its name, and which sequences it has, (sequences,)."""
+    """The whole benchmark or a split of it: its name, which sequences it has, (sequences,), and of what.
+
+    Attributes:
+        metrics: those that have a number on just these sequences.
+        lacking: (all sequences, pairs, metrics), what is left out.
+    """
 
     name: str
-    chosen: npt.NDArray[np.bool_]
+    chosen: Bools
+    metrics: tuple[str, ...]
+    lacking: Bools
 
     @property
     def sequences(self) -> int:
         return int(self.chosen.sum())
 
-
-def _parts(variant: Variant) -> list[_Part]:
-    splits = list(variant.sequences.values())
-    parts = [_Part(split, np.array([one == split for one in splits])) for split in SPLITS]
-    return [_Part(OVERALL, np.ones(len(splits), dtype=np.bool_)), *(part for part in parts if part.sequences)]
+    def scores(self, variant: Variant) -> Scores:
+        return variant.scores(self.metrics, self.chosen, self.lacking)
 
 
-def _means(variant: Variant, part: _Part, metrics: Sequence[str], replicates: int) -> list[Mean]:
-    scores = variant.scores(metrics, part.chosen)
+def _lacking(variants: Sequence[Variant], metrics: Sequence[str]) -> Bools:
+    """Which pairs have no number in one of the variants, (sequences, pairs, metrics): they count in none."""
+    lacking: Bools = np.any([np.isnan(one.numbers(metrics)).any(axis=0) for one in variants], axis=0)
+    for column, metric in enumerate(metrics):
+        if lacking[..., column].all():
+            raise ValueError(f"{metric} cannot be compared: no pair has one in every row")
+    return lacking
+
+
+def _parts(variant: Variant, metrics: Sequence[str], lacking: Bools) -> list[_Part]:
+    """The benchmark and its splits, metrics that have numbers on the same sequences together."""
+    splits = np.array([str(split) for split in variant.sequences.values()])
+    together: dict[bytes, list[int]] = {}
+    for column in range(len(metrics)):
+        together.setdefault(lacking[..., column].all(axis=1).tobytes(), []).append(column)
+    parts = []
+    for name in (OVERALL, *SPLITS):
+        for columns in together.values():
+            usable = ~lacking[..., columns[0]].all(axis=1)
+            chosen: Bools = usable & ((splits == name) | (name == OVERALL))
+            wanted = tuple(metrics[column] for column in columns)
+            parts.append(_Part(name, chosen, wanted, lacking[..., columns]))
+    return [part for part in parts if part.sequences]
+
+
+def _means(variant: Variant, part: _Part, replicates: int) -> list[Mean]:
+    scores = part.scores(variant).values
     found = estimate([scores], replicates)
-    highest = [1.0 if find_pair_metric(metric).is_share else np.inf for metric in metrics]
+    highest = [find_pair_metric(metric).highest for metric in part.metrics]
     # The bootstrap knows nothing of bounds; no metric is negative.
     low, high = np.clip(found.low, 0, highest), np.clip(found.high, 0, highest)
     return [
@@ -141,48 +176,80 @@ def _means(variant: Variant, part: _Part, metrics: Sequence[str], replicates: in
             sequences=part.sequences,
             covers_seeds=len(scores) > 1,
         )
-        for index, metric in enumerate(metrics)
+        for index, metric in enumerate(part.metrics)
     ]
 
 
-def _differences(
-    pairs: Sequence[tuple[Variant, Variant]], part: _Part, metrics: Sequence[str], replicates: int
-) -> list[Difference]:
+def _differences(pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicates: int) -> list[Difference]:
     """Of all variants with their baselines together, because Holm's correction is over them."""
-    contrasts = [contrast(variant, baseline, metrics, part.chosen) for variant, baseline in pairs]
-    found = [estimate(one.samples, replicates) for one in contrasts]
-    corrected = np.full((len(pairs), len(metrics)), np.nan)
-    hindrances = [_hindrance(variant, baseline) for variant, baseline in pairs]
-    tested = [index for index, hindrance in enumerate(hindrances) if hindrance is None]
+    hindrances = {variant.name: _hindrance(variant, baseline) for variant, baseline in pairs}
+    found = _estimated(pairs, part, replicates)
+    corrected = {name: np.full(len(part.metrics), np.nan) for name in hindrances}
+    tested = [name for name, hindrance in hindrances.items() if hindrance is None]
     if tested:
-        corrected[tested] = holm(np.array([found[index].p for index in tested]))
-    rows = zip(pairs, contrasts, found, corrected, hindrances, strict=True)
+        p = holm(np.array([found[name][1].p for name in tested]))
+        corrected |= dict(zip(tested, p, strict=True))
     return [
-        Difference(
-            variant=variant.name,
-            baseline=baseline.name,
-            split=part.name,
-            metric=metric,
-            estimate=float(estimates.value[index]),
-            low=_known(estimates.low[index]),
-            high=_known(estimates.high[index]),
-            p=_known(estimates.p[index]),
-            p_holm=_known(p_holm[index]),
-            verdict=hindrance
-            or _verdict(find_pair_metric(metric), estimates.value[index], p_holm[index], one.covers_seeds),
-            sequences=part.sequences,
-            same_seeds=one.same_seeds,
-            covers_seeds=one.covers_seeds,
-            variances=_variances(estimates, index, one, part.sequences),
-        )
-        for (variant, baseline), one, estimates, p_holm, hindrance in rows
-        for index, metric in enumerate(metrics)
+        _difference(variant, baseline, part, column, *found[variant.name], corrected[variant.name])
+        for variant, baseline in pairs
+        for column in range(len(part.metrics))
     ]
 
 
-def _by_sequence(variant: Variant, baseline: Variant, metrics: Sequence[str]) -> list[SequenceDifference]:
-    means = variant.scores(metrics).mean(axis=0)
-    against = contrast(variant, baseline, metrics)
+def _estimated(
+    pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicates: int
+) -> dict[str, tuple[Contrast, Estimates]]:
+    """The difference of each variant, those of one baseline together: the variance of seeds is pooled."""
+    found: dict[str, tuple[Contrast, Estimates]] = {}
+    for baseline in {other.name: other for _, other in pairs}.values():
+        variants = [variant for variant, other in pairs if other is baseline]
+        scores = [replace(part.scores(one), poolable=_is_poolable(one, baseline)) for one in variants]
+        estimates = estimate_contrasts(part.scores(baseline), scores, replicates)
+        found |= {one.name: contrast for one, contrast in zip(variants, estimates, strict=True)}
+    return found
+
+
+def _is_poolable(variant: Variant, baseline: Variant) -> bool:
+    """Starting networks scatter otherwise than trained ones."""
+    return _hindrance(variant, baseline) is None and any(variant.epochs) == any(baseline.epochs)
+
+
+def _difference(
+    variant: Variant,
+    baseline: Variant,
+    part: _Part,
+    column: int,
+    one: Contrast,
+    found: Estimates,
+    p_holm: Floats,
+) -> Difference:
+    metric = find_pair_metric(part.metrics[column])
+    low, high = np.clip([found.low[column], found.high[column]], -metric.highest, metric.highest)
+    said = verdict(metric, found.value[column], p_holm[column], one.covers_seeds)
+    return Difference(
+        variant=variant.name,
+        baseline=baseline.name,
+        split=part.name,
+        metric=metric.key,
+        estimate=float(found.value[column]),
+        low=_known(low),
+        high=_known(high),
+        p=_known(found.p[column]),
+        p_holm=_known(p_holm[column]),
+        verdict=_hindrance(variant, baseline) or said,
+        sequences=part.sequences,
+        same_seeds=one.same_seeds,
+        covers_seeds=one.covers_seeds,
+        variances=_variances(found, column, one, part.sequences),
+    )
+
+
+def _by_sequence(
+    variant: Variant, baseline: Variant, metrics: Sequence[str], lacking: Bools
+) -> list[SequenceDifference]:
+    mine = variant.scores(metrics, lacking=lacking)
+    against = contrast(mine, baseline.scores(metrics, lacking=lacking))
+    means = mine.values.mean(axis=0)
     estimates = np.sum([sample.mean(axis=0) for sample in against.samples], axis=0)
     errors = np.full_like(estimates, np.nan)
     if against.covers_seeds:
@@ -200,6 +267,7 @@ def _by_sequence(variant: Variant, baseline: Variant, metrics: Sequence[str]) ->
         )
         for row, (sequence, split) in enumerate(variant.sequences.items())
         for column, metric in enumerate(metrics)
+        if not lacking[row, :, column].all()
     ]
 
 
@@ -233,7 +301,8 @@ def _hindrance(variant: Variant, baseline: Variant) -> Verdict | None:
     return None
 
 
-def _verdict(metric: PairMetric, estimate: float, p: float, covers_seeds: bool) -> Verdict:
+def verdict(metric: PairMetric, estimate: float, p: float, covers_seeds: bool) -> Verdict:
+    """What a corrected p-value says of variants, or, with a single seed on a side, of these networks."""
     # NaN, the p-value of a single sequence, is not below anything.
     if not covers_seeds:
         return "these networks differ" if p < ALPHA else "seeds needed"

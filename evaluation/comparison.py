@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from evaluation.evaluation import OVERALL
@@ -126,6 +126,7 @@ class Comparison:
         means: by variant, split, metric; those without a baseline among them.
         differences: by variant, split, metric; of those with a baseline.
         by_sequence: by variant, sequence, metric; of those with a baseline.
+        left_out: how many pairs count in no variant, because they have no number in one of them, by metric.
     """
 
     baselines: Mapping[str, str]
@@ -135,6 +136,7 @@ class Comparison:
     means: tuple[Mean, ...]
     differences: tuple[Difference, ...]
     by_sequence: tuple[SequenceDifference, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def baseline(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, get_args
 
 from evaluation.comparison import Difference, Verdict
@@ -75,7 +75,31 @@ def cautions(report: Report) -> list[str]:
         *([CAUTION] if on_hpatches else []),
         *([ONE_SEED] if any(not row.covers_seeds for row in rows) else []),
         *([_few_sequences(few)] if few else []),
+        *_unpaired(report),
+        *(
+            f"{heading(metric)} is compared without {count} pair{'s' * (count > 1)} of which a row has none."
+            for metric, count in report.comparison.left_out.items()
+        ),
     ]
+
+
+def _unpaired(report: Report) -> list[str]:
+    """Which rows are not compared seed by seed with their baseline."""
+    seeds = {entry.name: entry.seeds for entry in report.entries}
+    rows = [row for row in _rows(report) if row.covers_seeds and not row.same_seeds]
+    named = [f"{row.variant} ({_of(seeds[row.variant])})" for row in rows]
+    if not rows:
+        return []
+    others = " and ".join(
+        f"{name} ({_of(seeds[name])})" for name in dict.fromkeys(row.baseline for row in rows)
+    )
+    return [f"Not compared seed by seed with {others}, which widens intervals: {', '.join(named)}."]
+
+
+def _of(seeds: Sequence[int] | None) -> str:
+    if seeds is None:
+        return "seeds unknown"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
 
 def _rows(report: Report) -> list[Difference]:

@@ -35,25 +35,23 @@ class PairMetric:
     is_share: bool = True
     smaller_is_better: bool = False
 
+    @property
+    def highest(self) -> float:
+        """The largest value possible; the smallest is 0."""
+        return 1.0 if self.is_share else np.inf
+
     def of(self, pairs: Sequence[PairScore]) -> Floats:
-        """The numbers of pairs, (P,), finite; in their order.
+        """The numbers of pairs, (P,), in their order; NaN where a pair has none.
 
         Raises:
-            ValueError: if they were not computed, or a pair has none.
+            ValueError: if they were not computed.
         """
         numbers = self.numbers(pairs)
         if numbers is None:
             raise ValueError(
                 f"{self.key} was not computed: the protocol leaves it out, or an earlier version did"
             )
-        unknown = np.flatnonzero(~np.isfinite(numbers))
-        if unknown.size:
-            pair = pairs[unknown[0]]
-            raise ValueError(
-                f"{self.key} cannot be compared: {unknown.size} of {len(pairs)} pairs have none, "
-                f"the first is 1-{pair.image} of sequence {pair.sequence!r}"
-            )
-        return numbers
+        return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def auc_shares(errors: Floats, threshold: float) -> Floats:

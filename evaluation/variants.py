@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.contrasts import Scores
 from evaluation.evaluation import Evaluation, PairScore
 from evaluation.hpatches import Split
 from evaluation.pair_metrics import find_pair_metric
@@ -62,8 +64,13 @@ class Variant:
         """The split of each sequence, sorted by name."""
         return {pair.sequence: pair.split for pair in _sorted_pairs(self.evaluations[0])}
 
-    def scores(self, metrics: Sequence[str], chosen: Bools | None = None) -> Floats:
-        """Mean over the pairs of a sequence: (seeds, sequences, metrics).
+    @cached_property
+    def sorted_pairs(self) -> list[list[PairScore]]:
+        """The pairs of each evaluation, by sequence and image."""
+        return [_sorted_pairs(scored) for scored in self.evaluations]
+
+    def numbers(self, metrics: Sequence[str], chosen: Bools | None = None) -> Floats:
+        """The number of every pair: (seeds, sequences, pairs of a sequence, metrics); NaN where it has none.
 
         Args:
             metrics: keys of `evaluation.pair_metrics.PAIR_METRICS`.
@@ -71,7 +78,7 @@ class Variant:
 
         Raises:
             ValueError: if sequences have unequally many pairs, so that their mean is not the mean over pairs,
-                or if a pair lacks a metric.
+                or if a metric was not computed.
         """
         counts = Counter(pair.sequence for pair in self.evaluations[0].pairs)
         (most, many), (fewest, few) = counts.most_common(1)[0], counts.most_common()[-1]
@@ -82,42 +89,33 @@ class Variant:
             )
         names = np.array(list(self.sequences))
         wanted = set(names if chosen is None else names[chosen])
-        found = [[p for p in _sorted_pairs(scored) if p.sequence in wanted] for scored in self.evaluations]
+        found = [[pair for pair in pairs if pair.sequence in wanted] for pairs in self.sorted_pairs]
         columns = [[find_pair_metric(metric).of(pairs) for metric in metrics] for pairs in found]
         by_pair = np.array(columns).reshape(len(found), len(metrics), len(wanted), many)
-        mean: Floats = by_pair.mean(axis=3).transpose(0, 2, 1)
-        return mean
+        numbers: Floats = by_pair.transpose(0, 2, 3, 1)
+        return numbers
 
+    def scores(
+        self, metrics: Sequence[str], chosen: Bools | None = None, lacking: Bools | None = None
+    ) -> Scores:
+        """The means over the pairs of a sequence, the seeds in ascending order.
 
-@dataclass(frozen=True)
-class Contrast:
-    """What `evaluation.bootstrap.estimate` is told about a difference.
-
-    Attributes:
-        samples: (seeds, sequences, metrics) each, signed: their means add up to the difference.
-        same_seeds: whether seeds are paired, so that there is one sample of differences.
-        covers_seeds: whether both sides have more than one seed.
-    """
-
-    samples: tuple[Floats, ...]
-    same_seeds: bool
-    covers_seeds: bool
-
-
-def contrast(
-    variant: Variant, baseline: Variant, metrics: Sequence[str], chosen: Bools | None = None
-) -> Contrast:
-    """The scores of a variant against those of the baseline; the arguments are those of `Variant.scores`.
-
-    Seeds that agree only in part are taken as unrelated: if they are related after all, the interval is too
-    wide rather than too narrow.
-    """
-    mine, others = variant.scores(metrics, chosen), baseline.scores(metrics, chosen)
-    covers_seeds = min(len(mine), len(others)) > 1
-    if variant.seeds is None or baseline.seeds is None or set(variant.seeds) != set(baseline.seeds):
-        return Contrast((mine, -others), same_seeds=False, covers_seeds=covers_seeds)
-    paired = mine[np.argsort(variant.seeds)] - others[np.argsort(baseline.seeds)]
-    return Contrast((paired,), same_seeds=True, covers_seeds=covers_seeds)
+        Args:
+            metrics: as in `numbers`.
+            chosen: as in `numbers`.
+            lacking: (sequences, pairs, metrics), what is left out of the means, of all sequences; None:
+                nothing. A sequence of which all is left out has the mean NaN.
+        """
+        numbers = self.numbers(metrics, chosen)
+        means = numbers.mean(axis=2)
+        if lacking is not None and lacking.any():
+            left_out = lacking if chosen is None else lacking[chosen]
+            counts = np.maximum((~left_out).sum(axis=1), 1)
+            means = np.where(left_out, 0, numbers).sum(axis=2) / counts
+            means[:, left_out.all(axis=1)] = np.nan
+        order = range(len(means)) if self.seeds is None else np.argsort(self.seeds)
+        seeds = None if self.seeds is None else tuple(sorted(self.seeds))
+        return Scores(means[list(order)], seeds)
 
 
 def refuse_unlike(name: str, evaluation: Evaluation, other_name: str, other: Evaluation) -> None:

@@ -155,13 +155,35 @@ def test_each_variant_may_have_a_baseline_of_its_own():
     assert {(row.variant, row.baseline) for row in table.by_sequence} == {("b", "a"), ("d", "c")}
 
 
-def test_holm_grows_with_the_number_of_variants_and_nothing_else_does():
-    few = compare([variant("cosine"), variant("dice", 0.003)], "cosine").difference("dice", "mma_3px")
-    more = [variant("cosine"), variant("dice", 0.003), variant("one", -0.001), variant("two", 0.001)]
-    many = compare(more, "cosine").difference("dice", "mma_3px")
-    assert few.p_holm == few.p == many.p
+def test_more_variants_say_more_of_seeds_and_ask_for_a_smaller_p():
+    seeds = {name: np.array(lifts)[:, None] for name, lifts in LIFTS.items()}
+
+    def row(names):
+        variants = [
+            Variant(
+                name, tuple(evaluation(level, f"{name}{n}") for n, level in enumerate(DIFFICULTY + lifts))
+            )
+            for name, lifts in seeds.items()
+            if name in names
+        ]
+        variants = [replace(one, seeds=(0, 1, 2)) for one in variants]
+        return compare(variants, "cosine").difference("dice", "mma_3px")
+
+    few, many = row(("cosine", "dice")), row(tuple(seeds))
+    assert few.estimate == many.estimate == pytest.approx(0.02)
+    assert few.p_holm == few.p
     assert many.p_holm == pytest.approx(3 * many.p)
-    assert (few.low, few.high) == (many.low, many.high)
+    # Student's distribution with 2 degrees of freedom, and with 6.
+    assert few.high - few.low > 1.5 * (many.high - many.low)
+    assert (few.verdict, many.verdict) == ("no difference shown", "better")
+
+
+LIFTS = {
+    "cosine": (-0.005, 0.0, 0.005),
+    "dice": (0.025, 0.02, 0.015),
+    "one": (0.0, 0.005, -0.005),
+    "two": (0.005, -0.005, 0.0),
+}
 
 
 def test_a_network_against_itself_differs_by_nothing():
@@ -259,3 +281,22 @@ def test_a_full_table_takes_seconds():
     start = time.perf_counter()
     compare(variants, "0")
     assert time.perf_counter() - start < 30
+
+
+def test_nine_copies_of_one_loss_with_one_seed_have_no_verdict_about_it():
+    """Each network is lifted by its seed: they differ, and trained again another would be the best."""
+    lifts = np.random.default_rng(7).normal(0, 0.02, size=9)
+    copies = [variant(f"copy {number}", lift, seeds=(0,)) for number, lift in enumerate(lifts)]
+    table = compare(copies, "copy 0")
+    words = {row.verdict for row in table.differences}
+    assert words == {"these networks differ", "seeds needed"}
+
+
+def test_no_difference_of_shares_reaches_beyond_one():
+    """One network finds nearly everything but on one of four sequences, the other nothing."""
+    levels = {"bad": [0.01] * 4, "good": [0.99, 0.99, 0.99, 0.01]}
+    rows = [Variant(name, (evaluation(level, name, SEQUENCES[:4]),)) for name, level in levels.items()]
+    better = compare(rows, "bad").difference("good", "mma_3px")
+    worse = compare(rows, "good").difference("bad", "mma_3px")
+    assert better.low < better.estimate < better.high == 1
+    assert -1 == worse.low < worse.estimate < worse.high

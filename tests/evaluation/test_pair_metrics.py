@@ -98,13 +98,44 @@ def test_intervals_stay_within_what_a_share_can_be():
     assert compare([variant], "net", ["matches"]).mean("net", "matches").high > 1
 
 
-def test_what_was_not_computed_or_is_missing_is_refused():
+def test_a_pair_without_a_number_counts_in_no_row():
+    """Metrics that have one of every pair stay as they are; a sequence without any pair left is none."""
+    scored, other = evaluation("a"), evaluation("b", gain=0.1, seed=1)
+    metrics = ("localisation_error_px", "matches")
+    whole = compare([Variant("a", (scored,)), Variant("b", (other,))], "a", metrics, replicates=99)
+    lost = {(SEQUENCES[0], image) for image in range(2, 7)} | {(SEQUENCES[1], 3)}
+    holed = [
+        replace(pair, localisation_error=math.nan) if (pair.sequence, pair.image) in lost else pair
+        for pair in scored.pairs
+    ]
+    table = compare(
+        [Variant("a", (replace(scored, pairs=tuple(holed)),)), Variant("b", (other,))],
+        "a",
+        metrics,
+        replicates=99,
+    )
+    assert whole.left_out == {}
+    assert table.left_out == {"localisation_error_px": 6}
+    assert table.difference("b", "matches") == whole.difference("b", "matches")
+    row = table.mean("b", "localisation_error_px")
+    kept = [
+        np.mean([p.localisation_error for p in other.pairs if p.sequence == s and (s, p.image) not in lost])
+        for s in SEQUENCES[1:]
+    ]
+    assert row.mean == pytest.approx(np.mean(kept))
+    assert row.sequences == len(SEQUENCES) - 1
+    assert {r.sequence for r in table.by_sequence if r.metric == metrics[0]} == set(SEQUENCES[1:])
+    none = tuple(replace(pair, localisation_error=math.nan) for pair in scored.pairs)
+    with pytest.raises(
+        ValueError, match="localisation_error_px cannot be compared: no pair has one in every"
+    ):
+        compare([Variant("a", (replace(scored, pairs=none),))], "a", metrics)
+
+
+def test_what_was_not_computed_is_refused():
     scored = evaluation("a")
     bare = replace(scored, pairs=tuple(replace(p, matching_score=None) for p in scored.pairs))
     with pytest.raises(ValueError, match="matching_score was not computed"):
         find_pair_metric("matching_score").of(bare.pairs)
-    holed = (replace(scored.pairs[0], localisation_error=math.nan), *scored.pairs[1:])
-    with pytest.raises(ValueError, match=r"1 of 35 pairs have none, the first is 1-2 of sequence 'i_0'"):
-        find_pair_metric("localisation_error_px").of(holed)
     with pytest.raises(ValueError, match=r"unknown metric 'auc'; known: mma_1px, .*matching_score"):
         find_pair_metric("auc")

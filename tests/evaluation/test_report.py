@@ -137,6 +137,29 @@ def test_few_sequences_are_said(report):
     assert not any("fewer" in sentence for sentence in report.cautions)
 
 
+def test_lost_pairing_of_seeds_and_pairs_without_a_number_are_said():
+    scored = variant("dice", seeds=(0, 1))
+    numbered = [
+        replace(
+            one,
+            evaluations=tuple(
+                replace(e, pairs=tuple(replace(p, localisation_error=1.0) for p in e.pairs))
+                for e in one.evaluations
+            ),
+        )
+        for one in (variant("cosine"), scored)
+    ]
+    first, *others = numbered[1].evaluations
+    holed = replace(first, pairs=(replace(first.pairs[0], localisation_error=np.nan), *first.pairs[1:]))
+    variants = [numbered[0], replace(numbered[1], evaluations=(holed, *others))]
+    found = make_report(variants, "cosine", About("t", metric="localisation_error_px", ascending=True))
+    assert found.cautions == [
+        "Not compared seed by seed with cosine (seeds 0, 1, 2), which widens intervals: dice (seeds 0, 1).",
+        "localisation error (px) is compared without 1 pair of which a row has none.",
+    ]
+    assert Page(to_html(found)).open == []
+
+
 def test_a_split_that_the_benchmark_lacks_is_refused():
     with pytest.raises(ValueError, match="benchmark bench has no night sequences"):
         make_report([variant("cosine")], "cosine", About("t", split="night"))

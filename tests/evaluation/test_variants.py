@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from evaluation.collapse import CollapseSigns
+from evaluation.contrasts import contrast
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.hpatches import split_of
 from evaluation.protocols import PROTOCOLS
-from evaluation.variants import Variant, contrast
+from evaluation.variants import Variant
 
 
 def evaluation(shares, network="a", protocol="d2net", benchmark_digest="b" * 64):
@@ -35,7 +36,7 @@ def test_scores_are_means_over_the_pairs_of_a_sequence():
     variant = Variant("dice", (first, second), seeds=(0, 1))
     assert variant.sequences == {"i_a": "illumination", "v_b": "viewpoint"}
     np.testing.assert_allclose(
-        variant.scores(("mma_1px", "mma_15px")), [[[0.6, 0.6], [0.3, 0.3]], [[1, 1], [0, 0]]]
+        variant.scores(("mma_1px", "mma_15px")).values, [[[0.6, 0.6], [0.3, 0.3]], [[1, 1], [0, 0]]]
     )
 
 
@@ -44,38 +45,39 @@ def test_each_threshold_is_a_column_of_its_own():
     shares = tuple(float(t) for t in range(1, 16))
     scored = replace(scored, pairs=(replace(scored.pairs[0], mma=shares),))
     np.testing.assert_array_equal(
-        Variant("dice", (scored,)).scores([f"mma_{t}px" for t in (1, 3, 5, 10)]), [[[1, 3, 5, 10]]]
+        Variant("dice", (scored,)).scores([f"mma_{t}px" for t in (1, 3, 5, 10)]).values, [[[1, 3, 5, 10]]]
     )
 
 
 def test_the_order_of_the_pairs_does_not_matter():
     scored = evaluation({"v_a": [0.1, 0.2], "v_b": [0.3, 0.4]})
     turned = replace(scored, pairs=scored.pairs[::-1], model_digest="9" * 64)
-    scores = Variant("dice", (scored, turned)).scores(["mma_3px"])
+    scores = Variant("dice", (scored, turned)).scores(["mma_3px"]).values
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
 def test_equal_seeds_are_paired_whatever_their_order():
     def variant(shares, seeds):
         scored = (evaluation({"v_a": [share]}, str(number)) for number, share in enumerate(shares))
-        return Variant("any", tuple(scored), seeds)
+        return Variant("any", tuple(scored), seeds).scores(["mma_3px"])
 
     dice = variant([0.5, 0.6, 0.7], (0, 1, 2))
-    paired = contrast(dice, variant([0.6, 0.4, 0.5], (2, 0, 1)), ["mma_3px"])
+    paired = contrast(dice, variant([0.6, 0.4, 0.5], (2, 0, 1)))
     assert paired.same_seeds
     np.testing.assert_allclose(paired.samples[0].ravel(), [0.1, 0.1, 0.1])
     for others in ((0, 1, 3), None):
-        unrelated = contrast(dice, variant([0.6, 0.4, 0.5], others), ["mma_3px"])
+        unrelated = contrast(dice, variant([0.6, 0.4, 0.5], others))
         assert not unrelated.same_seeds
         np.testing.assert_allclose(sum(s.mean() for s in unrelated.samples), 0.1)
 
 
 def test_seeds_are_covered_only_if_both_have_several():
-    several = Variant("a", (evaluation({"v_a": [0.5]}, "1"), evaluation({"v_a": [0.5]}, "2")), (0, 1))
-    single = Variant("b", (evaluation({"v_a": [0.5]}, "3"),))
-    assert contrast(several, several, ["mma_3px"]).covers_seeds
-    assert not contrast(several, single, ["mma_3px"]).covers_seeds
-    assert not contrast(single, several, ["mma_3px"]).covers_seeds
+    networks = (evaluation({"v_a": [0.5]}, "1"), evaluation({"v_a": [0.5]}, "2"))
+    several = Variant("a", networks, (0, 1)).scores(["mma_3px"])
+    single = Variant("b", (evaluation({"v_a": [0.5]}, "3"),)).scores(["mma_3px"])
+    assert contrast(several, several).covers_seeds
+    assert not contrast(several, single).covers_seeds
+    assert not contrast(single, several).covers_seeds
 
 
 @pytest.mark.parametrize(
