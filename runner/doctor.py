@@ -140,7 +140,7 @@ def _released(settings: Settings) -> str:
 def _mlflow(settings: Settings) -> str:
     from runner.tracking import Tracker
 
-    Tracker(settings.tracking_uri, settings.artifact_root)
+    Tracker.of(settings)
     return f"{settings.tracking_uri} answers"
 
 

@@ -42,7 +42,7 @@ class Record:
 
     Attributes:
         metrics: the figures, with full names such as `train/loss_total` or `validation/mma_3px`.
-        checkpoint: URI of the epoch's checkpoint.
+        checkpoint: URI of the epoch's checkpoint; written down as its path below the trial's folder.
         evaluation: file of the complete table, relative to the history's folder; None for training.
         error: why a checkpoint could not be scored; None if it could.
         attempt: number of the sweep's attempt that wrote it; None outside of one.
@@ -78,6 +78,7 @@ class History:
     def __init__(self, place: str | Path | Depot, attempt: Attempt | None = None) -> None:
         self.depot = depot_at(place)
         self.attempt = attempt
+        self._trial = self.depot.place.rpartition("/")[0]
 
     @property
     def folder(self) -> Path:
@@ -102,18 +103,29 @@ class History:
         self.require_current()
         if self.attempt is not None:
             record = dataclasses.replace(record, attempt=self.attempt.number)
+        if record.checkpoint.startswith(f"{self._trial}/{TRAIN}/"):
+            record = dataclasses.replace(record, checkpoint=record.checkpoint[len(self._trial) + 1 :])
         put_json(self.depot, record.name, {k: v for k, v in vars(record).items() if v is not None})
+
+    def _record(self, content: bytes) -> Record:
+        """An event as it was written down, its checkpoint below the present place of the trial."""
+        record = Record(**json.loads(content))
+        # Earlier versions of this program wrote it down with the whole path, which is wrong once it is moved.
+        name = record.checkpoint.rpartition(f"/{self._trial.rpartition('/')[2]}/")[2]
+        if not name.startswith(f"{TRAIN}/"):
+            return record
+        return dataclasses.replace(record, checkpoint=f"{self._trial}/{name}")
 
     def records(self) -> list[Record]:
         """All events, by epoch, training before scores."""
         found = [file for file in self.depot.files() if _NAME.fullmatch(file.name)]
         contents = self.depot.read_all(sorted(found, key=_order))
-        return [Record(**json.loads(content)) for content in contents if content is not None]
+        return [self._record(content) for content in contents if content is not None]
 
     def find(self, epoch: int, kind: str) -> Record | None:
         """The event of this epoch and kind, if it happened."""
         content = self.depot.read(event_name(epoch, kind))
-        return None if content is None else Record(**json.loads(content))
+        return None if content is None else self._record(content)
 
     def is_complete(self, epochs: int, roles: Collection[str]) -> bool:
         """Whether every epoch (or, of a trial of 0 epochs, the start) was scored on every benchmark."""

@@ -56,7 +56,7 @@ def find_model(source: str, settings: Settings) -> Model:
         from runner.registry import resolve_model
         from runner.tracking import Tracker
 
-        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+        tracker = Tracker.of(settings)
         model = replace(load_model(resolve_model(source, tracker)), name=source)
     else:
         model = load_model(source, settings.objects)

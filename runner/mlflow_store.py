@@ -16,6 +16,8 @@ from mlflow.telemetry import set_telemetry_client
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from runner.moved_home import follow_home
+
 ANSWER_WITHIN_S = 10.0
 _CHATTY = ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store", "mlflow.pyfunc")
 # What a proxy says for a server that is not there.
@@ -29,11 +31,14 @@ class ServerAwayError(ValueError):
     """The MLflow server does not answer."""
 
 
-def open_client(tracking_uri: str, *, may_be_away: bool = False) -> MlflowClient:
+def open_client(
+    tracking_uri: str, artifact_root: str | None = None, *, may_be_away: bool = False
+) -> MlflowClient:
     """MLflow's client of a store whose answer was waited for.
 
     Args:
         tracking_uri: of the store.
+        artifact_root: folder of a local store's files, which may have been moved together with it.
         may_be_away: whether a server that does not answer is accepted, as one that will.
 
     Raises:
@@ -48,8 +53,10 @@ def open_client(tracking_uri: str, *, may_be_away: bool = False) -> MlflowClient
             raise
         return MlflowClient(tracking_uri, registry_uri=tracking_uri)
     try:
-        client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
         with _one_creates(tracking_uri):
+            if tracking_uri.startswith("sqlite:") and artifact_root is not None:
+                follow_home(_database(tracking_uri), Path(artifact_root))
+            client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
             client.search_experiments(max_results=1)
     except Exception as error:
         shown = without_password(tracking_uri)
@@ -59,10 +66,15 @@ def open_client(tracking_uri: str, *, may_be_away: bool = False) -> MlflowClient
 
 def _one_creates(uri: str) -> AbstractContextManager[object]:
     """Keeps two first commands from making the tables of a SQLite store at once: one of them would fail."""
-    path = Path(uri.removeprefix("sqlite:///"))
+    path = _database(uri)
     if not uri.startswith("sqlite:") or not path.parent.is_dir():
         return nullcontext()
     return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _database(uri: str) -> Path:
+    """The file of a SQLite store."""
+    return Path(uri.removeprefix("sqlite:///"))
 
 
 def without_password(uri: str) -> str:
@@ -112,7 +124,7 @@ def check_store(uri: str) -> None:
     if scheme in ("http", "https"):
         _check_server(uri)
     elif scheme == "sqlite":
-        _check_sqlite(Path(uri.removeprefix("sqlite:///")))
+        _check_sqlite(_database(uri))
     elif scheme in ("", "file"):
         raise ValueError(
             f"MLflow keeps no runs in folders such as '{uri}'; use sqlite:///FILE or http(s)://SERVER"

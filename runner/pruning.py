@@ -21,6 +21,8 @@ from runner.stored import TRIALS, StoredSweep
 from search_spaces.sweep import Trial
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
+
     from runner.tracking import LoggedRun, Tracker
 
 KEEP = 3
@@ -97,7 +99,7 @@ def find_items(
             yield from _of_sweep(settings, home, name, pruning, versions)
     if sweep is None:
         yield from _predictions(settings)
-        yield from _runs_without_sweep(home, tracker, versions)
+        yield from _runs_without_sweep(settings, tracker, versions)
 
 
 def delete(items: Sequence[Item], settings: Settings) -> None:
@@ -221,18 +223,25 @@ def _predictions(settings: Settings) -> Iterator[Item]:
         yield _folder(depot, PREDICTIONS, "stored predictions, which can be made again", "")
 
 
-def _runs_without_sweep(home: Depot, tracker: Tracker, versions: Registered) -> Iterator[Item]:
+def _runs_without_sweep(settings: Settings, tracker: Tracker, versions: Registered) -> Iterator[Item]:
     """MLflow's runs of sweeps that were here and are gone, with their files; other homes' are not ours."""
-    here = set(home.folders())
+    here = set(settings.sweeps.folders())
     for experiment in tracker.client.search_experiments():
         if experiment.name in here or experiment.name == "Default":
             continue
         found = tracker.list_runs(experiment.name)
-        ours = f"{home.place}/{experiment.name}/"
-        if not any(ours in value for run in found for value in run.tags.values()):
+        if not _is_ours(experiment, found, settings):
             continue
         for run in [run for run in found if run.run_id not in versions.runs]:
             yield _run(tracker, run, experiment.name)
+
+
+def _is_ours(experiment: Experiment, runs: Sequence[LoggedRun], settings: Settings) -> bool:
+    """Whether an experiment is of a sweep of this home: its files, or its runs' checkpoints, lay here."""
+    root, checkpoints = settings.artifact_root, f"{settings.sweeps.place}/{experiment.name}/"
+    if root is not None and (experiment.artifact_location or "").startswith(f"{root}/"):
+        return True
+    return any(checkpoints in value for run in runs for value in run.tags.values())
 
 
 def _run(tracker: Tracker, run: LoggedRun, experiment: str) -> Item:

@@ -109,7 +109,7 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
         return None
     from runner.tracking import Tracker
 
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     run = tracker.get_run(source.text.removeprefix(RUN))
     name = run.tags.get("sweep", "")
     if not is_sweep(name, settings):

@@ -127,7 +127,7 @@ def _open_tracker(settings: Settings) -> Tracker:
         ValueError: if it does not answer where it never did: the address may be wrong.
     """
     known = has_answered(settings.sweeps, without_password(settings.tracking_uri))
-    return Tracker(settings.tracking_uri, settings.artifact_root, may_be_away=known)
+    return Tracker.of(settings, may_be_away=known)
 
 
 def _note(plan: SweepPlan) -> TrackingNote:

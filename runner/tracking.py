@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -17,12 +17,17 @@ from mlflow.entities import Run, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
+from r2d2.storage.depot import Depot
 from r2d2.unknown import did_you_mean
 from runner import run_table
 from runner.logged_table import LoggedTable
 from runner.mlflow_store import check_store, open_client, root_cause
+from runner.moved_home import PresentPlaces, present_tags
 from runner.provenance import code_tags, environment
+from runner.settings import Settings
 from runner.trial_run import (
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
     REASON,
     DatasetUse,
     TrackingError,
@@ -76,6 +81,7 @@ class Tracker:
     Args:
         tracking_uri: `sqlite:///FILE`, `http(s)://SERVER`, or another URI that MLflow takes.
         artifact_root: folder or URI for the files of new experiments; None leaves it to the server.
+        sweeps: all sweeps of this home, whose checkpoints are found wherever it was moved; None: of no home.
         may_be_away: whether a server that does not answer is one to be told later.
 
     Raises:
@@ -83,11 +89,23 @@ class Tracker:
     """
 
     def __init__(
-        self, tracking_uri: str, artifact_root: str | None = None, *, may_be_away: bool = False
+        self,
+        tracking_uri: str,
+        artifact_root: str | None = None,
+        sweeps: Depot | None = None,
+        *,
+        may_be_away: bool = False,
     ) -> None:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
-        self.client = open_client(tracking_uri, may_be_away=may_be_away)
+        self.client = open_client(tracking_uri, artifact_root, may_be_away=may_be_away)
+        self._places = None if sweeps is None else PresentPlaces(sweeps)
+
+    @classmethod
+    def of(cls, settings: Settings, *, may_be_away: bool = False) -> Tracker:
+        """The store that the settings name. Otherwise as the class."""
+        uri, root = settings.tracking_uri, settings.artifact_root
+        return cls(uri, root, settings.sweeps, may_be_away=may_be_away)
 
     def check(self) -> None:
         """Asks a server whether it is there, within seconds; other stores are not asked.
@@ -217,7 +235,7 @@ class Tracker:
                 f"MLflow knows no sweep '{experiment}'; known: {', '.join(known) or 'none'}"
                 f"{did_you_mean(experiment, known)}"
             )
-        return [_logged(run) for run in self._search(found.experiment_id, "") if KEY in run.data.tags]
+        return [self._logged(run) for run in self._search(found.experiment_id, "") if KEY in run.data.tags]
 
     def get_run(self, run_id: str) -> LoggedRun:
         """One run.
@@ -226,7 +244,7 @@ class Tracker:
             ValueError: if there is none of that id.
         """
         try:
-            return _logged(self.client.get_run(run_id))
+            return self._logged(self.client.get_run(run_id))
         except MlflowException as error:
             if error.error_code not in _UNKNOWN:
                 raise TrackingError(root_cause(error)) from error
@@ -259,6 +277,13 @@ class Tracker:
         run.log_tables({"variants.json": table})
         run.finish("FINISHED")
         return run.run_id
+
+    def _logged(self, run: Run) -> LoggedRun:
+        logged = _logged(run)
+        if self._places is None:
+            return logged
+        names = (BEST_CHECKPOINT, LAST_CHECKPOINT)
+        return replace(logged, tags=present_tags(logged.tags, names, self._places))
 
     def _find(self, experiment_id: str, key: str) -> Run | None:
         assert "'" not in key, f"the key {key} holds a quote"

@@ -27,7 +27,7 @@ def ui(host: str, port: int) -> None:
     settings, console = Settings.from_environment(), make_console()
 
     def show_links(server: str) -> None:
-        tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+        tracker = Tracker.of(settings)
         for name, experiment in tracker.experiments().items():
             console.print(f"{name}: {view_link(server, experiment)}", soft_wrap=True, highlight=False)
 

@@ -140,7 +140,7 @@ def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
 def _tracker(settings: Settings) -> Tracker:
     from runner.tracking import Tracker
 
-    return Tracker(settings.tracking_uri, settings.artifact_root)
+    return Tracker.of(settings)
 
 
 def _say(console: Console, text: str) -> None:

@@ -33,7 +33,7 @@ def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
     from runner.tracking import Tracker
 
     settings, console = Settings.from_environment(), make_console()
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     items = list(find_items(settings, tracker, Pruning(keep, failed), sweep))
     if not items:
         console.print("There is nothing to delete.")

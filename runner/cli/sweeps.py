@@ -176,7 +176,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     result = run_and_show(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     best = best_run(tracker, name, plan.sweep.metric, plan.sweep.mode)
     judged_promotion(console, settings, tracker, best, plan.sweep.metric)
     console.print(f"Done in {time.monotonic() - started:.0f} s.")

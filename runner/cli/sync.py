@@ -20,7 +20,7 @@ def sync(name: str) -> None:
     from runner.tracking import Tracker
 
     console, settings = make_console(), Settings.from_environment()
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     result = sync_sweep(settings.sweep(name), tracker, lambda text: console.print(Text(text), soft_wrap=True))
     for key, reason in result.behind.items():
         console.print(Text(f"{key}: {reason}"), soft_wrap=True)

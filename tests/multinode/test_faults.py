@@ -175,7 +175,7 @@ def assert_ended_like(story: Story, undisturbed: Story, *, exactly: bool = True)
 
 def assert_told_once(story: Story) -> None:
     settings = Settings.from_environment({"R2D2_HOME": str(story.home)})
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     runs = tracker.list_runs(story.name)
     assert sorted(r.role for r in runs) == ["summary", "trial", "trial"]
     assert {r.status for r in runs} == {"FINISHED"}

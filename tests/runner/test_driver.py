@@ -74,7 +74,7 @@ def drive(tmp_path, monkeypatch):
         plan = plan_sweep(str(file), settings, SweepOptions(name=name))
         return plan, run_sweep(plan, settings, console), console.file.getvalue()
 
-    run.tracker = lambda: Tracker(settings.tracking_uri, settings.artifact_root)
+    run.tracker = lambda: Tracker.of(settings)
     run.home = tmp_path / "home"
     return run
 

@@ -166,7 +166,7 @@ def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_check
     (trial,) = plan.stored.trials()
     last = plan.stored.history(trial).records()[-1].checkpoint
     assert load_model(last, settings.objects).epoch == EPOCHS
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     best = best_run(tracker, "tiny", plan.sweep.metric, plan.sweep.mode)
     assert best.tags["r2d2.checkpoint.best"].startswith(s3.place("home/sweeps/tiny/trials/"))
     judge = PromotionJudge(tracker, settings)

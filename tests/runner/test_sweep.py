@@ -112,20 +112,20 @@ def story(plan) -> dict[str, list]:
 
 def runs_of(plan, home: Path):
     settings = settings_in(home)
-    return Tracker(settings.tracking_uri, settings.artifact_root).list_runs(plan.definition.name)
+    return Tracker.of(settings).list_runs(plan.definition.name)
 
 
 def steps_of(home: Path, run_id: str, metric: str) -> list[int]:
     """Every logged step of a metric, duplicates included."""
     settings = settings_in(home)
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     return sorted(m.step for m in tracker.client.get_metric_history(run_id, metric))
 
 
 def pictures_of(home: Path, run_id: str) -> list[str]:
     """Names of the pictures of epochs on the validation benchmark."""
     settings = settings_in(home)
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     return sorted(Path(f.path).name for f in tracker.client.list_artifacts(run_id, "pictures/validation"))
 
 

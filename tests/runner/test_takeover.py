@@ -107,7 +107,7 @@ def test_a_stopped_driver_is_followed_and_awake_again_writes_nothing(home, sweep
         ]
     assert {r.attempt for t in stored.trials() for r in stored.history(t).records()} == {1, 2}
     settings = Settings.from_environment({"R2D2_HOME": str(home)})
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     runs = tracker.list_runs("tiny")
     assert sorted((r.role, r.status) for r in runs) == [
         ("summary", "FINISHED"),
@@ -137,7 +137,7 @@ def test_a_sweep_is_stopped_from_another_terminal_and_resumed_by_its_name(home, 
     assert any("is kept up to step" in stop.text for stop in stops)
     (home.parent / "tiny.py").unlink()
     settings = Settings.from_environment({"R2D2_HOME": str(home)})
-    tracker = Tracker(settings.tracking_uri, settings.artifact_root)
+    tracker = Tracker.of(settings)
     reasons = {(run.status, run.tags.get("r2d2.reason")) for run in tracker.list_runs("tiny")}
     assert ("KILLED", "stopped by r2d2 stop; r2d2 resume continues it") in reasons
 
