@@ -49,7 +49,8 @@ class PairMetric:
         numbers = self.numbers(pairs)
         if numbers is None:
             raise ValueError(
-                f"{self.key} was not computed: the protocol leaves it out, or an earlier version did"
+                f"{self.key} was not computed: the protocol leaves it out, or an earlier version did; "
+                f"known of these pairs: {', '.join(_computed(pairs))}"
             )
         return np.where(np.isfinite(numbers), numbers, np.nan)
 
@@ -132,6 +133,13 @@ def _all() -> list[PairMetric]:
 
 
 PAIR_METRICS = {metric.key: metric for metric in _all()}
+
+
+def _computed(pairs: Sequence[PairScore]) -> list[str]:
+    """The keys of what was computed of pairs; of the curve of MMA its ends."""
+    keys = [metric.key for metric in PAIR_METRICS.values() if metric.numbers(pairs) is not None]
+    curve = [key for key in keys if key.startswith("mma_")]
+    return [f"{curve[0]} to {curve[-1]}", *keys[len(curve) :]]
 
 
 def find_pair_metric(key: str) -> PairMetric:

@@ -240,7 +240,9 @@ def _is_shown_elsewhere(key: str) -> bool:
 def _ordered(entries: Sequence[Entry], about: About, compared: Comparison) -> tuple[Entry, ...]:
     key = about.sort_by
     if key and not any(key in entry.figures for entry in entries):
-        known = sorted({name for entry in entries for name in entry.figures})
+        known = sorted(
+            {row.metric for row in compared.means} | {k for entry in entries for k in entry.figures}
+        )
         raise ValueError(f"no variant has a figure '{key}'; known: {', '.join(known)}")
 
     sign = 1 if about.ascending else -1

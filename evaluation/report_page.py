@@ -23,7 +23,7 @@ from evaluation.headings import difference_interval, figure, interval, p_value
 from evaluation.match_lines import CORRECT_WITHIN
 from evaluation.mma import THRESHOLDS
 from evaluation.report import Report, TrainingCurve
-from evaluation.report_text import metric_heading, provenance, spread, wins
+from evaluation.report_text import metric_heading, provenance, spread, terms, wins
 
 _FOLDER = Path(__file__).parent / "page"
 _HELPERS = (difference_interval, figure, interval, metric_heading, p_value, spread, wins)
@@ -58,6 +58,7 @@ def to_html(report: Report) -> str:
         trained={curve.variant for curve in report.about.training},
         pictures=[(name, *_picture(example)) for name, example in report.examples],
         provenance=provenance(report),
+        terms=terms(report),
         **_forest(report),
         **_sequences(report),
         **{helper.__name__: helper for helper in _HELPERS},

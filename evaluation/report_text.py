@@ -12,6 +12,7 @@ from typing import Any
 from evaluation.headings import difference_interval, figure, heading, interval, p_value
 from evaluation.markdown import markdown_table
 from evaluation.report import MARK, Entry, Report
+from evaluation.terms import explained
 
 # A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
 MAX_SEQUENCES = 30
@@ -50,8 +51,18 @@ def provenance(report: Report) -> list[tuple[str, str]]:
 
 def to_markdown(report: Report) -> str:
     """The report to be read, without its pictures."""
+    listed = "\n".join(f"- {sentence}" for sentence in terms(report))
+    return f"{_body(report)}\n## Terms\n\n{listed}\n"
+
+
+def terms(report: Report) -> list[str]:
+    """What the terms mean that a report uses."""
+    return explained(_body(report))
+
+
+def _body(report: Report) -> str:
     about = report.about
-    parts = [f"# {about.title}", about.question, report.finding]
+    parts = [f"# {about.title}", about.question, *report.answer, report.finding]
     parts += [_main_table(report)]
     parts += ["\n".join(f"- {MARK} {e.name}: {w}" for e in report.entries for w in e.warnings)]
     parts += ["\n".join(f"- {e.name}: {remark}" for e in report.entries for remark in e.remarks)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evaluation.comparison import Difference
@@ -15,6 +15,7 @@ from evaluation.headings import difference_interval, figure, interval, p_value
 from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
 from evaluation.report import MARK, Report
 from evaluation.report_text import metric_cell, metric_heading
+from evaluation.terms import explained
 from runner.fitted_table import Column, FittedTable
 from runner.table import Row, cell, columns, heading
 
@@ -24,6 +25,22 @@ LAST_EPOCH = "Each figure is that of the last epoch, the mean over seeds."
 MAX_COLUMNS = 6
 
 CORNERS = "corners: median error of the estimated homographies, px"
+
+
+def answer(report: Report) -> Text:
+    """Who is highest and whether that is shown; what it would take to show it: two lines."""
+    return Text("\n".join(report.answer), style="bold")
+
+
+def terms(*parts: RenderableType) -> Text:
+    """What the terms mean that tables use."""
+    return Text("\n".join(explained("\n".join(map(_words, parts)))), style="dim")
+
+
+def _words(part: RenderableType) -> str:
+    if isinstance(part, Group):
+        return "\n".join(map(_words, part.renderables))
+    return part.text if isinstance(part, FittedTable) else str(part)
 
 
 def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
@@ -67,10 +84,13 @@ def differences(report: Report) -> Group:
     """Each variant's difference to the baseline, whether it is real, and where it comes from."""
     about, compared = report.about, report.comparison
     where = "" if about.split == OVERALL else f" {about.split}"
-    title = f"{metric_heading(about.metric)}{where}: difference to {compared.baseline}"
+    several = len(set(compared.baselines.values())) > 1
+    to = "its baseline" if several else compared.baseline
+    title = f"{metric_heading(about.metric)}{where}: difference to {to}"
     splits = [split for split in report.splits if split != about.split]
     heads: list[str | Column] = ["variant", Column("difference", rank=0), Column("95 % interval", rank=1)]
     heads += [Column("p (Holm)", rank=2), Column("verdict", words=True, rank=0)]
+    heads += [Column("baseline", words=True, rank=1)] if several else []
     heads += [*(Column(split, rank=3) for split in splits), Column("sequences above", rank=3)]
     made = FittedTable(heads, title=f"{about.role} {title}".strip(), elsewhere="--html PAGE")
     rows = [(entry, row) for entry in report.entries if (row := report.difference(entry.name)) is not None]
@@ -80,6 +100,7 @@ def differences(report: Report) -> Group:
         above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
         estimate = f"{figure(row.estimate, '+')}{entry.mark}"
         cells = [estimate, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
+        cells += [row.baseline] if several else []
         made.add_row(entry.name, *cells, *parts, above)
     notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
     return Group(made, *notes)
@@ -109,7 +130,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[FittedTable | Text]:
     title = f"{evaluation.model} on {evaluation.benchmark} ({evaluation.benchmark_digest[:8]}), "
     title += f"protocol {evaluation.protocol.title}"
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in evaluation.warnings]
-    return [
+    parts: list[FittedTable | Text] = [
         Text(title, style="bold"),
         _curves(evaluation),
         _metrics(evaluation),
@@ -117,6 +138,7 @@ def evaluation_tables(evaluation: Evaluation) -> list[FittedTable | Text]:
         Text(_times(evaluation), style="dim"),
         *warnings,
     ]
+    return [*parts, terms(*parts)]
 
 
 def _curves(evaluation: Evaluation) -> FittedTable:

@@ -28,8 +28,8 @@ _FILE = OutputFile()
 @click.argument("what", nargs=-1, required=True)
 @click.option(
     "--metric",
-    help="What is compared and orders the table, e.g. mma_3px, auc_5px_poselib, repeatability_3px_viewpoint, "
-    "hpatches/matching_score [default: what decides the sweep; mma_3px].",
+    help="What is compared and orders the table, e.g. mma_3px, auc_5px_dlt, repeatability_3px_viewpoint; of "
+    "a sweep that HPatches scores hpatches/auc_5px_poselib too [default: what decides the sweep; mma_3px].",
 )
 @click.option("--baseline", help="The variant that the others are compared with [default: the first].")
 @click.option("--role", default="", help="Benchmark of sweeps and runs [default: that of the metric].")
@@ -153,19 +153,23 @@ def show_comparison(
         ValueError: for an unknown baseline; names the known ones.
     """
     from runner.comparing import sweep_report
-    from runner.display import comparison, differences
+    from runner.display import answer, comparison, differences, terms
 
     report = sweep_report(stored, metric, baseline, role=role)
-    console.print(comparison(table, metric, f"{stored.name}: {metric}"))
+    parts = [comparison(table, metric, f"{stored.name}: {metric}")]
     if report is not None and len(report.entries) > 1:
-        console.print(differences(report))
+        console.print(answer(report))
+        parts.append(differences(report))
+    console.print(*parts, terms(*parts))
     return report
 
 
 def show_report(console: Console, report: Report) -> None:
     """Prints the means of variants that are no sweep's, and each one's difference to the baseline."""
-    from runner.display import differences, means
+    from runner.display import answer, differences, means, terms
 
-    console.print(means(report))
+    parts = [means(report)]
     if len(report.entries) > 1:
-        console.print(differences(report))
+        console.print(answer(report))
+        parts.append(differences(report))
+    console.print(*parts, terms(*parts))

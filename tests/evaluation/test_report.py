@@ -1,6 +1,7 @@
 """A report in every form: the same figures, collapse beside what it spoils, nothing that needs a network."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -375,3 +376,13 @@ def test_one_network_far_below_leaves_the_others_their_colours():
     opacities = [float(x) for x in re.findall(r'fill-opacity="([\d.]+)"', text)]
     assert np.median(opacities) > 0.08
     assert "<polygon points=" in text
+
+
+def test_the_answer_comes_first_and_every_term_is_explained_once(report):
+    markdown, page = to_markdown(report), to_html(report)
+    for text in (markdown, html.unescape(page)):
+        first, second = (text.index(sentence) for sentence in report.answer)
+        assert first < second < text.index(report.finding)
+        for term in ("MMA@t:", "p (Holm):", "±:", "protocol:", "digest:"):
+            assert text.count(term) == 1, term
+        assert "PoseLib:" not in text

@@ -347,9 +347,11 @@ def test_any_metric_of_pairs_is_compared(r2d2, make_evaluation, tmp_path):
     }
     # Two errors of half a pixel: the curve rises in a straight line to the first and jumps at the second.
     assert found == {"a": 0.0, "b": pytest.approx((0.75 + 0.5) / 2)}
-    assert "auc_1px_poselib was not computed" in refused(
-        r2d2("compare", *files, "--metric", "auc_1px_poselib")
-    )
+    sentence = refused(r2d2("compare", *files, "--metric", "auc_1px_poselib"))
+    assert "auc_1px_poselib was not computed" in sentence
+    assert "known of these pairs: mma_1px to mma_15px, mha_1px_dlt," in sentence
+    assert "poselib" not in sentence.partition("known of")[2]
+    assert ", mma_5px" in refused(r2d2("compare", *files, "--metric", "mma5"))
 
 
 @pytest.mark.parametrize("flag", ["--html", "--markdown", "--csv", "--json"])
