@@ -1,6 +1,7 @@
-"""A view: what a homography shows of an image, sampled once, from a smaller copy where it shrinks.
+"""A view: what a homography shows of an image. An upright rectangle is resampled once, straight to its size.
 
-Images are Pillow's, so that only the part in view leaves Pillow's memory.
+Any other view is sampled from the part in view, which is shrunk beforehand where the view shrinks it. Images
+are Pillow's, so that only that part leaves Pillow's memory.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _ROUNDING = 1e-6
 def view(image: Image.Image, to_image: Array, side: int) -> Tensor:
     """The square image that shows `image` through a homography, bilinear.
 
-    Shrinking is antialiased by its amount at the centre of the view, in x and in y. Positions outside the
-    image repeat its border.
+    Shrinking is antialiased: in one resampling where the view is an upright rectangle of the image, otherwise
+    by its amount at the centre of the view, in x and in y. Positions outside the image repeat its border.
 
     Args:
         image: RGB.
@@ -44,11 +45,9 @@ def view(image: Image.Image, to_image: Array, side: int) -> Tensor:
     Returns:
         (3, side, side) float32 in [0, 255].
     """
-    # Upright enlarging is the quicker way, with the same result.
     box = _box(image, to_image, side)
     if box is not None:
-        shown = image.resize((side, side), Image.Resampling.BILINEAR, box)
-        return _planes(shown)
+        return _planes(image.resize((side, side), Image.Resampling.BILINEAR, box))
     part, to_part, inside = part_in_view(image, to_image, side)
     height, width = part.shape[2:]
     grid = homography_grid(to_part, side, side, height, width)
@@ -82,13 +81,12 @@ def least_shrink(to_pixels: Array, side: int) -> float:
 
 
 def _box(image: Image.Image, to_image: Array, side: int) -> tuple[float, float, float, float] | None:
-    """The rectangle (left, top, right, bottom) of the image that a view enlarges; None if it is no such view.
+    """The rectangle (left, top, right, bottom) of the image that is in view; None if the view is no such one.
 
-    Counted from the corner of the first pixel, as Pillow does. Pillow would shrink, too, but keep more detail
-    than the other way does, so that the two images of a pair would differ in sharpness.
+    Counted from the corner of the first pixel, as Pillow does.
     """
     (sx, skew_x, left), (skew_y, sy, top), (px, py, depth) = to_image.tolist()
-    if skew_x or skew_y or px or py or depth != 1 or not 0 < sx <= 1 or not 0 < sy <= 1:
+    if skew_x or skew_y or px or py or depth != 1 or sx <= 0 or sy <= 0:
         return None
     left, top = left + (1 - sx) / 2, top + (1 - sy) / 2
     right, bottom = left + side * sx, top + side * sy
@@ -103,12 +101,21 @@ def _planes(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C"))
 
 
+def _bytes(image: Image.Image) -> Tensor:
+    """The pixels (1, 3, H, W) uint8, in an order of memory in which PyTorch resizes bytes quickest."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+
+
 def part_in_view(image: Image.Image, to_image: Array, side: int) -> tuple[Tensor, Array, bool]:
     """The part of an image that is in view, (1, 3, h, w) uint8, shrunk if the view shrinks; the way to it.
 
-    And whether nothing outside the image is in view.
+    And whether nothing outside the image is in view. Of an upright rectangle that is shrunk, the part is the
+    view itself.
     """
     corners, shrink = _extent(to_image, side)
+    box = _box(image, to_image, side)
+    if box is not None and shrink.max() > 1:
+        return _bytes(image.resize((side, side), Image.Resampling.BILINEAR, box)), np.eye(3), True
     low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     inside = min(low) >= 0 and high[0] <= image.width - 1 and high[1] <= image.height - 1
     # Filters reach this far beyond the frame.
@@ -119,8 +126,7 @@ def part_in_view(image: Image.Image, to_image: Array, side: int) -> tuple[Tensor
     right, bottom = (
         max(1, min(math.ceil(v + m), n)) for v, m, n in zip(high, margin, image.size, strict=True)
     )
-    # Behind the permutation the memory keeps its order, in which PyTorch resizes bytes quickest.
-    part = torch.from_numpy(np.array(image.crop((left, top, right, bottom)))).permute(2, 0, 1)[None]
+    part = _bytes(image.crop((left, top, right, bottom)))
     to_part = translation(-left, -top) @ to_image
     if shrink.max() <= MAX_UNFILTERED_SHRINK:
         return part, to_part, inside

@@ -21,6 +21,8 @@ GREY_MEANS = 255 * torch.tensor(MEAN).view(3, 1, 1)
 # Mean absolute difference in grey levels between image 1 and image 2 sampled at the flow, over the samples.
 # What remains is due to resampling; half a pixel beside the truth it is twice as large.
 BOUND, BOUND_BESIDE = 2.0, 3.0
+# Where the photograph is shrunk much: image 1 by one filter, image 2 by more, as in the recipe.
+BOUND_SMALL = 4.0
 BESIDE = [(0.5, 0.0), (-0.5, 0.0), (0.0, 0.5), (0.0, -0.5)]
 
 
@@ -70,7 +72,7 @@ def test_a_large_jpeg_is_decoded_small_and_still_in_the_right_place(samples, tmp
     )
     made = [pair_of(path, PLAIN, k) for k in range(12)]
     assert {round(factor) for factor in factors} >= {2, 4}
-    assert np.mean([difference(pair) for pair in made]) < BOUND_BESIDE
+    assert np.mean([difference(pair) for pair in made]) < BOUND_SMALL
     for pair in made:
         assert difference(pair) < min(difference(pair, shift) for shift in BESIDE)
 
