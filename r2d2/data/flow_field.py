@@ -8,21 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.data.plan import Size
-from r2d2.data.windows import (
-    CELLS,
-    MAX_SCALE,
-    MIN_SCALE,
-    TRIES,
-    Window,
-    place_window,
-)
+from r2d2.data.windows import CELLS, DRAWS, Window, first_valid, windows_around
 from r2d2.geometry import Array
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-# A try takes the first of so many random pixels whose flow is known.
-CANDIDATES = 32
+# A try takes the next of so many random pixels whose flow is known.
+CANDIDATES = 4 * DRAWS
 
 # The overlap of two windows is judged at PLACES x PLACES pixels of the first: several to each cell.
 PLACES = 64
@@ -49,28 +42,22 @@ class FlowField(ABC):
     def windows(
         self, size1: Size, size2: Size, resize2: Array, crop_size: int, rng: np.random.Generator
     ) -> tuple[Window, Window] | None:
-        """The best of five tries for two windows that show the same place; see `Correspondence.windows`.
+        """The best of five valid tries for two windows that show the same; see `Correspondence.windows`.
 
-        A try takes a random pixel whose flow is known; its partner must lie in image 2, and the local scale,
-        by central differences, in (0.2, 5).
+        A try takes a random pixel whose flow is known; it is valid if the pixel's partner lies in image 2 and
+        the local scale, by central differences, in (0.2, 5).
         """
-        rows, columns = self._tried(size1, rng.random((TRIES, CANDIDATES, 2)))
+        rows, columns = self._tried(size1, rng.random((CANDIDATES, 2)))
         scale2, shift2 = resize2.diagonal()[:2], resize2[:2, 2]
         centres2 = self.partners(rows, columns) * scale2 + shift2
         scales = self._local_scale(rows, columns) * np.sqrt(scale2.prod())
-        limits2 = np.array(size2)
-        inside = both((centres2 > -0.5) & (centres2 < limits2 - 0.5))
-        usable = inside & (scales > MIN_SCALE) & (scales < MAX_SCALE)
-        if not usable.any():
+        valid = first_valid(centres2, scales, size2)
+        if not len(valid):
             return None
-        scales, centres1 = scales[usable], np.stack([columns, rows], axis=1)[usable].astype(np.float64)
-        tries = zip(centres1.tolist(), centres2[usable].tolist(), scales.tolist(), strict=True)
+        centres1 = np.stack([columns, rows], axis=1).astype(np.float64)
         windows = [
-            (
-                place_window(centre1, crop_size * max(1, 1 / scale), size1),
-                place_window(centre2, crop_size * max(1, scale), size2),
-            )
-            for centre1, centre2, scale in tries
+            windows_around(*one, size1, size2, crop_size)
+            for one in zip(*(values[valid].tolist() for values in (centres1, centres2, scales)), strict=True)
         ]
         shares = [
             self._overlap(*window1.frame, *window2.frame, scale2, shift2) for window1, window2 in windows
@@ -99,11 +86,10 @@ class FlowField(ABC):
         return np.stack([flow[..., 0] + x, flow[..., 1] + y[:, None]]).astype(np.float32)
 
     def _tried(self, size1: Size, draws: Array) -> tuple[Ints, Ints]:
-        """Row and column of the pixel of each try, (tries,)."""
-        pixels = np.floor(draws * size1).astype(np.int64)
-        known = both(np.isfinite(self.relative(pixels[..., 1], pixels[..., 0])))
-        chosen = pixels[np.arange(len(pixels)), known.argmax(axis=1)]
-        return chosen[:, 1], chosen[:, 0]
+        """Row and column of the pixel of each try, (tries,): those of known flow, at most 250."""
+        columns, rows = np.floor(draws * size1).astype(np.int64).T
+        known = np.flatnonzero(both(np.isfinite(self.relative(rows, columns))))[:DRAWS]
+        return rows[known], columns[known]
 
     def _local_scale(self, rows: Ints, columns: Ints) -> Array:
         """How much lengths grow around pixels: sqrt|det d partner / d pixel|, (tries,); NaN unknown."""

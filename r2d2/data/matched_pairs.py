@@ -22,7 +22,7 @@ from r2d2.data.pairs import THUMBNAIL, power_of_two
 from r2d2.data.photometric import Jitter
 from r2d2.data.plan import Size, resized, shorter_side
 from r2d2.data.views import thumbnail, view
-from r2d2.data.windows import TRIES, Window, fallback_windows, find_windows
+from r2d2.data.windows import DRAWS, Window, fallback_windows, find_windows
 from r2d2.geometry import Array, homography_aflow, resize_homography
 
 Floats = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ class Correspondence(Protocol):
     def windows(
         self, size1: Size, size2: Size, resize2: Array, crop_size: int, rng: np.random.Generator
     ) -> tuple[Window, Window] | None:
-        """The best of five tries for two windows that show the same place, or None if none succeeds.
+        """The best of five valid tries for two windows that show the same place, None if no try is valid.
 
         Args:
             size1: (width, height) of image 1, pixels.
@@ -65,7 +65,7 @@ class HomographyMatch:
         self, size1: Size, size2: Size, resize2: Array, crop_size: int, rng: np.random.Generator
     ) -> tuple[Window, Window] | None:
         """As of photographs under a random homography."""
-        draws = rng.random((TRIES, 2))
+        draws = rng.random((DRAWS, 2))
         return find_windows(resize2 @ self.homography_1to2, size1, size2, crop_size, draws)
 
     def crop_aflow(self, window1: Window, crop_size: int) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 
 from r2d2.config import DataConfig
 from r2d2.data.photometric import Jitter
-from r2d2.data.windows import TRIES, Window, fallback_windows, find_windows
+from r2d2.data.windows import DRAWS, Window, fallback_windows, find_windows
 from r2d2.geometry import Array, invert, resize_homography, scaling, translation
 
 TOP, RIGHT, BOTTOM, LEFT = range(4)
@@ -72,7 +72,7 @@ def draw_plan(photo: Size, config: DataConfig, rng: np.random.Generator) -> Pair
         rng: draws.
     """
     shorter1, shorter2, side, growth = rng.random(4)
-    tries, spare = rng.random((TRIES, 2)), rng.random((2, 2))
+    tries, spare = rng.random((DRAWS, 2)), rng.random((2, 2))
     jitter = Jitter.draw(config, rng)
     image1 = resized(photo, shorter_side(shorter1, config))
     image2 = resized(image1, shorter_side(shorter2, config))

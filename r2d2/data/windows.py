@@ -22,7 +22,8 @@ from r2d2.geometry import (
     translation,
 )
 
-TRIES = 5
+# The best of five valid tries is taken; for so many random pixels at most, valid ones are looked for.
+TRIES, DRAWS = 5, 250
 MIN_SCALE, MAX_SCALE = 0.2, 5.0
 
 # The overlap of two windows is judged by CELLS x CELLS cells of each.
@@ -65,34 +66,57 @@ def find_windows(
     crop_size: int,
     draws: npt.NDArray[np.float64],
 ) -> tuple[Window, Window] | None:
-    """The best pair of windows among several tries, or None if no try succeeds.
+    """The best pair of windows among the first five valid tries, or None if no try is valid.
 
-    A try takes a random pixel of image 1; its partner must lie in image 2 and the local scale s there in
-    (0.2, 5). The windows are centred on the two and have sides crop_size * max(1, 1/s) in image 1 and
-    crop_size * max(1, s) in image 2, whole pixels; they are shifted into their image, and cut to it where
-    they are larger. The best try is the one of largest overlap, see `_overlap`.
+    A try takes a random pixel of image 1; it is valid if the pixel's partner lies in image 2 and the local
+    scale s there in (0.2, 5). The windows are centred on the two and have sides crop_size * max(1, 1/s) in
+    image 1 and crop_size * max(1, s) in image 2, whole pixels; they are shifted into their image, and cut to
+    it where they are larger. The best try is the one of largest overlap, see `_overlap`.
 
     Args:
         homography_1to2: (3, 3), pixel to pixel.
         size1: (width, height) of image 1, pixels.
         size2: (width, height) of image 2, pixels.
         crop_size: side of the windows after resizing, pixels.
-        draws: (tries, 2) in [0, 1): the random pixels.
+        draws: (draws, 2) in [0, 1): the random pixels, in the order in which they are tried.
     """
-    tries = []
     centres1 = np.floor(draws * np.array(size1))
     centres2 = apply_homography(homography_1to2, centres1)
     scales = local_scale(homography_1to2, centres1)
-    right, bottom = size2[0] - 0.5, size2[1] - 0.5
-    for centre1, centre2, scale in zip(centres1.tolist(), centres2.tolist(), scales.tolist(), strict=True):
-        inside = -0.5 < centre2[0] < right and -0.5 < centre2[1] < bottom
-        if inside and MIN_SCALE < scale < MAX_SCALE:
-            window1 = place_window(centre1, crop_size * max(1, 1 / scale), size1)
-            window2 = place_window(centre2, crop_size * max(1, scale), size2)
-            tries.append((window1, window2))
+    valid = first_valid(centres2, scales, size2)
+    tries = [
+        windows_around(*one, size1, size2, crop_size)
+        for one in zip(*(values[valid].tolist() for values in (centres1, centres2, scales)), strict=True)
+    ]
     if len(tries) <= 1:
         return tries[0] if tries else None
     return tries[int(np.argmax(_overlap(homography_1to2, *zip(*tries, strict=True))))]
+
+
+def first_valid(centres2: Array, scales: Array, size2: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Which tries are valid, at most the first five of them.
+
+    Args:
+        centres2: (draws, 2), partners in image 2, pixels; NaN unknown.
+        scales: (draws,), local scales; NaN unknown.
+        size2: (width, height) of image 2, pixels.
+    """
+    x, y = centres2.T
+    inside = (x > -0.5) & (x < size2[0] - 0.5) & (y > -0.5) & (y < size2[1] - 0.5)
+    return np.flatnonzero(inside & (scales > MIN_SCALE) & (scales < MAX_SCALE))[:TRIES]
+
+
+def windows_around(
+    centre1: Sequence[float],
+    centre2: Sequence[float],
+    scale: float,
+    size1: tuple[int, int],
+    size2: tuple[int, int],
+    crop_size: int,
+) -> tuple[Window, Window]:
+    """The windows around a pixel (x, y) of image 1 and its partner, see `find_windows`."""
+    window1 = place_window(centre1, crop_size * max(1, 1 / scale), size1)
+    return window1, place_window(centre2, crop_size * max(1, scale), size2)
 
 
 def place_window(centre: Sequence[float], side: float, size: tuple[int, int]) -> Window:

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+# What Pillow called ANTIALIAS.
+LANCZOS = Image.Resampling.LANCZOS
 
 
 @dataclass
@@ -24,7 +26,7 @@ class OraclePair:
 
 
 def make(photo, config, rng):
-    """A pair from a photo (Pillow, RGB), or None if the five tries find no window."""
+    """A pair from a photo (Pillow, RGB), or None if no try finds a window."""
     image1 = rescale(photo, config, rng)
     tilted, matrix = tilt(image1, config, rng)
     noise = rng.uniform(-config.noise / 2, config.noise / 2, (tilted.height, tilted.width, 3))
@@ -36,6 +38,24 @@ def make(photo, config, rng):
     if windows is None:
         return None
     return crop(image1, image2, aflow, *windows, config.crop_size)
+
+
+def views(photo, sizes, matrix, windows, crop_size, noise, rng):
+    """Both crops (c, c, 3) as the recipe resamples them, where all but the noise was drawn by somebody else.
+
+    Given are the sizes of image 1 and 2, the matrix between Pillow's positions in them, and both windows.
+    """
+    image1 = photo.resize(sizes[0], BILINEAR)
+    shrink = np.diag([sizes[0][0] / sizes[1][0], sizes[0][1] / sizes[1][1], 1])
+    back = np.linalg.inv(shrink @ matrix)
+    back = (back / back[2, 2]).ravel()[:8].tolist()
+    tilted = np.asarray(image1.transform(sizes[0], Image.Transform.PERSPECTIVE, back, BICUBIC))
+    noisy = (tilted + rng.uniform(-noise / 2, noise / 2, tilted.shape)).round().clip(0, 255).astype(np.uint8)
+    image2 = Image.fromarray(noisy).resize(sizes[1], BILINEAR)
+    return [
+        np.asarray(image.crop((x, y, x + w, y + h)).resize((crop_size, crop_size), LANCZOS))
+        for image, (x, y, w, h) in zip((image1, image2), windows, strict=True)
+    ]
 
 
 def rescale(image, config, rng):
@@ -126,9 +146,9 @@ def dense_flow(matrix, size1, size2):
 
 
 def find_windows(aflow, size1, size2, crop_size, rng):
-    best, best_score = None, 0
+    best, best_score, valid = None, 0, 0
     scale = np.sqrt(np.abs(np.linalg.det(np.stack(np.gradient(aflow, axis=(0, 1)), axis=-1))))
-    for _ in range(5):
+    for _ in range(250):
         x, y = rng.integers(size1[0]), rng.integers(size1[1])
         partner, s = aflow[y, x], scale[y, x]
         if not ((partner > -0.5) & (partner < np.array(size2) - 0.5)).all() or not 0.2 < s < 5:
@@ -137,6 +157,9 @@ def find_windows(aflow, size1, size2, crop_size, rng):
         window2 = place(partner, crop_size if s < 1 else crop_size * s, size2)
         if (value := score(aflow, window1, window2)) > best_score:
             best, best_score = (window1, window2), value
+        valid += 1
+        if valid == 5:
+            break
     return best
 
 

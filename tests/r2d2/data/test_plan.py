@@ -59,6 +59,11 @@ def test_the_whole_of_image_2_shows_the_photo():
         assert (corners < np.array(PHOTO) - 0.5 + 1e-6).all()
 
 
+def test_a_plan_finds_windows_where_most_tries_are_invalid():
+    """After a strong tilt few pixels of image 1 have a partner in image 2: five tries lose some pairs."""
+    assert all(plan.found for plan in plans(DataConfig(tilt=2.0), 300))
+
+
 def test_the_flow_leads_to_the_same_place_of_the_photo():
     points = np.random.default_rng(0).uniform(0, 191, (50, 2))
     for plan in plans(DataConfig(), 100):

@@ -59,6 +59,14 @@ def test_the_try_of_largest_overlap_wins():
     assert (window1.left, window2.left) == (10, 10)
 
 
+def test_tries_go_on_until_five_are_valid_and_the_sixth_does_not_count():
+    # Image 2 is the left half of image 1: a pixel of the right half has no partner.
+    invalid, poor, good = [0.9, 0.5], [0.45, 0.5], [0.2, 0.5]
+    for tried, left in (([invalid] * 8 + [poor] * 4 + [good], 10), ([invalid] + [poor] * 5 + [good], 85)):
+        window1, _ = find_windows(IDENTITY, (300, 200), (150, 200), 100, np.array(tried))
+        assert window1.left == left
+
+
 def test_fallback_windows_lie_in_their_images():
     draws = np.array([[0, 0.999], [0.999, 0]])
     window1, window2 = fallback_windows((300, 200), (80, 400), 100, draws)
