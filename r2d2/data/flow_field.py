@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.data.plan import Size
-from r2d2.data.windows import CELLS, DRAWS, Window, first_valid, windows_around
+from r2d2.data.windows import CELLS, DRAWS, Window, valid_tries
 from r2d2.geometry import Array
 
 Floats = npt.NDArray[np.float32]
@@ -51,14 +51,10 @@ class FlowField(ABC):
         scale2, shift2 = resize2.diagonal()[:2], resize2[:2, 2]
         centres2 = self.partners(rows, columns) * scale2 + shift2
         scales = self._local_scale(rows, columns) * np.sqrt(scale2.prod())
-        valid = first_valid(centres2, scales, size2)
-        if not len(valid):
-            return None
         centres1 = np.stack([columns, rows], axis=1).astype(np.float64)
-        windows = [
-            windows_around(*one, size1, size2, crop_size)
-            for one in zip(*(values[valid].tolist() for values in (centres1, centres2, scales)), strict=True)
-        ]
+        windows = valid_tries(centres1, centres2, scales, size1, size2, crop_size)
+        if not windows:
+            return None
         shares = [
             self._overlap(*window1.frame, *window2.frame, scale2, shift2) for window1, window2 in windows
         ]

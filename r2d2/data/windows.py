@@ -83,40 +83,41 @@ def find_windows(
     centres1 = np.floor(draws * np.array(size1))
     centres2 = apply_homography(homography_1to2, centres1)
     scales = local_scale(homography_1to2, centres1)
-    valid = first_valid(centres2, scales, size2)
-    tries = [
-        windows_around(*one, size1, size2, crop_size)
-        for one in zip(*(values[valid].tolist() for values in (centres1, centres2, scales)), strict=True)
-    ]
+    tries = valid_tries(centres1, centres2, scales, size1, size2, crop_size)
     if len(tries) <= 1:
         return tries[0] if tries else None
     return tries[int(np.argmax(_overlap(homography_1to2, *zip(*tries, strict=True))))]
 
 
-def first_valid(centres2: Array, scales: Array, size2: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """Which tries are valid, at most the first five of them.
-
-    Args:
-        centres2: (draws, 2), partners in image 2, pixels; NaN unknown.
-        scales: (draws,), local scales; NaN unknown.
-        size2: (width, height) of image 2, pixels.
-    """
-    x, y = centres2.T
-    inside = (x > -0.5) & (x < size2[0] - 0.5) & (y > -0.5) & (y < size2[1] - 0.5)
-    return np.flatnonzero(inside & (scales > MIN_SCALE) & (scales < MAX_SCALE))[:TRIES]
-
-
-def windows_around(
-    centre1: Sequence[float],
-    centre2: Sequence[float],
-    scale: float,
+def valid_tries(
+    centres1: Array,
+    centres2: Array,
+    scales: Array,
     size1: tuple[int, int],
     size2: tuple[int, int],
     crop_size: int,
-) -> tuple[Window, Window]:
-    """The windows around a pixel (x, y) of image 1 and its partner, see `find_windows`."""
-    window1 = place_window(centre1, crop_size * max(1, 1 / scale), size1)
-    return window1, place_window(centre2, crop_size * max(1, scale), size2)
+) -> list[tuple[Window, Window]]:
+    """The windows around the first five valid tries, see `find_windows`; fewer if fewer are valid.
+
+    Args:
+        centres1: (draws, 2), the random pixels of image 1.
+        centres2: (draws, 2), their partners in image 2, pixels; NaN unknown.
+        scales: (draws,), local scales; NaN unknown.
+        size1: (width, height) of image 1, pixels.
+        size2: (width, height) of image 2, pixels.
+        crop_size: side of the windows after resizing, pixels.
+    """
+    x, y = centres2.T
+    inside = (x > -0.5) & (x < size2[0] - 0.5) & (y > -0.5) & (y < size2[1] - 0.5)
+    valid = np.flatnonzero(inside & (scales > MIN_SCALE) & (scales < MAX_SCALE))[:TRIES]
+    chosen = (values[valid].tolist() for values in (centres1, centres2, scales))
+    return [
+        (
+            place_window(centre1, crop_size * max(1, 1 / scale), size1),
+            place_window(centre2, crop_size * max(1, scale), size2),
+        )
+        for centre1, centre2, scale in zip(*chosen, strict=True)
+    ]
 
 
 def place_window(centre: Sequence[float], side: float, size: tuple[int, int]) -> Window:
