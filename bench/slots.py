@@ -24,6 +24,7 @@ SWEEP = '''"""How much of its slots' time does a sweep train?"""
 from ray import tune
 from search_spaces.sweep import Sweep
 sweep = Sweep(
+    samples=True,
     space={{
         "network": {{"channels": 1, "dim": 16}},
         "data": {{"crop_size": 64, "held_out": 2, "pairs_per_epoch": {pairs}, "max_shorter_side": 320}},

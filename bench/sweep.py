@@ -33,6 +33,7 @@ SWEEP = '''"""How much does a large sweep cost its driver?"""
 from ray import tune
 from search_spaces.sweep import Sweep
 sweep = Sweep(
+    samples=True,
     space={{
         "data": {{"held_out": 1, "crop_size": 64}},
         "optimiser": {{"learning_rate": tune.grid_search([0.001 * n for n in range(1, {rates} + 1)])}},

@@ -22,6 +22,7 @@ PAIRS_PER_STEP = 8
 SWEEP = '''"""How fast do {workers} workers train?"""
 from search_spaces.sweep import Sweep
 sweep = Sweep(
+    samples=True,
     space={{
         "network": {{"channels": {channels}, "dim": 32}},
         "data": {{"crop_size": 96, "held_out": 2, "pairs_per_epoch": {pairs}}},

@@ -61,6 +61,8 @@ def evaluate(
     chosen = _evenly(examples, len(benchmark.sequences))
     total = sum(len(sequence.images) for sequence in benchmark.sequences)
     done = 0
+    if on_image is not None:
+        on_image(done, total)
     for index, sequence in enumerate(benchmark.sequences):
         predictions = []
         for path in sequence.images:

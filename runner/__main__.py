@@ -11,6 +11,7 @@ import click
 from r2d2.full_disk import says_full
 from r2d2.unknown import unknown
 from runner.console import replace_unknown_characters
+from runner.words import say
 
 # Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
 # nothing more.
@@ -34,6 +35,28 @@ VERBS = {
     "sweeps": ("sweeps", "List the sweeps of search_spaces/ with their questions."),
     "sync": ("sync", "Tell MLflow what it missed of a sweep."),
     "ui": ("machine", "Start the MLflow server on the local store."),
+}
+# What a verb says at once: to import what it needs takes seconds.
+WORDS = {
+    "compare": "reading scores",
+    "data": "looking at data",
+    "demo": "checking the sample photographs",
+    "doctor": "looking at this machine",
+    "extend": "reading the sweep",
+    "evaluate": "reading the model",
+    "extract": "looking for images",
+    "promote": "asking MLflow for the sweep's runs",
+    "prune": "looking through the sweeps",
+    "resume": "reading the sweep",
+    "retry": "reading the sweep",
+    "settings": "reading the settings",
+    "show": "reading what is to be shown",
+    "stop": "looking for the sweep",
+    "submit": "checking the sweep",
+    "sweep": "checking the sweep",
+    "sweeps": "reading the sweeps",
+    "sync": "reading the sweep",
+    "ui": "starting MLflow",
 }
 
 
@@ -76,6 +99,8 @@ class Verbs(click.Group):
         """Finds the verb, or says which there are."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise UserError(unknown("verb", args[0], sorted(VERBS)))
+        if args and args[0] in WORDS and not {"-h", "--help"} & set(args):
+            say(WORDS[args[0]])
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.depot import Depot
 from r2d2.storage.manifest import Manifest, ManifestFile, sha256_of
 from r2d2.storage.manifest_entries import MANIFEST
+from runner.words import silent
 
 VALIDATION, HPATCHES = "validation", "hpatches"
 # Uploads at a time.
@@ -33,6 +35,7 @@ class SweepData:
         held_out: photographs.
         benchmarks: what every checkpoint is scored on, in this order.
         digests: digest of each benchmark, by role.
+        sequences: how many each has.
         objects: where each node keeps what is on S3; None: nowhere.
     """
 
@@ -40,6 +43,7 @@ class SweepData:
     held_out: PhotoSet
     benchmarks: tuple[BenchmarkSpec, ...]
     digests: dict[str, str]
+    sequences: dict[str, int]
     objects: CacheSettings | None = None
 
 
@@ -49,6 +53,7 @@ def prepare_data(
     hpatches: str | None,
     objects: CacheSettings | None = None,
     shared: Depot | None = None,
+    say: Callable[[str], None] = silent,
 ) -> SweepData:
     """Opens the training data, builds the validation benchmark unless it is there, opens HPatches.
 
@@ -58,6 +63,7 @@ def prepare_data(
         hpatches: a folder or `s3://bucket/prefix`; None: checkpoints are not scored on it.
         objects: where each node keeps what is on S3.
         shared: where a validation benchmark is copied to, for nodes that do not see `cache`; None: they do.
+        say: told what takes long, in a few words.
 
     Raises:
         ValueError: for a place without images or pairs, too few photographs, or a benchmark that is not in
@@ -65,6 +71,7 @@ def prepare_data(
     """
     data = open_training_data(config, objects)
     training, held_out = data.training, data.held_out
+    say(f"checking {len(training) + len(held_out)} {training.noun}")
     specs = []
     if config.held_out:
         folder = cache / "validation" / f"{held_out.digest[:16]}-{config.split_seed}"
@@ -76,8 +83,10 @@ def prepare_data(
             specs.append(BenchmarkSpec(VALIDATION, place, PROTOCOL[VALIDATION], objects))
     if hpatches is not None:
         specs.append(BenchmarkSpec(HPATCHES, hpatches, PROTOCOL[HPATCHES], objects))
-    digests = {spec.role: open_benchmark(spec.folder, spec.cache).digest for spec in specs}
-    return SweepData(training, held_out, tuple(specs), digests, objects)
+    opened = {spec.role: open_benchmark(spec.folder, spec.cache) for spec in specs}
+    digests = {role: benchmark.digest for role, benchmark in opened.items()}
+    sequences = {role: len(benchmark.sequences) for role, benchmark in opened.items()}
+    return SweepData(training, held_out, tuple(specs), digests, sequences, objects)
 
 
 def _share(folder: Path, shared: Depot) -> str:

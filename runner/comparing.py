@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from r2d2.atomic import atomic_file
 from r2d2.storage.depot import Depot, depot_at
 from r2d2.version import code_version
 from runner.contender import Contender, curves_of, figures_of, variants_of
+from runner.controls import find_row
 from runner.history import TRAIN
 from runner.ordering import USUAL, find_ordering, mode_of
 from runner.stored import StoredSweep
@@ -75,6 +76,8 @@ def compare_contenders(
         code_version=code_version(),
         training=curves_of(contenders),
     )
+    if isinstance(baseline, str):
+        baseline = find_row(baseline, [variant.name for variant in variants])
     return make_report(variants, baseline or variants[0].name, about, figures_of(contenders))
 
 
@@ -98,7 +101,7 @@ def sweep_report(
     Args:
         stored: the sweep.
         metric: what orders the table; None: what decides the sweep.
-        baseline: a variant; None: the first one that was trained.
+        baseline: a row; None: as the sweep's file says, else the first one that was trained.
         question: that the sweep asks; empty: as it was written down when it started.
         role: of the benchmark; empty: that of the metric.
 
@@ -110,15 +113,22 @@ def sweep_report(
     contenders = stored.contenders(order.role)
     if not contenders:
         return None
+    rows = list(dict.fromkeys(c.variant for c in contenders))
     return compare_contenders(
         contenders,
         order.metric,
         title=definition.name,
         question=question or stored.question,
-        baseline=baseline,
+        baseline=baseline or _scored_controls(stored, rows),
         ascending=order.mode == "min",
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
     )
+
+
+def _scored_controls(stored: StoredSweep, rows: Collection[str]) -> dict[str, str] | None:
+    """The row that each row is compared with, of those with scores; None if the sweep's file names none."""
+    controls = stored.controls()
+    return {row: controls[row] for row in rows if controls.get(row) in rows} or None
 
 
 def compare_command(what: Sequence[str], **options: object) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class SweepDefinition:
         photos: digests of the training data, all sources of it, and of the photographs held out.
         benchmarks: role to {"protocol", "protocol_digest", "digest"}.
         init: digest of the released network, empty if no trial needs it.
+        baseline, names: as of `search_spaces.sweep.Sweep`; how trials are compared and called, which changes
+            none of them.
     """
 
     name: str
@@ -42,6 +44,8 @@ class SweepDefinition:
     photos: str
     benchmarks: Mapping[str, Mapping[str, str]]
     init: str
+    baseline: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def role(self) -> str:
@@ -65,7 +69,7 @@ class SweepDefinition:
 
     def differences(self, other: SweepDefinition) -> list[str]:
         """What `other` has changed, one line each."""
-        mine, others = asdict(self), asdict(other)
+        mine, others = _compared(self), _compared(other)
         trials = _trial_differences(mine.pop("trials"), others.pop("trials"))
         return trials + _differences(mine, others, "")
 
@@ -75,7 +79,7 @@ class SweepDefinition:
         Raises:
             ValueError: with the differences, or if nothing is added.
         """
-        mine, others = asdict(self), asdict(other)
+        mine, others = _compared(self), _compared(other)
         kept = {key: config for key, config in other.trials.items() if key in self.trials}
         del others["trials"]
         lines = _trial_differences(mine.pop("trials"), kept)
@@ -109,6 +113,11 @@ class SweepDefinition:
                 f"the sweep '{self.name}' in {place} was started with another definition: "
                 f"{'; '.join(shown)}. Give the new one a name of its own with --name"
             )
+
+
+def _compared(definition: SweepDefinition) -> dict[str, Any]:
+    """What two definitions must share: how rows are compared and called may change."""
+    return {key: value for key, value in asdict(definition).items() if key not in ("baseline", "names")}
 
 
 def _trial_differences(

@@ -18,6 +18,7 @@ from r2d2.siamese import SiameseNetwork
 from r2d2.training import make_optimiser, train_epoch
 from runner.fitted_table import Column, FittedTable
 from runner.plan import SweepPlan
+from runner.stored import label_trials
 from runner.worker_resources import WorkerResources
 from search_spaces.sweep import Trial
 
@@ -62,12 +63,14 @@ def show_trials(plan: SweepPlan, seconds: Mapping[str, float], console: Console)
     title = f"{plan.definition.name}: {plan.question.splitlines()[0]}"
     variant, cost = Column("variant", words=True, rank=0), Column("minutes", rank=0)
     table = FittedTable(["trial", variant, "seed", "epochs", "workers", "pairs/step", cost], title=title)
-    for trial in (*plan.baselines, *plan.trials):
+    trials = (*plan.baselines, *plan.trials)
+    labels = label_trials(trials, plan.sweep.names)
+    for trial in trials:
         config = trial.config
         minutes = f"{seconds[trial.key] / 60:.1f}" if trial.key in seconds else "-"
         pairs = config.pairs_per_worker * config.num_workers
         cells = (config.seed, config.epochs, config.num_workers, pairs)
-        table.add_row(trial.key, trial.variant, *map(str, cells), minutes)
+        table.add_row(trial.key, labels[trial.key], *map(str, cells), minutes)
     console.print(table)
     if plan.sweep.search_alg is not None:
         console.print("A searcher chooses the trials; these are examples of what it may choose.")

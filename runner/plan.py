@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from runner.resilience import Resilience
 from runner.settings import Settings
 from runner.started import StartedSweep, extend_trials
 from runner.stored import StoredSweep
+from runner.words import silent
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
 
 # Entries of `data` that all trials of a sweep share: what is trained on, and what is held out to judge by.
@@ -107,8 +108,16 @@ class SweepPlan:
         return _space(self.sweep, self.options)
 
 
-def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepPlan:
+def plan_sweep(
+    source: str, settings: Settings, options: SweepOptions, say: Callable[[str], None] = silent
+) -> SweepPlan:
     """Checks a sweep and all it needs; writes nothing but the validation benchmark into the cache.
+
+    Args:
+        source: the sweep's name or the path of its file.
+        settings: where things are.
+        options: of the command line.
+        say: told what takes long, in a few words.
 
     Raises:
         ValueError: for an unknown sweep, key or value, missing photographs, benchmarks or networks, a name
@@ -122,6 +131,8 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
     options = _with_absolute_places(sweep, options)
     depot = settings.sweep(name)
     known = _known_definition(settings, name)
+    if known is None:
+        _refuse_samples(sweep, name, options)
     started = _started(source, options, settings, StartedSweep.load(depot))
     sweep, trials = _extended(sweep, options, started)
     inits, digest = _starting_networks(trials, settings)
@@ -131,6 +142,7 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
         settings.hpatches,
         settings.objects,
         settings.benchmarks,
+        say,
     )
     role = sweep.metric.partition("/")[0]
     if role not in data.digests:
@@ -152,6 +164,8 @@ def plan_sweep(source: str, settings: Settings, options: SweepOptions) -> SweepP
             for s in data.benchmarks
         },
         init=digest,
+        baseline=sweep.baseline,
+        names=sweep.names,
     )
     if known is not None and (options.extension or options.num_samples):
         known.require_grown(definition, depot.place)
@@ -171,6 +185,18 @@ def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
     """
     hasty = replace(settings, s3_patience=min(settings.s3_patience, FIRST_PATIENCE))
     return SweepDefinition.load(hasty.sweep(name))
+
+
+def _refuse_samples(sweep: Sweep, name: str, options: SweepOptions) -> None:
+    """Refuses to answer a question with the sample pictures unless they are asked for by name."""
+    named = any(o.partition("=")[0].strip() in ("data.photos", "data.sources") for o in options.overrides)
+    data = _common_data(tuple(sweep.trials(options.overrides)))
+    if not sweep.samples and not named and data.photos == SAMPLES and not data.sources:
+        raise ValueError(
+            f"what shall '{name}' be trained on? Name photographs with --photos PLACE, or training data with "
+            "--set data.sources=wasf=PLACE. A few sample pictures (moon, grass, astronaut ...) are no answer "
+            "to its question; --photos samples takes them all the same"
+        )
 
 
 def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count as numbers_from
 from itertools import islice
 from pathlib import Path
@@ -142,8 +142,10 @@ def _matched(first: Keypoints, second: Keypoints, homography: Homography | None)
 
 
 def _training_pairs(config: TrainConfig, objects: CacheSettings | None = None) -> Iterator[Pair]:
-    """The pairs of epoch 1, then those of the next ones."""
+    """The pairs of epoch 1, then those of the next ones; fewer than a batch are shown all the same."""
     training = open_training_data(config.data, objects).training
+    pairs = config.data.pairs_per_epoch or training.pairs
+    config = replace(config, pairs_per_worker=min(config.pairs_per_worker, pairs))
     for epoch in numbers_from(1):
         for delivered in epoch_loader(training, config, epoch):
             batch = delivered.to(device("cpu"))

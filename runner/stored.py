@@ -13,6 +13,7 @@ from r2d2.config import SCRATCH, TrainConfig
 from r2d2.storage.depot import Depot, depot_at, folder_of, open_depot
 from r2d2.unknown import did_you_mean
 from runner.contender import Contender
+from runner.controls import BESIDE, find_controls
 from runner.definition import FILE as DEFINITION
 from runner.definition import SweepDefinition
 from runner.history import HISTORY, TRIAL_CONFIG, History, Record, final_scores, read_evaluation
@@ -95,7 +96,13 @@ class StoredSweep:
 
     def labels(self) -> dict[str, str]:
         """The row of every trial, by its key."""
-        return label_trials(self.trials())
+        definition = SweepDefinition.load(self.depot)
+        return label_trials(self.trials(), definition.names if definition is not None else {})
+
+    def controls(self) -> dict[str, str]:
+        """The row that each row is compared with, as the sweep's file asks; empty if it does not."""
+        baseline = self.definition.baseline
+        return find_controls(self.trials(), self.labels(), baseline) if baseline else {}
 
     def contenders(
         self, role: str, trials: Sequence[Trial] | None = None, labels: Mapping[str, str] | None = None
@@ -172,17 +179,23 @@ def _read_trial(path: str, content: bytes) -> Trial:
     return trial
 
 
-def label_trials(trials: Sequence[Trial]) -> dict[str, str]:
-    """The row of every trial, by its key: its variant, and what else varies among them but the seed."""
+def label_trials(trials: Sequence[Trial], names: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The row of every trial, by its key: its variant, and what else varies among them but the seed.
+
+    Args:
+        trials: of the table.
+        names: by variant, what others call it.
+    """
     flat = [trial.config.flat() for trial in trials if trial.config.epochs]
-    names = [name for name in TrainConfig().flat() if name not in IN_VARIANT]
-    varied = [name for name in names if len({config[name] for config in flat}) > 1]
+    others = [name for name in TrainConfig().flat() if name not in IN_VARIANT]
+    varied = [name for name in others if len({config[name] for config in flat}) > 1]
     labels = {}
     for trial in trials:
         # A starting network differs by its architecture only.
         shown = [name for name in varied if trial.config.epochs or name.startswith("network.")]
         settings = [f"{name.rpartition('.')[2]}={_short(trial.config.flat()[name])}" for name in shown]
-        labels[trial.key] = ", ".join([trial.variant, *settings])
+        own, other = ", ".join([trial.variant, *settings]), (names or {}).get(trial.variant)
+        labels[trial.key] = f"{own}{BESIDE}{other}" if other else own
     return labels
 
 

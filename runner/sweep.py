@@ -89,6 +89,7 @@ def run_sweep(
             if _has_ended(plan):
                 reporter.open()
             else:
+                _say(console, "starting Ray ...")
                 ray = ray_cluster(settings.ray_address, plan.options.verbose, settings.fork_server)
                 with ray as capacity:
                     there = capacity.grown(settings.cluster_cpus, settings.cluster_gpus)

@@ -22,5 +22,7 @@ sweep = Sweep(
         # With kappa 0.5 HardNet's reliability falls to 0 when it starts from scratch (EXPERIMENTS.md).
         {**_SMALL, "loss": {"similarity": tune.grid_search(["cosine", "dice", "jaccard"]), "kappa": 1.0}},
         {**_SMALL, "loss": {"reliability": "hardnet", "kappa": 1.0}},
-    ]
+    ],
+    baseline="ap+cosine",
+    samples=True,
 )

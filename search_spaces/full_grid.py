@@ -23,5 +23,6 @@ sweep = Sweep(
         "init": tune.grid_search([SCRATCH, RELEASED]),
         "seed": tune.grid_search([0, 1, 2]),
         "epochs": 5,
-    }
+    },
+    baseline="ap+cosine",
 )

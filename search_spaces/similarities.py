@@ -14,5 +14,6 @@ sweep = Sweep(
         "loss": {"similarity": tune.grid_search(sorted(SIMILARITIES))},
         "seed": tune.grid_search([0, 1, 2]),
         "epochs": 5,
-    }
+    },
+    baseline="ap+cosine",
 )

@@ -16,4 +16,4 @@ SMALL = {
     "epochs": 2,
 }
 
-sweep = Sweep(space={**SMALL, "loss": {"similarity": tune.grid_search(["cosine", "dice"])}})
+sweep = Sweep(space={**SMALL, "loss": {"similarity": tune.grid_search(["cosine", "dice"])}}, samples=True)

@@ -9,7 +9,7 @@ import json
 import random
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +40,11 @@ class Sweep:
             `points_to_evaluate`, `seed`; None: every grid point.
         scheduler: makes the scheduler (e.g. an ASHAScheduler over `epoch`); None: no trial is stopped.
         baselines: whether the starting networks are scored too, as rows of the table.
+        baseline: the row that others are compared with: a loss, e.g. `ap+cosine` (each row is then compared
+            with the row of that loss that has the same start, and otherwise the most equal settings), or a
+            row's name, e.g. `ap+cosine (scratch)`; empty: the first row that is trained.
+        names: by the name of a row, what others call it; stands beside the row's own name.
+        samples: whether the sample pictures are photographs enough: its figures need to mean nothing.
     """
 
     space: Space | Sequence[Space]
@@ -49,6 +54,9 @@ class Sweep:
     search_alg: Callable[..., Any] | None = None
     scheduler: Callable[[], Any] | None = None
     baselines: bool = True
+    baseline: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+    samples: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in ("min", "max"):

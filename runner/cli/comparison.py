@@ -31,7 +31,11 @@ _FILE = OutputFile()
     help="What is compared and orders the table, e.g. mma_3px, auc_5px_dlt, repeatability_3px_viewpoint; of "
     "a sweep that HPatches scores hpatches/auc_5px_poselib too [default: what decides the sweep; mma_3px].",
 )
-@click.option("--baseline", help="The variant that the others are compared with [default: the first].")
+@click.option(
+    "--baseline",
+    metavar="ROW",
+    help="Any row, which all others are compared with [default: as the sweep's file says; else the first].",
+)
 @click.option("--role", default="", help="Benchmark of sweeps and runs [default: that of the metric].")
 @click.option("--benchmark", metavar="PLACE", help="Folder or s3://... to judge models and features on.")
 @click.option("--protocol", default="d2net", show_default=True, help="How to judge them.")
@@ -121,14 +125,15 @@ def judging_progress(
     with Progress(
         *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=console
     ) as progress:
-
-        def on_source(text: str) -> None:
-            progress.add_task(escape(text), total=None)
+        sources: list[str] = []
 
         def on_image(done: int, total: int) -> None:
+            # The bar begins when it is known how many images there are.
+            if done == 0:
+                progress.add_task(escape(sources[-1]), total=total)
             progress.update(progress.task_ids[-1], completed=done, total=total)
 
-        yield on_source, on_image
+        yield sources.append, on_image
 
 
 def show_comparison(

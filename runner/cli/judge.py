@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,12 @@ def evaluate(
     chosen = chosen.with_extraction(extraction_settings(flags, chosen.extraction))
     console = make_console()
     with _progress() as progress:
-        task = progress.add_task("images")
         scored = judge(
             f"{FEATURES}{features}" if model is None else model,
             benchmark,
             chosen,
             Settings.from_environment(),
-            on_image=lambda done, total: progress.update(task, completed=done, total=total),
+            on_image=partial(show_images, progress, "images"),
             cache=not no_cache,
         )
     for table in evaluation_tables(scored):
@@ -143,6 +143,13 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
     )
     if refused:
         raise ValueError(f"{len(refused)} of {len(targets)} images were refused: {'; '.join(refused[:10])}")
+
+
+def show_images(progress: Progress, text: str, done: int, total: int) -> None:
+    """Shows how many images are done; the bar begins when it is known how many there are."""
+    if done == 0:
+        progress.add_task(text, total=total)
+    progress.update(progress.task_ids[-1], completed=done, total=total)
 
 
 def _progress() -> Progress:

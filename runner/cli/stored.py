@@ -11,6 +11,7 @@ import click
 from runner.cli.cluster_options import cluster_options, with_asked
 from runner.console import make_console
 from runner.settings import Settings
+from runner.words import say
 
 if TYPE_CHECKING:
     from runner.plan import SweepPlan
@@ -163,7 +164,7 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
         resilience=started.resilience,
     )
     options = with_asked(replace(options, **changes), asked or {})
-    return plan_sweep(started.source_from(depot), started.settings(settings), options)
+    return plan_sweep(started.source_from(depot), started.settings(settings), options, say)
 
 
 def _continue(plan: SweepPlan, dry_run: bool) -> None:

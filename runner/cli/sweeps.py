@@ -23,6 +23,7 @@ from runner.console import make_console
 from runner.fitted_table import Column, FittedTable
 from runner.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
+from runner.words import say
 from search_spaces.presets import PRESETS, preset_overrides
 from search_spaces.sweep import load_sweep, sweep_names
 
@@ -149,7 +150,7 @@ def sweep(
         verbose=verbose,
         resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
     )
-    plan = plan_sweep(name, settings, with_asked(options, asked))
+    plan = plan_sweep(name, settings, with_asked(options, asked), say)
     if dry_run:
         show_estimate(plan, settings, console, address, seconds_per_epoch, price)
         return
@@ -172,7 +173,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     settings = _settings(hpatches, None)
     overrides = (f"data.photos={photos}",) if photos else ()
     name = own_name or demo_name(photos, settings.hpatches)
-    plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides))
+    plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides), say)
     result = run_and_show(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)
@@ -232,16 +233,21 @@ def show_estimate(
         price: of an hour of a GPU.
     """
     from runner.cluster_estimate import cluster_estimate
+    from runner.design import design_of
     from runner.estimate import estimate, show_trials
 
     address = address or settings.ray_address
     if address is None and seconds_per_epoch is None and price is None:
+        say("timing a step of each kind of trial")
         estimate(plan).show(console)
+        design_of(plan).show(console)
         return
     settings = dataclasses.replace(settings, ray_address=address)
+    say("starting Ray" if address is None else f"joining Ray at {address}")
     found = cluster_estimate(plan, settings, seconds_per_epoch, price)
     show_trials(plan, found.seconds, console)
     found.show(console)
+    design_of(plan).show(console)
 
 
 def _dry_run_as_job(name: str, address: str) -> None:
@@ -275,8 +281,10 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
         Exit: if it was interrupted, with the status that shells give such commands.
     """
     from runner.cli.comparison import show_comparison
+    from runner.design import design_of
     from runner.sweep import run_sweep
 
+    design_of(plan).show(console)
     if settings.is_remote and settings.tracking_uri.startswith("sqlite:"):
         console.print(
             f"The sweep lies in {settings.home}; MLflow's runs go to {settings.local} on this machine, which "

@@ -26,6 +26,7 @@ SWEEP = '''"""Does MLflow hold {name} whole?"""
 from ray import tune
 from search_spaces.sweep import Sweep
 sweep = Sweep(
+    samples=True,
     space={{
         "data": {{"held_out": 1, "crop_size": 64}},
         "seed": tune.grid_search(list(range({trials}))),

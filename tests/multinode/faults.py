@@ -14,6 +14,7 @@ TINY = {
 }
 
 sweep = Sweep(
+    samples=True,
     space=[
         {**TINY, "loss": {"similarity": "dice"}},
         {**TINY, "pairs_per_worker": 2, "num_workers": 2},

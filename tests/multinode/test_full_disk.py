@@ -17,7 +17,7 @@ TRIAL = {
     "pairs_per_worker": 4,
     "epochs": 1,
 }
-sweep = Sweep(space=[TRIAL, {**TRIAL, "loss": {"similarity": "dice"}}], baselines=False)
+sweep = Sweep(samples=True, space=[TRIAL, {**TRIAL, "loss": {"similarity": "dice"}}], baselines=False)
 """
 
 

@@ -26,7 +26,7 @@ from runner.trial_run import TrackingError
 
 TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
 
-SWEEP = "from search_spaces.sweep import Sweep\nsweep = Sweep(space=SPACE)\n"
+SWEEP = "from search_spaces.sweep import Sweep\nsweep = Sweep(space=SPACE, samples=True)\n"
 
 
 @pytest.fixture
@@ -118,7 +118,8 @@ def refused(result) -> str:
             "scored on 'validation': data.held_out is 0",
         ),
         (["sweep", "smoke", "--name", "a/b"], "the sweep's name is 'a/b'"),
-        (["sweep", "study"], "--released PATH"),
+        (["sweep", "study"], "what shall 'study' be trained on?"),
+        (["sweep", "study", "--photos", "samples"], "--released PATH"),
         (["sweep", "smoke", "--set", "init=/nowhere.pt"], "there is no model /nowhere.pt"),
         (["evaluate", "/nowhere", "--benchmark", "/nowhere"], "/nowhere"),
         (

@@ -120,8 +120,8 @@ def test_a_sweep_is_defined_alike_from_a_folder_and_from_s3(s3, checkpoint, benc
     path = tmp_path / "tuned.py"
     path.write_text(
         '"""Does it?"""\n\nfrom search_spaces.sweep import Sweep\n'
-        'sweep = Sweep(space={"init": "released", "network": {"channels": 1, "dim": 32}, "epochs": 1,'
-        ' "data": {"held_out": 2}})\n'
+        'sweep = Sweep(samples=True, space={"init": "released", "network": {"channels": 1, "dim": 32},'
+        ' "epochs": 1, "data": {"held_out": 2}})\n'
     )
     home = {"R2D2_HOME": str(tmp_path / "home")}
     here = {"R2D2_HPATCHES": str(benchmark), "R2D2_RELEASED": str(checkpoint)}

@@ -41,6 +41,7 @@ from ray import tune
 from search_spaces.sweep import Sweep
 
 sweep = Sweep(
+    samples=True,
     space={
         "network": {"channels": 1, "dim": 16},
         "data": {"crop_size": 64, "held_out": 1, "pairs_per_epoch": 24, "max_shorter_side": 320},

@@ -14,7 +14,13 @@ from r2d2.data.sources import SOURCES
 from r2d2.network import build_network
 from runner.__main__ import main
 from runner.cli.show import default_name
-from runner.showing import _training_pairs, have_common_part, image_name, sequence_homography
+from runner.showing import (
+    _training_pairs,
+    have_common_part,
+    image_name,
+    sequence_homography,
+    show_training_pairs,
+)
 
 TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
 EVERYTHING = (
@@ -135,6 +141,12 @@ def test_training_pairs_are_those_of_the_loader():
             assert pair.sample == batch.samples[index]
             np.testing.assert_array_equal(pair.image2, batch.image2[index])
             np.testing.assert_array_equal(pair.aflow, batch.aflow[index])
+
+
+def test_fewer_pairs_than_a_batch_are_shown(tmp_path):
+    config = TrainConfig.from_dict({"data": {"crop_size": 64, "pairs_per_epoch": 3, "max_shorter_side": 300}})
+    assert config.pairs_per_worker > 3
+    assert show_training_pairs(config, 4).summary.startswith("4 pairs")
 
 
 def refused(result) -> str:

@@ -21,10 +21,10 @@ from ray.tune.search.optuna import OptunaSearch
 from search_spaces.sweep import Sweep
 SMALL = {"network": {"channels": 1, "dim": 16}, "data": {"held_out": 2}, "epochs": 1}
 """
-GRID = OWN + 'sweep = Sweep(space={**SMALL, "seed": tune.grid_search([0, 1])})\n'
+GRID = OWN + 'sweep = Sweep(samples=True, space={**SMALL, "seed": tune.grid_search([0, 1])})\n'
 SEARCHED = (
     OWN + 'sweep = Sweep(space={**SMALL, "optimiser": {"learning_rate": tune.loguniform(1e-4, 1e-2)}}, '
-    "num_samples=3, search_alg=OptunaSearch)\n"
+    "samples=True, num_samples=3, search_alg=OptunaSearch)\n"
 )
 
 

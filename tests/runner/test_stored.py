@@ -1,11 +1,13 @@
 """What a sweep's folder holds is enough for its table, with everything that distinguishes its rows."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from evaluation.examples import pack_examples
 from r2d2.config import TrainConfig
+from runner.comparing import sweep_report
 from runner.definition import SweepDefinition
 from runner.history import TRAIN, Record, write_json
 from runner.incidents import LOST, MEMORY, record_incident
@@ -68,6 +70,54 @@ def test_the_first_trained_row_of_the_definition_comes_first(stored, make_evalua
     names = ["ap+dice (scratch)", "ap+cosine (scratch)", "untrained network"]
     assert [c.variant for c in sweep.contenders("validation")] == names
     assert sweep.contenders("hpatches") == []
+
+
+def scored_study(stored, make_evaluation):
+    """A scored study of two losses, two starts and two seeds, whose file names its control and a row."""
+    sweep = stored(
+        *(
+            {"loss": {"similarity": similarity}, "init": init, "seed": seed}
+            for similarity in ("dice", "cosine")
+            for init in ("scratch", "released")
+            for seed in (0, 1)
+        )
+    )
+    benchmark = {"validation": {"protocol": "validation"}}
+    names = {"ap+dice (fine-tuned)": "Dice"}
+    definition = replace(sweep.definition, benchmarks=benchmark, metric="validation/mma_3px", mode="max")
+    replace(definition, baseline="ap+cosine", names=names).save(sweep.folder)
+    for number, trial in enumerate(sweep.trials()):
+        write_score(
+            sweep.history(trial), replace(make_evaluation(number / 100), model_digest=str(number) * 64)
+        )
+    return sweep
+
+
+def test_differences_are_to_the_control_of_the_same_start_and_to_any_row_that_is_named(
+    stored, make_evaluation
+):
+    sweep = scored_study(stored, make_evaluation)
+    assert sweep_report(sweep).comparison.baselines == {
+        "ap+dice (scratch)": "ap+cosine (scratch)",
+        "ap+dice (fine-tuned) · Dice": "ap+cosine (fine-tuned)",
+    }
+    named = sweep_report(sweep, baseline="Dice").comparison.baselines
+    assert set(named.values()) == {"ap+dice (fine-tuned) · Dice"}
+    assert len(named) == 3
+    with pytest.raises(ValueError, match=r"unknown baseline 'Dise'; known: "):
+        sweep_report(sweep, baseline="Dise")
+
+
+def test_a_sweep_that_was_stored_before_files_named_a_control_is_compared_with_its_first_row(
+    stored, make_evaluation
+):
+    sweep = scored_study(stored, make_evaluation)
+    values = json.loads((sweep.folder / "sweep.json").read_text())
+    del values["baseline"], values["names"]
+    (sweep.folder / "sweep.json").write_text(json.dumps(values))
+    assert set(sweep_report(sweep).comparison.baselines.values()) == {"ap+dice (scratch)"}
+    # It goes on as it was begun: how rows are compared and called is no part of what must be the same.
+    sweep.definition.require_same(replace(sweep.definition, baseline="ap+cosine"), sweep.folder)
 
 
 def write_score(history, evaluation):

@@ -49,7 +49,7 @@ TINY = {
 }
 """
 ONE_AND_TWO_WORKERS = """
-sweep = Sweep(space=[
+sweep = Sweep(samples=True, space=[
     {**TINY, "loss": {"similarity": "dice"}},
     {**TINY, "pairs_per_worker": 2, "num_workers": 2},
 ])
@@ -58,6 +58,7 @@ ONE_BAD = """
 # A trial that can match, then one that cannot (its descriptors are one number, 1 or -1: one match in each
 # pair of images), then a third. How right the matches of so small a network are is a matter of chance.
 sweep = Sweep(
+    samples=True,
     space={
         **TINY,
         "data": {**TINY["data"], "held_out": 1, "pairs_per_epoch": 160},
@@ -71,12 +72,14 @@ sweep = Sweep(
 """
 ONE_EXPLODES = """
 sweep = Sweep(
+    samples=True,
     space={**TINY, "optimiser": {"learning_rate": tune.grid_search([1e30, 1e-3])}}, baselines=False
 )
 """
 SEARCHED = """
 from ray.tune.search.optuna import OptunaSearch
 sweep = Sweep(
+    samples=True,
     space={**TINY, "epochs": 1, "optimiser": {"learning_rate": tune.loguniform(1e-4, 1e-2)}},
     num_samples=2, search_alg=OptunaSearch,
 )
@@ -289,7 +292,7 @@ def test_a_searcher_suggests_trials_and_is_told_of_those_of_an_earlier_attempt(t
 
 
 def test_more_workers_than_the_cluster_has_are_refused_at_once(tmp_path):
-    file = write_sweep(tmp_path, 'sweep = Sweep(space={**TINY, "num_workers": 64})')
+    file = write_sweep(tmp_path, 'sweep = Sweep(samples=True, space={**TINY, "num_workers": 64})')
     with pytest.raises(ValueError, match=r"a trial asks for 64 workers .* but the cluster has"):
         run(file, tmp_path / "home")
     # Nothing is left that the corrected sweep would be said to differ from.

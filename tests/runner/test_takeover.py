@@ -23,6 +23,7 @@ SWEEP = '''"""Does it work?"""
 from ray import tune
 from search_spaces.sweep import Sweep
 sweep = Sweep(
+    samples=True,
     space={
         "network": {"channels": 1, "dim": 16},
         "data": {"crop_size": 64, "held_out": 2, "pairs_per_epoch": 48, "max_shorter_side": 320},

@@ -1,6 +1,8 @@
 """Every sweep of the folder can be expanded and every trial built, in seconds and without a cluster."""
 
 import hashlib
+import re
+from pathlib import Path
 
 import pytest
 from ray import tune
@@ -8,6 +10,8 @@ from ray import tune
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
+from runner.controls import find_controls
+from runner.stored import label_trials
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, sweep_names
 
 NOT_NUMBERS = {name for name, value in TrainConfig().flat().items() if isinstance(value, str | bool)}
@@ -35,13 +39,18 @@ def test_a_new_similarity_appears_in_the_sweeps_by_itself(name):
     assert {t.config.loss.similarity for t in sweep.trials()} == set(SIMILARITIES)
 
 
-def test_the_study_has_nine_rows():
-    sweep, _ = load_sweep("study")
+def test_the_study_has_nine_rows_and_a_control_and_says_what_the_nine_were_called():
+    sweep, question = load_sweep("study")
     trials = sweep.trials()
     rows = {t.variant for t in trials} | {
         b.variant for b in sweep.baselines_of(trials) if b.config.init == RELEASED
     }
-    assert len(rows) == 9
+    assert len(sweep.names) == 9
+    assert rows - set(sweep.names) == {"ap+cosine (fine-tuned)"}
+    assert set(sweep.names) <= rows
+    described = " ".join(question.split())
+    assert all(name in described for name in sweep.names.values())
+    assert "data.sources=wasf=PLACE" in described
     assert all(sum(t.variant == row for t in trials) == 3 for row in {t.variant for t in trials})
 
 
@@ -96,6 +105,28 @@ def test_a_sweep_of_ones_own(tmp_path):
     sweep, question = load_sweep(str(file))
     assert question == "Mine?"
     assert [t.config.seed for t in sweep.trials()] == [4, 5]
+
+
+def test_the_sweep_of_contributing_is_one(tmp_path):
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text.partition("## Add a sweep")[2], re.S)[1]
+    (tmp_path / "question.py").write_text(code)
+    sweep, question = load_sweep(str(tmp_path / "question.py"))
+    trials = sweep.trials()
+    assert question.splitlines()[0].endswith("?")
+    assert len(trials) == 12
+    labels = label_trials(trials)
+    assert find_controls(trials, labels, sweep.baseline) == {
+        f"ap+{similarity} (scratch), patch_size={size}": f"ap+cosine (scratch), patch_size={size}"
+        for similarity in ("cosine", "dice")
+        for size in (16, 32)
+    }
+
+
+@pytest.mark.parametrize(("old", "new"), [("quick", "one_hour"), ("recipe", "settings_one_by_one")])
+def test_a_sweep_that_was_renamed_says_its_new_name_and_how_a_stored_one_goes_on(old, new):
+    with pytest.raises(ValueError, match=f"'{old}' is called '{new}' now; .*r2d2 sweep {new} --name {old}"):
+        load_sweep(old)
 
 
 @pytest.mark.parametrize(

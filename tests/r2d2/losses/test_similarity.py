@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import math
+import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +18,13 @@ from r2d2.losses import similarity as module
 from r2d2.losses.similarity import SIMILARITIES, cut_patches, register, similarity_loss
 
 every_similarity = pytest.mark.parametrize("name", sorted(SIMILARITIES))
+# Those of the study, whose values were worked out elsewhere; a new one may have no such numbers.
+with_reference = pytest.mark.parametrize(
+    "name", ["cosine", "czekanowski", "dice", "jaccard", "squared_chord"]
+)
+
+# The smallest value, where it is not 0.
+LOWEST = {"squared_chord": -1}
 
 
 def random_maps(*shape, seed=0, dtype=torch.float32):
@@ -23,13 +35,13 @@ def no_motion(batch, height, width):
     return pixel_grid(height, width).expand(batch, -1, -1, -1).clone()
 
 
-@every_similarity
+@with_reference
 def test_values_of_patches_equal_the_reference(losses, name):
     values = SIMILARITIES[name](losses["similarity/patches1"], losses["similarity/patches2"])
     torch.testing.assert_close(values.double(), losses[f"similarity/{name}"], rtol=1e-5, atol=0)
 
 
-@every_similarity
+@with_reference
 def test_loss_of_masked_maps_equals_the_reference(losses, reference, name):
     features1, features2, aflow = reference()
     loss = similarity_loss(features1.repeatability, features2.repeatability, aflow, name, 16)
@@ -67,13 +79,13 @@ def test_patches_are_compared_one_by_one_alike_in_both_directions_and_within_the
     torch.testing.assert_close(values, SIMILARITIES[name](patches2, patches1))
     torch.testing.assert_close(values[7:8], SIMILARITIES[name](patches1[7:8], patches2[7:8]))
     assert (values < 1).all()
-    assert (values > (-1 if name == "squared_chord" else 0)).all()
+    assert (values > LOWEST.get(name, 0)).all()
 
 
 @every_similarity
 def test_patches_that_share_nothing_are_as_different_as_can_be(name):
     left, right = torch.tensor([[0.5, 0.3, 0, 0]]), torch.tensor([[0, 0, 0.9, 0.1]])
-    assert SIMILARITIES[name](left, right).item() == (-1 if name == "squared_chord" else 0)
+    assert SIMILARITIES[name](left, right).item() == LOWEST.get(name, 0)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +205,10 @@ def test_a_new_similarity_is_one_function_and_is_known_everywhere(monkeypatch):
     monkeypatch.setattr(module, "SIMILARITIES", SIMILARITIES.copy())
 
     @register
-    def overlap(patches1, patches2):
+    def made_by_this_test(patches1, patches2):
         return patches1.minimum(patches2).sum(dim=1) / patches1.maximum(patches2).sum(dim=1).clamp_min(1e-6)
 
-    config = TrainConfig(loss=LossConfig(similarity="overlap"))
+    config = TrainConfig(loss=LossConfig(similarity="made_by_this_test"))
     maps = random_maps(1, 1, 32, 32)
     loss = similarity_loss(maps, maps, no_motion(1, 32, 32), config.loss.similarity, 16)
     assert loss.item() == pytest.approx(0, abs=1e-5)
@@ -204,6 +216,42 @@ def test_a_new_similarity_is_one_function_and_is_known_everywhere(monkeypatch):
 
 def test_an_unknown_similarity_is_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"unknown similarity 'dise'.*known: cosine, czekanowski, dice, jaccard"
+        ValueError, match=r"unknown similarity 'dise'.*known: .*cosine, .*Did you mean 'dice'"
     ):
         TrainConfig(loss=LossConfig(similarity="dise"))
+
+
+CONTRIBUTING = Path(__file__).parents[3] / "CONTRIBUTING.md"
+
+
+@pytest.fixture
+def pasted():
+    """The similarity of CONTRIBUTING.md, as if it were pasted into the module; its name."""
+    section = CONTRIBUTING.read_text(encoding="utf-8").partition("## Add a similarity")[2]
+    code = re.search(r"```python\n(.*?)```", section, re.S)[1]
+    before = set(SIMILARITIES)
+    exec(code, dict(vars(module)))
+    (name,) = set(SIMILARITIES) - before
+    yield name
+    del SIMILARITIES[name]
+
+
+def cases_of(function, name):
+    """The arguments of every case of a test that is run with every similarity, for one of them."""
+    marks = [mark.args for mark in function.pytestmark if mark.args[0] != "name"]
+    for values in itertools.product(*(choices for _, choices in marks)):
+        yield {"name": name} | dict(zip((argument for argument, _ in marks), values, strict=True))
+
+
+def test_the_example_of_contributing_keeps_what_every_similarity_promises(pasted):
+    functions = dict(inspect.getmembers(sys.modules[__name__], inspect.isfunction)).values()
+    # Marks are equal where their names are: those of `with_reference` are, as long as there is no new one.
+    tests = [
+        one for one in functions if any(m is every_similarity.mark for m in getattr(one, "pytestmark", []))
+    ]
+    assert len(tests) >= 9
+    for function in tests:
+        for arguments in cases_of(function, pasted):
+            function(**arguments)
+    loss = TrainConfig.from_dict({"loss": {"similarity": pasted}}).loss
+    assert loss.similarity == pasted
