@@ -33,6 +33,10 @@ EXAMPLE_IMAGE = 4
 COLLAPSE_SEQUENCES = 4
 
 
+# Folders that are no sequences and are named.
+_NAMED = 5
+
+
 def evaluate(
     model: Model | Predictor,
     benchmark: Benchmark,
@@ -82,8 +86,19 @@ def evaluate(
         timings=Timings(**run.seconds, reused=run.reused),
         collapse=run.collapse(benchmark),
         arithmetic=predictor.arithmetic(protocol),
-        warnings=predictor.notes.sentences(),
+        warnings=(*_passed_over(benchmark), *predictor.notes.sentences()),
         examples=tuple(run.examples),
+    )
+
+
+def _passed_over(benchmark: Benchmark) -> tuple[str, ...]:
+    others = benchmark.passed_over
+    if not others:
+        return ()
+    more = ", ..." if len(others) > _NAMED else ""
+    named = f"{', '.join(others[:_NAMED])}{more}"
+    return (
+        f"{len(others)} folders beside the {len(benchmark.sequences)} sequences are passed over: {named}",
     )
 
 

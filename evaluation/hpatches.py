@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.files import require_text
 from r2d2.storage.location import local_folder
+from r2d2.written_text import read_text
 
 Homography = npt.NDArray[np.float64]
 Split = Literal["illumination", "viewpoint"]
@@ -20,7 +22,10 @@ Split = Literal["illumination", "viewpoint"]
 SPLITS: tuple[Split, ...] = ("illumination", "viewpoint")
 
 # In this order, should a folder hold the same image twice: lossless first.
-SUFFIXES = (".ppm", ".pgm", ".png", ".jpg", ".jpeg")
+SUFFIXES = (".ppm", ".pgm", ".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
+
+# Nine numbers, bytes.
+_LONGEST_HOMOGRAPHY = 10_000
 
 # Larger than 1600 x 1200 pixels: the D2-Net benchmark leaves them out, so every published number does.
 LEFT_OUT = frozenset(
@@ -56,11 +61,19 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The sequences of a folder, sorted by name, without the left-out ones."""
+    """The sequences of a folder, sorted by name, without the left-out ones.
+
+    Attributes:
+        name: of the folder.
+        folder: where it lies.
+        sequences: by name.
+        passed_over: the names of folders in it that are none, but for hidden ones.
+    """
 
     name: str
     folder: Path
     sequences: tuple[Sequence, ...]
+    passed_over: tuple[str, ...] = ()
 
     @cached_property
     def image_digests(self) -> dict[Path, str]:
@@ -94,17 +107,21 @@ def open_benchmark(place: str | Path, cache: CacheSettings | None = None) -> Ben
         cache: where the copy is kept on this node; None: in a temporary folder.
 
     Raises:
-        ValueError: if there is no folder or no sequence, or a sequence lacks an image or a usable homography.
+        ValueError: if there is no folder or no sequence, a sequence lacks an image or a usable homography, or
+            a name is not UTF-8.
         StorageError: if it is on S3 and cannot be had.
     """
     folder = local_folder(str(place), cache)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; a benchmark is a folder of sequences such as i_leuven")
+    for path in folder.iterdir():
+        require_text(str(path))
     candidates = sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in LEFT_OUT)
     sequences = tuple(_open_sequence(path) for path in candidates if _is_sequence(path))
     if not sequences:
         raise ValueError(_no_sequences(folder))
-    return Benchmark(folder.resolve().name, folder, sequences)
+    others = {path.name for path in candidates if not path.name.startswith(".")} - {s.name for s in sequences}
+    return Benchmark(folder.resolve().name, folder, sequences, tuple(sorted(others)))
 
 
 def file_digest(path: Path) -> str:
@@ -172,7 +189,7 @@ def read_homography(path: Path) -> Homography:
     wanted = "a homography is a text file of nine finite numbers, row by row, that can be inverted"
     if not path.is_file():
         raise ValueError(f"{path} is missing: {wanted}")
-    words = path.read_text(encoding="utf-8", errors="replace").split()
+    words = read_text(path, _LONGEST_HOMOGRAPHY).split()
     try:
         numbers = np.array([float(word) for word in words])
     except ValueError:

@@ -195,7 +195,8 @@ def network_from_state(config: NetworkConfig, state: Mapping[str, Tensor], sourc
         source: where they come from, for error messages.
 
     Raises:
-        ValueError: if a name is missing or unknown, or a shape or type does not fit; names `source`.
+        ValueError: if a name is missing or unknown, a shape or type does not fit, or a weight is NaN or
+            infinite; names `source`.
     """
     with torch.device("meta"):
         expected = R2D2Network(config).state_dict()
@@ -206,6 +207,9 @@ def network_from_state(config: NetworkConfig, state: Mapping[str, Tensor], sourc
     unknown = sorted(set(state) - set(expected))
     if unknown:
         raise ValueError(f"{source} has '{unknown[0]}', which a network {_describe(config)} does not have")
+    for name, weight in state.items():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"'{name}' in {source} holds NaN or infinity: the training that wrote it failed")
     network = build_network(config, seed=0)
     network.load_state_dict(dict(state))
     return network.eval()

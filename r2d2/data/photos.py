@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, is_image, read_image
 from r2d2.data.places import OpenPlace, content_digest, digest_of, open_place
 from r2d2.storage.errors import PlaceError
-from r2d2.storage.files import FolderFiles, StoredFile
+from r2d2.storage.files import FileSet, FolderFiles, StoredFile
+from r2d2.storage.manifest_entries import MANIFEST
 
 SAMPLES = "samples"
 
@@ -98,6 +99,24 @@ def open_photos(name: str, places: OpenPlace = open_place) -> PhotoSet:
     if not photos:
         raise ValueError(f"the folder '{name}' holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return photo_set(photos)
+
+
+def passed_over(files: FileSet, own: str = MANIFEST) -> tuple[str, ...]:
+    """Sentences about what lies at a place and is not read: files of other names, links that lead nowhere.
+
+    Args:
+        files: of the place.
+        own: the end of names that this program writes itself, of which nothing is said.
+    """
+    others = Counter(
+        PurePosixPath(name).suffix.lower() or "without a suffix"
+        for name in files.names
+        if not is_image(name) and not name.endswith(own)
+    )
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+    said = (f"{files.place}: {others.total()} files are passed over, named like no image ({kinds})",)
+    links = files.passed_over if isinstance(files, FolderFiles) else ()
+    return (*(said if others else ()), *links)
 
 
 def photo_set(files: dict[str, StoredFile]) -> PhotoSet:

@@ -50,7 +50,8 @@ def compare(what: tuple[str, ...], **options: Any) -> None:
 
     WHAT is the name of a sweep, finished or not, or any list of sweeps, runs:/ID, files written by
     `r2d2 evaluate --json`, and, with --benchmark, models (checkpoint folders and .pt files, here or on s3://,
-    models:/NAME@ALIAS) and features:TAG. NAME=WHAT names one; equal names are seeds of one variant.
+    models:/NAME@ALIAS) and features:TAG, the files IMAGE.TAG in D2-Net's format that `r2d2 evaluate --help`
+    describes. NAME=WHAT names one; equal names are seeds of one variant.
 
     What was judged by different protocols or on different images is refused. p-values are corrected for the
     number of variants.

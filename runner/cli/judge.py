@@ -18,6 +18,8 @@ from runner.cli.outputs import OutputFile, check_writable
 from runner.console import make_console
 from runner.settings import Settings
 
+# Images that are named of each kind of trouble.
+_NAMED = 10
 _FIELDS = (
     ("--top-k", "top_k", int, "Keypoints kept per image, the best of all scales; 0: all."),
     ("--min-size", "min_size", int, "Smallest longer side of a pyramid level, pixels."),
@@ -57,7 +59,9 @@ def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> Extr
 @click.command()
 @click.argument("model", required=False)
 @click.option(
-    "--features", metavar="TAG", help="Judge the files IMAGE.TAG beside the images instead of a network."
+    "--features",
+    metavar="TAG",
+    help="Judge the files IMAGE.TAG beside the images instead of a network; see above.",
 )
 @click.option(
     "--benchmark", required=True, metavar="PLACE", help="In HPatches' layout: a folder or s3://BUCKET/PREFIX."
@@ -78,7 +82,10 @@ def evaluate(
     """Score MODEL on a benchmark: MMA, homographies, repeatability, localisation, keypoints, matches.
 
     MODEL is a checkpoint folder, an upstream .pt file, runs:/RUN_ID or models:/NAME@ALIAS. Or name
-    --features TAG: numpy archives in D2-Net's format, with keypoints, descriptors and scores.
+    --features TAG, files in D2-Net's format: beside each image IMAGE a numpy archive (npz) with the name
+    IMAGE.TAG, e.g. 1.ppm.sift, of `keypoints` (N, 2 or more: x, y, perhaps a scale, in pixels of the image
+    file, (0, 0) the centre of the top-left pixel), `descriptors` (N, D) and `scores` (N,), higher is better.
+    Without scores the order counts, best first.
     """
     from runner.display import evaluation_tables
     from runner.judging import FEATURES, find_protocol, judge
@@ -112,37 +119,49 @@ def evaluate(
 def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) -> None:
     """Write the keypoints of every image beside it, as IMAGE.r2d2 (a numpy npz).
 
-    An image is a file, a folder or s3://BUCKET/PREFIX (searched with all below), a glob pattern, or a .txt
-    file with one image a line. Each IMAGE.r2d2 holds imsize, keypoints (x, y, scale in pixels), descriptors,
-    scores (ascending).
+    An image is a file, a folder or s3://BUCKET/PREFIX (searched with all below, also through links, but for
+    hidden files), a glob pattern, or a .txt file in UTF-8 with one image a line. Each IMAGE.r2d2 holds
+    imsize, keypoints (x, y, scale in pixels), descriptors, scores (ascending).
     """
-    from r2d2.data.images import ImageRefused, normalise, read_image
+    from r2d2.data.images import ImageRefused
     from runner.extraction import find_targets
     from runner.judging import find_model
 
     extraction, settings = extraction_settings(flags, ExtractionSettings()), Settings.from_environment()
-    targets = find_targets(images, settings)
-    todo = [target for target in targets if overwrite or not target.exists]
+    found = find_targets(images, settings)
+    todo = [target for target in found.targets if overwrite or not target.exists]
     for first in {t.path.parent: t.path for t in todo if t.path is not None}.values():
         check_writable(first)
     extractor = Extractor(find_model(model, settings).network, extraction)
     console = make_console()
     refused: list[str] = []
+    empty: list[str] = []
     with _progress() as progress:
         for target in progress.track(todo, description="images"):
             try:
-                image = normalise(read_image(target.image))
+                reason = target.extract(extractor, settings)
             except ImageRefused as error:
                 refused.append(str(error))
                 continue
-            target.save(extractor(image), settings)
-    existed = len(targets) - len(todo)
+            if reason is not None:
+                empty.append(f"{target.image}: 0 keypoints: {reason}")
+    existed, done = len(found.targets) - len(todo), len(todo) - len(refused)
+    for line in (*found.passed_over, *_some(empty, "images have 0 keypoints")):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(
-        f"{len(todo) - len(refused)} images extracted"
+        f"{len(found.targets)} images found, {done} images extracted"
         + (f", {existed} existed already (--overwrite extracts them again)" if existed else "")
     )
     if refused:
-        raise ValueError(f"{len(refused)} of {len(targets)} images were refused: {'; '.join(refused[:10])}")
+        total = len(found.targets)
+        raise ValueError(f"{len(refused)} of {total} images were refused: {'; '.join(refused[:_NAMED])}")
+    if empty and len(empty) == done:
+        raise ValueError(f"no image has a keypoint: {empty[0]}")
+
+
+def _some(lines: list[str], what: str) -> list[str]:
+    more = len(lines) - _NAMED
+    return lines[:_NAMED] + ([f"{more} more {what}"] if more > 0 else [])
 
 
 def show_images(progress: Progress, text: str, done: int, total: int) -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -58,6 +59,40 @@ def test_other_files_and_folders_are_passed_over(write, tmp_path):
     (tmp_path / "bench" / "results").mkdir()
     (tmp_path / "bench" / ".v_hidden").mkdir()
     assert open_benchmark(tmp_path / "bench").digest == digest
+
+
+def test_folders_that_are_passed_over_are_named(write, tmp_path):
+    write("v_wall")
+    write("i_dc")
+    (tmp_path / "bench" / "results").mkdir()
+    (tmp_path / "bench" / ".v_hidden").mkdir()
+    assert open_benchmark(tmp_path / "bench").passed_over == ("results",)
+
+
+def test_a_sequence_whose_name_is_not_utf_8_is_refused_by_name(write, tmp_path):
+    folder = write("v_wall")
+    os.rename(folder, os.fsencode(folder.parent) + b"/v_caf\xe9")
+    with pytest.raises(ValueError, match=r"the name of '.*/v_caf\\xe9' is not UTF-8; rename it"):
+        open_benchmark(tmp_path / "bench")
+
+
+def test_a_homography_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "H").write_bytes("\ufeff1 0 1\r\n0 1 0\r\n0 0 1".encode())
+    np.testing.assert_array_equal(read_homography(tmp_path / "H"), [[1, 0, 1], [0, 1, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("1 0 0 0 1 0 0 0 1".encode("utf-16"), "H, line 1: the file is UTF-16; save it as UTF-8"),
+        (b"1 0 0\n0 1 0\n0 0 1 caf\xe9", "H, line 3: the byte 0xe9 is not UTF-8"),
+        (b"1 " * 10_000, "H has 20000 bytes; it may have at most 10000"),
+    ],
+)
+def test_a_homography_of_another_encoding_or_size_is_one_sentence(tmp_path, content, reason):
+    (tmp_path / "H").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_homography(tmp_path / "H")
 
 
 def test_digest_follows_what_the_protocol_sees(write, tmp_path):

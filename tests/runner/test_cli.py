@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -293,6 +294,87 @@ def test_extract_writes_skips_and_overwrites(r2d2, checkpoint, photos):
     assert first.stat().st_mtime_ns > written
 
 
+ALL = ("--min-reliability", "0", "--min-repeatability", "0", "--min-size", "0", "--min-scale", "0.5")
+
+
+def test_extract_follows_links_and_counts_what_it_passes_over(r2d2, checkpoint, photos, tmp_path):
+    store = tmp_path / "store"
+    photos.rename(store)
+    photos.mkdir()
+    (photos / "train").symlink_to(store)
+    (store / "back").symlink_to(photos)
+    (store / "c.HEIC").touch()
+    (store / "notes.txt").touch()
+    done = r2d2("extract", checkpoint, photos, *ALL)
+    assert done.exit_code == 0, done.output
+    assert "2 images found, 2 images extracted" in done.output
+    assert f"{photos}: 2 files are passed over, named like no image (1 .heic, 1 .txt)" in done.output
+    assert f"the link {photos}/train/back leads back to a folder that it lies in" in done.output
+    assert (
+        "2 images found, 0 images extracted, 2 existed already"
+        in r2d2("extract", checkpoint, photos, *ALL).output
+    )
+
+
+def test_extract_says_of_each_image_why_it_has_no_keypoint(r2d2, checkpoint, photos):
+    Image.fromarray(np.full((96, 128, 3), 255, np.uint8)).save(photos / "white.png")
+    done = r2d2("extract", checkpoint, photos, "--top-k", "50")
+    assert done.exit_code == 2
+    for name in ("a", "b", "white"):
+        assert f"{name}.png: 0 keypoints: at 128x96 pixels no size is searched (--min-size 256" in done.output
+    assert "no image has a keypoint" in done.output
+    done = r2d2("extract", checkpoint, photos, "--overwrite", *ALL, "--min-repeatability", "0.999")
+    assert "white.png: 0 keypoints: it shows nothing" in done.output
+    assert (
+        "a.png: 0 keypoints: none passes --min-reliability 0 and --min-repeatability 0.99999" in done.output
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a.png\n.\n", "list.txt, line 2: '.' is a folder; a line names one image"),
+        ("a.png\n".encode("utf-16"), "list.txt, line 1: the file is UTF-16; save it as UTF-8"),
+        (b"a.png\nMu\xf1oz.png\n", "list.txt, line 2: the byte 0xf1 is not UTF-8; save it as UTF-8"),
+        (b"# nothing\n\n", "list.txt names no image; a list has one a line"),
+        (b"", "list.txt names no image; a list has one a line"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_one_sentence(r2d2, checkpoint, photos, content, sentence):
+    (photos / "list.txt").write_bytes(content)
+    done = r2d2("extract", checkpoint, photos / "list.txt")
+    assert done.exit_code == 2
+    assert sentence in done.output.replace("\n", " ")
+
+
+def test_a_folder_without_images_and_a_pattern_of_folders_are_errors(r2d2, checkpoint, photos):
+    (photos / "empty").mkdir()
+    assert "holds no image" in r2d2("extract", checkpoint, photos / "empty").output
+    assert "is no image, folder" in r2d2("extract", checkpoint, photos / "emp*").output
+
+
+def test_a_network_of_nan_is_refused_before_anything_is_done(r2d2, photos, benchmark_folder, tmp_path):
+    network = build_network(TINY.network, seed=0)
+    next(network.parameters()).data[0] = float("nan")
+    torch.save(
+        {"net": "Fast_Quad_L2Net_ConfCFS(mchan=1, dim=16)", "state_dict": network.state_dict()},
+        tmp_path / "nan.pt",
+    )
+    save_checkpoint(tmp_path / "nan", network, TINY, epoch=1)
+    for model in ("nan.pt", "nan"):
+        commands = (
+            ("extract", tmp_path / model, photos),
+            ("show", tmp_path / model, photos / "a.png", "--out", tmp_path / "a.png"),
+            ("evaluate", tmp_path / model, "--benchmark", benchmark_folder, "--json", tmp_path / "out.json"),
+        )
+        for command in commands:
+            done = r2d2(*command)
+            assert done.exit_code == 2
+            assert "holds NaN or infinity" in done.output
+    assert sorted(path.suffix for path in photos.iterdir()) == [".png", ".png"]
+    assert not (tmp_path / "out.json").exists()
+
+
 def test_extract_names_refused_images_and_does_the_others(r2d2, checkpoint, photos):
     (photos / "a.png").write_bytes(b"no image")
     assert "a.png" in refused(r2d2("extract", checkpoint, photos))
@@ -448,11 +530,12 @@ def test_a_run_of_no_sweep_is_not_promoted(r2d2, tracker, tracking_uri, experime
 def test_images_are_named_by_file_folder_pattern_and_list(photos, monkeypatch):
     def found(*arguments):
         return [
-            target.image for target in find_targets(tuple(map(str, arguments)), Settings.from_environment({}))
+            target.image
+            for target in find_targets(tuple(map(str, arguments)), Settings.from_environment({})).targets
         ]
 
     a, b = photos / "a.png", photos / "b.png"
-    (photos / "list.txt").write_text("# a comment\na.png\n\n")
+    (photos / "list.txt").write_bytes("\ufeff# a comment\na.png\n\n".encode())
     assert found(a) == [a]
     assert found(photos) == [a, b]
     assert found(photos / "*.png") == [a, b]
