@@ -18,7 +18,7 @@ from evaluation.hpatches import LEFT_OUT
 from evaluation.lighting import relight
 from evaluation.views import first_view, random_viewpoint, reduce_photo, render
 from r2d2.atomic import atomic_folder
-from r2d2.data.images import ImageRefused, read_image
+from r2d2.data.images import ImageRefused, read_image, refuse_nothing
 from r2d2.data.photos import PhotoSet
 from r2d2.data.places import content_digest
 
@@ -28,7 +28,7 @@ Pixels = npt.NDArray[np.uint8]
 MANIFEST = "manifest.json"
 
 # Grows whenever the same photographs would give another benchmark.
-VERSION = 1
+VERSION = 2
 
 # Of images 2 to 6.
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -66,7 +66,7 @@ def build_validation_benchmark(
     Everything follows from the seed and the photographs' contents, byte for byte. A folder made from the same
     photographs in the same way is left as it is, an older one is replaced, whole or not at all. Photographs
     smaller than `size` are enlarged, as training does. One that cannot be read
-    is left out; the manifest says which and why.
+    or shows nothing is left out; the manifest says which and why.
 
     Args:
         photos: kept out of training.
@@ -126,6 +126,7 @@ def _write_sequences(
     for name, file in zip(photos.names, photos.files, strict=True):
         try:
             photo = read_image(file)
+            refuse_nothing(Image.fromarray(photo), file)
         except ImageRefused as error:
             refused.append((name, error.reason))
             continue

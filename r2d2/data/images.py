@@ -170,6 +170,16 @@ def _opened(file: Image.Image, path: ImageFile) -> OpenImage:
     return OpenImage(path, size, file, orientation)
 
 
+def refuse_nothing(image: Image.Image, path: ImageFile) -> None:
+    """Keeps a picture of nothing out of training and validation.
+
+    Raises:
+        ImageRefused: if the image shows nothing.
+    """
+    if shows_nothing(image):
+        raise ImageRefused(path, NOTHING)
+
+
 def read_image(path: ImageFile) -> Pixels:
     """The upright pixels of an image file, (H, W, 3) uint8 RGB.
 

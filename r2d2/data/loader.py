@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, Pair
 from r2d2.data.blocks import Delivery, SharedBlocks
-from r2d2.data.images import ImageRefused
+from r2d2.data.images import NOTHING, ImageRefused
 from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet
 from r2d2.data.render import PreparedPair, collate_prepared
@@ -153,9 +153,9 @@ class EpochLoader:
 
     A worker of several parts gets as many batches a step, in the order of its share.
 
-    Counts the distinct files that were refused. More than one, and more than `most_bad` of those that this
-    worker opens in the epoch, end the epoch. Each worker counts its own: it sees its share of the
-    photographs, and of the bad ones.
+    Counts the distinct files that were refused, but for pictures of nothing. More than one, and more than
+    `most_bad` of those that this worker opens in the epoch, end the epoch. Each worker counts its own: it
+    sees its share of the photographs, and of the bad ones.
     """
 
     def __init__(self, pairs: PairDataset, share: Share, start_step: int = 0) -> None:
@@ -181,7 +181,8 @@ class EpochLoader:
         for batch in self._prepared():
             if isinstance(batch, Failure):
                 raise batch
-            bad.update(batch.refused)
+            # Pictures of nothing come with folders of photographs; the limit is for what cannot be read.
+            bad.update((file, reason) for file, reason in batch.refused if reason != NOTHING)
             if len(bad) > most:
                 raise TooManyBadPhotos(tuple(bad.items()), opened, source.noun)
             yield batch

@@ -17,7 +17,7 @@ import torch
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.images import ImageFile, OpenImage, normalise_planes, open_image
+from r2d2.data.images import ImageFile, OpenImage, normalise_planes, open_image, refuse_nothing
 from r2d2.data.pairs import THUMBNAIL, power_of_two
 from r2d2.data.photometric import Jitter
 from r2d2.data.plan import Size, resized, shorter_side
@@ -125,6 +125,7 @@ def _views(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The crop of an image, and the pixels for the mean grey of the image rescaled, if that is asked for."""
     pixels, factor = image.decode(power_of_two(float(crop_to_image.diagonal()[:2].min())))
+    refuse_nothing(pixels, image.path)
     to_pixels = resize_homography(factor, factor, 1, 1)
     shown = view(pixels, to_pixels @ crop_to_image, side)
     if rescaled is None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.images import ImageFile, OpenImage, normalise_planes, open_image
+from r2d2.data.images import ImageFile, OpenImage, normalise_planes, open_image, refuse_nothing
 from r2d2.data.noise import noise_field
 from r2d2.data.photometric import WHITE
 from r2d2.data.plan import PairPlan, draw_plan
@@ -111,6 +111,7 @@ def power_of_two(shrink: float) -> int:
 def _decode(photo: OpenImage, shrink: int) -> tuple[Image.Image, Array]:
     """The image, perhaps shrunk, and the way to its pixels from those of the photograph."""
     image, factor = photo.decode(shrink)
+    refuse_nothing(image, photo.path)
     return image, resize_homography(factor, factor, 1, 1)
 
 

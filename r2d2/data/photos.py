@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, is_image, read_image
+from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, is_image, open_image, refuse_nothing
 from r2d2.data.places import OpenPlace, content_digest, digest_of, open_place
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
@@ -129,9 +129,9 @@ def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSe
     """Splits photographs into (training, held out).
 
     Which ones are held out depends on their names and the seed alone; another photograph in the folder
-    changes at most one of them. One that cannot be read is not held out: it would be missing in what is made
-    of them, while training replaces it and counts it. Further copies of a held-out file are in neither part,
-    so that nothing held out is ever trained on.
+    changes at most one of them. One that cannot be read, or shows nothing, is not held out: it would be
+    missing in what is made of them, while training replaces it and counts it. Further copies of a held-out
+    file are in neither part, so that nothing held out is ever trained on.
 
     Raises:
         ValueError: if no photograph would be left to train on.
@@ -200,7 +200,8 @@ def _sample_files() -> list[StoredFile]:
 
 def _can_be_read(file: StoredFile) -> bool:
     try:
-        read_image(file)
+        with open_image(file) as image:
+            refuse_nothing(image.decode()[0], file)
     except ImageRefused:
         return False
     return True

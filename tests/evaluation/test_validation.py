@@ -13,7 +13,7 @@ from evaluation.hpatches import LEFT_OUT, open_benchmark
 from evaluation.validation import build_validation_benchmark, read_manifest
 from r2d2.checkpoint import Model
 from r2d2.config import NetworkConfig
-from r2d2.data.images import read_image
+from r2d2.data.images import NOTHING, read_image
 from r2d2.data.photos import open_photos
 from r2d2.geometry import homography_aflow, translation, warp
 from r2d2.network import build_network
@@ -138,6 +138,15 @@ def test_a_failure_leaves_nothing(photos, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="full"):
         build_validation_benchmark(photos, tmp_path / "validation")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_pictures_of_nothing_are_left_out_and_named(photos, tmp_path, level):
+    folder = photos.paths[0].parent
+    Image.fromarray(np.full((300, 400, 3), level, np.uint8)).save(folder / "nothing.png")
+    built = build_validation_benchmark(open_photos(str(folder)), tmp_path / "validation")
+    assert {s.name for s in open_benchmark(built).sequences} == {"i_cup", "i_upright", "v_cup", "v_upright"}
+    assert read_manifest(built).refused == (("nothing.png", NOTHING),)
 
 
 def test_unreadable_photographs_are_left_out_and_named(photos, tmp_path):

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from r2d2.config import TrainConfig
+from r2d2.data.images import NOTHING
 from r2d2.data.loader import MAX_LISTED, PairDataset, TooManyBadPhotos, epoch_loader
 from r2d2.data.photos import open_photos
 from r2d2.share import Share
@@ -223,6 +224,15 @@ def test_a_bad_photo_is_replaced_and_reported_and_its_neighbours_stay(photos):
     assert batch.samples[bad].endswith(f"epoch 0 pair {bad}")
     for k, (before, after) in enumerate(zip(pairs([sound]), pairs([batch]), strict=True)):
         assert (before == after) == (k != bad)
+
+
+def test_pictures_of_nothing_are_replaced_and_reported_and_stop_no_epoch(photos):
+    for path in photos.paths[:3]:
+        Image.fromarray(np.zeros((48, 60, 4), np.uint8)).save(path)
+    photos = open_photos(str(photos.paths[0].parent))
+    (batch,) = epoch_loader(photos, config_of(pairs_per_worker=10), 0)
+    assert dict(batch.refused) == {str(path): NOTHING for path in photos.paths[:3]}
+    assert not {path.name for path in photos.paths[:3]} & set(photos_of([batch]))
 
 
 def test_one_bad_photo_of_few_never_stops_an_epoch(photos):

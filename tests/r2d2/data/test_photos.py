@@ -11,7 +11,8 @@ from PIL import Image
 
 from r2d2.data import photos as photos_module
 from r2d2.data.images import ImageRefused, read_image
-from r2d2.data.photos import open_photos, split
+from r2d2.data.photos import open_photos, passed_over, split
+from r2d2.storage.files import FolderFiles
 
 
 @pytest.fixture
@@ -134,3 +135,20 @@ def test_a_photograph_that_cannot_be_read_is_not_held_out(folder):
     assert set(held.names) > set(before.names[1:])
     # Training meets it, replaces it and counts it.
     assert before.names[0] in training.names
+
+
+def test_a_picture_of_nothing_is_not_held_out(folder):
+    for seed in range(4):
+        first = split(open_photos(str(folder)), 1, seed)[1].names[0]
+        Image.fromarray(np.zeros((64, 64, 4), np.uint8)).save(folder / first)
+        assert first not in split(open_photos(str(folder)), 8, seed)[1].names
+
+
+def test_what_is_passed_over_is_counted(folder):
+    for name in ("a.HEIC", "b.heic", "notes.txt", "README", "manifest.json"):
+        (folder / name).touch()
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    assert passed_over(FolderFiles.of(folder)) == (
+        f"{folder}: 4 files are passed over, named like no image (2 .heic, 1 without a suffix, 1 .txt)",
+        f"the link {folder}/gone.png leads nowhere",
+    )
