@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
@@ -61,11 +61,13 @@ class PromotionVerdict:
         passed: whether it may.
         reason: half a sentence.
         tags: of the model version: what was measured.
+        is_unsure: whether more photographs might show that the candidate is better.
     """
 
     passed: bool
     reason: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    is_unsure: bool = False
 
 
 class PromotionJudge:
@@ -136,7 +138,7 @@ class PromotionJudge:
             verdicts.append(_against_start(lead, metric, pairs))
         first = PromotionVerdict(True, "there was no champion yet")
         chosen = next((v for v in verdicts if not v.passed), verdicts[0] if verdicts else first)
-        return PromotionVerdict(chosen.passed, chosen.reason, tags)
+        return replace(chosen, tags=tags)
 
     def _score(self, model: Model, name: str, pairs: FreshPairs) -> list[Evaluation]:
         self._on_source(name)
@@ -184,9 +186,8 @@ def _against_champion(
         where += f"; version {champion.version} was trained on other data, perhaps on these photographs too"
     if lead.is_shown:
         return PromotionVerdict(True, f"better than version {champion.version}: {lead} ({where})")
-    return PromotionVerdict(
-        False, f"not shown to be better: {lead} against version {champion.version} ({where})"
-    )
+    against = f"not shown to be better: {lead} against version {champion.version} ({where})"
+    return PromotionVerdict(False, against, is_unsure=lead.estimate > 0)
 
 
 def _against_start(lead: PairedDifference, metric: str, pairs: FreshPairs) -> PromotionVerdict:

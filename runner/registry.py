@@ -42,6 +42,7 @@ class Promotion:
         run: the candidate's.
         score: the candidate's, in its sweep.
         is_champion: whether it holds the alias now.
+        is_unsure: whether more photographs might show that it is better.
     """
 
     promoted: bool
@@ -50,6 +51,7 @@ class Promotion:
     run: LoggedRun
     score: float
     is_champion: bool
+    is_unsure: bool = False
 
 
 def best_run(tracker: Tracker, experiment: str, metric: str, mode: str = "max") -> LoggedRun:
@@ -103,7 +105,7 @@ def promote(
         return Promotion(False, version, f"it is the {alias} already", run, candidate.score, True)
     verdict = judge(candidate, champion)
     if not (verdict.passed or force):
-        return Promotion(False, version, verdict.reason, run, candidate.score, False)
+        return Promotion(False, version, verdict.reason, run, candidate.score, False, verdict.is_unsure)
     tags = {**candidate.tags, **verdict.tags}
     reason = verdict.reason
     if not verdict.passed:

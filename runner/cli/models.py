@@ -97,14 +97,10 @@ def announcement(promotion: Promotion) -> str:
     verb = "promoted" if promotion.promoted else "not promoted"
     version = f" (version {promotion.version})" if promotion.version else ""
     line = f"{promotion.run.name}, {promotion.score:.3f} in its sweep: {verb}{version}: {promotion.reason}"
-    advice = "" if promotion.promoted or promotion.is_champion else f"\n{_ADVICE}"
-    return f"{line}{advice}"
-
-
-_ADVICE = (
-    "More held-out photographs (data.held_out) narrow the interval; r2d2 promote --force promotes it all the "
-    "same, and the version says so."
-)
+    if promotion.promoted or promotion.is_champion:
+        return line
+    few = "More held-out photographs (data.held_out) narrow the interval; " if promotion.is_unsure else ""
+    return f"{line}\n{few}r2d2 promote --force promotes it all the same, and the version says so."
 
 
 def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> None:
