@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from r2d2.storage.depot import Depot, open_depot
+from r2d2.storage.s3 import PATIENCE
 
 ATTEMPTS = "attempts"
 # A training learns within so many seconds what became of its attempt.
@@ -35,15 +36,17 @@ class Attempt:
     Attributes:
         place: the sweep's folder, or `s3://bucket/prefix`.
         number: from 1.
+        patience: seconds that a request to S3 is tried again for.
     """
 
     place: str
     number: int
+    patience: float = PATIENCE
 
     @property
     def depot(self) -> Depot:
         """Where the sweep is."""
-        return open_depot(self.place)
+        return open_depot(self.place, self.patience)
 
     @property
     def claim(self) -> str:

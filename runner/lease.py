@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from r2d2.storage.depot import Depot, open_depot
+from r2d2.storage.depot import Depot, depot_at
 from runner.attempt import ATTEMPTS, Attempt, latest_number
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,9 @@ class Claim:
         return self.ended or (self.machine == _machine() and _born(self.pid) != self.born)
 
 
-def read_claim(place: str | Path) -> Claim | None:
+def read_claim(place: str | Path | Depot) -> Claim | None:
     """The claim of the last attempt at the sweep in a place; None without any."""
-    depot = open_depot(place)
+    depot = depot_at(place)
     content = depot.read(Attempt(depot.place, latest_number(depot)).claim)
     return None if content is None else Claim(**json.loads(content))
 
@@ -139,7 +139,7 @@ class Lease:
 
 @contextmanager
 def hold(
-    place: str | Path, seconds: float = LEASE_S, say: Callable[[str], None] | None = None
+    place: str | Path | Depot, seconds: float = LEASE_S, say: Callable[[str], None] | None = None
 ) -> Iterator[Lease]:
     """Runs the block as the only driver of a sweep.
 
@@ -153,7 +153,7 @@ def hold(
     Raises:
         ValueError: if another driver runs the sweep.
     """
-    depot = open_depot(place)
+    depot = depot_at(place)
     lease = Lease(_take(depot, seconds, say), seconds)
     try:
         yield lease
@@ -166,13 +166,13 @@ def hold(
 
 def _take(depot: Depot, seconds: float, say: Callable[[str], None] | None) -> Attempt:
     """Claims the next attempt as soon as the last one is over."""
-    number, claim = latest_number(depot), read_claim(depot.place)
+    number, claim = latest_number(depot), read_claim(depot)
     sure = claim is None or claim.is_over
     if claim is not None and not sure:
         _wait_for_expiry(depot, claim, say)
-    attempt = Attempt(depot.place, number + 1)
+    attempt = Attempt(depot.place, number + 1, depot.patience)
     if not depot.create(attempt.claim, _own_claim(attempt.number, seconds)):
-        raise _refusal(depot, read_claim(depot.place))
+        raise _refusal(depot, read_claim(depot))
     if not sure:
         time.sleep(SETTLE_S)
     return attempt
@@ -197,7 +197,7 @@ def _wait_for_expiry(depot: Depot, claim: Claim, say: Callable[[str], None] | No
     until = time.monotonic() + patience
     while time.monotonic() < until:
         time.sleep(_LOOK_S)
-        now = read_claim(depot.place)
+        now = read_claim(depot)
         if now is not None and now.number == claim.number and now.is_over:
             return
         if now != claim:

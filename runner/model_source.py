@@ -13,6 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import is_remote, local_path
+from r2d2.storage.s3 import PATIENCE
 from runner.mlflow_store import root_cause
 from runner.model_package import CHECKPOINT_PATH
 from runner.tracking import Tracker
@@ -41,20 +42,21 @@ def resolve_model(uri: str, tracker: Tracker, cache: Path | None = None) -> Path
             return _download(tracker, tracker.client.get_run(run_id).info.artifact_uri, path, uri, cache)
         if BEST_CHECKPOINT not in run.tags:
             raise ValueError(f"{uri}: run '{run.name}' has no checkpoint")
-        return local_checkpoint(run.tags[BEST_CHECKPOINT], cache)
+        return local_checkpoint(run.tags[BEST_CHECKPOINT], cache, tracker.s3_patience)
     if scheme == "models":
         return _download(tracker, _package_location(rest, uri, tracker), CHECKPOINT_PATH, uri, cache)
     raise ValueError(f"'{uri}' names no model; write {_FORMS}")
 
 
-def local_checkpoint(uri: str, cache: Path | None = None) -> Path:
+def local_checkpoint(uri: str, cache: Path | None = None, patience: float = PATIENCE) -> Path:
     """The folder of a checkpoint, downloaded if its URI is not a path of this machine.
 
     Raises:
         ValueError: if it is not there.
     """
     if is_remote(uri):
-        return local_path(uri, None if cache is None else CacheSettings(str(cache / "objects"), sys.maxsize))
+        objects = None if cache is None else CacheSettings(str(cache / "objects"), sys.maxsize, patience)
+        return local_path(uri, objects, patience)
     parts = urlsplit(uri)
     if parts.scheme in ("", "file"):
         folder = Path(unquote(parts.path) if parts.scheme else uri)

@@ -68,6 +68,7 @@ def make_job(
         tuple(origins),
         None if shard_mib is None else shard_mib * 2**20,
         sha256=frozenset(text.lower() for text in sha256),
+        patience=settings.s3_patience,
         inspect=inspect_hpatches if found.name == HPATCHES else None,
     )
 

@@ -109,15 +109,14 @@ def delete(items: Sequence[Item], settings: Settings) -> None:
         ValueError: if one does.
     """
     for sweep in dict.fromkeys(item.sweep for item in items):
-        place = settings.sweep(sweep).place
-        with hold(place, settings.lease_seconds) if sweep else nullcontext():
+        with hold(settings.sweep(sweep), settings.lease_seconds) if sweep else nullcontext():
             for item in [item for item in items if item.sweep == sweep]:
                 item.delete()
 
 
 def runs(home: Depot, sweep: str) -> bool:
     """Whether a driver runs a sweep, or may."""
-    claim = read_claim(home.below(sweep).place)
+    claim = read_claim(home.below(sweep))
     return claim is not None and not claim.is_over
 
 

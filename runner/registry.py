@@ -152,7 +152,7 @@ def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> Candidate:
     if score is None:
         known = ", ".join(sorted(run.metrics)) or "none"
         raise ValueError(f"the best checkpoint of run '{run.name}' has no '{metric}'; its metrics: {known}")
-    folder = local_checkpoint(run.tags[BEST_CHECKPOINT])
+    folder = local_checkpoint(run.tags[BEST_CHECKPOINT], patience=tracker.s3_patience)
     checkpoint = load_checkpoint(folder)
     role = metric.partition("/")[0]
     tags = {

@@ -88,7 +88,7 @@ class StartedSweep:
         if self.source != OWN_FILE:
             return self.source
         depot = depot_at(place)
-        return str(local_file(f"{depot.place}/{OWN_FILE}"))
+        return str(local_file(f"{depot.place}/{OWN_FILE}", patience=depot.patience))
 
     def settings(self, settings: Settings) -> Settings:
         """The settings with the places that the sweep was started with."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 
+from r2d2.storage.depot import Depot
 from runner.attempt import Attempt
 from runner.lease import read_claim
 
 _LOOK_S = 0.2
 
 
-def stop_sweep(place: str, within: float) -> str:
+def stop_sweep(sweep: Depot, within: float) -> str:
     """Asks the driver of a sweep to stop, and waits for its end.
 
     Args:
-        place: the sweep's folder, or `s3://bucket/prefix`.
+        sweep: where the sweep lies.
         within: seconds to wait.
 
     Returns:
@@ -23,14 +24,14 @@ def stop_sweep(place: str, within: float) -> str:
     Raises:
         ValueError: if no driver runs the sweep.
     """
-    name = place.rpartition("/")[2]
-    claim = read_claim(place)
+    name = sweep.place.rpartition("/")[2]
+    claim = read_claim(sweep)
     if claim is None or claim.is_over:
         raise ValueError(f"nothing runs the sweep '{name}'; r2d2 resume {name} would")
-    Attempt(place, claim.number).ask_to_stop()
+    Attempt(sweep.place, claim.number, sweep.patience).ask_to_stop()
     until = time.monotonic() + within
     while time.monotonic() < until:
-        now = read_claim(place)
+        now = read_claim(sweep)
         if now is not None and (now.number > claim.number or now.is_over):
             return f"The sweep '{name}' is stopped; r2d2 resume {name} continues it."
         time.sleep(_LOOK_S)

@@ -55,7 +55,7 @@ class StoredSweep:
         definition = SweepDefinition.load(self.depot)
         if definition is None:
             above = self.depot.place.rpartition("/")[0]
-            known = sweep_names(open_depot(above))
+            known = sweep_names(open_depot(above, self.depot.patience))
             raise ValueError(
                 f"there is no sweep '{self.name}' in {above}; known: {', '.join(known) or 'none'}"
                 f"{did_you_mean(self.name, known)}"

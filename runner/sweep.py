@@ -76,7 +76,7 @@ def run_sweep(
         ValueError: if the cluster is too small, MLflow does not answer at an address where it never did,
             the sweep runs already, or another driver has taken it over.
     """
-    with hold(plan.depot.place, settings.lease_seconds, console.print) as lease:
+    with hold(plan.depot, settings.lease_seconds, console.print) as lease:
         if plan.options.from_start:
             forget(plan.stored, plan.options.only)
         tracker, note = _open_tracker(settings), _note(plan)

@@ -46,7 +46,7 @@ def sync_sweep(sweep: Depot, tracker: Tracker, say: Callable[[str], None]) -> Sy
     identity = SweepIdentity(
         definition.name, definition.metric, definition.mode, stored.question, note.datasets
     )
-    with hold(sweep.place) as lease:
+    with hold(sweep) as lease:
         reporter = Reporter(tracker, identity, sweep.place, say, lease.attempt)
         try:
             reporter.open()

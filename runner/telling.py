@@ -201,7 +201,7 @@ class Teller:
     ) -> None:
         files: dict[str, str | bytes] = {}
         tags = {EVENTS: str(sum(r.error is None for r in records))}
-        there = existing(records)
+        there = existing(records, history.depot.patience)
         best = best_record(records, self._sweep.metric, self._sweep.mode, there)
         if best is not None:
             kept = {r.epoch: r.checkpoint for r in records if r.checkpoint in there}
@@ -311,6 +311,6 @@ def _event_times(history: History) -> dict[str, int]:
 
 def _started(history: History) -> int | None:
     """When a trial began, in milliseconds since 1970; None if that is not known."""
-    above = open_depot(history.depot.place.rpartition("/")[0])
+    above = open_depot(history.depot.place.rpartition("/")[0], history.depot.patience)
     [config] = above.find_all([TRIAL_CONFIG])
     return None if config is None else int(config.modified * 1000)

@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from r2d2.storage.depot import Depot
+from r2d2.storage.s3 import PATIENCE
 from r2d2.unknown import did_you_mean
 from runner import run_table
 from runner.logged_table import LoggedTable
@@ -99,6 +100,7 @@ class Tracker:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
         self.client = open_client(tracking_uri, artifact_root, may_be_away=may_be_away)
+        self.s3_patience = PATIENCE if sweeps is None else sweeps.patience
         self._places = None if sweeps is None else PresentPlaces(sweeps)
 
     @classmethod

@@ -50,6 +50,10 @@ class Depot(Protocol):
     def is_remote(self) -> bool:
         """Whether every look costs a request over the network."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a request over the network is tried again for."""
+
     def below(self, name: str) -> Depot:
         """The depot of what lies below `name/`."""
 
@@ -119,6 +123,7 @@ class FolderDepot:
     """Files in a folder; see `Depot`."""
 
     is_remote = False
+    patience = 0.0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser()

@@ -38,24 +38,27 @@ def absolute_place(place: str) -> str:
     return place if is_remote(place) else str(Path(place).expanduser().absolute())
 
 
-def open_files(place: str, cache: CacheSettings | None = None) -> FileSet:
+def open_files(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> FileSet:
     """The files at a place; those in its shards if it has any. Arguments and errors as of `open_stored`."""
-    return through_shards(open_stored(place, cache))
+    return through_shards(open_stored(place, cache, patience))
 
 
-def open_stored(place: str, cache: CacheSettings | None = None) -> FileSet:
+def open_stored(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> FileSet:
     """The files at a place as they are stored, be they shards or not.
 
     Args:
         place: a folder, or `s3://bucket/prefix`.
         cache: where objects of S3 are kept on this node; None: nowhere.
+        patience: seconds that a request to S3 is tried again for, where there is no cache to say so.
 
     Raises:
         ValueError: if there is nothing, or the place is another kind of address.
         StorageError: if the place cannot be looked at, with the reason and what was tried.
     """
     _refuse_other_addresses(place)
-    return S3Files.of(place, cache) if is_remote(place) else FolderFiles.of(Path(place).expanduser())
+    if is_remote(place):
+        return S3Files.of(place, cache, patience)
+    return FolderFiles.of(Path(place).expanduser())
 
 
 def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
@@ -78,11 +81,11 @@ def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
     return _local_copy(S3Files.of(place, cache), cache)
 
 
-def local_file(place: str, cache: CacheSettings | None = None) -> Path:
-    """One file on this disk, with its own name; a path is itself. Otherwise as `local_folder`."""
+def local_file(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> Path:
+    """One file on this disk, with its own name; a path is itself. Otherwise as `local_path`."""
     if not is_remote(place):
         return Path(place).expanduser()
-    cache = cache or _temporary_cache()
+    cache = cache or _temporary_cache(patience)
     above, _, name = place.rpartition("/")
     bucket, key = split_place(place)
     server = S3Server(cache.patience)
@@ -93,8 +96,13 @@ def local_file(place: str, cache: CacheSettings | None = None) -> Path:
     return _local_copy(files, cache) / name
 
 
-def local_path(place: str, cache: CacheSettings | None = None) -> Path:
+def local_path(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> Path:
     """What lies at a place, on this disk: of S3 the object of that very name, or a folder of all below it.
+
+    Args:
+        place: a path, or `s3://bucket/prefix`.
+        cache: of this node; None: a temporary one, which ends with the process.
+        patience: seconds that a request to S3 is tried again for, where there is no cache to say so.
 
     Raises:
         ValueError: if there is neither on S3.
@@ -102,7 +110,7 @@ def local_path(place: str, cache: CacheSettings | None = None) -> Path:
     """
     if not is_remote(place):
         return Path(place).expanduser()
-    cache = cache or _temporary_cache()
+    cache = cache or _temporary_cache(patience)
     bucket, key = split_place(place.rstrip("/"))
     is_file = bool(key) and S3Server(cache.patience).find(bucket, key) is not None
     return local_file(place, cache) if is_file else local_folder(place, cache)
@@ -169,7 +177,7 @@ def _local_copy(files: S3Files, cache: CacheSettings) -> Path:
 
 
 @functools.cache
-def _temporary_cache() -> CacheSettings:
+def _temporary_cache(patience: float = PATIENCE) -> CacheSettings:
     folder = tempfile.mkdtemp(prefix="r2d2-s3-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return CacheSettings(folder, max_bytes=2**62)
+    return CacheSettings(folder, 2**62, patience)

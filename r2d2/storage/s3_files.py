@@ -71,7 +71,7 @@ class S3Files:
         self._running: tuple[int, ObjectCache | None, ReadAhead] | None = None
 
     @classmethod
-    def of(cls, place: str, cache: CacheSettings | None) -> S3Files:
+    def of(cls, place: str, cache: CacheSettings | None, patience: float = PATIENCE) -> S3Files:
         """Looks at a place.
 
         Raises:
@@ -80,7 +80,7 @@ class S3Files:
         """
         place = place.rstrip("/")
         bucket, prefix = split_place(place)
-        server = S3Server(PATIENCE if cache is None else cache.patience)
+        server = S3Server(patience if cache is None else cache.patience)
         below = f"{prefix}/" if prefix else ""
         manifest = server.find(bucket, below + MANIFEST)
         if manifest is not None:

@@ -96,7 +96,8 @@ def check(place: str) -> None:
     from runner.preparing import terminal_progress
 
     place = absolute_place(place)
-    manifest = read_manifest(place)
+    patience = Settings.from_environment().s3_patience
+    manifest = read_manifest(place, patience)
     if manifest is None:
         raise ValueError(f"{place} has no manifest.json; `r2d2 data prepare SOURCE --to {place}` writes one")
     console = make_console()
@@ -104,7 +105,8 @@ def check(place: str) -> None:
         terminal_progress(console) as progress,
         step(progress, f"check {place}", manifest.total_bytes) as advance,
     ):
-        found = verify(manifest, open_stored(place), list_sizes(place), on_file=advance)
+        files, sizes = open_stored(place, patience=patience), list_sizes(place, patience)
+        found = verify(manifest, files, sizes, on_file=advance)
     for line in found.lines(_NAMED):
         console.print(escape(line), soft_wrap=True, highlight=False)
     whole = f"{found.whole} of {len(manifest.files)} files of '{escape(manifest.source)}' are whole"
@@ -142,11 +144,12 @@ def _contents(place: str) -> Iterator[str]:
     from r2d2.storage.location import absolute_place
 
     place = absolute_place(place)
-    content = read_content(place)
+    patience = Settings.from_environment().s3_patience
+    content = read_content(place, patience)
     if content is not None:
         yield from (escape(line) for line in _facts(*content))
         return
-    sizes = list_sizes(place)
+    sizes = list_sizes(place, patience)
     if not sizes:
         raise ValueError(f"there is nothing at {place}")
     yield f"{len(sizes)} files, {sum(sizes.values()) / _GIB:.2f} GiB, without a manifest"

@@ -127,7 +127,7 @@ def stop(sweep: str, within: float) -> None:
     stored = StoredSweep(settings.sweep(sweep))
     # Refuses an unknown name with the known ones.
     _ = stored.definition
-    click.echo(stop_sweep(stored.depot.place, within))
+    click.echo(stop_sweep(stored.depot, within))
 
 
 def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) -> SweepPlan:

@@ -80,8 +80,8 @@ def _take(job: Job, origin: Origin, progress: Progress) -> list[str]:
             raise
     if is_remote(origin):
         if not is_archive(origin):
-            return _copy(job, open_files(origin), progress)
-        cache = CacheSettings(str(job.work / "s3"), max_bytes=2**62)
+            return _copy(job, open_files(origin, patience=job.patience), progress)
+        cache = CacheSettings(str(job.work / "s3"), 2**62, job.patience)
         return _unpack(job, local_file(origin, cache), progress)
     path = Path(origin).expanduser()
     if path.is_dir():
