@@ -55,6 +55,15 @@ def to_markdown(report: Report) -> str:
     return f"{_body(report)}\n## Terms\n\n{listed}\n"
 
 
+def to_answer(report: Report) -> str:
+    """The answer as Markdown, to stand above other things: two lines, the question, the table, its terms."""
+    table = _main_table(report)
+    listed = "\n".join(f"- {sentence}" for sentence in explained(table))
+    first, second = report.answer
+    parts = [f"**{first}**", second, report.finding, report.about.question, table, listed]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
 def terms(report: Report) -> list[str]:
     """What the terms mean that a report uses."""
     return explained(_body(report))

@@ -67,13 +67,14 @@ def collapse_warnings(metrics: Mapping[str, float]) -> list[str]:
     """What to warn of, in plain sentences; nothing if all is well.
 
     Args:
-        metrics: keys like `train/collapse_repeatability_std` or, from a judge, `hpatches/repeatability_std`,
-            `hpatches/mean_reliability`, `hpatches/keypoints_at_cap` (share of images with as many keypoints
-            as allowed). The part before the last `/` begins the sentence. Other metrics are ignored.
+        metrics: keys like `warning_signs/repeatability_std` of training (once `train/collapse_...`), or from
+            a judge `hpatches/repeatability_std`, `hpatches/mean_reliability`, `hpatches/keypoints_at_cap`
+            (share of images with as many keypoints as allowed). The part before the last `/`, or `train`,
+            begins the sentence. Other metrics are ignored.
     """
     places: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
-        place, _, name = key.rpartition("/")
+        place, _, name = key.replace("warning_signs/", "train/").rpartition("/")
         places.setdefault(place, {})[name.removeprefix("collapse_")] = value
     return [
         f"{place}: {sentence}" if place else sentence

@@ -56,7 +56,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
         `train/pairs`, `train/invalid_pairs`, `train/pairs_without_query`: counts;
         `train/refused_photos`: number of different files; `train/pairs_per_second`;
         `train/learning_rate`: of the last step;
-        `train/collapse_*`: see `collapse_tensors`, means over the last steps.
+        `warning_signs/*`: of a collapse, see `collapse_tensors`, means over the last steps.
     """
     assert reports, "an epoch has at least one step"
     pairs = [report.pairs for report in reports]
@@ -77,7 +77,9 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
     last = reports[-LAST_STEPS:]
     for name in last[0].statistics:
         if name.startswith("collapse_"):
-            metrics[f"train/{name}"] = sum(r.statistics[name] for r in last) / len(last)
+            metrics[f"warning_signs/{name.removeprefix('collapse_')}"] = sum(
+                r.statistics[name] for r in last
+            ) / len(last)
     return metrics
 
 

@@ -16,7 +16,7 @@ from evaluation.mma import THRESHOLDS
 from evaluation.pair_metrics import PAIR_METRICS
 from evaluation.report import About, Report, make_report
 from evaluation.report_page import to_html
-from evaluation.report_text import to_csv, to_json, to_markdown
+from evaluation.report_text import to_answer, to_csv, to_json, to_markdown
 from r2d2.atomic import atomic_file
 from r2d2.storage.depot import Depot, depot_at
 from r2d2.version import code_version
@@ -31,7 +31,7 @@ from runner.table import to_markdown as table_to_markdown
 
 log = logging.getLogger(__name__)
 
-PAGE, CURVES = "comparison.html", "mma_curves.svg"
+PAGE, CURVES, ANSWER = "comparison.html", "mma_curves.svg", "answer.md"
 
 
 def compare_contenders(
@@ -140,6 +140,7 @@ def compare_command(what: Sequence[str], **options: object) -> str:
 def report_files(report: Report) -> dict[str, str | bytes]:
     """The report in every form, by file name."""
     return {
+        ANSWER: to_answer(report),
         PAGE: to_html(report),
         "comparison.md": to_markdown(report),
         "comparison.csv": to_csv(report),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 
 from r2d2.storage.errors import StorageError
 from runner.attempt import Attempt
+from runner.comparing import ANSWER
 from runner.ending import Ending
 from runner.history import History
 from runner.logged_table import LoggedTable
 from runner.table import Row, to_csv
 from runner.telling import SweepIdentity, Teller
 from runner.tracking import Tracker, TrackingError
+from runner.trial_run import MAX_TAG_LENGTH
 from search_spaces.sweep import Trial
 
 __all__ = ["Reporter", "SweepIdentity"]
@@ -145,16 +148,27 @@ class Reporter:
             files: the comparison, by file name.
         """
         self._require_current()
-        tags = {"sweep": self._sweep.name, "mlflow.note.content": self._sweep.question}
+        text = str(files.get(ANSWER, self._sweep.question))
+        tags = {"sweep": self._sweep.name, "mlflow.note.content": text[:MAX_TAG_LENGTH]}
         rows = LoggedTable.from_csv(to_csv(table, self._sweep.metric))
         try:
             self._tracker.check()
-            summary = self._tracker.log_summary(self._teller.experiment(), tags, files, rows)
+            summary = self._tracker.log_summary(
+                self._teller.experiment(), tags, files, rows, self._best(table)
+            )
             self._teller.remove_empty_runs()
         except TrackingError as error:
             self._say(f"The summary is not in MLflow: {error}.")
             return None
         return summary
+
+    def _best(self, table: Sequence[Row]) -> dict[str, float]:
+        """The best figure of any trial, by which the summary comes before them all."""
+        metric = self._sweep.metric
+        values = [o.metrics[metric] for row in table for o in row.outcomes if metric in o.metrics]
+        known = [value for value in values if not math.isnan(value)]
+        best = max if self._sweep.mode == "max" else min
+        return {metric: best(known)} if known else {}
 
     def _require_current(self) -> None:
         if self._attempt is not None:

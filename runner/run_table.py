@@ -1,13 +1,14 @@
-"""The table of runs on MLflow's pages: which columns, in which order, sorted by what.
+"""What MLflow's pages show of a sweep: columns and their order, rows grouped by variant, charts in order.
 
-MLflow shows no figures in its table until somebody picks columns. What was picked can be shared: it lies in a
-tag of the experiment, and a link names the tag.
+MLflow shows no figures in its table until somebody picks columns, and charts in alphabetical order. What was
+picked can be shared: it lies in a tag of the experiment, and a link names the tag.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 SHARE = "r2d2"
 TAG = f"mlflow.sharedViewState.{SHARE}"
@@ -21,9 +22,30 @@ _TRAINING = (
     "train/pairs_per_second",
 )
 
+# A chart of one figure by step, as MLflow's pages make one.
+_LINE = {
+    "type": "LINE",
+    "runsCountToCompare": 10,
+    "deleted": False,
+    "isGenerated": True,
+    "lineSmoothness": 0,
+    "xAxisScaleType": "linear",
+    "scaleType": "linear",
+    "range": {},
+    "xAxisKey": "step",
+    "selectedXAxisMetricKey": "",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "ignoreOutliers": False,
+    "useGlobalXaxisKey": True,
+    "useGlobalLineSmoothing": True,
+}
+
 
 def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
     """The value of the experiment's tag: variant and seed, the deciding score, the others, the losses.
+
+    Rows are grouped by variant and show the mean over its seeds; charts begin with the deciding score.
 
     Args:
         metric: the score that decides; the best run comes first.
@@ -44,8 +66,31 @@ def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": {column: _width(column) for column in columns},
+        "groupBy": {
+            "aggregateFunction": "average",
+            "groupByKeys": [{"mode": "tag", "groupByData": "variant"}],
+        },
+        **_charts(figures),
     }
     return json.dumps(state)
+
+
+def _charts(figures: Sequence[str]) -> dict[str, Any]:
+    """Charts of figures by step, in sections by role; MLflow adds what else it knows below and after them."""
+    sections = {role: f"r2d2-{role}" for role in dict.fromkeys(key.rpartition("/")[0] for key in figures)}
+    return {
+        "compareRunSections": [
+            {"uuid": uuid, "name": role, "display": True, "isReordered": True}
+            for role, uuid in sections.items()
+        ],
+        "isAccordionReordered": True,
+        "compareRunCharts": [
+            {**_LINE, "uuid": f"r2d2-{key}", "metricSectionId": sections[role], "metricKey": key}
+            | {"displayName": name}
+            for key in figures
+            for role, _, name in [key.rpartition("/")]
+        ],
+    }
 
 
 def view_link(server: str, experiment_id: str) -> str:

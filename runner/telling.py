@@ -114,11 +114,11 @@ class Teller:
             TrackingError: if MLflow does not answer.
         """
         if self._experiment is None:
-            tags = {EXPERIMENT_KIND: "custom_model_development", NOTE: self._sweep.question}
+            tags = {EXPERIMENT_KIND: "custom_model_development"}
             tags[run_table.TAG] = run_table.view_state(
                 self._sweep.metric, self._sweep.mode, self._sweep.roles
             )
-            experiment = self._tracker.open_experiment(self._sweep.name, tags)
+            experiment = self._tracker.open_experiment(self._sweep.name, tags, {NOTE: self._sweep.question})
             for run in self._look(experiment).values():
                 self._refuse_other_images(run.data.tags)
             self._experiment = experiment
@@ -237,7 +237,7 @@ class Teller:
         run = self._tracker.open_run(
             experiment,
             trial.key,
-            trial.key,
+            f"{trial.variant}, seed {config.seed}",
             tags,
             config.flat(),
             known=runs,

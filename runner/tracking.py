@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from mlflow.entities import Run, RunStatus, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from r2d2.storage.depot import Depot
@@ -34,6 +35,7 @@ from runner.trial_run import (
     TrackingError,
     TrialRun,
     as_tracking_error,
+    rounded,
 )
 
 __all__ = ["DatasetUse", "LoggedRun", "Tracker", "TrackingError", "TrialRun"]
@@ -121,8 +123,10 @@ class Tracker:
             raise TrackingError(str(error)) from error
 
     @as_tracking_error()
-    def open_experiment(self, name: str, tags: Mapping[str, str] | None = None) -> str:
-        """The id of the experiment `name`, created if it is new; its tags are set.
+    def open_experiment(
+        self, name: str, tags: Mapping[str, str] | None = None, first: Mapping[str, str] | None = None
+    ) -> str:
+        """The id of the experiment `name`, created if it is new; its tags are set, `first` on a new one only.
 
         Raises:
             ValueError: if an experiment of that name lies in MLflow's bin.
@@ -132,12 +136,12 @@ class Tracker:
             root = self.artifact_root
             location = f"{root.rstrip('/')}/{quote(name, safe='')}" if root is not None else None
             try:
-                return str(self.client.create_experiment(name, location, dict(tags or {})))
+                return str(self.client.create_experiment(name, location, {**(tags or {}), **(first or {})}))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
                 # Another driver was faster.
-                return self.open_experiment(name, tags)
+                return self.open_experiment(name, tags, first)
         if experiment.lifecycle_stage != "active":
             raise ValueError(
                 f"the MLflow experiment '{name}' was deleted; restore it, or remove it with `mlflow gc`"
@@ -265,16 +269,26 @@ class Tracker:
         tags: Mapping[str, str],
         files: Mapping[str, str | bytes],
         table: LoggedTable,
+        figures: Mapping[str, float],
     ) -> str:
         """Logs what a sweep came to, in place of a former summary, and returns the id of its run.
+
+        The experiment is described as the run is.
 
         Args:
             experiment_id: of the sweep.
             tags: of the summary's run, e.g. `sweep`.
             files: the comparison in several forms, by file name.
             table: one line per variant, for MLflow's table view; it is `variants.json`.
+            figures: that order it among the trials.
         """
-        run = self.open_run(experiment_id, SUMMARY, SUMMARY, {**tags, ROLE: SUMMARY}, {})
+        own = {ROLE: SUMMARY, "variant": SUMMARY}
+        run = self.open_run(experiment_id, SUMMARY, SUMMARY, {**tags, **own}, {})
+        for key, value in figures.items():
+            # In place of the former one: a later time counts among figures of one step.
+            self.client.log_metric(run.run_id, key, rounded(value))
+        if MLFLOW_RUN_NOTE in tags:
+            self.client.set_experiment_tag(experiment_id, MLFLOW_RUN_NOTE, tags[MLFLOW_RUN_NOTE])
         run.log_files(files)
         run.log_tables({"variants.json": table})
         run.finish("FINISHED")

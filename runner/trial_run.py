@@ -231,7 +231,7 @@ class TrialRun:
         fresh = {k: v for k, v in (tags or {}).items() if self._tags.get(k) != v}
         if not (metrics or fresh or self._params):
             return
-        finite = [m if math.isfinite(m.value) else _not_a_number(m) for m in metrics]
+        finite = [_as_shown(m) for m in metrics]
         params = [Param(k, v) for k, v in self._params.items()]
         run_tags = [RunTag(k, v) for k, v in fresh.items()]
         known, self._logged = self._logged_metrics() if metrics else self._logged, None
@@ -326,8 +326,18 @@ def _score_metrics(evaluation: Evaluation, benchmark_role: str) -> dict[str, flo
     return {f"{benchmark_role}/{key}": value for key, value in evaluation.scalars().items()}
 
 
-def _not_a_number(metric: Metric) -> Metric:
-    return Metric(metric.key, math.nan, metric.timestamp, metric.step)
+def _as_shown(metric: Metric) -> Metric:
+    return Metric(metric.key, rounded(metric.value), metric.timestamp, metric.step)
+
+
+def rounded(value: float) -> float:
+    """A figure with four digits, all of them if it is a whole number; NaN if it is not finite.
+
+    No figure of a benchmark or a training is known better; the histories have all digits.
+    """
+    if not math.isfinite(value):
+        return math.nan
+    return value if value == round(value) else float(f"{value:.4g}")
 
 
 def _epoch_picture(

@@ -72,7 +72,7 @@ def work(task: WorkerTask) -> None:
     # The first worker speaks for all.
     with Watchdog(task.silence, bark) as watchdog, AttemptWatch(turn if rank == 0 else None) as watch:
         worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog, watch)
-        worker.startup["startup/worker_entered"] = entered
+        worker.startup["worker/entered_s"] = entered
         with naming_node():
             worker.run()
 
@@ -137,7 +137,7 @@ class _Worker:
         partial = _resume(network, optimiser, self.task.patience)
         self._tell_size(partial)
         trained = _Trained(network, data_parallel(siamese, self.num_workers), optimiser)
-        self._passed("startup/ready")
+        self._passed("worker/ready_s")
         for epoch in range(partial.epoch, self.config.epochs + 1):
             begun = partial if partial.epoch == epoch else PartialEpoch(epoch)
             done = self._train(trained, data.training, begun.of_parts(self.share.parts))
@@ -168,7 +168,7 @@ class _Worker:
         while step := self._next_step(reports):
             for report in step:
                 partial.add(report)
-            self._passed("startup/first_step")
+            self._passed("worker/first_step_s")
             self.watchdog.alive(f"in epoch {epoch}, after step {partial.steps} of {steps}")
             if self.rank == 0 and time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.multinode, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[2]
 SWEEP = Path(__file__).with_name("faults.py")
 PATIENCE_S = 900
-SPEED = ("train/pairs_per_second", "startup/")
+SPEED = ("train/pairs_per_second", "worker/")
 # Titles of processes.
 WORKER, JUDGE, SCORING = "ray::RayTrainWorker", "ray::Judge", "ray::Judge.score"
 CONTROLLER, DRIVER = "ray::TrainController", "ray::ImplicitFunc"

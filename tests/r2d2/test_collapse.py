@@ -53,7 +53,7 @@ def test_entropy_goes_from_one_bin_to_all_bins():
 
 
 def test_a_healthy_network_is_not_warned_of():
-    metrics = {"train/collapse_repeatability_std": 0.27, "train/collapse_mean_reliability": 0.993}
+    metrics = {"warning_signs/repeatability_std": 0.27, "train/collapse_mean_reliability": 0.993}
     assert collapse_warnings(metrics | {"hpatches/keypoints_at_cap": 1.0, "validation/mma_3px": 0.0}) == []
 
 
@@ -61,7 +61,7 @@ def test_a_healthy_network_is_not_warned_of():
     ("metrics", "warning"),
     [
         (
-            {"train/collapse_repeatability_std": 0.002},
+            {"warning_signs/repeatability_std": 0.002},
             "train: the repeatability map is flat: standard deviation 0.002, below 0.05",
         ),
         (

@@ -376,14 +376,14 @@ def test_summary_of_an_epoch():
             "train/refused_photos": 2,
             "train/pairs_per_second": 4.0,
             "train/learning_rate": 0.05,
-            "train/collapse_repeatability_std": 0.1,
+            "warning_signs/repeatability_std": 0.1,
         }
     )
 
 
 def test_signs_of_a_collapse_are_those_of_the_end_of_the_epoch():
     reports = [report(step, deviation=0.3 if step < 90 else 0.001) for step in range(100)]
-    assert summarise(reports)["train/collapse_repeatability_std"] == pytest.approx(0.001)
+    assert summarise(reports)["warning_signs/repeatability_std"] == pytest.approx(0.001)
 
 
 def test_an_epoch_without_valid_queries_has_no_reliability_to_report():

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from runner.comparing import (
+    ANSWER,
     PAGE,
     compare_command,
     compare_contenders,
@@ -56,7 +57,10 @@ def test_what_was_not_judged_alike_is_refused(contenders, make_evaluation):
 
 def test_the_report_is_a_page_two_tables_a_json_and_a_picture(contenders, tmp_path):
     files = report_files(compare_contenders(contenders, "mma_3px", title="t"))
-    assert set(files) == {PAGE, "comparison.md", "comparison.csv", "comparison.json", "mma_curves.svg"}
+    tables = {"comparison.md", "comparison.csv", "comparison.json"}
+    assert set(files) == {PAGE, ANSWER, "mma_curves.svg", *tables}
+    assert files[ANSWER].startswith("**b is highest")
+    assert "| variant |" in files[ANSWER]
     assert json.loads(files["comparison.json"])["baseline"] == "a"
     assert files["mma_curves.svg"].startswith("<svg xmlns=")
     assert save_pictures(tmp_path, files) == str(tmp_path / PAGE)

@@ -52,7 +52,7 @@ sweep = Sweep(
     baselines=False,
 )
 '''.replace("EPOCHS", str(EPOCHS))
-SPEED = ("train/pairs_per_second", "startup/")
+SPEED = ("train/pairs_per_second", "worker/")
 
 
 @pytest.fixture(scope="module")

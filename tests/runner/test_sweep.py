@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parent.parent.parent
-SPEED = ("train/pairs_per_second", "startup/")
+SPEED = ("train/pairs_per_second", "worker/")
 
 
 TINY = """
@@ -189,7 +189,7 @@ def test_the_way_to_the_first_step_is_measured(undisturbed):
     _, _, plan, _ = undisturbed
     trial = next(t for t in plan.stored.trials() if t.config.epochs)
     metrics = plan.stored.history(trial).find(1, TRAIN).metrics
-    assert 0 < metrics["startup/worker_entered"] < metrics["startup/ready"] < metrics["startup/first_step"]
+    assert 0 < metrics["worker/entered_s"] < metrics["worker/ready_s"] < metrics["worker/first_step_s"]
 
 
 def test_a_finished_sweep_is_not_run_again(undisturbed):

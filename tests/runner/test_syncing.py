@@ -71,7 +71,7 @@ def test_each_trial_is_told_as_it_ended_and_once(sweep, tracker, request):
             assert [m.step for m in logged] == steps
 
 
-def test_a_sweep_that_has_ended_gets_its_summary(sweep, tracker):
+def test_a_sweep_that_has_ended_gets_its_summary(sweep, tracker, request):
     stored = StoredSweep(sweep)
     for record in events(TRIALS[2], 2, stored.history(TRIALS[2]).folder, "d" * 64):
         stored.history(TRIALS[2]).write(record)
@@ -79,6 +79,13 @@ def test_a_sweep_that_has_ended_gets_its_summary(sweep, tracker):
     assert result.summary_run is not None
     files = {file.path for file in tracker.client.list_artifacts(result.summary_run)}
     assert {"comparison.html", "variants.json"} <= files
+    summary, *trials = sorted(tracker.list_runs(request.node.name), key=lambda run: run.role != "summary")
+    described = tracker.client.get_experiment(summary.experiment_id).tags["mlflow.note.content"]
+    assert summary.tags["mlflow.note.content"] == described
+    assert " is highest, MMA@3 " in described.splitlines()[0]
+    assert {run.name for run in trials} == {f"{t.variant}, seed {t.config.seed}" for t in TRIALS}
+    metric = "validation/mma_3px"
+    assert summary.metrics[metric] == max(run.metrics[metric] for run in trials)
 
 
 def test_a_sweep_that_runs_is_left_to_its_driver(sweep, tracker):

@@ -324,9 +324,14 @@ def test_a_summary_replaces_the_former_one(tracker, experiment, request):
     for score in (0.5, 0.75):
         table = LoggedTable.from_csv(f"variant,mma\nap+dice,{score}\nuntrained,nan\n")
         files = {"comparison.md": f"| ap+dice | {score} |", "mma_curves.svg": b"picture"}
-        run_id = tracker.log_summary(experiment, {"sweep": "smoke"}, files, table)
+        tags = {"sweep": "smoke", "mlflow.note.content": f"dice is highest, {score}"}
+        run_id = tracker.log_summary(experiment, tags, files, table, {"validation/mma_3px": score})
     (summary,) = tracker.list_runs(request.node.name)
     assert (summary.run_id, summary.role, summary.status) == (run_id, "summary", "FINISHED")
+    assert summary.metrics == {"validation/mma_3px": 0.75}
+    assert summary.tags["variant"] == "summary"
+    described = tracker.client.get_experiment(experiment).tags["mlflow.note.content"]
+    assert summary.tags["mlflow.note.content"] == described == "dice is highest, 0.75"
     run = tracker.open_run(experiment, "summary", "summary", {}, {})
     assert json.loads(read(tracker, run, "variants.json")) == {
         "columns": ["variant", "mma"],
