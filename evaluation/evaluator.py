@@ -52,7 +52,7 @@ def evaluate(
         model: the network, or what else gives the keypoints of this benchmark's images.
         benchmark: what it is judged on.
         protocol: how.
-        on_image: called after each image with how many are done and how many there are.
+        on_image: called at the start and after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images, at most one per sequence, spread evenly.
         images: keeps decoded images from one call to the next.
 

@@ -113,7 +113,7 @@ def judge(
         benchmark: folder in HPatches' layout, or `s3://bucket/prefix`.
         protocol: how it is judged.
         settings: where things are.
-        on_image: called after each image with how many are done and how many there are.
+        on_image: called at the start and after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images.
         cache: whether predictions are stored and looked for.
 

@@ -31,7 +31,7 @@ class Judging:
         benchmark: folder in HPatches' layout, or `s3://bucket/prefix`; None: such a source is refused.
         protocol: name of the protocol.
         on_source: called with each source before it is judged.
-        on_image: called after each image with how many are done and how many there are.
+        on_image: called at the start and after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images.
     """
 

@@ -38,6 +38,16 @@ def test_images_shifted_by_two_pixels(patch_model, write_sequence, texture, benc
     assert (scalars["mma_1px"], scalars["mma_3px"], scalars["mma_3px_viewpoint"]) == (0, 1, 1)
 
 
+def test_how_many_images_there_are_is_said_before_the_first_is_judged(
+    patch_model, write_sequence, texture, bench
+):
+    write_sequence("v_shifted", texture(), texture(dx=2))
+    said = []
+    evaluate(patch_model, open_benchmark(bench), ONE_SCALE, on_image=lambda *numbers: said.append(numbers))
+    images = len(open_benchmark(bench).sequences[0].images)
+    assert said == [(done, images) for done in range(images + 1)]
+
+
 def test_a_shift_that_the_homography_knows(patch_model, write_sequence, texture, bench):
     write_sequence("v_shifted", texture(), texture(dx=7, dy=-3), homography=translation(7, -3))
     assert evaluate(patch_model, open_benchmark(bench), ONE_SCALE).mma()[0] == 1

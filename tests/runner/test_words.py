@@ -40,3 +40,15 @@ def test_help_has_no_such_words():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage:")
     assert done.stderr == ""
+
+
+def test_a_bar_begins_with_the_right_number():
+    from rich.progress import Progress
+
+    from runner.cli.judge import show_images
+
+    progress = Progress(disable=True)
+    show_images(progress, "images", 0, 12)
+    assert [(task.completed, task.total) for task in progress.tasks] == [(0, 12)]
+    show_images(progress, "images", 5, 12)
+    assert [(task.completed, task.total) for task in progress.tasks] == [(5, 12)]
