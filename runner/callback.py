@@ -74,6 +74,8 @@ class SweepCallback(tune.Callback):
         ours = _ours(trial)
         self._running[ours.key] = ours
         self._stops_before[ours.key] = self._stops_of(ours)
+        # What befell it in earlier attempts was told then.
+        self._told.setdefault(ours.key, len(incidents(self._stored.history(ours))))
         self.statuses[ours.key] = "RUNNING"
         steps = ProgressReader(self._stored.trial_depot(ours))
         self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, steps))
@@ -187,7 +189,7 @@ class SweepCallback(tune.Callback):
         self._over(trial.key)
         self.statuses[trial.key] = ending.status
         self._reporter.finish(trial, self._stored.history(trial), ending)
-        self._progress.ended(trial.key, ending.status.lower(), ending.reason)
+        self._progress.ended(trial.key, ending.word, ending.reason)
 
 
 def _ours(tune_trial: Any) -> Trial:

@@ -26,6 +26,11 @@ class Ending:
     status: Status
     reason: str | None = None
 
+    @property
+    def word(self) -> str:
+        """The status as a person reads it: what MLflow calls killed was stopped, or interrupted."""
+        return "stopped" if self.status == "KILLED" else self.status.lower()
+
 
 def stopped_early(epoch: int) -> Ending:
     """A scheduler stopped the trial."""

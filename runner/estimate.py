@@ -76,6 +76,21 @@ def show_trials(plan: SweepPlan, seconds: Mapping[str, float], console: Console)
         console.print("A searcher chooses the trials; these are examples of what it may choose.")
 
 
+def what_is_left(plan: SweepPlan) -> tuple[SweepPlan, int]:
+    """The sweep without the trials that have ended, which are not run again; and how many of them there are.
+
+    Of a searcher's examples so many are left as it will still suggest.
+    """
+    stored = plan.stored
+    ended = {trial.key for trial in stored.trials() if stored.has_ended(trial, plan.roles)}
+    baselines = tuple(trial for trial in plan.baselines if trial.key not in ended)
+    if plan.sweep.search_alg is None:
+        trials = tuple(trial for trial in plan.trials if trial.key not in ended)
+        return replace(plan, trials=trials, baselines=baselines), len(plan.trials) - len(trials)
+    count = len(ended - {trial.key for trial in plan.baselines})
+    return replace(plan, trials=plan.trials[count:], baselines=baselines), count
+
+
 def duration(seconds: float) -> str:
     """In words that fit its size: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 60:

@@ -100,7 +100,9 @@ class SweepProgress:
     def ended(self, key: str, status: str, reason: str | None = None) -> None:
         """A trial ended."""
         self.trials[key].status, self.trials[key].ended = status, time.monotonic()
-        self.say(f"{key}: {status}{f' ({reason})' if reason else ''}")
+        # Why a trial was stopped says that it was.
+        words = status if reason is None else reason if status == "stopped" else f"{status} ({reason})"
+        self.say(f"{key}: {words}")
 
     def say(self, text: str) -> None:
         """Prints a line above the table."""

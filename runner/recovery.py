@@ -11,6 +11,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, Work
 
 from r2d2.full_disk import DiskFull
 from r2d2.out_of_memory import OutOfMemory
+from runner.attempt import HaltedError
 from runner.full_disk import Nodes
 from runner.history import TRAIN, History
 from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
@@ -84,7 +85,8 @@ def train_to_the_end(
         else:
             may_go_on = _may_go_on(fault, pieces, pairs_per_worker)
         if losses > max_restarts or not may_go_on:
-            raise RuntimeError(f"training failed: {fault}") from fault
+            asked = isinstance(fault, HaltedError)
+            raise RuntimeError(str(fault) if asked else f"training failed: {fault}") from fault
         _write_down(history, fault, started, pairs_per_worker)
         if isinstance(fault, Preempted) and node_leaves(this_node()):
             raise NodeLeaves(str(fault)) from fault

@@ -94,6 +94,11 @@ class StoredSweep:
         """What the trial has lived through."""
         return History(self.trial_depot(trial).below(HISTORY))
 
+    def has_ended(self, trial: Trial, roles: Sequence[str]) -> bool:
+        """Whether the trial was trained and scored on these benchmarks, or stopped by its scheduler."""
+        history = self.history(trial)
+        return history.stopped_after is not None or history.is_complete(trial.config.epochs, roles)
+
     def labels(self) -> dict[str, str]:
         """The row of every trial, by its key."""
         definition = SweepDefinition.load(self.depot)

@@ -156,8 +156,7 @@ def _has_ended(plan: SweepPlan) -> bool:
 
 def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
     """Whether the trial was trained and scored to its end, or stopped by the scheduler."""
-    history = plan.stored.history(trial)
-    return history.stopped_after is not None or history.is_complete(trial.config.epochs, plan.roles)
+    return plan.stored.has_ended(trial, plan.roles)
 
 
 def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:

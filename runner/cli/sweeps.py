@@ -234,18 +234,23 @@ def show_estimate(
     """
     from runner.cluster_estimate import cluster_estimate
     from runner.design import design_of
-    from runner.estimate import estimate, show_trials
+    from runner.estimate import estimate, show_trials, what_is_left
 
+    left, ended = what_is_left(plan)
+    if ended:
+        console.print(f"{ended} trials have ended and are not run again.", soft_wrap=True)
+    if not left.trials:
+        return
     address = address or settings.ray_address
     if address is None and seconds_per_epoch is None and price is None:
         say("timing a step of each kind of trial")
-        estimate(plan).show(console)
+        estimate(left).show(console)
         design_of(plan).show(console)
         return
     settings = dataclasses.replace(settings, ray_address=address)
     say("starting Ray" if address is None else f"joining Ray at {address}")
-    found = cluster_estimate(plan, settings, seconds_per_epoch, price)
-    show_trials(plan, found.seconds, console)
+    found = cluster_estimate(left, settings, seconds_per_epoch, price)
+    show_trials(left, found.seconds, console)
     found.show(console)
     design_of(plan).show(console)
 

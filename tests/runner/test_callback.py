@@ -106,6 +106,18 @@ def test_each_incident_is_said_once(stored):
     ]
 
 
+def test_what_befell_a_trial_before_this_attempt_is_not_told_again(stored):
+    write(stored, (1, TRAIN))
+    record_incident(stored.history(TRIAL), STOPPED, "the sweep was asked to stop")
+    listener = Listener()
+    callback = SweepCallback(stored, listener, listener, ROLES, stops=False)
+    tune_trial = SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()})
+    callback.on_trial_start(0, [], tune_trial)
+    record_incident(stored.history(TRIAL), LOST, "a worker was lost")
+    callback.on_trial_complete(0, [], tune_trial)
+    assert [line.partition(": ")[2] for line in listener.said] == ["a worker was lost"]
+
+
 @pytest.mark.parametrize(
     ("keys", "interrupted"), [([TRIAL.key], False), ([TRIAL.key, "never-started"], True)]
 )

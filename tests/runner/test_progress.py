@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from runner.ending import Ending
 from runner.history import TRAIN, Record
 from runner.progress import SweepProgress, TrialProgress
 
@@ -105,9 +106,12 @@ def test_without_a_terminal_each_event_is_a_line():
         progress.event("a", Record(1, TRAIN, {"train/loss_total": 1.25}, "uri"))
         progress.event("a", Record(1, "validation", {}, "uri", error="no memory"))
         progress.ended("a", "failed", "epoch 1 has no score")
+        stopped = Ending("KILLED", "stopped by r2d2 stop; r2d2 resume continues it")
+        progress.ended("a", stopped.word, stopped.reason)
     assert file.getvalue().splitlines() == [
         "a: started",
         "a: epoch 1/4 total 1.250 reliability nan similarity nan peakiness nan (nan pairs/s)",
         "a: epoch 1 validation not scored: no memory",
         "a: failed (epoch 1 has no score)",
+        "a: stopped by r2d2 stop; r2d2 resume continues it",
     ]

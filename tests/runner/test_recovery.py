@@ -14,6 +14,7 @@ from r2d2.full_disk import DiskFull
 from r2d2.out_of_memory import OutOfMemory
 from r2d2.step import NonFiniteLoss
 from runner import full_disk, recovery
+from runner.attempt import HaltedError
 from runner.full_disk import avoiding, room_beside
 from runner.history import TRAIN, History, Record
 from runner.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
@@ -63,6 +64,11 @@ def test_a_lost_worker_is_replaced_so_often_and_no_more(history):
     assert kinds(history) == [LOST, LOST]
     with pytest.raises(RuntimeError, match=r"training failed: .*actor"):
         train(Fits(*[ActorDiedError()] * 3), history, 8, max_restarts=2)
+
+
+def test_a_training_that_was_asked_to_stop_has_not_failed(history):
+    with pytest.raises(RuntimeError, match=r"^the sweep was asked to stop; epoch 1 is kept"):
+        train(Fits(HaltedError("the sweep was asked to stop; epoch 1 is kept")), history, 8, max_restarts=2)
 
 
 def test_losses_are_counted_anew_after_each_trained_epoch(history):

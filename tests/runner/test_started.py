@@ -6,6 +6,7 @@ import pytest
 
 from evaluation.actor import JudgeResources
 from runner.cli.stored import _plan
+from runner.estimate import what_is_left
 from runner.plan import SweepOptions, plan_sweep
 from runner.resilience import Resilience
 from runner.retrying import choose_failed, forget
@@ -154,6 +155,28 @@ def test_an_extension_that_would_change_what_is_there_is_refused(home):
     (plan.folder / "sweep.json").write_text(json.dumps(known))
     with pytest.raises(ValueError, match=r"cannot be extended .* would change: epochs was 7, is 2"):
         _plan("smoke", extension=("seed=1",))
+
+
+def test_what_has_ended_is_no_part_of_the_estimate_of_an_extension(home, tmp_path):
+    plan = start("smoke")
+    for trial in plan.trials:
+        (plan.stored.trial_folder(trial)).mkdir(parents=True)
+        (plan.stored.trial_folder(trial) / "config.json").write_text(json.dumps(trial.config.to_dict()))
+        plan.stored.history(trial).mark_stopped(1)
+    left, ended = what_is_left(_plan("smoke", extension=("seed=1",)))
+    assert ended == 2
+    assert [trial.config.seed for trial in left.trials] == [1, 1]
+    left, ended = what_is_left(_plan("smoke"))
+    assert (ended, left.trials) == (2, ())
+    file = tmp_path / "searched.py"
+    file.write_text(SEARCHED)
+    first = start(str(file)).trials[0]
+    searched = _plan("searched", num_samples=5)
+    searched.stored.trial_folder(first).mkdir(parents=True)
+    (searched.stored.trial_folder(first) / "config.json").write_text(json.dumps(first.config.to_dict()))
+    searched.stored.history(first).mark_stopped(1)
+    left, ended = what_is_left(searched)
+    assert (ended, len(left.trials)) == (1, 4)
 
 
 def test_a_searcher_is_asked_for_more(home, tmp_path):

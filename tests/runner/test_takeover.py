@@ -1,6 +1,7 @@
 """A driver that was silent for too long loses its sweep; awake again it notices and writes nothing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,6 +133,8 @@ def test_a_sweep_is_stopped_from_another_terminal_and_resumed_by_its_name(home, 
     assert first.returncode == 130, output + errors
     assert time.monotonic() - asked < 60
     assert "Interrupted. The same command continues" in output
+    assert "stopped by r2d2 stop; r2d2 resume continues it" in output
+    assert not re.search("failed|killed", output)
     stored = StoredSweep(home / "sweeps" / "tiny")
     assert all(stored.history(trial).failure is None for trial in stored.trials())
     stops = [i for trial in stored.trials() for i in incidents(stored.history(trial)) if i.kind == STOPPED]
@@ -145,6 +148,7 @@ def test_a_sweep_is_stopped_from_another_terminal_and_resumed_by_its_name(home, 
     resumed = start("resume", "tiny")
     output, errors = resumed.communicate(timeout=500)
     assert resumed.returncode == 0, output + errors
+    assert not re.search("failed|killed|asked to stop", output)
     assert len(stored.trials()) == 2
     for trial in stored.trials():
         assert [r.epoch for r in stored.history(trial).records() if r.kind == TRAIN] == [1, 2, 3]
