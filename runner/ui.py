@@ -8,10 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from types import FrameType
 
 END_WITHIN_S = 15
+LOOK_S = 0.3
 
 
 def serve_ui(
@@ -19,7 +22,7 @@ def serve_ui(
     artifact_root: str | None = None,
     host: str = "127.0.0.1",
     port: int = 5000,
-    before: Callable[[], None] = lambda: None,
+    ready: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs the MLflow server on a local store until it ends or is interrupted; returns its exit status.
 
@@ -31,7 +34,7 @@ def serve_ui(
         artifact_root: where the store keeps files.
         host: address to listen on.
         port: port to listen on.
-        before: called when all is known to be well, before the server starts.
+        ready: called once, when the server answers.
 
     Raises:
         ValueError: if the store has a server already, or the address cannot be listened on.
@@ -39,7 +42,6 @@ def serve_ui(
     if tracking_uri.startswith(("http:", "https:")):
         raise ValueError(f"{tracking_uri} is a server already; open it in a browser")
     _check_free(host, port)
-    before()
     command = server_command(tracking_uri, artifact_root, host, port)
     # No job runner: it is there for language models, and costs a second process and a second of start.
     environment = {
@@ -50,7 +52,7 @@ def serve_ui(
     former = signal.signal(signal.SIGTERM, _interrupt)
     try:
         server = subprocess.Popen(command, env=environment)  # noqa: S603  (our own command)
-        return _wait(server)
+        return _wait(server, f"{page_address(host, port)}/health", ready)
     finally:
         signal.signal(signal.SIGTERM, former)
 
@@ -60,11 +62,23 @@ def server_command(tracking_uri: str, artifact_root: str | None, host: str, port
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
     if artifact_root is not None:
         command += ["--default-artifact-root", artifact_root, "--artifacts-destination", artifact_root]
-    return [*command, "--host", host, "--port", str(port), "--workers", "1"]
+    # Its own words name an address that opens other pages than those of the sweeps.
+    quiet = ["--uvicorn-opts", "--log-level warning"]
+    return [*command, "--host", host, "--port", str(port), "--workers", "1", *quiet]
 
 
-def _wait(server: subprocess.Popen[bytes]) -> int:
+def page_address(host: str, port: int) -> str:
+    """Where a browser of this machine finds a server that listens there."""
+    shown = host if host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104  (compared, not listened on)
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _wait(server: subprocess.Popen[bytes], health: str, ready: Callable[[], None]) -> int:
     try:
+        while server.poll() is None and not _answers(health):
+            time.sleep(LOOK_S)
+        if server.poll() is None:
+            ready()
         return server.wait()
     except KeyboardInterrupt:
         # Ctrl-C in a terminal has reached the server as well; a second signal does no harm.
@@ -75,6 +89,16 @@ def _wait(server: subprocess.Popen[bytes]) -> int:
             server.kill()
             server.wait()
         return 0
+
+
+def _answers(address: str) -> bool:
+    try:
+        # Not through a proxy: the server is on this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(address, timeout=END_WITHIN_S):
+            return True
+    except OSError:
+        return False
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001  (a handler's arguments)

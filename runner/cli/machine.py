@@ -22,7 +22,7 @@ def ui(host: str, port: int) -> None:
     """
     from runner.run_table import view_link
     from runner.tracking import Tracker
-    from runner.ui import serve_ui
+    from runner.ui import page_address, serve_ui
 
     settings, console = Settings.from_environment(), make_console()
 
@@ -37,9 +37,14 @@ def ui(host: str, port: int) -> None:
             f"Runs are kept by {settings.tracking_uri}: open that address in a browser.", soft_wrap=True
         )
         return
-    shown = host if host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104  (compared, not listened on)
-    address = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-    serve_ui(settings.tracking_uri, settings.artifact_root, host, port, lambda: show_links(address))
+    address = page_address(host, port)
+
+    def show_where() -> None:
+        console.print(f"MLflow's pages answer at {address}; Ctrl-C ends them. The table of each sweep:")
+        show_links(address)
+
+    console.print("starting MLflow's pages ...")
+    serve_ui(settings.tracking_uri, settings.artifact_root, host, port, show_where)
 
 
 @click.command()

@@ -93,7 +93,10 @@ def test_the_server_shows_the_store_and_ends_when_told(
     run = tracker.open_run(experiment, "key", "shown", {"sweep": "smoke"}, {"seed": 3})
     log_epoch(run, 1, {"train/loss_total": 0.5})
     arguments = f"{tracking_uri!r}, {str(store / 'artifacts')!r}, port={port}"
-    code = f"from runner.ui import serve_ui; raise SystemExit(serve_ui({arguments}))"
+    # The link is printed when it works.
+    show = f"lambda: print(urllib.request.urlopen('http://127.0.0.1:{port}/').status, flush=True)"
+    call = f"serve_ui({arguments}, ready={show})"
+    code = f"import urllib.request; from runner.ui import serve_ui; raise SystemExit({call})"
     # In a folder of its own: the server must leave nothing where it was started.
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     conductor = subprocess.Popen(
@@ -119,5 +122,7 @@ def test_the_server_shows_the_store_and_ends_when_told(
         conductor.send_signal(signal.SIGINT)
         output = conductor.communicate(timeout=30)[0].decode()
     assert conductor.returncode == 0, output
+    assert output.endswith("\n200\n")
+    assert f"http://127.0.0.1:{port}" not in output
     assert processes_of(port) == []
     assert list(tmp_path.iterdir()) == []
