@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from runner.settings import Settings
+from search_spaces.sweep import home_folder
 
 PACKAGES = ("torch", "ray", "mlflow", "numpy", "pillow", "boto3", "optuna", "safetensors")
 LEAST_FREE_GIB = 2.0
@@ -37,6 +38,7 @@ def checks(settings: Settings) -> Iterator[Check]:
         ("hpatches", _hpatches),
         ("released network", _released),
         ("mlflow", _mlflow),
+        ("token", _token),
         ("ray", _ray),
     )
     for name, look in looks:
@@ -142,6 +144,19 @@ def _mlflow(settings: Settings) -> str:
 
     Tracker.of(settings)
     return f"{settings.tracking_uri} answers"
+
+
+def _token(_: Settings) -> str:
+    folder = home_folder() / ".ray"
+    token = folder / "auth_token"
+    if not token.exists():
+        return f"no token of Ray in {token}"
+    if folder.stat().st_mode & 0o077 and token.stat().st_mode & 0o077:
+        raise ValueError(
+            f"other users of this machine can read {token}, and with it run code on the cluster: chmod 700 "
+            f"{folder}"
+        )
+    return f"{token} is for this user alone"
 
 
 def _ray(settings: Settings) -> str:

@@ -8,11 +8,12 @@ import pytest
 from ray.exceptions import AuthenticationError, RpcError
 
 from runner.cluster import ray_cluster
-from runner.doctor import checks
+from runner.doctor import _token, checks
 from runner.ray_faults import OWN, make_token_folder, plain_faults
 from runner.settings import Settings
 from search_spaces.sweep import load_sweep
 
+SETTINGS = Settings.from_environment({})
 CLUSTER, DASHBOARD = "head:6379", "http://head:8265"
 
 OTHER_VERSION = RuntimeError(
@@ -122,6 +123,18 @@ def test_the_folder_of_the_token_is_for_this_user_alone(tmp_path, monkeypatch):
     (tmp_path / ".ray").mkdir(mode=0o755)
     make_token_folder()
     assert (tmp_path / ".ray").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_doctor_sees_a_token_that_others_can_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _token(SETTINGS) == f"no token of Ray in {tmp_path}/.ray/auth_token"
+    (tmp_path / ".ray").mkdir(mode=0o755)
+    (tmp_path / ".ray" / "auth_token").write_text("secret")
+    (tmp_path / ".ray" / "auth_token").chmod(0o644)
+    with pytest.raises(ValueError, match=rf"other users .* chmod 700 {tmp_path}/\.ray"):
+        _token(SETTINGS)
+    make_token_folder()
+    assert "for this user alone" in _token(SETTINGS)
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path, monkeypatch):
