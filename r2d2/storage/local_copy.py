@@ -21,6 +21,7 @@ from filelock import FileLock
 from r2d2.atomic import atomic_folder
 from r2d2.storage.cache import SHARE, CacheSettings
 from r2d2.storage.download import SLOWEST
+from r2d2.storage.names import path_below
 from r2d2.storage.s3_files import S3Files
 
 FOLDERS = "folders"
@@ -63,9 +64,10 @@ def _digest(files: S3Files) -> str:
 
 def _fill(folder: Path, name: str, files: S3Files) -> None:
     with atomic_folder(folder) as temporary:
+        below = path_below(temporary, name, files.place)
         files.prefetch(files.names)
         for file in files.names:
-            target = temporary / name / file
+            target = path_below(below, file, files.place)
             target.parent.mkdir(parents=True, exist_ok=True)
             files.copy(file, target)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import PurePosixPath
 from typing import Any
+
+from r2d2.storage.names import is_name
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -41,9 +42,7 @@ def _entry(file: Any, where: str) -> tuple[str, int, str]:
     )
     if (
         not isinstance(path, str)
-        or not path
-        or path.startswith("/")
-        or ".." in PurePosixPath(path).parts
+        or not is_name(path)
         or type(size) is not int
         or size < 0
         or not isinstance(sha256, str)

@@ -7,11 +7,12 @@ the place anew to have the new one.
 
 from __future__ import annotations
 
+import logging
 import os
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,8 +21,11 @@ from r2d2.storage.cache import CacheSettings, ObjectCache, open_apart
 from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.errors import gone
 from r2d2.storage.manifest_entries import MANIFEST, manifest_entries
+from r2d2.storage.names import is_name
 from r2d2.storage.read_ahead import ReadAhead
 from r2d2.storage.s3 import PATIENCE, S3Server, split_place
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,9 @@ class S3Files:
             found = manifest_entries(fetch_bytes(server, wanted), str(wanted))
             entries = [Entry(*entry) for entry in found]
         else:
-            entries = [
-                Entry(name, found.size, found.etag)
-                for found in server.list(bucket, below)
-                if _is_visible(name := found.key.removeprefix(below))
-            ]
+            listed = {found.key: found for found in server.list(bucket, below)}
+            names = visible_names(listed, below, place)
+            entries = [Entry(name, listed[key].size, listed[key].etag) for key, name in names.items()]
         if not entries:
             raise ValueError(f"there is nothing at {place}/ on {server.endpoint}")
         return cls(place, entries, hashed=manifest is not None, server=server, cache=cache)
@@ -167,10 +169,22 @@ class S3Files:
         return index
 
 
-def _is_visible(name: str) -> bool:
-    """Whether an object is a file as a folder would have it: no hidden one, no marker of a folder."""
-    return (
-        bool(name)
-        and not name.endswith("/")
-        and not any(p.startswith(".") for p in PurePosixPath(name).parts)
-    )
+def visible_names(keys: Iterable[str], below: str, place: str) -> dict[str, str]:
+    """The names below a prefix by their keys, as a folder would have them: no hidden ones, no folders' marks.
+
+    Keys that are no paths of files, such as `a//b`, are passed over, which is said.
+
+    Args:
+        keys: all begin with the prefix.
+        below: the prefix; empty, or ending with a slash.
+        place: for the sentence.
+    """
+    names = {key: key.removeprefix(below) for key in keys if not key.endswith("/")}
+    odd = [name for name in names.values() if not is_name(name)]
+    if odd:
+        log.warning("%s: %d objects are passed over, whose keys name no files: %r", place, len(odd), odd[0])
+    return {
+        key: name
+        for key, name in names.items()
+        if is_name(name) and not any(part.startswith(".") for part in name.split("/"))
+    }

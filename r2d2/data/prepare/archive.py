@@ -18,10 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from r2d2.storage.names import check_name, path_below
+
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 _CHUNK = 2**20
-_LONGEST = 255
 _REGULAR = 0
 # What tar may say of one file besides its content: names, times, maps of holes; usually a few hundred bytes.
 _HEADER_BYTES = 2**20
@@ -113,13 +114,13 @@ class _Guard:
     def admit(self, member: _Member) -> None:
         self._files += 1
         self._announced += member.size
-        check_path(member.name, str(self._archive))
+        check_name(member.name, str(self._archive))
         if self._files > self._limits.files:
             raise ValueError(f"{self._archive} holds more than {self._limits.files} files")
         self._check(self._announced)
 
     def place(self, target: str, name: str) -> None:
-        check_path(target, str(self._archive))
+        check_name(target, str(self._archive))
         if target in self._placed:
             raise ValueError(
                 f"{self._archive} holds two files for {target}: {self._placed[target]} and {name}"
@@ -142,26 +143,8 @@ class _Guard:
             )
 
 
-def check_path(name: str, where: str) -> None:
-    """Checks that a path stays below the folder that it is meant for.
-
-    Raises:
-        ValueError: if it does not, or no file system could hold it.
-    """
-    parts = name.split("/")
-    if (
-        not name
-        or name.startswith("/")
-        or "\\" in name
-        or ":" in parts[0]
-        or any(ord(letter) < ord(" ") for letter in name)
-        or any(part in ("", ".", "..") or len(part.encode(errors="replace")) > _LONGEST for part in parts)
-    ):
-        raise ValueError(f"{where} holds the path {name[:200]!r}, which leads out of it or names no file")
-
-
 def _write(member: _Member, folder: Path, target: str, guard: _Guard) -> None:
-    path = folder / target
+    path = path_below(folder, target, str(folder))
     if _is_whole(path, member):
         guard.wrote(member.size)
         return

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from r2d2.data.prepare.archive import check_path, check_room, is_archive, make_parents, unpack
+from r2d2.data.prepare.archive import check_room, is_archive, make_parents, unpack
 from r2d2.data.prepare.catalogue import BY_HAND
 from r2d2.data.prepare.http_file import RemoteFile, download
 from r2d2.data.prepare.job import Job
@@ -19,6 +19,7 @@ from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.location import is_remote, local_file, open_files
 from r2d2.storage.manifest import sha256_of
+from r2d2.storage.names import check_name
 
 _WEB = ("http://", "https://")
 
@@ -144,7 +145,7 @@ def _copy(job: Job, files: FileSet, progress: Progress) -> list[str]:
     files.prefetch(wanted)
     with step(progress, f"copy {files.place}", sum(files.size(name) for name in wanted)) as advance:
         for name, place in wanted.items():
-            check_path(place, files.place)
+            check_name(place, files.place)
             _bring(job, files, name, job.staging / place, advance)
     return sorted(targets)
 

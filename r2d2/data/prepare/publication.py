@@ -14,6 +14,7 @@ from r2d2.storage.location import is_remote
 from r2d2.storage.manifest import Manifest, ManifestFile
 from r2d2.storage.manifest_entries import MANIFEST
 from r2d2.storage.s3 import PATIENCE, SCHEME, S3Object, S3Server, split_place
+from r2d2.storage.s3_files import visible_names
 from r2d2.storage.shard_index import INDEX, ShardIndex
 from r2d2.storage.shard_writer import write_shards
 from r2d2.storage.upload import upload_bytes, upload_file
@@ -76,12 +77,8 @@ def list_sizes(place: str, patience: float = PATIENCE) -> dict[str, int]:
         files = FolderFiles.of(Path(place).expanduser())
         return {name: files.size(name) for name in files.names}
     bucket, below = _below(place)
-    found = {entry.key.removeprefix(below): entry.size for entry in S3Server(patience).list(bucket, below)}
-    return {
-        name: size
-        for name, size in found.items()
-        if name and not any(part.startswith(".") or not part for part in name.split("/"))
-    }
+    found = {entry.key: entry.size for entry in S3Server(patience).list(bucket, below)}
+    return {name: found[key] for key, name in visible_names(found, below, place).items()}
 
 
 def publish(job: Job, manifest: Manifest, progress: Progress) -> int:

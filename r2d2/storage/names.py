@@ -1,0 +1,53 @@
+"""Names of files that others have chosen: keys of S3, entries of manifests and indices, members of archives.
+
+Each becomes a path below a folder here, or is refused; nobody joins a foreign name to a folder by himself.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+
+# What no common file system holds as one name, bytes.
+LONGEST = 255
+# Letters that turn the direction of what is shown, so that a name looks like another one.
+_TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_DRIVE = re.compile("[A-Za-z]:")
+# Control characters, and ends of lines and paragraphs.
+_CONTROL = {"Cc", "Zl", "Zp"}
+
+
+def is_name(name: str) -> bool:
+    """Whether a name, with slashes, is that of a file below whatever folder it is put into.
+
+    It is not, if it is empty or absolute, has a part that is empty, `.`, `..` or longer than 255 bytes,
+    begins with a drive, or holds a backslash, a control character or one that turns the writing's direction.
+    """
+    parts = name.split("/")
+    return not (
+        _DRIVE.match(name)
+        or "\\" in name
+        or any(part in ("", ".", "..") or len(part.encode(errors="replace")) > LONGEST for part in parts)
+        or any(letter in _TURNING or unicodedata.category(letter) in _CONTROL for letter in name)
+    )
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuses a name that is none of a file below a folder.
+
+    Args:
+        name: with slashes.
+        where: it was found, for the sentence.
+
+    Raises:
+        ValueError: if it is refused.
+    """
+    if not is_name(name):
+        raise ValueError(f"{where} holds the path {name[:200]!r}, which leads out of it or names no file")
+
+
+def path_below(folder: Path, name: str, where: str) -> Path:
+    """The path of a foreign name below a folder. Arguments and errors as of `check_name`."""
+    check_name(name, where)
+    return folder / name
