@@ -296,7 +296,8 @@ def _hindrance(variant: Variant, baseline: Variant) -> Verdict | None:
         return "baseline collapsed"
     # A starting network is what it is; it stands in a table to show what training does.
     epochs = {epochs for one in (variant, baseline) for epochs in one.epochs if epochs}
-    if len(epochs) > 1 or variant.warnings or baseline.warnings:
+    unequal = len(epochs) > 1 and not (variant.as_asked and baseline.as_asked)
+    if unequal or variant.warnings or baseline.warnings:
         return "unequal training"
     return None
 

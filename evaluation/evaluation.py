@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 OVERALL = "overall"
 
 # Of the 15 thresholds those that go into the metrics of a run; the table has them all.
-SCALAR_THRESHOLDS = (1, 3, 5, 10)
+SCALAR_THRESHOLDS = (1, 3, 5, 6, 10)
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class Evaluation:
     def metrics(self, split: Split | None = None) -> dict[str, float]:
         """The metrics of one split or of all pairs, by name; those that were not computed are absent.
 
-        `mma_3px` and so on (1, 3, 5, 10 pixels); `mha_3px_dlt`, `auc_3px_dlt`, the same with `_poselib` (1,
-        3, 5); `inliers_poselib` (mean per pair); `repeatability_1px`, `repeatability_3px`;
+        `mma_3px` and so on (1, 3, 5, 6, 10 pixels); `mha_3px_dlt`, `auc_3px_dlt`, the same with `_poselib`
+        (1, 3, 5); `inliers_poselib` (mean per pair); `repeatability_1px`, `repeatability_3px`;
         `localisation_error_px`, of the pairs that have one; `matching_score`; `matches` (mean per pair).
         """
         shares = self.mma(split)

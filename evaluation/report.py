@@ -49,6 +49,7 @@ class About:
         split: "overall", "illumination" or "viewpoint", of the same figure.
         sort_by: another figure that orders the table instead, a key of `Entry.figures`; empty: none.
         ascending: whether the smallest of it is the best.
+        standing: how far the trainings have come, a sentence; empty if they have ended.
         command: makes the report again.
         code_version: of the code that made it.
         training: the training curves, if they are known.
@@ -61,6 +62,7 @@ class About:
     split: str = OVERALL
     sort_by: str = ""
     ascending: bool = False
+    standing: str = ""
     command: str = ""
     code_version: str = ""
     training: tuple[TrainingCurve, ...] = ()

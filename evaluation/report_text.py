@@ -71,7 +71,7 @@ def terms(report: Report) -> list[str]:
 
 def _body(report: Report) -> str:
     about = report.about
-    parts = [f"# {about.title}", about.question, *report.answer, report.finding]
+    parts = [f"# {about.title}", about.question, about.standing, *report.answer, report.finding]
     parts += [_main_table(report)]
     parts += ["\n".join(f"- {MARK} {e.name}: {w}" for e in report.entries for w in e.warnings)]
     parts += ["\n".join(f"- {e.name}: {remark}" for e in report.entries for remark in e.remarks)]
@@ -114,6 +114,7 @@ def to_json(report: Report) -> str:
         "ordered_by": {"metric": about.metric, "split": about.split, "figure": about.sort_by or None},
         "command": about.command,
         "code_version": about.code_version,
+        "standing": about.standing,
         "answer": report.answer,
         "finding": report.finding,
         "cautions": report.cautions,

@@ -30,6 +30,7 @@ class Variant:
         seeds: of the evaluations, in their order; None if unknown (a released network). Two variants with the
             same seeds are compared seed by seed: equal seeds mean equal starting weights and training pairs.
         epochs: that its networks were trained for, in any order; 0 of a starting network; empty if unknown.
+        as_asked: whether the number of epochs is what the variants were made to differ in, and all have them.
         collapsed: whether any of its networks has.
         warnings: what spoils its figures, in sentences: signs of collapse, or a training that was not as
             configured.
@@ -39,6 +40,7 @@ class Variant:
     evaluations: tuple[Evaluation, ...]
     seeds: tuple[int, ...] | None = None
     epochs: tuple[int, ...] = ()
+    as_asked: bool = False
     collapsed: bool = False
     warnings: tuple[str, ...] = ()
 

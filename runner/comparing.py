@@ -42,6 +42,7 @@ def compare_contenders(
     question: str = "",
     baseline: str | Mapping[str, str] | None = None,
     ascending: bool | None = None,
+    standing: str = "",
     command: str = "",
 ) -> Report:
     """The report that compares contenders.
@@ -55,6 +56,7 @@ def compare_contenders(
         question: that it answers; may be empty.
         baseline: a variant, or each one's own; None: the first one.
         ascending: whether the smallest figure is the best; None: where it is a loss or an error.
+        standing: how far the trainings have come, a sentence; empty if they have ended.
         command: makes the report again.
 
     Raises:
@@ -72,6 +74,7 @@ def compare_contenders(
         split=split if compared else OVERALL,
         sort_by="" if compared else (metric if role == TRAIN else name),
         ascending=mode_of(metric) == "min" if ascending is None else ascending,
+        standing=standing,
         command=command,
         code_version=code_version(),
         training=curves_of(contenders),
@@ -110,7 +113,7 @@ def sweep_report(
     """
     definition = stored.definition
     order = find_ordering(metric, role, definition)
-    contenders = stored.contenders(order.role)
+    contenders, standing = stored.compared(order.role)
     if not contenders:
         return None
     rows = list(dict.fromkeys(c.variant for c in contenders))
@@ -121,6 +124,7 @@ def sweep_report(
         question=question or stored.question,
         baseline=baseline or _scored_controls(stored, rows),
         ascending=order.mode == "min",
+        standing=standing.words,
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
     )
 

@@ -21,6 +21,7 @@ class Contender:
         origin: where it was found: the sweep, the file, or the name that was given to it.
         seed: it was trained with; None if that is unknown.
         epoch: its last; None if that is unknown.
+        as_asked: whether it is complete, and the number of epochs is what rows were made to differ in.
         figures: what else is known of it, e.g. `train/loss_peakiness`.
         collapsed: whether its maps say the same of every pixel.
         warnings: what spoils its figures, in sentences.
@@ -32,6 +33,7 @@ class Contender:
     origin: str
     seed: int | None = None
     epoch: int | None = None
+    as_asked: bool = False
     figures: Mapping[str, float] = field(default_factory=dict)
     collapsed: bool = False
     warnings: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ def variants_of(contenders: Sequence[Contender]) -> list[Variant]:
             tuple(c.evaluation for c in members),
             _seeds(members),
             epochs=tuple(c.epoch for c in members if c.epoch is not None),
+            as_asked=all(c.as_asked for c in members),
             collapsed=any(c.collapsed for c in members),
             warnings=tuple(dict.fromkeys(w for c in members for w in c.warnings)),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluation.evaluation import Evaluation
@@ -16,9 +17,10 @@ from runner.contender import Contender
 from runner.controls import BESIDE, find_controls
 from runner.definition import FILE as DEFINITION
 from runner.definition import SweepDefinition
-from runner.history import HISTORY, TRIAL_CONFIG, History, Record, final_scores, read_evaluation
+from runner.history import HISTORY, TRIAL_CONFIG, History, Record, read_evaluation
 from runner.incidents import incidents
-from runner.table import COLUMNS, Outcome, Row, latest, rows
+from runner.standing import Progress, Standing
+from runner.table import COLUMNS, Outcome, Row, figures_at, latest, rows
 from search_spaces.sweep import Trial
 
 TRIALS = "trials"
@@ -112,31 +114,66 @@ class StoredSweep:
     def contenders(
         self, role: str, trials: Sequence[Trial] | None = None, labels: Mapping[str, str] | None = None
     ) -> list[Contender]:
-        """The networks with scores on one benchmark, in the order of the definition, untrained ones last.
+        """The networks with scores on one benchmark, as `compared`."""
+        return self.compared(role, trials, labels)[0]
+
+    def compared(
+        self, role: str, trials: Sequence[Trial] | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[list[Contender], Standing]:
+        """The networks with scores on one benchmark, and where the sweep stands.
+
+        Each network is that of the epoch at which its row can be compared. They come in the order of the
+        definition, those that the scheduler stopped behind the others, untrained ones last.
 
         Args:
             role: of the benchmark.
             trials: which of the trials; None: all.
             labels: their rows, by key; None: those of the whole sweep.
         """
-        labels, order = labels or self.labels(), list(self.definition.trials)
-        chosen = self.trials() if trials is None else list(trials)
-        chosen.sort(key=lambda t: (not t.config.epochs, order.index(t.key) if t.key in order else len(order)))
+        lived = self._lived(role, trials, labels or self.labels())
+        standing = self._standing(lived)
+        order = {key: place for place, key in enumerate(self.definition.trials)}
+        lived.sort(
+            key=lambda one: (
+                not one.progress.epochs,
+                one.progress.stopped,
+                order.get(one.trial.key, len(order)),
+            )
+        )
         found = []
-        for trial in chosen:
+        for one in lived:
+            epoch = standing.epochs.get(one.progress.row)
+            for record in one.records:
+                if (record.kind, record.epoch) == (role, epoch) and record.evaluation is not None:
+                    evaluation = read_evaluation(self.history(one.trial), record)
+                    contender = self._contender(one.trial, one.progress.row, one.records, record, evaluation)
+                    as_asked = standing.varied and one.progress.is_complete
+                    found.append(replace(contender, as_asked=as_asked))
+        return found, standing
+
+    def _lived(self, role: str, trials: Sequence[Trial] | None, labels: Mapping[str, str]) -> list[_Lived]:
+        """What the trials have lived through, and how far they have come in the scores of a benchmark."""
+        found = []
+        for trial in self.trials() if trials is None else trials:
             history = self.history(trial)
             records = history.records()
-            for record in final_scores(records):
-                if record.kind == role:
-                    evaluation = read_evaluation(history, record)
-                    found.append(self._contender(trial, labels[trial.key], records, record, evaluation))
+            scored = frozenset(r.epoch for r in records if r.kind == role and r.error is None)
+            progress = Progress(labels[trial.key], trial.config.epochs, scored)
+            if not progress.is_complete:
+                stopped = history.stopped_after is not None
+                progress = replace(progress, stopped=stopped, failed=history.failure is not None)
+            found.append(_Lived(trial, records, progress))
         return found
+
+    def _standing(self, lived: Sequence[_Lived]) -> Standing:
+        total = sum(config.get("epochs", 1) > 0 for config in self.definition.trials.values())
+        return Standing.of([one.progress for one in lived], total)
 
     def _contender(
         self, trial: Trial, label: str, records: Sequence[Record], scored: Record, evaluation: Evaluation
     ) -> Contender:
         epoch, role = scored.epoch, scored.kind
-        metrics = {k: v for r in records if r.epoch == epoch for k, v in r.metrics.items()}
+        metrics = figures_at(records, epoch)
         others = {key: value for key, value in metrics.items() if not key.startswith(f"{role}/")}
         followed = [*LOSSES, *(f"{role}/mma_{threshold}px" for threshold in (1, 3))]
         curves = {metric: _curve(records, metric) for metric in followed}
@@ -155,16 +192,30 @@ class StoredSweep:
         )
 
     def table(self, metric: str, mode: str) -> list[Row]:
-        """One row per variant, sorted by the metric."""
+        """One row per variant, sorted by the metric, each at the epoch at which it can be compared."""
+        role = metric.rpartition("/")[0]
+        lived = self._lived(role, None, self.labels())
+        standing = self._standing(lived)
         outcomes = []
-        labels = self.labels()
-        for trial in self.trials():
-            history = self.history(trial)
-            epoch, metrics = latest(history.records())
-            warnings = _warnings(history, epoch, metrics)
-            label, seed = labels[trial.key], trial.config.seed
-            outcomes.append(Outcome(trial.key, label, seed, epoch, metrics, warnings))
+        for one in lived:
+            epoch = standing.epochs.get(one.progress.row)
+            if epoch is None:
+                epoch, metrics = latest(one.records)
+            else:
+                metrics = figures_at(one.records, epoch) if epoch in one.progress.scored else {}
+            warnings = _warnings(self.history(one.trial), epoch, metrics)
+            row, seed = one.progress.row, one.trial.config.seed
+            outcomes.append(Outcome(one.trial.key, row, seed, epoch, metrics, warnings))
         return rows(outcomes, metric, mode)
+
+
+@dataclass(frozen=True)
+class _Lived:
+    """A trial with its records, and how far it has come."""
+
+    trial: Trial
+    records: Sequence[Record]
+    progress: Progress
 
 
 def sweep_names(sweeps: Depot) -> list[str]:

@@ -75,7 +75,12 @@ def latest(records: Sequence[Record]) -> tuple[int, dict[str, float]]:
     """The last epoch that was scored (or trained, if none was) and all metrics of that epoch."""
     scored = [r.epoch for r in records if r.kind != TRAIN and r.error is None]
     epoch = max(scored or [r.epoch for r in records] or [0])
-    return epoch, {k: v for r in records if r.epoch == epoch for k, v in r.metrics.items()}
+    return epoch, figures_at(records, epoch)
+
+
+def figures_at(records: Sequence[Record], epoch: int) -> dict[str, float]:
+    """All metrics of an epoch."""
+    return {key: value for r in records if r.epoch == epoch for key, value in r.metrics.items()}
 
 
 def rows(outcomes: Sequence[Outcome], metric: str, mode: str) -> list[Row]:
