@@ -19,7 +19,7 @@ from evaluation.terms import explained
 from runner.fitted_table import Column, FittedTable
 from runner.table import Row, cell, columns, heading
 
-LAST_EPOCH = "Each figure is that of the last epoch, the mean over seeds."
+LAST_EPOCH = "Each figure is the mean over seeds, at the last epoch shown."
 
 # With more variants a table of all their figures is too wide for a terminal.
 MAX_COLUMNS = 6

@@ -162,7 +162,10 @@ def show_comparison(
     from runner.display import answer, comparison, differences, terms
 
     report = sweep_report(stored, metric, baseline, role=role)
-    parts = [comparison(table, metric, f"{stored.name}: {metric}")]
+    title = f"{stored.name}: {metric}"
+    if report is not None and report.about.standing:
+        title += f"\n{report.about.standing}"
+    parts = [comparison(table, metric, title)]
     if report is not None and len(report.entries) > 1:
         console.print(answer(report))
         parts.append(differences(report))

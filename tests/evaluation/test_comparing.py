@@ -222,9 +222,9 @@ def test_rows_are_plain():
     table = compare([variant("cosine"), variant("dice", 0.05)], "cosine")
     rows = json.loads(json.dumps(table.to_rows(), allow_nan=False))
     assert {name: len(values) for name, values in rows.items()} == {
-        "means": 2 * 3 * 4,
-        "differences": 3 * 4,
-        "by_sequence": len(SEQUENCES) * 4,
+        "means": 2 * 3 * 5,
+        "differences": 3 * 5,
+        "by_sequence": len(SEQUENCES) * 5,
     }
     assert rows["differences"][1]["variant"] == "dice"
     assert rows["differences"][1]["metric"] == "mma_3px"

@@ -72,7 +72,7 @@ def test_the_first_image_is_counted_once():
 
 def test_scalars_are_legal_metric_names_and_hold_no_timings():
     scalars = evaluation(pair("v_a"), pair("i_a")).scalars()
-    expected = {f"mma_{t}px{s}" for t in (1, 3, 5, 10) for s in ("", "_illumination", "_viewpoint")}
+    expected = {f"mma_{t}px{s}" for t in (1, 3, 5, 6, 10) for s in ("", "_illumination", "_viewpoint")}
     expected |= {"keypoints", "matches", "keypoints_at_cap", "repeatability_std", "mean_reliability"}
     assert set(scalars) == expected
 

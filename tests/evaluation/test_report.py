@@ -108,7 +108,7 @@ def test_another_split_and_metric_may_come_first():
     about = About("t", metric="mma_2px", split="viewpoint")
     found = make_report([variant("cosine"), variant("dice", gain)], "cosine", about)
     assert [entry.name for entry in found.entries] == ["cosine", "dice"]
-    assert found.compared == ["mma_2px", "mma_1px", "mma_3px", "mma_5px", "mma_10px"]
+    assert found.compared == ["mma_2px", "mma_1px", "mma_3px", "mma_5px", "mma_6px", "mma_10px"]
     assert found.difference("dice").estimate == pytest.approx(-0.1, abs=0.02)
     assert {row.split for row in found.by_sequence("dice")} == {"viewpoint"}
 
@@ -291,7 +291,7 @@ def test_json_holds_everything_and_no_nan(report):
     assert [entry["name"] for entry in values["variants"]] == ["dice", "cosine", HOSTILE]
     assert values["variants"][2]["warnings"] == [FLAT]
     assert len(values["curves"]) == 3 * 3 * 15
-    assert len(values["by_sequence"]) == 2 * len(SEQUENCES) * 4
+    assert len(values["by_sequence"]) == 2 * len(SEQUENCES) * 5
     assert values["cautions"] == [CAUTION]
 
 
