@@ -120,10 +120,35 @@ def test_a_sweep_that_was_stored_before_files_named_a_control_is_compared_with_i
     sweep.definition.require_same(replace(sweep.definition, baseline="ap+cosine"), sweep.folder)
 
 
-def write_score(history, evaluation):
-    write_json(history.folder / "table_001.validation.json", evaluation.to_json())
-    (history.folder / "examples_001.validation.npz").write_bytes(pack_examples(evaluation.examples))
-    history.write(Record(1, "validation", {}, "uri", evaluation="table_001.validation.json"))
+def write_score(history, evaluation, epoch=1):
+    table = f"table_{epoch:03d}.validation.json"
+    write_json(history.folder / table, evaluation.to_json())
+    (history.folder / f"examples_{epoch:03d}.validation.npz").write_bytes(pack_examples(evaluation.examples))
+    metrics = {"validation/mma_3px": float(evaluation.mma()[2])}
+    history.write(Record(epoch, "validation", metrics, "uri", evaluation=table))
+
+
+def test_a_running_sweep_is_compared_and_ranked_at_the_epoch_that_all_rows_have(stored, make_evaluation):
+    """The row that has trained for longer scores higher now, and did not then."""
+    losses = [{"loss": {"similarity": name}} for name in ("dice", "cosine")]
+    sweep = stored(*({**loss, "epochs": 3, "seed": seed} for loss in losses for seed in (0, 1)))
+    for trial in sweep.trials():
+        longer = trial.config.loss.similarity == "dice"
+        for epoch in range(1, 4 if longer else 2):
+            evaluation = make_evaluation(0.1 * epoch if longer else 0.2)
+            digest = f"{trial.key}{epoch}".encode().hex()[-64:]
+            write_score(sweep.history(trial), replace(evaluation, model_digest=digest), epoch)
+    contenders, standing = sweep.compared("validation")
+    assert {(c.variant, c.epoch) for c in contenders} == {
+        ("ap+dice (scratch)", 1),
+        ("ap+cosine (scratch)", 1),
+    }
+    assert standing.words == "2 of 4 trials ended; compared at epoch 1, the last that all rows have."
+    table = sweep.table("validation/mma_3px", "max")
+    assert [(row.variant, row.epochs) for row in table] == [
+        ("ap+cosine (scratch)", "1"),
+        ("ap+dice (scratch)", "1"),
+    ]
 
 
 def test_a_trial_from_before_a_setting_existed_is_read_with_its_default(stored):
