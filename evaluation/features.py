@@ -6,8 +6,6 @@ file, (0, 0) the centre of the top-left pixel), `descriptors` (N, D) and `scores
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.notes import Notes
+from r2d2.array_archive import read_arrays
 from r2d2.containers import FloatArray, Keypoints
 
 Real = npt.NDArray[np.float64]
@@ -82,12 +81,8 @@ def _read(path: Path) -> _Features:
     if not path.is_file():
         raise ValueError(f"there is no file of features {path}; every image needs one beside it")
     try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it is a single array")
-            arrays = {name: archive[name] for name in NAMES if name in archive}
-    except (ValueError, TypeError, EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, NAMES)
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path} is no file of features ({error}): it must hold {FORMAT}") from error
     for name in ("keypoints", "descriptors"):
         if name not in arrays:

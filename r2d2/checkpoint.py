@@ -252,9 +252,14 @@ def _read_header(path: Path) -> dict[str, Any]:
     for name in ("epoch", "step"):
         if header[name] < 0:
             raise ValueError(f"{path} is damaged: '{name}' is {header[name]}")
-    if not all(value is None or type(value) in (int, float) for value in header["metrics"].values()):
+    # Of the whole numbers that JSON allows some are too large for a float.
+    if not all(v is None or type(v) is float or _is_small(v) for v in header["metrics"].values()):
         raise ValueError(f"{path} is damaged: 'metrics' holds something else than numbers")
     return header
+
+
+def _is_small(value: object) -> bool:
+    return type(value) is int and abs(value) < 2**63
 
 
 def _write_optimiser(path: Path, optimiser: torch.optim.Optimizer) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from r2d2.array_archive import read_arrays
 from r2d2.atomic import atomic_file
 from r2d2.containers import Keypoints
 
@@ -37,8 +36,8 @@ def load_keypoints(path: Path) -> Keypoints:
         raise ValueError(f"there is no file of keypoints {path}")
     names = ("imsize", "keypoints", "descriptors", "scores")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            size, keypoints, descriptors, scores = (archive[name] for name in names)
+        arrays = read_arrays(path, names)
+        size, keypoints, descriptors, scores = (arrays[name] for name in names)
         width, height = (int(side) for side in size)
         reverse = slice(None, None, -1)
         order = np.argsort(-scores[reverse], kind="stable")
@@ -52,8 +51,6 @@ def load_keypoints(path: Path) -> Keypoints:
         TypeError,
         IndexError,
         AttributeError,
-        EOFError,
-        zlib.error,
-        zipfile.BadZipFile,
+        OverflowError,
     ) as error:
         raise ValueError(f"{path} is no file of keypoints ({error})") from error

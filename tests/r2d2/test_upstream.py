@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import pickle
+import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -228,3 +230,36 @@ def test_weights_of_another_network_are_refused(tmp_path, net):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file .*net\.pt"):
         load_upstream(tmp_path / "net.pt")
+
+
+def test_records_that_unpack_to_more_are_refused_before_they_are_read(tmp_path):
+    path = write(tmp_path / "net.pt", weights())
+    with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "packed.pt", "w") as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name), zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match=r"packed\.pt is refused: its \d+ records become \d+ bytes"):
+        load_upstream(tmp_path / "packed.pt")
+
+
+@pytest.mark.parametrize(
+    "call", ["Quad_L2Net_ConfCFS(mchan=1000000000)", "Quad_L2Net_ConfCFS(dim=99999999999999)"]
+)
+def test_dimensions_that_no_network_has_are_one_sentence(tmp_path, call):
+    with pytest.raises(ValueError, match=r"net\.pt: network\.(channels|dim) is \d+; it must be from 1 to"):
+        load_upstream(write(tmp_path / "net.pt", weights(), net=call))
+
+
+@pytest.mark.parametrize("old_format", [False, True])
+def test_random_damage_gives_a_network_or_a_sentence_and_nothing_else(tmp_path, old_format):
+    path = write(tmp_path / "net.pt", weights(), old_format=old_format)
+    sound, rng, refused = bytearray(path.read_bytes()), random.Random(0), 0
+    for _ in range(60):
+        bad = bytearray(sound)
+        for _ in range(8):
+            bad[rng.randrange(1500)] = rng.randrange(256)
+        path.write_bytes(bad)
+        try:
+            load_upstream(path)
+        except ValueError:
+            refused += 1
+    assert refused > 20
