@@ -12,7 +12,8 @@ from typing import Any
 
 SHARE = "r2d2"
 TAG = f"mlflow.sharedViewState.{SHARE}"
-_TAGS = ("variant", "seed")
+# The name of a run, variant and seed, beside which no other column repeats them.
+_NAME = "attributes.`Run Name`"
 _FIGURES = ("mma_3px", "mma_1px", "mma_5px", "auc_5px_poselib", "repeatability_3px", "keypoints")
 _TRAINING = (
     "train/loss_total",
@@ -43,7 +44,7 @@ _LINE = {
 
 
 def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
-    """The value of the experiment's tag: variant and seed, the deciding score, the others, the losses.
+    """The value of the experiment's tag: the deciding score, the others, the losses.
 
     Rows are grouped by variant and show the mean over its seeds; charts begin with the deciding score.
 
@@ -54,7 +55,7 @@ def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
     """
     scores = [f"{role}/{name}" for role in roles for name in _FIGURES]
     figures = [metric, *(name for name in (*scores, *_TRAINING) if name != metric)]
-    columns = [f"tags.`{name}`" for name in _TAGS] + [f"metrics.`{name}`" for name in figures]
+    columns = [f"metrics.`{name}`" for name in figures]
     state = {
         "searchFilter": "",
         "orderByKey": f"metrics.`{metric}`",
@@ -64,8 +65,8 @@ def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": {column: _width(column) for column in columns},
+        "columnOrder": [_NAME, *columns],
+        "columnWidths": {column: _width(column) for column in (_NAME, *columns)},
         "groupBy": {
             "aggregateFunction": "average",
             "groupByKeys": [{"mode": "tag", "groupByData": "variant"}],
@@ -105,5 +106,5 @@ def view_link(server: str, experiment_id: str) -> str:
 
 
 def _width(column: str) -> int:
-    """Pixels in which a column's heading can be read; a variant's name is longer than its heading."""
-    return 270 if column == "tags.`variant`" else 8 * len(column.partition("`")[2]) + 40
+    """Pixels in which a column's heading can be read; a run's name is longer than its heading."""
+    return 330 if column == _NAME else 8 * len(column.partition("`")[2]) + 40

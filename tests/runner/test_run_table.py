@@ -23,7 +23,7 @@ def test_rows_are_variants_with_the_mean_over_seeds():
 def test_the_deciding_score_is_the_first_chart_and_column_and_orders_the_rows(metric):
     found = state(metric)
     assert found["orderByKey"] == f"metrics.`{metric}`"
-    assert found["selectedColumns"][2] == f"metrics.`{metric}`"
+    assert found["selectedColumns"][0] == f"metrics.`{metric}`"
     assert found["compareRunCharts"][0]["metricKey"] == metric
     sections = {section["uuid"]: section["name"] for section in found["compareRunSections"]}
     assert next(iter(sections.values())) == metric.partition("/")[0]
