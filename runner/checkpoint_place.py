@@ -1,6 +1,6 @@
-"""Checkpoints of trials where a sweep lies: a folder, or S3, where they are uploaded and removed.
+"""Checkpoints of trials where a sweep lies, a folder or S3: uploaded and removed.
 
-On S3 a checkpoint counts when it is complete: its header, `config.json`, is uploaded last and removed first.
+A checkpoint counts when it is complete: its header, `config.json`, is uploaded last and removed first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ CONFIG = "config.json"
 
 def checkpoint_place(checkpoint: ray.train.Checkpoint) -> str:
     """Where a checkpoint of Ray Train lies: a folder, or `s3://bucket/prefix`."""
-    filesystem = getattr(checkpoint, "filesystem", None)
-    remote = filesystem is not None and filesystem.type_name.startswith("py::")
-    return f"{SCHEME if remote else ''}{checkpoint.path}"
+    return checkpoint.path if checkpoint.path.startswith("/") else f"{SCHEME}{checkpoint.path}"
 
 
 def upload_checkpoint(folder: Path, depot: Depot) -> None:
@@ -50,7 +48,7 @@ def delete_checkpoint(depot: Depot) -> None:
 def existing(records: Sequence[Record], patience: float = PATIENCE) -> set[str]:
     """The places of those checkpoints that are still there, of all that events name."""
     places = {record.checkpoint for record in records}
-    found = {place for place in places if not is_remote(place) and Path(place).is_dir()}
+    found = {place for place in places if not is_remote(place) and Path(place, CONFIG).is_file()}
     remote = {place for place in places if is_remote(place)}
     for above in {place.rpartition("/")[0] for place in remote}:
         complete = {

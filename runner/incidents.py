@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from runner.history import History, put_json
 
 LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
-DISK, STOPPED = "disk", "stopped"
+DISK, DAMAGED, STOPPED = "disk", "damaged", "stopped"
 
 # In the last report of a trial that failed: to Tune it ends like any other.
 FAILED = "failed"
@@ -24,7 +24,8 @@ class Incident:
 
     Attributes:
         kind: a worker was lost (LOST), gave no sign of life (HANGING) or was told to leave (PREEMPTED),
-            memory did not suffice (MEMORY), a node's disk was full (DISK), the number of workers differs from
+            memory did not suffice (MEMORY), a node's disk was full (DISK), a file of Ray's
+            was damaged (DAMAGED), the number of workers differs from
             the configured (RESIZED), or the sweep was asked to stop (STOPPED).
         text: what happened and how the trial went on, a sentence.
         time: seconds since 1970.

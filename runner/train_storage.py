@@ -1,14 +1,18 @@
 """Where Ray Train keeps a trial's checkpoints and its own snapshot: beside the history.
 
-In a folder Ray Train writes by itself. On S3 it works through a file system of pyarrow's that asks our
-client, and checkpoints are uploaded by us: so every request is tried again within the time that is ours to
-set, and what was uploaded is compared with what the server has before the checkpoint counts. Ray Train
-removes an older checkpoint only after the snapshot that lists the new one is written.
+Ray Train works through a file system of pyarrow's that asks our store, and checkpoints are uploaded by us. So
+each file is there whole or not at all, whatever is killed or full; by itself Ray truncates its snapshot and
+then writes it. On S3 every request is tried again within the time that is ours to set, and what was uploaded
+is compared with what the server has before the checkpoint counts. Ray Train removes an older checkpoint only
+after the snapshot that lists the new one is written.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,39 +23,72 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType, PyFi
 
 from r2d2.storage.depot import Depot, Kept
 from r2d2.storage.s3 import SCHEME
-from runner.checkpoint_place import delete_checkpoint, upload_checkpoint
+from runner.checkpoint_place import CONFIG, delete_checkpoint, upload_checkpoint
 
 TRAIN_RUN = "train"
+# Ray Train's list of the checkpoints that it knows.
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+
+_CHECKPOINT = re.compile(r"checkpoint_(\d+)(?:_step_(\d+))?")
 
 
 def storage_arguments(trial: Depot) -> dict[str, Any]:
     """What `ray.train.RunConfig` is told of a trial's place."""
-    if not trial.is_remote:
-        return {"storage_path": trial.place}
-    path = trial.place.removeprefix(SCHEME)
-    return {"storage_path": path, "storage_filesystem": PyFileSystem(DepotFiles(trial))}
+    return {"storage_path": _path(trial), "storage_filesystem": PyFileSystem(DepotFiles(trial))}
 
 
-def uploader(trial: Depot) -> Callable[[ray.train.Checkpoint, str], ray.train.Checkpoint] | None:
-    """What `ray.train.report` uploads a checkpoint with; None where Ray Train copies it by itself."""
-    if not trial.is_remote:
-        return None
+def uploader(trial: Depot) -> Callable[[ray.train.Checkpoint, str], ray.train.Checkpoint]:
+    """What `ray.train.report` uploads a checkpoint with."""
 
     def upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
         kept = trial.below(f"{TRAIN_RUN}/{name}")
         upload_checkpoint(Path(checkpoint.path), kept)
-        path = kept.place.removeprefix(SCHEME)
-        return ray.train.Checkpoint(path, PyFileSystem(DepotFiles(trial)))
+        return ray.train.Checkpoint(_path(kept), PyFileSystem(DepotFiles(trial)))
 
     return upload
 
 
+def last_checkpoint(trial: Depot) -> str | None:
+    """The place of a trial's last complete checkpoint, known to Ray Train or not; None if there is none."""
+    found = []
+    for name in trial.folders(TRAIN_RUN):
+        epoch = _CHECKPOINT.fullmatch(name)
+        if epoch is not None and trial.find_all([f"{TRAIN_RUN}/{name}/{CONFIG}"]) != [None]:
+            # One in mid-epoch comes before that of the epoch.
+            found.append((int(epoch[1]), float(epoch[2] or math.inf), name))
+    return trial.below(f"{TRAIN_RUN}/{max(found)[2]}").place if found else None
+
+
+def drop_damaged_snapshot(trial: Depot) -> bool:
+    """Removes Ray Train's snapshot if it is none, or lists checkpoints that are gone: Ray would not start.
+
+    Returns:
+        Whether it did; a training then goes on from `last_checkpoint`.
+    """
+    content = trial.read(f"{TRAIN_RUN}/{SNAPSHOT}")
+    if content is None:
+        return False
+    try:
+        listed = [result["checkpoint_dir_name"] for result in json.loads(content)["checkpoint_results"]]
+    except (ValueError, KeyError, TypeError):
+        listed = [""]
+    if None not in trial.find_all(f"{TRAIN_RUN}/{name}/{CONFIG}" for name in listed):
+        return False
+    trial.delete(f"{TRAIN_RUN}/{SNAPSHOT}")
+    return True
+
+
+def _path(depot: Depot) -> str:
+    """A place as pyarrow's file systems name it: without the scheme."""
+    return depot.place.removeprefix(SCHEME)
+
+
 class DepotFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no types
-    """As much of a file system as Ray Train asks for, over a trial's depot on S3; paths are `bucket/key`."""
+    """As much of a file system as Ray Train asks for, over a depot; paths are `/folder` or `bucket/key`."""
 
     def __init__(self, depot: Depot) -> None:
         self._depot = depot
-        self._root = depot.place.removeprefix(SCHEME)
+        self._root = _path(depot)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DepotFiles) and other._root == self._root
@@ -71,7 +108,7 @@ class DepotFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no typ
         return path.rstrip("/")
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
-        """What lies at each path; on S3 a folder is what has something below it."""
+        """What lies at each path; a folder is what has something below it."""
         found = []
         for path in paths:
             (kept,) = self._depot.find_all([self._name(path)])
@@ -94,7 +131,7 @@ class DepotFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no typ
         ]
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        """Nothing: S3 knows no empty folders."""
+        """Nothing: a store knows no empty folders."""
 
     def delete_dir(self, path: str) -> None:
         """Removes a checkpoint, or another folder."""

@@ -28,13 +28,13 @@ from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
 from runner.full_disk import Nodes, avoiding, room_beside
 from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
-from runner.incidents import FAILED, STOPPED, record_incident
+from runner.incidents import DAMAGED, FAILED, STOPPED, record_incident
 from runner.preemption import this_node
 from runner.recovery import NodeLeaves, train_to_the_end
 from runner.reservation import free_reservations, leave_reservations
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.slots import leave_slot
-from runner.train_storage import TRAIN_RUN, storage_arguments
+from runner.train_storage import TRAIN_RUN, drop_damaged_snapshot, last_checkpoint, storage_arguments
 from runner.turn import Turn
 from runner.worker_task import WorkerTask, train_worker
 from search_spaces.sweep import Trial
@@ -148,6 +148,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
 
     def fit(pieces: int, full: Nodes) -> None:
         free_reservations(depot, context.attempt)
+        _mend_snapshot(depot, history)
         _trainer(config, depot, context, pieces, full).fit()
 
     def elsewhere(full: Nodes) -> bool:
@@ -169,6 +170,15 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
         leave_reservations(depot, context.attempt)
     # What Ray Train gave up scoring in an earlier attempt is tried again.
     score_missing(history, context)
+
+
+def _mend_snapshot(depot: Depot, history: History) -> None:
+    """Has a trial go on from its last checkpoint although Ray Train's list of them is damaged."""
+    if drop_damaged_snapshot(depot):
+        last = last_checkpoint(depot)
+        where = "its start" if last is None else last.rpartition("/")[2]
+        text = f"Ray Train's list of checkpoints was damaged; the trial goes on from {where}"
+        record_incident(history, DAMAGED, text)
 
 
 def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> None:

@@ -1,18 +1,15 @@
-"""Tuning: has Ray Tune run the trials of a sweep. Its own files are never read again."""
+"""Tuning: has Ray Tune run the trials of a sweep. Its own files are temporary: nobody reads them again."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from r2d2.config import TrainConfig
-from r2d2.storage.depot import Depot, folder_of
 from runner.callback import SweepCallback
 from runner.halt import Halt
 from runner.lease import Lease
@@ -76,7 +73,7 @@ class Tuning:
         sweep = self.plan.sweep
         # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
         resources = tune.PlacementGroupFactory([{"memory": 1}])
-        with _tune_folder(self.plan.depot) as (name, folder):
+        with tempfile.TemporaryDirectory(prefix="r2d2-tune-", ignore_cleanup_errors=True) as folder:
             tuner = tune.Tuner(
                 tune.with_resources(tune.with_parameters(self.trainable, context=self.context), resources),
                 param_space={CONFIG_KEY: space},
@@ -91,8 +88,8 @@ class Tuning:
                     **how,
                 ),
                 run_config=tune.RunConfig(
-                    name=name,
-                    storage_path=str(folder),
+                    name=self.plan.definition.name,
+                    storage_path=folder,
                     callbacks=[self.callback],
                     stop=Halt(self.lease, self.callback.going),
                     # What fails of a trial itself is no error to Tune (`run_trial`): these are lost drivers.
@@ -132,17 +129,6 @@ class Tuning:
 
         distinct = Distinct(searcher, key_of, self.callback.say)
         return ScoresOnly(distinct, max_concurrent=self.concurrent)
-
-
-@contextmanager
-def _tune_folder(sweep: Depot) -> Iterator[tuple[str, Path]]:
-    """A name and a folder for Tune's own files, which nobody reads again; temporary if home is on S3."""
-    if sweep.is_remote:
-        with tempfile.TemporaryDirectory(prefix="r2d2-tune-") as temporary:
-            yield "attempt-001", Path(temporary)
-        return
-    folder = folder_of(sweep) / "tune"
-    yield f"attempt-{1 + len(list(folder.glob('attempt-*'))):03d}", folder
 
 
 def _trial_name(tune_trial: Any) -> str:

@@ -39,7 +39,7 @@ from runner.partial_epoch import PartialEpoch, merged
 from runner.preemption import Notice, Preempted
 from runner.reservation import note_reservation
 from runner.step_progress import PROGRESS_SECONDS, ProgressWriter
-from runner.train_storage import TRAIN_RUN, uploader
+from runner.train_storage import TRAIN_RUN, last_checkpoint, uploader
 from runner.watchdog import Watchdog
 from runner.worker_task import WorkerTask
 
@@ -134,7 +134,7 @@ class _Worker:
         network.to(ray.train.torch.get_device())
         siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)
-        partial = _resume(network, optimiser, self.task.patience)
+        partial = _resume(network, optimiser, self.task)
         self._tell_size(partial)
         trained = _Trained(network, data_parallel(siamese, self.num_workers), optimiser)
         self._passed("worker/ready_s")
@@ -256,8 +256,8 @@ class _Worker:
             )
 
 
-def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer, patience: float) -> PartialEpoch:
-    """Restores weights and optimiser from Ray Train's last checkpoint.
+def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer, task: WorkerTask) -> PartialEpoch:
+    """Restores weights and optimiser from Ray Train's last checkpoint, or the trial's, if Ray knows none.
 
     Returns:
         The epoch to go on with, and what is done of it; the first one if there is no checkpoint.
@@ -266,16 +266,17 @@ def _resume(network: R2D2Network, optimiser: torch.optim.Optimizer, patience: fl
         ValueError: if the checkpoint is damaged.
     """
     handed = ray.train.get_checkpoint()
-    if handed is None:
+    place = last_checkpoint(task.trial) if handed is None else checkpoint_place(handed)
+    if place is None:
         return PartialEpoch(1)
-    with fetched(checkpoint_place(handed), patience) as folder:
+    with fetched(place, task.patience) as folder:
         checkpoint, partial = load_checkpoint(folder), PartialEpoch.load(folder)
     network.load_state_dict(checkpoint.network.state_dict())
     restore_optimiser(optimiser, checkpoint)
     partial = partial or PartialEpoch(checkpoint.epoch + 1)
     if (partial.epoch, partial.steps) != (checkpoint.epoch + 1, checkpoint.step):
         raise ValueError(
-            f"the checkpoint {handed.path} is damaged: its weights are of step {checkpoint.step}, its "
+            f"the checkpoint {place} is damaged: its weights are of step {checkpoint.step}, its "
             f"reports of step {partial.steps}"
         )
     return partial

@@ -132,12 +132,6 @@ def test_ray_train_finds_its_snapshot_and_removes_checkpoints_through_our_client
     assert filesystem.get_file_info(f"{root}/train/snapshot.json").type == FileType.File
 
 
-def test_in_a_folder_ray_train_does_everything_by_itself(tmp_path):
-    trial = open_depot(tmp_path)
-    assert storage_arguments(trial) == {"storage_path": str(tmp_path)}
-    assert uploader(trial) is None
-
-
 def test_following_a_history_costs_one_request_a_look(trial, proxy):
     history = History(trial.below(HISTORY))
     for epoch in range(1, 4):
