@@ -90,7 +90,6 @@ def differences(report: Report) -> Group:
     splits = [split for split in report.splits if split != about.split]
     heads: list[str | Column] = ["variant", Column("difference", rank=0), Column("95 % interval", rank=1)]
     heads += [Column("p (Holm)", rank=2), Column("verdict", words=True, rank=0)]
-    heads += [Column("baseline", words=True, rank=1)] if several else []
     heads += [*(Column(split, rank=3) for split in splits), Column("sequences above", rank=3)]
     made = FittedTable(heads, title=f"{about.role} {title}".strip(), elsewhere="--html PAGE")
     rows = [(entry, row) for entry in report.entries if (row := report.difference(entry.name)) is not None]
@@ -100,10 +99,18 @@ def differences(report: Report) -> Group:
         above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
         estimate = f"{figure(row.estimate, '+')}{entry.mark}"
         cells = [estimate, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
-        cells += [row.baseline] if several else []
         made.add_row(entry.name, *cells, *parts, above)
+    baselines = _baselines(compared.baselines) if several else []
     notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
-    return Group(made, *notes)
+    return Group(made, *baselines, *notes)
+
+
+def _baselines(of_rows: Mapping[str, str]) -> list[Text]:
+    """Which rows each baseline is that of; a column could be left out where the terminal is narrow."""
+    rows: dict[str, list[str]] = {}
+    for row, baseline in of_rows.items():
+        rows.setdefault(baseline, []).append(row)
+    return [Text(f"{baseline} is the baseline of {', '.join(found)}.") for baseline, found in rows.items()]
 
 
 def _further(report: Report) -> FittedTable:

@@ -1,14 +1,17 @@
 """What a sweep's folder holds is enough for its table, with everything that distinguishes its rows."""
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from evaluation.examples import pack_examples
 from r2d2.config import TrainConfig
 from runner.comparing import sweep_report
 from runner.definition import SweepDefinition
+from runner.display import differences
 from runner.history import TRAIN, Record, write_json
 from runner.incidents import LOST, MEMORY, record_incident
 from runner.stored import StoredSweep
@@ -101,6 +104,10 @@ def test_differences_are_to_the_control_of_the_same_start_and_to_any_row_that_is
         "ap+dice (scratch)": "ap+cosine (scratch)",
         "ap+dice (fine-tuned) · Dice": "ap+cosine (fine-tuned)",
     }
+    console = Console(record=True, width=60, file=io.StringIO())
+    console.print(differences(sweep_report(sweep)))
+    shown = " ".join(console.export_text().split())
+    assert "ap+cosine (fine-tuned) is the baseline of ap+dice (fine-tuned) · Dice." in shown
     named = sweep_report(sweep, baseline="Dice").comparison.baselines
     assert set(named.values()) == {"ap+dice (fine-tuned) · Dice"}
     assert len(named) == 3
