@@ -76,7 +76,7 @@ class PromotionJudge:
     Args:
         tracker: knows the runs and the champion.
         settings: where photographs are kept, and the released network.
-        say: called with one sentence when scoring begins.
+        say: called with a sentence when pairs are made, and when scoring begins.
         on_source: called with the name of each network that is scored.
         on_image: called with how many of its images are done and how many there are.
     """
@@ -105,6 +105,7 @@ class PromotionJudge:
             photos = held_out_photos(
                 candidate.checkpoint.config.data, candidate.tags["training_digest"], self._settings
             )
+            self._say(f"making fresh pairs of {len(photos)} held-out photographs")
             with fresh_pairs(photos, fresh_seed(candidate.checkpoint.digest, theirs)) as pairs:
                 return self._on_fresh_pairs(candidate, champion, pairs)
         except (ValueError, StorageError) as error:

@@ -117,7 +117,10 @@ def test_the_first_champion_lies_above_its_own_starting_network(ask, make_run, s
         "there was no champion yet, and it is above its own starting network: +0.417, +0.345 to +0.488 "
         "(mma_3px, 95 % interval on 60 fresh pairs of 3 held-out photographs)"
     )
-    assert said == ["scoring a and its starting network on 60 fresh pairs of 3 held-out photographs"]
+    assert said == [
+        "making fresh pairs of 3 held-out photographs",
+        "scoring a and its starting network on 60 fresh pairs of 3 held-out photographs",
+    ]
     tags = tracker.client.get_model_version(request.node.name, "1").tags
     assert tags["fresh_score"] == "0.5500"
     assert int(tags["fresh_seed"]) == fresh_seed(tags["model_digest"], "")
@@ -140,7 +143,7 @@ def test_what_is_not_shown_to_be_better_is_refused_and_what_is_shown_passes(ask,
     assert promotion.reason.startswith("not shown to be better: +0.017, -0.")
     assert "against version 1 (mma_3px, 95 % interval on 60 fresh pairs of 3 held-out" in promotion.reason
     assert promotion.reason.endswith("allowing for the choice among 2)")
-    assert said[0].startswith("scoring bb and the champion on 60 fresh pairs")
+    assert said[1].startswith("scoring bb and the champion on 60 fresh pairs")
     promotion, _ = ask(make_run("ccc"))
     assert promotion.promoted
     assert promotion.reason.startswith("better than version 1: +0.110, +0.0")
