@@ -27,6 +27,9 @@ few draws lack the tails of Student's distribution. Instead:
   comparisons asks for levels far below 5 %, where anything less raises false alarms. So p may exceed 0.05
   though the interval leaves out 0.
 
+The seeds' part of a difference is pooled over the variants of a table where they scatter alike
+(`evaluation.pooling`), which leaves far more degrees of freedom than R - 1.
+
 What it cannot do: with two seeds intervals hold the truth in 92 to 98 % of studies, with six sequences in
 94 to 98 %, or in 91 % if scores are very skewed (exponential) and seeds do not matter.
 """
