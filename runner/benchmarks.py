@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from evaluation.hpatches import open_benchmark
 from evaluation.validation import build_validation_benchmark
 from r2d2.config import DataConfig
 from r2d2.data.mixture import Mixture
-from r2d2.data.photos import PhotoSet
+from r2d2.data.photos import PhotoSet, passed_over
 from r2d2.data.training_data import open_training_data
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.depot import Depot
 from r2d2.storage.manifest import Manifest, ManifestFile, sha256_of
 from r2d2.storage.manifest_entries import MANIFEST
 from runner.words import silent
+
+log = logging.getLogger(__name__)
 
 VALIDATION, HPATCHES = "validation", "hpatches"
 # Uploads at a time.
@@ -71,6 +74,9 @@ def prepare_data(
     """
     data = open_training_data(config, objects)
     training, held_out = data.training, data.held_out
+    for files in {id(file.files): file.files for file in held_out.files}.values():
+        for sentence in passed_over(files):
+            log.warning(sentence)
     say(f"checking {len(training) + len(held_out)} {training.noun}")
     specs = []
     if config.held_out:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
-from r2d2.storage.files import FileSet, FolderFiles
+from r2d2.storage.files import FileSet, FolderFiles, require_text
 from r2d2.storage.local_copy import local_copy
 from r2d2.storage.s3 import PATIENCE, SCHEME, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
@@ -159,6 +159,7 @@ def store_bytes(content: bytes, place: str) -> None:
 
 
 def _refuse_other_addresses(place: str) -> None:
+    require_text(place)
     scheme, separator, _ = place.partition("://")
     if separator and not is_remote(place) and scheme.isalnum():
         raise ValueError(f"'{place}' cannot be read here: a place is a folder or s3://bucket/prefix")

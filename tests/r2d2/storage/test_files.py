@@ -8,6 +8,7 @@ import pytest
 
 from r2d2.storage.errors import FileError
 from r2d2.storage.files import FolderFiles
+from r2d2.storage.location import absolute_place
 
 
 @pytest.fixture
@@ -71,3 +72,8 @@ def test_a_file_that_was_replaced_is_not_read(folder, other):
         assert file.read() == b"second"
     with FolderFiles.of(folder).open("a.jpg") as file:
         assert file.read() == other
+
+
+def test_a_place_whose_name_is_not_utf_8_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"the name of '/photos/Mu\\xf1oz' is not UTF-8"):
+        absolute_place(os.fsdecode(b"/photos/Mu\xf1oz"))
