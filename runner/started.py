@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -11,15 +13,19 @@ from typing import Any
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig, with_override
 from r2d2.storage.depot import Depot, depot_at
-from r2d2.storage.location import local_file
 from runner.history import put_json, read_value
 from runner.resilience import Resilience
 from runner.settings import Settings
+from runner.trust import remember, trusted_copy
 from search_spaces.sweep import Trial
+
+log = logging.getLogger(__name__)
 
 FILE = "started.json"
 # A copy of a sweep's file that is no part of search_spaces/: it may lie anywhere, and be gone.
 OWN_FILE = "own_sweep.py"
+
+_ADVICE = "run the sweep with the command that started it"
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,7 @@ class StartedSweep:
         Raises:
             ValueError: if the file is damaged.
         """
-        advice = "run the sweep with the command that started it"
-        return read_value(depot_at(place), FILE, cls._from_json, advice)
+        return read_value(depot_at(place), FILE, cls._from_json, _ADVICE)
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
@@ -80,19 +85,43 @@ class StartedSweep:
         depot, kept = depot_at(place), self
         if source.endswith(".py"):
             kept = replace(self, source=OWN_FILE)
-            depot.write(OWN_FILE, Path(source).read_bytes())
+            content = Path(source).read_bytes()
+            depot.write(OWN_FILE, content)
+            _remember(content)
         put_json(depot, FILE, asdict(kept))
 
-    def source_from(self, place: str | Path | Depot) -> str:
-        """The name of the sweep, or the path of a copy of its file on this machine."""
-        if self.source != OWN_FILE:
-            return self.source
-        depot = depot_at(place)
-        return str(local_file(f"{depot.place}/{OWN_FILE}", patience=depot.patience))
+    def source_from(self, place: str | Path | Depot, trust: bool = False) -> str:
+        """The name of the sweep, or the path of this user's copy of its file.
+
+        Args:
+            place: of the sweep.
+            trust: whether the user says that a file which this user did not start may be executed.
+
+        Raises:
+            ValueError: if the file is not trusted, or what was written down is neither a sweep's name nor the
+                copy of its file.
+        """
+        if self.source == OWN_FILE:
+            depot = depot_at(place)
+            content = depot.read(OWN_FILE)
+            if content is None:
+                raise ValueError(f"{depot.place}/{OWN_FILE} is missing; {_ADVICE}")
+            return str(trusted_copy(content, f"{depot.place}/{OWN_FILE}", trust))
+        if not re.fullmatch(r"\w+", self.source):
+            raise ValueError(f"{depot_at(place).place}/{FILE} names the sweep '{self.source}'; {_ADVICE}")
+        return self.source
 
     def settings(self, settings: Settings) -> Settings:
         """The settings with the places that the sweep was started with."""
         return replace(settings, hpatches=self.hpatches, released=self.released)
+
+
+def _remember(content: bytes) -> None:
+    """Lets this user continue the sweep by name; without a home directory --trust will be asked for."""
+    try:
+        remember(content)
+    except OSError as error:
+        log.info("the sweep's file cannot be remembered as this user's own: %s", error)
 
 
 def extend_trials(trials: Sequence[Trial], assignments: Sequence[str]) -> list[Trial]:

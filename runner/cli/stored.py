@@ -20,12 +20,17 @@ STOPPED_WITHIN_S = 60.0
 
 
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--dry-run, --verbose and those of the cluster."""
+    """--dry-run, --verbose, --trust and those of the cluster."""
     dry_run = click.option(
         "--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."
     )
     verbose = click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
-    return dry_run(cluster_options(verbose(command)))
+    trust = click.option(
+        "--trust",
+        is_flag=True,
+        help="Execute the sweep's file although this user did not start it from this machine.",
+    )
+    return dry_run(cluster_options(trust(verbose(command))))
 
 
 @click.command()
@@ -135,11 +140,12 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
 
     Args:
         sweep: its name.
-        asked: see `with_asked`.
+        asked: see `with_asked`; and `trust`, see `StartedSweep.source_from`.
         changes: fields of `SweepOptions` that are not as they were.
 
     Raises:
-        ValueError: if there is no such sweep, or it was not written down how it was started.
+        ValueError: if there is no such sweep, it was not written down how it was started, or its file is not
+            trusted.
     """
     from runner.plan import SweepOptions, plan_sweep
     from runner.started import StartedSweep
@@ -163,8 +169,10 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
         concurrent=started.concurrent,
         resilience=started.resilience,
     )
-    options = with_asked(replace(options, **changes), asked or {})
-    return plan_sweep(started.source_from(depot), started.settings(settings), options, say)
+    asked = dict(asked or {})
+    source = started.source_from(depot, trust=asked.pop("trust", False))
+    options = with_asked(replace(options, **changes), asked)
+    return plan_sweep(source, started.settings(settings), options, say)
 
 
 def _continue(plan: SweepPlan, dry_run: bool) -> None:

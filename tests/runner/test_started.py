@@ -1,10 +1,13 @@
 """A stored sweep is continued by its name alone, and grows without changing what it has."""
 
+import hashlib
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from evaluation.actor import JudgeResources
+from runner.__main__ import main
 from runner.cli.stored import _plan
 from runner.estimate import what_is_left
 from runner.plan import SweepOptions, plan_sweep
@@ -214,3 +217,33 @@ def test_only_failed_trials_are_run_again(home):
 
 def test_what_was_started_is_none_before_it_is_written(tmp_path):
     assert StartedSweep.load(tmp_path) is None
+
+
+
+@pytest.mark.parametrize("verb", ["resume", "extend", "retry"])
+def test_a_file_that_somebody_put_into_the_home_is_not_executed(home, tmp_path, verb):
+    mine = tmp_path / "mine.py"
+    mine.write_text(GRID)
+    plan = start(str(mine), name="mine")
+    planted = tmp_path / "home" / "sweeps" / "mine" / "own_sweep.py"
+    planted.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'was_run')!r}).touch()\n" + GRID)
+    digest = hashlib.sha256(planted.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=rf"own_sweep.py is a program.*SHA-256 {digest}.*give --trust"):
+        _plan("mine")
+    options = {"resume": [], "extend": ["--set", "seed=4"], "retry": ["--failed"]}[verb]
+    refused = CliRunner().invoke(main, [verb, "mine", *options, "--dry-run"])
+    assert refused.exit_code != 0
+    assert not (tmp_path / "was_run").exists()
+    assert _plan("mine", {"trust": True}).trials == plan.trials
+    assert (tmp_path / "was_run").exists()
+    # It has been trusted for good.
+    assert _plan("mine").trials == plan.trials
+
+
+@pytest.mark.parametrize("source", ["/tmp/own.py", "../smoke", "smoke.py", "s3://bucket/x.py", ""])
+def test_what_was_written_down_names_a_sweep_or_its_copy_and_nothing_else(home, source):
+    start("smoke", name="mine")
+    file = home / "sweeps" / "mine" / "started.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "source": source}))
+    with pytest.raises(ValueError, match=r"started.json names the sweep"):
+        _plan("mine")
