@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from r2d2.full_disk import says_full
+from r2d2.printable import printable
 from r2d2.unknown import unknown
 from runner.console import replace_unknown_characters
 from runner.words import say
@@ -67,7 +68,7 @@ class UserError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Prints the sentence to the standard error."""
-        click.echo(f"error: {self.format_message()}", file=file, err=file is None)
+        click.echo(f"error: {printable(self.format_message())}", file=file, err=file is None)
 
 
 class Verbs(click.Group):

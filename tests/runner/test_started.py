@@ -219,7 +219,6 @@ def test_what_was_started_is_none_before_it_is_written(tmp_path):
     assert StartedSweep.load(tmp_path) is None
 
 
-
 @pytest.mark.parametrize("verb", ["resume", "extend", "retry"])
 def test_a_file_that_somebody_put_into_the_home_is_not_executed(home, tmp_path, verb):
     mine = tmp_path / "mine.py"
