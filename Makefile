@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
@@ -15,16 +16,18 @@ help: ## Say what each target does
 
 setup: $(READY) ## Make the virtual environment with the tested versions of everything
 
-# A failed set-up leaves no .ready behind, so the next call finishes it.
-$(READY): pyproject.toml constraints.txt
+# A failed set-up leaves no .ready behind, so the next call finishes it. The tested set is compared with its hashes;
+# torch's builds, and the CUDA packages that they bring, differ from machine to machine and have none.
+$(READY): pyproject.toml constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "error: $(PYTHON) is older than 3.11; name a newer one with make PYTHON=python3.12"; exit 2; }
 	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 \
 	    || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV) >/dev/null 2>&1; } \
 	    || { rm -rf $(VENV); echo "python3-venv is missing; installing it from Debian"; \
 	         $(APT) update -qq && $(APT) install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) --require-hashes --no-deps -r requirements.lock
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
 demo: setup ## Train loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)
