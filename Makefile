@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real test-cluster test-nodes bench bench-gpu bench-quality
+.PHONY: help setup demo test test-real test-fuzz test-cluster test-nodes audit bench bench-gpu bench-quality
 .PHONY: check lint format types layers spelling clean
 
 help: ## Say what each target does
@@ -38,6 +38,15 @@ test: setup ## Run the tests
 
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
+
+test-fuzz: setup ## Run the fuzz tests of the readers of foreign bytes for about two minutes
+	FUZZ_EXAMPLES=150 $(BIN)/python -m pytest tests/fuzz
+
+audit: setup ## Look for known advisories of the tested set, where an advisory database can be reached
+	$(BIN)/ruff check --select S runner r2d2 evaluation search_spaces
+	rm -rf $(VENV)/audit && $(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (25 to 40 minutes)
 	$(BIN)/python -m pytest -m multinode

@@ -88,6 +88,9 @@ def _read(path: Path) -> _Features:
         if name not in arrays:
             raise ValueError(f"{path} lacks '{name}': it must hold {FORMAT}")
     for name, values in arrays.items():
+        # Of a member that is no array numpy gives the bytes.
+        if not isinstance(values, np.ndarray):
+            raise ValueError(f"{path}: '{name}' is no array; it must hold numbers")
         if values.dtype.kind not in "fiu":
             raise ValueError(f"{path}: '{name}' holds {values.dtype}; it must hold numbers")
     return _shaped(path, {name: values.astype(np.float64) for name, values in arrays.items()})
