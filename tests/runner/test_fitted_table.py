@@ -118,7 +118,10 @@ def test_the_trials_of_a_running_sweep_are_whole(width):
 @WIDTHS
 def test_the_list_of_trials_is_whole(width):
     trials = [Trial(TrainConfig.from_dict({"seed": seed})) for seed in (0, 1)]
-    sweep, definition = SimpleNamespace(search_alg=None), SimpleNamespace(name="own")
+    sweep, definition = (
+        SimpleNamespace(search_alg=None, names={"ap+cosine (scratch)": "Original f0"}),
+        SimpleNamespace(name="own"),
+    )
     plan = SimpleNamespace(question="Which?", definition=definition, baselines=(), trials=trials, sweep=sweep)
     console = Console(file=io.StringIO(), width=width)
     show_trials(plan, {trial.key: 90.0 for trial in trials}, console)
