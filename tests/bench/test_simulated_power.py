@@ -8,7 +8,7 @@ from bench import power
 
 
 def test_a_gain_of_two_points_is_found_in_three_of_four_studies():
-    """Of 1,000 studies 87 % of these gains are found, and 4 % have a false verdict."""
+    """In 1,000 studies 88 % of these gains are found, and 4 % of the studies have a false verdict."""
     outcome = power.simulate(power.eight(0.02), studies=100, replicates=999)
     assert outcome.found >= 0.75
     assert outcome.false <= 0.1
