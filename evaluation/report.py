@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from evaluation.bootstrap import REPLICATES
@@ -205,7 +205,12 @@ def make_report(
     if about.split not in known:
         raise ValueError(f"benchmark {compared.benchmark} has no {about.split} sequences")
     entries = [_entry(variant, (figures or {}).get(variant.name, ())) for variant in variants]
-    report = Report(about, compared, mean_curves(variants, replicates), _ordered(entries, about, compared))
+    report = Report(
+        about,
+        compared,
+        mean_curves(variants, replicates),
+        _ordered(entries, about, compared, _shortly_trained(variants)),
+    )
     return replace(report, examples=_examples(report, variants))
 
 
@@ -239,7 +244,15 @@ def _is_shown_elsewhere(key: str) -> bool:
     return key.startswith("mma_") or key.endswith(tuple(f"_{split}" for split in SPLITS))
 
 
-def _ordered(entries: Sequence[Entry], about: About, compared: Comparison) -> tuple[Entry, ...]:
+def _shortly_trained(variants: Sequence[Variant]) -> set[str]:
+    """Those of fewer epochs than others, against which they cannot be ranked."""
+    most = max((epochs for one in variants for epochs in one.epochs), default=0)
+    return {one.name for one in variants if 0 < min(one.epochs, default=0) < most and not one.as_asked}
+
+
+def _ordered(
+    entries: Sequence[Entry], about: About, compared: Comparison, below: Collection[str]
+) -> tuple[Entry, ...]:
     key = about.sort_by
     if key and not any(key in entry.figures for entry in entries):
         known = sorted(
@@ -254,7 +267,9 @@ def _ordered(entries: Sequence[Entry], about: About, compared: Comparison) -> tu
             return sign * compared.mean(entry.name, about.metric, about.split).mean
         return sign * entry.figures.get(key, math.inf)
 
-    return tuple(sorted(entries, key=lambda entry: (bool(key) and key not in entry.figures, place(entry))))
+    return tuple(
+        sorted(entries, key=lambda e: (e.name in below, bool(key) and key not in e.figures, place(e)))
+    )
 
 
 def _examples(report: Report, variants: Sequence[Variant]) -> tuple[tuple[str, MatchExample], ...]:

@@ -217,7 +217,7 @@ def test_a_single_seed_is_said(report):
         ),
         (
             {"gain": 0.05, "epochs": 9},
-            {"epochs": 1},
+            {"gain": 0.2, "epochs": 1},
             "unequal training",
             ("no verdict, for it and cosine were not trained alike", "for the same number of epochs"),
         ),
@@ -239,6 +239,15 @@ def test_the_same_verdict_and_a_two_line_answer_everywhere(first, second, verdic
     assert (values["answer"], values["finding"]) == (list(found.answer), found.finding)
     assert verdict in to_markdown(found)
     assert verdict in Page(to_html(found)).text
+
+
+def test_rows_of_fewer_epochs_stand_below_the_others():
+    variants = [variant("cosine"), variant("short", 0.2, epochs=1), variant("start", -0.1, epochs=0)]
+    assert [e.name for e in make_report(variants, "cosine", About("t")).entries] == [
+        "cosine",
+        "start",
+        "short",
+    ]
 
 
 def test_each_row_may_have_a_baseline_of_its_own():
