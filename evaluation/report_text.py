@@ -10,9 +10,10 @@ from dataclasses import asdict
 from typing import Any
 
 from evaluation.headings import difference_interval, figure, heading, interval, p_value
-from evaluation.markdown import markdown_table
+from evaluation.markdown import markdown_table, markdown_text
 from evaluation.report import MARK, Entry, Report
 from evaluation.terms import explained
+from r2d2.printable import csv_cell
 
 # A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
 MAX_SEQUENCES = 30
@@ -71,10 +72,17 @@ def terms(report: Report) -> list[str]:
 
 def _body(report: Report) -> str:
     about = report.about
-    parts = [f"# {about.title}", about.question, about.standing, *report.answer, report.finding]
+    parts = [
+        f"# {markdown_text(about.title)}",
+        about.question,
+        about.standing,
+        *report.answer,
+        report.finding,
+    ]
     parts += [_main_table(report)]
-    parts += ["\n".join(f"- {MARK} {e.name}: {w}" for e in report.entries for w in e.warnings)]
-    parts += ["\n".join(f"- {e.name}: {remark}" for e in report.entries for remark in e.remarks)]
+    warnings = [f"{MARK} {e.name}: {sentence}" for e in report.entries for sentence in e.warnings]
+    remarks = [f"{e.name}: {sentence}" for e in report.entries for sentence in e.remarks]
+    parts += ["\n".join(f"- {markdown_text(line)}" for line in lines) for lines in (warnings, remarks)]
     if len(report.entries) > 1:
         parts += ["## Differences by split and metric", _difference_table(report)]
         parts += ["## By sequence", _sequence_tables(report)]
@@ -95,10 +103,10 @@ def to_csv(report: Report) -> str:
     writer.writeheader()
     for entry in report.entries:
         common = {
-            "variant": entry.name,
-            "baseline": report.comparison.baselines.get(entry.name, ""),
+            "variant": csv_cell(entry.name),
+            "baseline": csv_cell(report.comparison.baselines.get(entry.name, "")),
             "seeds": len(entry.networks),
-            "collapse": "; ".join(entry.warnings),
+            "collapse": csv_cell("; ".join(entry.warnings)),
         }
         writer.writerows(common | _cells(line) for line in _lines(report, entry))
     return buffer.getvalue()
@@ -176,7 +184,7 @@ def _sequence_tables(report: Report) -> str:
     for entry in report.compared_entries:
         rows = report.by_sequence(entry.name)
         shown = rows if len(rows) <= MAX_SEQUENCES else [*rows[:ENDS], *rows[-ENDS:]]
-        title = f"{entry.name}: {wins(report, entry.name)}"
+        title = markdown_text(f"{entry.name}: {wins(report, entry.name)}")
         cells = [
             [row.sequence, f"{figure(row.mean)}{entry.mark}", figure(row.estimate, "+")] for row in shown
         ]
@@ -211,7 +219,7 @@ def spread(entry: Entry, key: str) -> str:
 
 def _cells(line: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: f"{value:.6f}" if isinstance(value, float) else value
+        key: f"{value:.6f}" if isinstance(value, float) else csv_cell(str(value))
         for key, value in line.items()
         if value is not None
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from evaluation.headings import heading as metric_words
 from evaluation.markdown import markdown_table
 from evaluation.report import MARK
+from r2d2.printable import csv_cell
 from runner.history import TRAIN, Record
 
 COLUMNS = (
@@ -124,7 +125,8 @@ def to_csv(table: Sequence[Row], metric: str) -> str:
     )
     for row in table:
         figures = [f"{x:.6f}" for c in shown for x in (row.mean(c), row.deviation(c))]
-        writer.writerow([row.variant, len(row.outcomes), row.epochs, *figures, "; ".join(row.warnings)])
+        words = [csv_cell(text) for text in (row.variant, "; ".join(row.warnings))]
+        writer.writerow([words[0], len(row.outcomes), row.epochs, *figures, words[1]])
     return buffer.getvalue()
 
 

@@ -17,6 +17,7 @@ from evaluation.examples import MatchExample
 from evaluation.findings import CAUTION, ONE_SEED
 from evaluation.headings import p_value
 from evaluation.hpatches import split_of
+from evaluation.markdown import markdown_text
 from evaluation.mma import THRESHOLDS
 from evaluation.protocols import PROTOCOLS
 from evaluation.report import MARK, About, TrainingCurve
@@ -308,7 +309,7 @@ def test_markdown_marks_what_is_spoilt_and_says_why(report):
     text = to_markdown(report)
     mean = report.mean(HOSTILE).mean
     assert f"{mean:.3f}{MARK}" in text
-    assert f"- {MARK} {HOSTILE}: {FLAT}" in text
+    assert f"- {MARK} {markdown_text(HOSTILE)}: {FLAT}" in text
     assert "| dice | 3 | 5 | " in text
     assert "| better |" in text
     assert CAUTION in text
