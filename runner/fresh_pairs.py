@@ -63,22 +63,25 @@ class FreshPairs:
 
         Args:
             model: its network is moved there.
-            on_image: called with how many images are done and how many there are.
+            on_image: called with how many images are done and how many there are, first with 0.
         """
         if torch.cuda.is_available():
             model.network.to("cuda")
         else:
             keep_memory()
-        protocol, done = PROTOCOLS[PROTOCOL[VALIDATION]], 0
-        total = sum(len(s.images) for b in self.benchmarks for s in b.sequences)
+        protocol, found, before = PROTOCOLS[PROTOCOL[VALIDATION]], list[Evaluation](), 0
+        images = [sum(len(s.images) for s in benchmark.sequences) for benchmark in self.benchmarks]
+        if on_image is not None:
+            on_image(0, sum(images))
+        for benchmark, count in zip(self.benchmarks, images, strict=True):
 
-        def count(_done: int, _total: int) -> None:
-            nonlocal done
-            done += 1
-            if on_image is not None:
-                on_image(done, total)
+            def counted(done: int, _total: int, before: int = before) -> None:
+                if on_image is not None and done > 0:
+                    on_image(before + done, sum(images))
 
-        return [evaluate(model, benchmark, protocol, on_image=count) for benchmark in self.benchmarks]
+            found.append(evaluate(model, benchmark, protocol, on_image=counted))
+            before += count
+        return found
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.protocols import PROTOCOLS
 from evaluation.validation import build_validation_benchmark
-from r2d2.checkpoint import save_checkpoint
+from r2d2.checkpoint import Model, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.training_data import open_training_data
 from r2d2.network import build_network
@@ -227,6 +227,27 @@ def test_fresh_pairs_are_other_pairs_of_the_same_photographs_and_are_not_kept(co
         assert not {benchmark.digest for benchmark in others.benchmarks} & set(digests)
     assert not folder.exists()
     assert digests[0] != digests[1]
+
+
+def test_the_bar_of_a_network_counts_the_images_of_all_its_benchmarks(config, settings, monkeypatch):
+    from rich.console import Console
+
+    from runner.cli.comparison import judging_progress
+
+    def evaluate(model, benchmark, protocol, on_image):
+        images = sum(len(sequence.images) for sequence in benchmark.sequences)
+        for done in range(images + 1):
+            on_image(done, images)
+        return scored(benchmark, None)
+
+    monkeypatch.setattr(fresh, "evaluate", evaluate)
+    photos = held_out_photos(config.data, open_training_data(config.data).training.digest, settings)
+    network = Model(build_network(config.network, seed=0), "a", "", config, 2)
+    seen = []
+    with fresh.fresh_pairs(photos, 7) as pairs, judging_progress(Console(quiet=True)) as (source, image):
+        source("a")
+        pairs.score(network, lambda *counts: (seen.append(counts), image(*counts)))
+    assert seen == [(done, 72) for done in range(73)]
 
 
 def test_the_same_comparison_has_the_same_pairs_and_another_one_has_others():
