@@ -42,7 +42,7 @@ def finding(report: Report) -> str:
     """What the comparison shows: how many rows got which verdict."""
     rows = _rows(report)
     if not rows:
-        return "There is nothing to compare it with."
+        return _unscored(report) or "There is nothing to compare it with."
     verdicts = [row.verdict for row in rows]
     counts = {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
     words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
@@ -62,8 +62,25 @@ def answer(report: Report) -> tuple[str, str]:
         f"{top.name} is {_superlative(report)}, {_first_figure(report)} {figure(report.mean(top.name).mean)}"
     )
     if row is None:
-        return f"{lead}; it is compared with nothing.", "A second row would make a comparison."
+        return f"{lead}; it is compared with nothing.", _comparable(report)
     return f"{lead}: {_shown(row, top.name)}", _needed(report, row)
+
+
+def _unscored(report: Report) -> str:
+    """That controls have no score yet, a sentence; empty if all have one."""
+    missing = report.about.unscored
+    if not missing:
+        return ""
+    names, one = " and ".join(missing), len(missing) == 1
+    return f"{names}, the control{'s' * (not one)} of other rows, {'has' if one else 'have'} no score yet."
+
+
+def _comparable(report: Report) -> str:
+    """How the first row could be compared."""
+    if len(report.entries) == 1 and not report.about.unscored:
+        return "A second row would make a comparison."
+    other = "--baseline ROW compares all rows with any other one." if len(report.entries) > 1 else ""
+    return f"{_unscored(report)} {other}".strip()
 
 
 def cautions(report: Report) -> list[str]:
@@ -75,6 +92,7 @@ def cautions(report: Report) -> list[str]:
         *([CAUTION] if on_hpatches else []),
         *([ONE_SEED] if any(not row.covers_seeds for row in rows) else []),
         *([_few_sequences(few)] if few else []),
+        *([_unscored(report)] if report.about.unscored and _rows(report) else []),
         *_unpaired(report),
         *(
             f"{heading(metric)} is compared without {count} pair{'s' * (count > 1)} of which a row has none."
@@ -139,6 +157,9 @@ def _shown(row: Difference, top: str) -> str:
 def _needed(report: Report, row: Difference) -> str:
     """What it would take to show the difference."""
     if row.verdict == "unequal training":
+        spoilt = [e.name for e in report.entries if e.warnings and e.name in (row.variant, row.baseline)]
+        if spoilt:
+            return f"Train {' and '.join(spoilt)} again: the warnings say what spoilt the training."
         return "To compare them, train both for the same number of epochs."
     if row.verdict in ("collapsed", "baseline collapsed"):
         return "A collapsed network answers nothing: mend its training or leave it out."
@@ -150,15 +171,23 @@ def _needed(report: Report, row: Difference) -> str:
     if row.variances is None:
         return "To show anything, score more than one sequence."
     seeds = min(report.mean(name).seeds for name in (row.variant, row.baseline))
+    size = figure(abs(row.estimate))
+    smallest = figure(detectable(row.variances, compared, seeds, row.sequences))
+    shows = (
+        f"This table ({seeds} seeds, {row.sequences} sequences) shows differences from about {smallest} on."
+    )
     if row.verdict in SHOWN:
-        least = detectable(row.variances, compared, seeds, row.sequences)
-        table = f"This table ({seeds} seeds, {row.sequences} sequences)"
-        return f"{table} shows differences from about {figure(least)} on."
+        return shows
+    if size == figure(0) or abs(row.estimate) < row.variances.error(seeds, row.sequences) / 2:
+        return f"There is nothing to show: so small a difference is as good as none. {shows}"
     more = needed_seeds(row.estimate, row.variances, compared, row.sequences)
     images = needed_sequences(row.estimate, row.variances, compared, seeds)
     ways = [f"{more} seeds instead of {seeds}"] if more is not None and more > seeds else []
     ways += [f"{images} sequences instead of {row.sequences}"] if images and images > row.sequences else []
-    size = figure(abs(row.estimate))
+    if more is not None and not ways:
+        return (
+            f"{seeds} seeds show a difference of {size} in 80 of 100 studies: more seeds may show this one."
+        )
     if not ways:
         most = f"{MOST_SEEDS} seeds nor {MOST_SEQUENCES:,} sequences"
         return f"Neither {most} would show a difference of {size}."

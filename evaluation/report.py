@@ -50,6 +50,7 @@ class About:
         sort_by: another figure that orders the table instead, a key of `Entry.figures`; empty: none.
         ascending: whether the smallest of it is the best.
         standing: how far the trainings have come, a sentence; empty if they have ended.
+        unscored: rows that others are to be compared with and that have no score yet.
         command: makes the report again.
         code_version: of the code that made it.
         training: the training curves, if they are known.
@@ -63,6 +64,7 @@ class About:
     sort_by: str = ""
     ascending: bool = False
     standing: str = ""
+    unscored: tuple[str, ...] = ()
     command: str = ""
     code_version: str = ""
     training: tuple[TrainingCurve, ...] = ()
@@ -150,6 +152,11 @@ class Report:
             and self.about.split in (OVERALL, row.split)
         ]
         return sorted(wanted, key=lambda row: -row.estimate)
+
+    @property
+    def has_several_baselines(self) -> bool:
+        """Whether rows are compared with different ones."""
+        return len(set(self.comparison.baselines.values())) > 1
 
     @property
     def compared_entries(self) -> list[Entry]:

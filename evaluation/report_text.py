@@ -83,7 +83,7 @@ def _body(report: Report) -> str:
     warnings = [f"{MARK} {e.name}: {sentence}" for e in report.entries for sentence in e.warnings]
     remarks = [f"{e.name}: {sentence}" for e in report.entries for sentence in e.remarks]
     parts += ["\n".join(f"- {markdown_text(line)}" for line in lines) for lines in (warnings, remarks)]
-    if len(report.entries) > 1:
+    if report.compared_entries:
         parts += ["## Differences by split and metric", _difference_table(report)]
         parts += ["## By sequence", _sequence_tables(report)]
     if report.metrics:
@@ -144,12 +144,16 @@ def _main_table(report: Report) -> str:
     split = report.about.split
     where = "" if split == "overall" else f" {split}"
     head = ["variant", "seeds", "epochs", f"{heading(report.about.metric)}{where}", "95 % interval"]
-    head += [f"difference to {report.comparison.baseline}", "95 % interval", "p (Holm)", ""]
+    several = report.has_several_baselines
+    head += ["baseline"] if several else []
+    to = "its baseline" if several else report.comparison.baseline
+    head += [f"difference to {to}" if to else "difference", "95 % interval", "p (Holm)", ""]
     rows = []
     for entry in report.entries:
         mean, row = report.mean(entry.name), report.difference(entry.name)
         cells = [entry.name, str(len(entry.networks)), entry.epochs, f"{figure(mean.mean)}{entry.mark}"]
         cells += [interval(mean)]
+        cells += [row.baseline if row is not None else ""] if several else []
         if row is None:
             cells += ["", "", ""]
         else:
@@ -163,7 +167,8 @@ def _main_table(report: Report) -> str:
 
 
 def _difference_table(report: Report) -> str:
-    head = ["variant", "split", *(heading(metric) for metric in report.compared)]
+    several = report.has_several_baselines
+    head = ["variant", *(["baseline"] if several else []), "split", *map(heading, report.compared)]
     rows = []
     for entry in report.compared_entries:
         for split in report.splits:
@@ -174,7 +179,8 @@ def _difference_table(report: Report) -> str:
                 for row in found
                 if row is not None
             ]
-            rows.append([entry.name, split, *cells])
+            own = [report.comparison.baselines[entry.name]] if several else []
+            rows.append([entry.name, *own, split, *cells])
     return markdown_table(head, rows)
 
 
@@ -184,7 +190,8 @@ def _sequence_tables(report: Report) -> str:
     for entry in report.compared_entries:
         rows = report.by_sequence(entry.name)
         shown = rows if len(rows) <= MAX_SEQUENCES else [*rows[:ENDS], *rows[-ENDS:]]
-        title = markdown_text(f"{entry.name}: {wins(report, entry.name)}")
+        own = f" (to {report.comparison.baselines[entry.name]})" if report.has_several_baselines else ""
+        title = markdown_text(f"{entry.name}{own}: {wins(report, entry.name)}")
         cells = [
             [row.sequence, f"{figure(row.mean)}{entry.mark}", figure(row.estimate, "+")] for row in shown
         ]

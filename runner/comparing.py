@@ -43,6 +43,7 @@ def compare_contenders(
     baseline: str | Mapping[str, str] | None = None,
     ascending: bool | None = None,
     standing: str = "",
+    unscored: Collection[str] = (),
     command: str = "",
 ) -> Report:
     """The report that compares contenders.
@@ -57,6 +58,7 @@ def compare_contenders(
         baseline: a variant, or each one's own; None: the first one.
         ascending: whether the smallest figure is the best; None: where it is a loss or an error.
         standing: how far the trainings have come, a sentence; empty if they have ended.
+        unscored: rows that others are to be compared with and that have no score yet.
         command: makes the report again.
 
     Raises:
@@ -75,13 +77,15 @@ def compare_contenders(
         sort_by="" if compared else (metric if role == TRAIN else name),
         ascending=mode_of(metric) == "min" if ascending is None else ascending,
         standing=standing,
+        unscored=tuple(unscored),
         command=command,
         code_version=code_version(),
         training=curves_of(contenders),
     )
     if isinstance(baseline, str):
         baseline = find_row(baseline, [variant.name for variant in variants])
-    return make_report(variants, baseline or variants[0].name, about, figures_of(contenders))
+    baseline = variants[0].name if baseline is None else baseline
+    return make_report(variants, baseline, about, figures_of(contenders))
 
 
 def _parted(name: str) -> tuple[str, str]:
@@ -117,22 +121,25 @@ def sweep_report(
     if not contenders:
         return None
     rows = list(dict.fromkeys(c.variant for c in contenders))
+    controls = None if baseline else stored.controls()
     return compare_contenders(
         contenders,
         order.metric,
         title=definition.name,
         question=question or stored.question,
-        baseline=baseline or _scored_controls(stored, rows),
+        baseline=baseline or _scored(controls, rows),
+        unscored=dict.fromkeys(control for control in (controls or {}).values() if control not in rows),
         ascending=order.mode == "min",
         standing=standing.words,
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
     )
 
 
-def _scored_controls(stored: StoredSweep, rows: Collection[str]) -> dict[str, str] | None:
+def _scored(controls: Mapping[str, str] | None, rows: Collection[str]) -> dict[str, str] | None:
     """The row that each row is compared with, of those with scores; None if the sweep's file names none."""
-    controls = stored.controls()
-    return {row: controls[row] for row in rows if controls.get(row) in rows} or None
+    if not controls:
+        return None
+    return {row: controls[row] for row in rows if controls.get(row) in rows}
 
 
 def compare_command(what: Sequence[str], **options: object) -> str:

@@ -84,7 +84,7 @@ def differences(report: Report) -> Group:
     """Each variant's difference to the baseline, whether it is real, and where it comes from."""
     about, compared = report.about, report.comparison
     where = "" if about.split == OVERALL else f" {about.split}"
-    several = len(set(compared.baselines.values())) > 1
+    several = report.has_several_baselines
     to = "its baseline" if several else compared.baseline
     title = f"{metric_heading(about.metric)}{where}: difference to {to}"
     splits = [split for split in report.splits if split != about.split]
@@ -92,8 +92,9 @@ def differences(report: Report) -> Group:
     heads += [Column("p (Holm)", rank=2), Column("verdict", words=True, rank=0)]
     heads += [*(Column(split, rank=3) for split in splits), Column("sequences above", rank=3)]
     made = FittedTable(heads, title=f"{about.role} {title}".strip(), elsewhere="--html PAGE")
-    rows = [(entry, row) for entry in report.entries if (row := report.difference(entry.name)) is not None]
-    for entry, row in sorted(rows, key=lambda pair: -pair[1].estimate):
+    for entry in report.compared_entries:
+        row = report.difference(entry.name)
+        assert row is not None
         parts = [_brief(report.difference(entry.name, split)) for split in splits]
         found = report.by_sequence(entry.name)
         above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def plan_sweep(
     depot = settings.sweep(name)
     known = _known_definition(settings, name)
     if known is None:
-        _refuse_samples(sweep, name, options)
+        refuse_samples(sweep, name, options.overrides)
     started = _started(source, options, settings, StartedSweep.load(depot))
     sweep, trials = _extended(sweep, options, started)
     inits, digest = _starting_networks(trials, settings)
@@ -187,10 +187,14 @@ def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
     return SweepDefinition.load(hasty.sweep(name))
 
 
-def _refuse_samples(sweep: Sweep, name: str, options: SweepOptions) -> None:
-    """Refuses to answer a question with the sample pictures unless they are asked for by name."""
-    named = any(o.partition("=")[0].strip() in ("data.photos", "data.sources") for o in options.overrides)
-    data = _common_data(tuple(sweep.trials(options.overrides)))
+def refuse_samples(sweep: Sweep, name: str, overrides: Sequence[str]) -> None:
+    """Refuses to answer a question with the sample pictures unless they are asked for by name.
+
+    Raises:
+        ValueError: says what to name.
+    """
+    named = any(o.partition("=")[0].strip() in ("data.photos", "data.sources") for o in overrides)
+    data = _common_data(tuple(sweep.trials(overrides)))
     if not sweep.samples and not named and data.photos == SAMPLES and not data.sources:
         raise ValueError(
             f"what shall '{name}' be trained on? Name photographs with --photos PLACE, or training data with "

@@ -107,9 +107,23 @@ class StoredSweep:
         return label_trials(self.trials(), definition.names if definition is not None else {})
 
     def controls(self) -> dict[str, str]:
-        """The row that each row is compared with, as the sweep's file asks; empty if it does not."""
-        baseline = self.definition.baseline
-        return find_controls(self.trials(), self.labels(), baseline) if baseline else {}
+        """The row that each row is compared with, as the sweep's file asks; empty if it does not.
+
+        A control need not have been started.
+        """
+        definition = self.definition
+        if not definition.baseline:
+            return {}
+        started = self.trials()
+        keys = {trial.key for trial in started}
+        planned = [
+            Trial(TrainConfig.from_dict(config))
+            for key, config in definition.trials.items()
+            if key not in keys
+        ]
+        trials = [*started, *planned]
+        labels = label_trials(trials, definition.names) | label_trials(started, definition.names)
+        return find_controls(trials, labels, definition.baseline)
 
     def contenders(
         self, role: str, trials: Sequence[Trial] | None = None, labels: Mapping[str, str] | None = None
@@ -206,7 +220,11 @@ class StoredSweep:
             warnings = _warnings(self.history(one.trial), epoch, metrics)
             row, seed = one.progress.row, one.trial.config.seed
             outcomes.append(Outcome(one.trial.key, row, seed, epoch, metrics, warnings))
-        return rows(outcomes, metric, mode)
+        most = max(standing.epochs.values(), default=0)
+        short = {row for row, epoch in standing.epochs.items() if 0 < epoch < most}
+        asked = {one.progress.row for one in lived} if standing.varied else set()
+        asked -= {one.progress.row for one in lived if not one.progress.is_complete}
+        return rows(outcomes, metric, mode, below=short - asked)
 
 
 @dataclass(frozen=True)

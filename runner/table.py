@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.headings import heading as metric_words
@@ -84,14 +84,28 @@ def figures_at(records: Sequence[Record], epoch: int) -> dict[str, float]:
     return {key: value for r in records if r.epoch == epoch for key, value in r.metrics.items()}
 
 
-def rows(outcomes: Sequence[Outcome], metric: str, mode: str) -> list[Row]:
-    """Outcomes grouped by variant, the best mean first; variants without a score come last."""
+def rows(
+    outcomes: Sequence[Outcome], metric: str, mode: str, below: Collection[str] = frozenset()
+) -> list[Row]:
+    """Outcomes grouped by variant, the best mean first; variants without a score come last.
+
+    Args:
+        outcomes: of all trials.
+        metric: that orders the rows.
+        mode: "max" or "min".
+        below: variants of fewer epochs than others, against which they cannot be ranked.
+    """
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.variant, []).append(outcome)
     made = [Row(variant, tuple(members)) for variant, members in groups.items()]
     sign = -1 if mode == "max" else 1
-    return sorted(made, key=lambda row: (math.isnan(row.mean(metric)), sign * row.mean(metric)))
+
+    def place(row: Row) -> tuple[bool, bool, float]:
+        mean = row.mean(metric)
+        return math.isnan(mean), row.variant in below, sign * mean
+
+    return sorted(made, key=place)
 
 
 def columns(table: Sequence[Row], metric: str) -> list[str]:

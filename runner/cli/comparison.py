@@ -51,7 +51,8 @@ def compare(what: tuple[str, ...], **options: Any) -> None:
     WHAT is the name of a sweep, finished or not, or any list of sweeps, runs:/ID, files written by
     `r2d2 evaluate --json`, and, with --benchmark, models (checkpoint folders and .pt files, here or on s3://,
     models:/NAME@ALIAS) and features:TAG, the files IMAGE.TAG in D2-Net's format that `r2d2 evaluate --help`
-    describes. NAME=WHAT names one; equal names are seeds of one variant.
+    describes. NAME=WHAT names one; equal names are seeds of one variant: `a.pt b.pt` compares two networks
+    and says nothing of their losses, for which each name needs two seeds.
 
     What was judged by different protocols or on different images is refused. p-values are corrected for the
     number of variants.
@@ -166,8 +167,9 @@ def show_comparison(
     if report is not None and report.about.standing:
         title += f"\n{report.about.standing}"
     parts = [comparison(table, metric, title)]
-    if report is not None and len(report.entries) > 1:
+    if report is not None and (len(report.entries) > 1 or report.about.unscored):
         console.print(answer(report))
+    if report is not None and report.compared_entries:
         parts.append(differences(report))
     console.print(*parts, terms(*parts))
     return report
@@ -180,5 +182,6 @@ def show_report(console: Console, report: Report) -> None:
     parts = [means(report)]
     if len(report.entries) > 1:
         console.print(answer(report))
+    if report.compared_entries:
         parts.append(differences(report))
     console.print(*parts, terms(*parts))

@@ -117,14 +117,14 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
     Raises:
         ValueError: for an unknown sweep, key or value, or places that only this machine has.
     """
+    from runner.plan import refuse_samples
     from search_spaces.sweep import load_sweep
 
     context = sweep.make_context("submit", [name, *arguments])
     given = (context.params[option] for option in ("preset", "photos", "overrides"))
     overrides = all_overrides(name, *given)
-    places = {
-        place for trial in load_sweep(name)[0].trials(overrides) for place in _places(trial.config.data)
-    }
+    asked = load_sweep(name)[0]
+    places = {place for trial in asked.trials(overrides) for place in _places(trial.config.data)}
     for place in sorted(places):
         if "://" not in place and not Path(place).is_absolute():
             raise ValueError(
@@ -137,6 +137,7 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
             raise ValueError(
                 f"--{option} is '{place}'; a job needs the full path, as the cluster's nodes see it"
             )
+    refuse_samples(asked, Path(name).stem, overrides)
     return _own_name(name, arguments)
 
 

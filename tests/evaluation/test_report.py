@@ -202,6 +202,12 @@ def test_a_single_seed_is_said(report):
             ),
         ),
         (
+            {"gain": 0.0},
+            {},
+            "no difference shown",
+            ("is not shown", "There is nothing to show.*This table .3 seeds, 14 seq.* from about 0.0"),
+        ),
+        (
             {"gain": 0.05, "seeds": (0,)},
             {"seeds": (0,)},
             "these networks differ",
@@ -251,6 +257,30 @@ def test_rows_of_fewer_epochs_stand_below_the_others():
     ]
 
 
+def test_a_control_without_a_score_is_said():
+    about = About("t", unscored=("cosine",))
+    variants = [variant("dice", 0.05), variant("jaccard")]
+    waiting = make_report(variants, {}, about)
+    said = "cosine, the control of other rows, has no score yet."
+    assert waiting.finding == said
+    assert waiting.answer[0].endswith("; it is compared with nothing.")
+    assert waiting.answer[1] == f"{said} --baseline ROW compares all rows with any other one."
+    assert make_report(variants[:1], {}, about).answer[1] == said
+    assert make_report(variants, {"jaccard": "dice"}, about).cautions == [said]
+    text, page = to_markdown(waiting), Page(to_html(waiting))
+    assert "## Differences" not in text
+    assert said in text
+    assert said in page.text
+    assert page.open == []
+
+
+def test_a_training_that_was_spoilt_is_not_called_too_short():
+    spoilt = replace(variant("dice", 0.05), warnings=("half of the pairs were unreadable",))
+    found = make_report([variant("cosine"), spoilt], "cosine", About("t"))
+    assert found.difference("dice").verdict == "unequal training"
+    assert found.answer[1] == "Train dice again: the warnings say what spoilt the training."
+
+
 def test_each_row_may_have_a_baseline_of_its_own():
     variants = [variant("cosine"), variant("dice", 0.05), variant("old", -0.1), variant("new", -0.05)]
     found = make_report(variants, {"dice": "cosine", "new": "old"}, About("t"))
@@ -261,9 +291,16 @@ def test_each_row_may_have_a_baseline_of_its_own():
     ]
     assert found.difference("old") is None
     assert found.words("cosine") == found.words("old") == "baseline"
-    text = to_html(found)
-    assert Page(text).open == []
-    assert to_markdown(found)
+    page, text = Page(to_html(found)), to_markdown(found)
+    assert page.open == []
+    assert page.text.count("to old") > 4
+    assert page.text.count("to cosine") > 4
+    assert re.search(r"\| new \|[^\n]*\| old \| [+-]0\.\d", text)
+    assert "| dice | cosine | viewpoint |" in text
+    assert "new (to old): above on" in text
+    plain = make_report(variants, "cosine", About("t"))
+    assert "| baseline | difference to its baseline |" in text
+    assert "| baseline | difference" not in to_markdown(plain)
     with pytest.raises(ValueError, match="unknown baseline 'dise'; known: cosine, dice, new, old"):
         make_report(variants, {"dice": "dise"}, About("t"))
 

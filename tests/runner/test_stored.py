@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from evaluation.examples import pack_examples
 from r2d2.config import TrainConfig
+from runner.cli.comparison import show_comparison
 from runner.comparing import sweep_report
 from runner.definition import SweepDefinition
 from runner.display import differences
@@ -75,8 +77,8 @@ def test_the_first_trained_row_of_the_definition_comes_first(stored, make_evalua
     assert sweep.contenders("hpatches") == []
 
 
-def scored_study(stored, make_evaluation):
-    """A scored study of two losses, two starts and two seeds, whose file names its control and a row."""
+def scored_study(stored, make_evaluation, scored=("dice", "cosine")):
+    """A study of two losses, two starts and two seeds, whose file names its control and a row."""
     sweep = stored(
         *(
             {"loss": {"similarity": similarity}, "init": init, "seed": seed}
@@ -90,9 +92,9 @@ def scored_study(stored, make_evaluation):
     definition = replace(sweep.definition, benchmarks=benchmark, metric="validation/mma_3px", mode="max")
     replace(definition, baseline="ap+cosine", names=names).save(sweep.folder)
     for number, trial in enumerate(sweep.trials()):
-        write_score(
-            sweep.history(trial), replace(make_evaluation(number / 100), model_digest=str(number) * 64)
-        )
+        if trial.config.loss.similarity in scored:
+            evaluation = replace(make_evaluation(number / 100), model_digest=str(number) * 64)
+            write_score(sweep.history(trial), evaluation)
     return sweep
 
 
@@ -113,6 +115,41 @@ def test_differences_are_to_the_control_of_the_same_start_and_to_any_row_that_is
     assert len(named) == 3
     with pytest.raises(ValueError, match=r"unknown baseline 'Dise'; known: "):
         sweep_report(sweep, baseline="Dise")
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_control_without_a_score_is_named_and_no_other_row_takes_its_place(
+    stored, make_evaluation, started
+):
+    sweep = scored_study(stored, make_evaluation, scored=("dice",))
+    if not started:
+        for trial in sweep.trials():
+            if trial.config.loss.similarity == "cosine":
+                shutil.rmtree(sweep.trial_folder(trial))
+    report = sweep_report(sweep)
+    assert not report.comparison.baselines
+    assert report.about.unscored == ("ap+cosine (scratch)", "ap+cosine (fine-tuned)")
+    assert "the controls of other rows, have no score yet." in report.answer[1]
+    console = Console(record=True, width=140, file=io.StringIO())
+    show_comparison(console, sweep, sweep.table("validation/mma_3px", "max"), "validation/mma_3px")
+    assert "have no score yet" in console.export_text()
+
+
+def test_rows_that_the_scheduler_stopped_stand_in_one_order_everywhere(stored, make_evaluation):
+    losses = [{"loss": {"similarity": name}} for name in ("dice", "cosine")]
+    sweep = stored(*({**loss, "epochs": 3, "seed": seed} for loss in losses for seed in (0, 1)))
+    for trial in sweep.trials():
+        stops = trial.config.loss.similarity == "dice"
+        for epoch in range(1, 2 if stops else 4):
+            digest = f"{trial.key}{epoch}".encode().hex()[-64:]
+            evaluation = make_evaluation(0.5 if stops else 0.2)
+            write_score(sweep.history(trial), replace(evaluation, model_digest=digest), epoch)
+        if stops:
+            sweep.history(trial).mark_stopped(1)
+    order = [row.variant for row in sweep.table("validation/mma_3px", "max")]
+    report = sweep_report(sweep, metric="validation/mma_3px")
+    assert order == [entry.name for entry in report.entries]
+    assert order == ["ap+cosine (scratch)", "ap+dice (scratch)"]
 
 
 def test_a_sweep_that_was_stored_before_files_named_a_control_is_compared_with_its_first_row(

@@ -34,6 +34,11 @@ def test_the_best_row_comes_first_and_one_without_a_score_last(mode, order):
     assert [row.variant for row in rows(outcomes, METRIC, mode)] == order
 
 
+def test_rows_of_fewer_epochs_stand_below_those_with_a_score():
+    outcomes = [outcome("c", 0, math.nan), outcome("a", 0, 0.9, epoch=1), outcome("b", 0, 0.2)]
+    assert [row.variant for row in rows(outcomes, METRIC, "max", below={"a"})] == ["b", "a", "c"]
+
+
 def test_the_last_scored_epoch_counts_not_the_best():
     records = [
         Record(1, TRAIN, {"train/loss_total": 3.0}, "uri"),
