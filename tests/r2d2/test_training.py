@@ -400,9 +400,10 @@ def test_workers_are_combined_by_sums_of_counts_and_means_of_the_rest():
     assert combined["train/query_reliability"] == 0.5
 
 
-def test_every_metric_of_a_real_epoch_is_a_number_under_train(siamese):
+def test_every_metric_of_a_real_epoch_is_a_number_of_a_known_group(siamese):
     metrics = summarise(train(siamese, [make_batch(0), make_batch(1)]))
-    assert all(key.startswith("train/") and isinstance(value, float) for key, value in metrics.items())
+    assert {key.partition("/")[0] for key in metrics} == {"train", "warning_signs"}
+    assert all(isinstance(value, float) for value in metrics.values())
     assert {f"train/loss_{name}" for name in ("total", "reliability", "similarity", "peakiness")} <= set(
         metrics
     )
