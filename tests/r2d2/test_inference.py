@@ -69,6 +69,19 @@ def test_16_bits_come_near_and_leave_no_plateaus(name, precision):
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_images_smaller_than_the_dilation_of_a_kernel(name, precision):
+    network = trained(name)
+    for height, width in [(MIN_SIDE, MIN_SIDE), (MIN_SIDE, 20), (20, MIN_SIDE + 1), (9, 9)]:
+        image = noise(1, 3, height, width)
+        with torch.inference_mode():
+            expected, maps = network(image), FastNetwork(network, precision)(image)
+        tolerance = 1e-5 if precision == torch.float32 else 0.1
+        torch.testing.assert_close(maps.reliability, expected.reliability[0, 0], atol=tolerance, rtol=0)
+        torch.testing.assert_close(maps.repeatability, expected.repeatability[0, 0], atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_keypoints_are_those_of_the_exact_path(name):
     network, image = trained(name), noise(3, 61, 83)
     fast, exact = (extract_keypoints(network, image, settings) for settings in (SETTINGS, EXACT))
