@@ -147,7 +147,12 @@ def test_rows_that_the_scheduler_stopped_stand_in_one_order_everywhere(stored, m
         if stops:
             sweep.history(trial).mark_stopped(1)
     order = [row.variant for row in sweep.table("validation/mma_3px", "max")]
-    report = sweep_report(sweep, metric="validation/mma_3px")
+    benchmarks = {"validation": {"protocol": "validation"}}
+    replace(sweep.definition, benchmarks=benchmarks, metric="validation/mma_3px", mode="max").save(
+        sweep.folder
+    )
+    report = sweep_report(sweep)
+    assert report is not None
     assert order == [entry.name for entry in report.entries]
     assert order == ["ap+cosine (scratch)", "ap+dice (scratch)"]
 
