@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.files import require_text
 from r2d2.storage.location import local_folder
+from r2d2.storage.names import require_text
 from r2d2.written_text import read_text
 
 Homography = npt.NDArray[np.float64]

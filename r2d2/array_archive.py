@@ -6,6 +6,7 @@ import io
 import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -15,10 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r2d2.zip_directory import check_directory
+
 # Of the arrays that are read from one file: 131,072 descriptors of 512 numbers.
 MAX_NUMBERS = 2**26
 # Of the archive, and of what its members become: as many numbers of eight bytes.
 MAX_BYTES = 8 * MAX_NUMBERS
+# Of the list of its members: ten thousand of them.
+MAX_DIRECTORY = 2**20
 # What a damaged archive, or the header of an array, fails with; a member with a password is a RuntimeError.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -34,6 +39,8 @@ _DAMAGE = (
     IndexError,
     SyntaxError,
     OverflowError,
+    # Numpy looks at a header that it cannot parse once more, word by word.
+    tokenize.TokenError,
 )
 
 
@@ -48,6 +55,8 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it has {path.stat().st_size} bytes, more than {MAX_BYTES}")
     try:
+        with path.open("rb") as file:
+            check_directory(file, MAX_DIRECTORY)
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in archive.infolist()}
             wanted = {name: members[f"{name}.npy"] for name in names if f"{name}.npy" in members}

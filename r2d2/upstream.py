@@ -22,11 +22,14 @@ from r2d2.config import NetworkConfig
 from r2d2.network import R2D2Network, network_from_state
 from r2d2.tensor_file import MAX_BYTES, read_bytes
 from r2d2.unknown import unknown
+from r2d2.zip_directory import check_directory
 
 UPSTREAM_NETWORKS = {"Quad_L2Net_ConfCFS": "quad", "Fast_Quad_L2Net_ConfCFS": "fast"}
 UPSTREAM_ARGUMENTS = {"mchan": "channels", "dim": "dim"}
 _EXAMPLE = "'Fast_Quad_L2Net_ConfCFS(mchan=4, dim=128)'"
 _LONGEST_NAME = 200
+# Of the list of a file's records, bytes: ten thousand of them.
+_MAX_DIRECTORY = 2**20
 
 _allow_list = threading.Lock()
 
@@ -113,6 +116,7 @@ def _check_records(path: Path, content: io.BytesIO) -> None:
     if not zipfile.is_zipfile(content):
         return
     try:
+        check_directory(content, _MAX_DIRECTORY)
         with zipfile.ZipFile(content) as archive:
             records = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:

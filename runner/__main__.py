@@ -10,6 +10,7 @@ import click
 
 from r2d2.full_disk import says_full
 from r2d2.printable import printable
+from r2d2.storage.names import require_text
 from r2d2.unknown import unknown
 from runner.console import replace_unknown_characters
 from runner.words import say
@@ -100,6 +101,8 @@ class Verbs(click.Group):
         """Finds the verb, or says which there are."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise UserError(unknown("verb", args[0], sorted(VERBS)))
+        for argument in args:
+            require_text(argument)
         if args and args[0] in WORDS and not {"-h", "--help"} & set(args):
             say(WORDS[args[0]])
         return super().resolve_command(ctx, args)

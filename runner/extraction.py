@@ -29,6 +29,7 @@ from r2d2.pyramid import pyramid
 from r2d2.storage.depot import open_depot
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
 from r2d2.storage.location import is_remote, open_files
+from r2d2.storage.names import require_text
 from r2d2.written_text import read_text
 from runner.settings import Settings
 
@@ -122,6 +123,7 @@ def _on_s3(place: str, settings: Settings, passed: list[str]) -> Iterator[Target
 
 def _here(text: str, passed: list[str]) -> Iterator[Target]:
     for path in _paths(text, passed):
+        require_text(str(path))
         yield Target(path, path.with_name(path.name + SUFFIX).exists())
 
 

@@ -171,8 +171,16 @@ def _take(depot: Depot, seconds: float, say: Callable[[str], None] | None) -> At
     if claim is not None and not sure:
         _wait_for_expiry(depot, claim, say)
     attempt = Attempt(depot.place, number + 1, depot.patience)
-    if not depot.create(attempt.claim, _own_claim(attempt.number, seconds)):
+    own = _own_claim(attempt.number, seconds)
+    if not depot.create(attempt.claim, own):
         raise _refusal(depot, read_claim(depot))
+    # The second of two must be refused: a server that does not know the condition may ignore it in silence.
+    if depot.is_remote and depot.create(attempt.claim, own + b"\n"):
+        depot.delete(attempt.claim)
+        raise ValueError(
+            f"{depot.place}: the server ignores If-None-Match: two drivers could run one sweep; use a server "
+            "with conditional writes"
+        )
     if not sure:
         time.sleep(SETTLE_S)
     return attempt

@@ -5,11 +5,14 @@ Each is read once, as it is stored; numbers become flow only where they are aske
 
 from __future__ import annotations
 
+import os
+from typing import BinaryIO
+
 import numpy as np
 import numpy.typing as npt
 
 from r2d2.data.flow_field import Floats, FlowField, Ints, both
-from r2d2.data.images import ImageRefused, open_header, refusing
+from r2d2.data.images import MAX_PIXELS, ImageRefused, open_header, refusing
 from r2d2.storage.files import StoredFile
 
 # Parts of a pixel that the numbers in Aachen's files count, and in KITTI's; what those have for 0.
@@ -56,17 +59,17 @@ class MiddleburyFlow(FlowField):
     """
 
     def __init__(self, file: StoredFile) -> None:
-        with refusing(file):
-            content = file.read()
-        if len(content) < _HEADER_BYTES or np.frombuffer(content, "<f4", 1)[0] != MIDDLEBURY_MAGIC:
-            raise ImageRefused(file, "no .flo file: its first bytes are not PIEH")
-        width, height = np.frombuffer(content, "<i4", 2, offset=4).tolist()
-        expected = _HEADER_BYTES + 8 * width * height
-        if width < 1 or height < 1 or len(content) != expected:
-            raise ImageRefused(file, f"{len(content)} bytes; {width}x{height} pixels need {expected}")
+        if file.size > _HEADER_BYTES + 8 * MAX_PIXELS:
+            raise ImageRefused(
+                file, f"{file.size} bytes; at most {MAX_PIXELS // 10**6} million pixels are read"
+            )
+        with refusing(file), file.open() as content:
+            self.size = width, height = _middlebury_size(content, file)
+            numbers = content.read(8 * width * height)
+        if len(numbers) != 8 * width * height:
+            raise ImageRefused(file, "it became shorter while it was read")
         # A pixel's two numbers as one, which is gathered faster.
-        self._flow = np.frombuffer(content, "<c8", offset=_HEADER_BYTES).reshape(height, width)
-        self.size = (width, height)
+        self._flow = np.frombuffer(numbers, "<c8").reshape(height, width)
 
     def relative(self, rows: Ints, columns: Ints) -> Floats:
         """The flow at pixels, NaN where unknown."""
@@ -95,6 +98,20 @@ class KittiFlow(FlowField):
         flow = (values[..., :2] - KITTI_ZERO).astype(np.float32) / np.float32(KITTI_UNIT)
         flow[values[..., 2] == 0] = np.nan
         return flow
+
+
+def _middlebury_size(content: BinaryIO, file: StoredFile) -> tuple[int, int]:
+    """(width, height) by the header, which is compared with the file's size before anything else is read."""
+    size = content.seek(0, os.SEEK_END)
+    content.seek(0)
+    header = content.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or np.frombuffer(header, "<f4", 1)[0] != MIDDLEBURY_MAGIC:
+        raise ImageRefused(file, "no .flo file: its first bytes are not PIEH")
+    width, height = np.frombuffer(header, "<i4", 2, offset=4).tolist()
+    expected = _HEADER_BYTES + 8 * width * height
+    if width < 1 or height < 1 or size != expected:
+        raise ImageRefused(file, f"{size} bytes; {width}x{height} pixels need {expected}")
+    return width, height
 
 
 def _read_mask(file: StoredFile) -> npt.NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,11 +73,13 @@ class VerifiedFiles:
         size, sha256 = self._entry(name)
         path = Path(self.place, name)
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno()).st_size
+                content = file.read() if found == size else b""
         except FileNotFoundError:
             raise gone(str(path)) from None
         if len(content) != size:
-            raise _other(path, f"{len(content)} bytes, should be {size}")
+            raise _other(path, f"{found} bytes, should be {size}")
         if hashlib.sha256(content).hexdigest() != sha256:
             raise _other(path, "another content of the same size")
         return io.BytesIO(content)

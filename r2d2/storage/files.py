@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from r2d2.storage.errors import changed
+from r2d2.storage.names import require_text
 
 # A folder by its device and number, whatever leads to it.
 _Folder = tuple[int, int]
@@ -127,21 +128,6 @@ class FolderFiles:
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Nothing to do: they are here."""
-
-
-def require_text(name: str) -> None:
-    """Refuses a name whose bytes are not UTF-8: it can stand in no table, digest, manifest or database.
-
-    Raises:
-        ValueError: names it, with the bytes as escapes.
-    """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        seen = os.fsencode(name).decode("utf-8", "backslashreplace")
-        raise ValueError(
-            f"the name of '{seen}' is not UTF-8; rename it (convmv renames whole folders)"
-        ) from None
 
 
 def _visible(folder: Path, passed_over: list[str]) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
-from r2d2.storage.files import FileSet, FolderFiles, require_text
+from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.local_copy import local_copy
+from r2d2.storage.names import require_text
 from r2d2.storage.s3 import PATIENCE, SCHEME, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
 from r2d2.storage.shards import through_shards

@@ -5,6 +5,7 @@ Each becomes a path below a folder here, or is refused; nobody joins a foreign n
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -51,3 +52,18 @@ def path_below(folder: Path, name: str, where: str) -> Path:
     """The path of a foreign name below a folder. Arguments and errors as of `check_name`."""
     check_name(name, where)
     return folder / name
+
+
+def require_text(name: str) -> None:
+    """Refuses a name whose bytes are not UTF-8: it can stand in no table, digest, manifest or database.
+
+    Raises:
+        ValueError: names it, with the bytes as escapes.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        seen = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise ValueError(
+            f"the name of '{seen}' is not UTF-8; rename it (convmv renames whole folders)"
+        ) from None

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from r2d2.storage.depot import Kept
 from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.errors import FileError, StorageError
+from r2d2.storage.names import is_name
 from r2d2.storage.retry import patiently
 from r2d2.storage.s3 import PATIENCE, SCHEME, S3Object, S3Server, bare, split_place
 from r2d2.storage.s3_faults import StalledError, code_of, explain, lacks, no_conditional_writes
@@ -274,5 +275,5 @@ class _Memory:
 
 
 def _is_visible(name: str) -> bool:
-    """Whether a name is that of a file as a folder would have it: no hidden one, no marker of a folder."""
-    return not name.endswith("/") and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+    """Whether a name is that of a file in a folder: no hidden one, no marker, none that leads out of it."""
+    return is_name(name) and not any(part.startswith(".") for part in name.split("/"))

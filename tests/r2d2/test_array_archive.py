@@ -82,3 +82,20 @@ def test_a_single_array_is_no_archive(tmp_path):
     (tmp_path / "a.npz").write_bytes(file.getvalue())
     with pytest.raises(ValueError, match="not a zip file"):
         read_arrays(tmp_path / "a.npz", NAMES)
+
+
+def test_a_header_that_is_cut_off_by_a_zero_is_one_sentence(tmp_path):
+    write(tmp_path / "a.npz", b"{'descr': '<f8', \x00'fortran_order': False, 'shape': (1,)}\n", bytes(8))
+    with pytest.raises(ValueError, match=r"."):
+        read_arrays(tmp_path / "a.npz", NAMES)
+
+
+def test_the_list_of_members_is_compared_with_a_limit_before_it_is_read(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for number in range(30_000):
+            archive.writestr(str(number), b"")
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(
+        ValueError, match=r"directory of the zip archive has 15\d{5} bytes, more than 1048576"
+    ):
+        read_arrays(tmp_path / "a.npz", NAMES)

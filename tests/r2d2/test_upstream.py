@@ -241,6 +241,16 @@ def test_records_that_unpack_to_more_are_refused_before_they_are_read(tmp_path):
         load_upstream(tmp_path / "packed.pt")
 
 
+def test_a_list_of_records_of_any_length_is_refused_before_it_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        for number in range(25_000):
+            archive.writestr(str(number), b"")
+    with pytest.raises(
+        ValueError, match=r"directory of the zip archive has 12\d{5} bytes, more than 1048576"
+    ):
+        load_upstream(tmp_path / "net.pt")
+
+
 @pytest.mark.parametrize(
     "call", ["Quad_L2Net_ConfCFS(mchan=1000000000)", "Quad_L2Net_ConfCFS(dim=99999999999999)"]
 )

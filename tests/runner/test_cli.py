@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pickle
 import re
 from dataclasses import replace
@@ -136,6 +137,38 @@ def refused(result) -> str:
 )
 def test_bad_input_ends_with_one_sentence_and_status_2(r2d2, command, sentence):
     assert sentence in refused(r2d2(*command))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["extract", "MODEL", "NAME"],
+        ["show", "MODEL", "NAME"],
+        ["show", "MODEL", "photos/a.png", "NAME"],
+        ["show", "--pairs", "NAME"],
+        ["evaluate", "MODEL", "--benchmark", "NAME"],
+        ["evaluate", "NAME", "--benchmark", "photos"],
+        ["sweep", "smoke", "--photos", "NAME"],
+        ["data", "check", "NAME"],
+    ],
+)
+def test_a_name_that_is_no_text_is_one_sentence_and_nothing_is_written(
+    r2d2, checkpoint, photos, monkeypatch, command
+):
+    monkeypatch.chdir(photos.parent)
+    name = os.fsdecode(b"photos/caf\xe9.png")
+    os.rename(photos / "b.png", name)
+    before = sorted(photos.parent.rglob("*"))
+    values = {"MODEL": checkpoint, "NAME": name}
+    sentence = refused(r2d2(*(values.get(word, word) for word in command)))
+    assert sentence.startswith(r"error: the name of 'photos/caf\xe9.png' is not UTF-8; rename it")
+    assert sorted(photos.parent.rglob("*")) == before
+
+
+def test_a_pattern_that_finds_a_name_that_is_no_text_is_refused(r2d2, checkpoint, photos):
+    os.rename(photos / "b.png", os.fsdecode(bytes(photos) + b"/caf\xe9.png"))
+    assert r"caf\xe9.png' is not UTF-8" in refused(r2d2("extract", checkpoint, photos / "*.png"))
+    assert not list(photos.glob("*.r2d2"))
 
 
 def test_nothing_is_left_behind_by_a_refused_sweep(r2d2, tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import pytest
 
-from r2d2.storage.depot import open_depot
+from r2d2.storage.depot import FolderDepot, open_depot
 from runner.attempt import Attempt, AttemptWatch, SupersededError, latest_number
 from runner.history import TRAIN, History, Record
 from runner.incidents import LOST, record_incident
@@ -202,3 +202,20 @@ def wait_until(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it was not heard in time"
         time.sleep(0.02)
+
+
+def test_a_server_that_ignores_the_condition_of_a_claim_is_refused(folder):
+    class Careless(FolderDepot):
+        is_remote = True
+
+        def create(self, name, content):
+            self.write(name, content)
+            return True
+
+    depot = Careless(folder)
+    with (
+        pytest.raises(ValueError, match="ignores If-None-Match: two drivers could run"),
+        hold(depot),
+    ):
+        pass
+    assert not list(depot.walk())

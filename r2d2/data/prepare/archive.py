@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from r2d2.storage.names import check_name, path_below
+from r2d2.zip_directory import check_directory
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -26,6 +27,8 @@ _CHUNK = 2**20
 _REGULAR = 0
 # What tar may say of one file besides its content: names, times, maps of holes; usually a few hundred bytes.
 _HEADER_BYTES = 2**20
+# Of the list of a zip archive's files, bytes: 700,000 names of 50 letters.
+_DIRECTORY_BYTES = 2**26
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
@@ -189,7 +192,7 @@ def _is_whole(path: Path, member: _Member) -> bool:
 
 @contextmanager
 def _opened(archive: Path, advance: Callable[[int], None]) -> Iterator[Iterator[_Member]]:
-    if zipfile.is_zipfile(archive):
+    if _is_zip(archive):
         with zipfile.ZipFile(archive) as opened:
             yield _zip_members(opened, advance)
         return
@@ -201,6 +204,19 @@ def _opened(archive: Path, advance: Callable[[int], None]) -> Iterator[Iterator[
         metered = _Metered(plain)
         with tarfile.open(fileobj=metered, mode="r|") as stream:  # type: ignore[call-overload]
             yield _tar_members(stream, metered)
+
+
+def _is_zip(archive: Path) -> bool:
+    """Whether it is a zip archive.
+
+    Raises:
+        ValueError: if it is one of which the list of files alone is larger than the limit.
+    """
+    if not zipfile.is_zipfile(archive):
+        return False
+    with archive.open("rb") as file:
+        check_directory(file, _DIRECTORY_BYTES)
+    return True
 
 
 def _zip_members(archive: zipfile.ZipFile, advance: Callable[[int], None]) -> Iterator[_Member]:
@@ -293,7 +309,7 @@ def check_room(archive: Path, folder: Path, place_of: Callable[[str], str | None
         ValueError: as `unpack`.
     """
     with _refusing(archive):
-        if not zipfile.is_zipfile(archive):
+        if not _is_zip(archive):
             return
         with zipfile.ZipFile(archive) as opened:
             wanted = {place_of(info.orig_filename): info.file_size for info in opened.infolist()}

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import tracemalloc
 
 import miniatures
 import numpy as np
@@ -236,6 +237,17 @@ def test_a_flow_that_is_gone_or_replaced_is_refused_and_named(tmp_path):
     path.unlink()
     with pytest.raises(ImageRefused, match=r"flow/0_1\.png: there is no such file"):
         make(source)
+
+
+def test_a_flow_file_is_compared_with_its_header_before_it_is_read(tmp_path):
+    with (tmp_path / "a.flo").open("wb") as file:
+        file.write(miniatures.middlebury_flow(np.zeros((4, 4, 2))))
+        file.truncate(2**29)
+    tracemalloc.start()
+    with pytest.raises(ImageRefused, match="536870912 bytes; 4x4 pixels need 140"):
+        MiddleburyFlow(StoredFile(FolderFiles.of(tmp_path), "a.flo"))
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("content", [b"", b"PIEH", miniatures.middlebury_flow(np.zeros((4, 4, 2)))[:-1]])

@@ -11,6 +11,7 @@ import zipfile
 
 import pytest
 
+from r2d2.data.prepare import archive as archive_module
 from r2d2.data.prepare.archive import UnpackLimits, check_room, unpack
 
 FILES = {"a/1.txt": b"one" * 100, "a/b/2.txt": b"two", "3.txt": b""}
@@ -251,3 +252,14 @@ def test_usual_headers_are_read(tmp_path, format_):
     assert len(unpack(archive, tmp_path / "none", lambda _: None, limits=limits)) == 0
     assert len(unpack(archive, tmp_path / "out", same, limits=limits)) == 3
     assert (tmp_path / "out" / "2" / name).read_bytes() == bytes([2]) * 3_000_000
+
+
+def test_a_list_of_files_of_any_length_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive_module, "_DIRECTORY_BYTES", 2**12)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number in range(100):
+            archive.writestr(str(number), b"")
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("it was opened"))
+    for read in (unpack, check_room):
+        with pytest.raises(ValueError, match=r"a\.zip: the directory of the zip archive has \d{4} bytes"):
+            read(tmp_path / "a.zip", tmp_path / "out", lambda name: name)
