@@ -131,7 +131,7 @@ def judging_progress(
 
         def on_image(done: int, total: int) -> None:
             # The bar begins when it is known how many images there are.
-            if done == 0:
+            if len(progress.task_ids) < len(sources):
                 progress.add_task(escape(sources[-1]), total=total)
             progress.update(progress.task_ids[-1], completed=done, total=total)
 

@@ -135,7 +135,7 @@ def test_pairs_come_in_order(patch_model, three_splits):
 def test_progress_counts_images(patch_model, three_splits):
     seen = []
     evaluate(patch_model, three_splits, ONE_SCALE, on_image=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 18) for done in range(1, 19)]
+    assert seen == [(done, 18) for done in range(19)]
 
 
 def test_keypoints_are_extracted_once_per_image(patch_model, three_splits):
@@ -211,4 +211,5 @@ def test_released_network_on_real_sequences(shared):
         expected = next(p for p in reference[pair.sequence] if p["image"] == pair.image)
         assert (pair.keypoints1, pair.keypoints2) == (expected["keypoints1"], expected["keypoints2"])
         assert abs(pair.matches - expected["matches"]) <= 3
-        np.testing.assert_allclose(pair.mma, expected["mma"], rtol=0, atol=1e-3)
+        # One match more or less moves a share by one over their number.
+        np.testing.assert_allclose(pair.mma, expected["mma"], rtol=0, atol=1.5 / expected["matches"])
