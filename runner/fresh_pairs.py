@@ -32,8 +32,8 @@ from runner.settings import Settings
 
 # Of each photograph, in every benchmark: an illumination and a viewpoint sequence.
 PAIRS_PER_PHOTO = 2 * len(STRENGTHS)
-# As many as HPatches has, if four benchmarks are enough for it. More pairs of a photograph say little more.
-WANTED_PAIRS, MAX_BENCHMARKS = 540, 4
+# As many as HPatches has, if two benchmarks are enough: more of a photograph cost much and say little.
+WANTED_PAIRS, MAX_BENCHMARKS = 540, 2
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,6 @@ def config(tmp_path):
 def small_pairs(monkeypatch):
     small = partial(build_validation_benchmark, size=(48, 32))
     monkeypatch.setattr(fresh, "build_validation_benchmark", lambda *given: small(*given))
-    monkeypatch.setattr(fresh, "MAX_BENCHMARKS", 2)
 
 
 @pytest.fixture
@@ -255,17 +254,8 @@ def test_the_same_comparison_has_the_same_pairs_and_another_one_has_others():
     assert len({fresh_seed("mine", "theirs"), fresh_seed("mine", ""), fresh_seed("other", "theirs")}) == 3
 
 
-def test_few_photographs_give_more_pairs_each(monkeypatch):
-    monkeypatch.setattr(fresh, "MAX_BENCHMARKS", 4)
-    assert [benchmarks_for(photographs) for photographs in (0, 3, 13, 20, 30, 54, 200)] == [
-        4,
-        4,
-        4,
-        3,
-        2,
-        1,
-        1,
-    ]
+def test_few_photographs_give_more_pairs_each():
+    assert [benchmarks_for(photographs) for photographs in (0, 3, 20, 53, 54, 200)] == [2, 2, 2, 2, 1, 1]
 
 
 def test_what_fresh_pairs_are_compared_by():
