@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -121,7 +122,7 @@ def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
         words = [
             f"version {version.version}",
             ", ".join(version.aliases) or "-",
-            f"{version.tags['metric']} {float(version.tags['score']):.3f} in its sweep",
+            _score_in_its_sweep(version.tags),
             *([f"{version.tags['fresh_score']} on fresh pairs"] if "fresh_score" in version.tags else []),
             *(["FORCED"] if FORCED in version.tags else []),
             version.description or "",
@@ -131,6 +132,13 @@ def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
     _say(console, f"who held {alias}" if moves else f"nobody has moved {alias} yet")
     for move in reversed(moves):
         _say(console, str(move))
+
+
+def _score_in_its_sweep(tags: Mapping[str, str]) -> str:
+    """What a version scored; a version that somebody registered by hand has no score."""
+    if not {"metric", "score"} <= tags.keys():
+        return "registered by hand, no score"
+    return f"{tags['metric']} {float(tags['score']):.3f} in its sweep"
 
 
 def _tracker(settings: Settings) -> Tracker:

@@ -50,7 +50,7 @@ def show(
     """Draw what MODEL sees in IMAGE, and what it matches between IMAGE and IMAGE2; or training pairs.
 
     Of an image: keypoints with their patches, repeatability, reliability. Of two images: the matches too, the
-    correct ones green and the wrong ones red if a homography is known, from --homography, or because the
+    correct ones green and the wrong ones orange if a homography is known, from --homography, or because the
     images are `1` and `k` of a sequence with a file H_1_k.
 
     With --pairs SOURCE, without a model: what a training on SOURCE is fed, pale where a crop shows nothing of
