@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.stats import ks_2samp
 
 from r2d2.config import DataConfig
+from r2d2.data import images
 from r2d2.data.images import denormalise, open_image, read_image
 from r2d2.data.pairs import make_pair
 from r2d2.data.photos import open_photos
@@ -120,8 +121,9 @@ def test_another_recipe_would_be_noticed(setting, value, names, photos, expected
         assert probability(name, other, expected) < DIFFERENT
 
 
-def test_the_noise_is_as_strong_as_the_recipe_makes_it(tmp_path):
-    """On a flat photo the noise is all there is."""
+def test_the_noise_is_as_strong_as_the_recipe_makes_it(tmp_path, monkeypatch):
+    """On a flat photo, which is refused otherwise, the noise is all there is."""
+    monkeypatch.setattr(images, "shows_nothing", lambda _: False)
     flat = Image.new("RGB", (160, 120), (128, 128, 128))
     flat.save(tmp_path / "flat.png")
     config = replace(RECIPE, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)

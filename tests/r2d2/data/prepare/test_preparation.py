@@ -239,7 +239,9 @@ def test_a_few_corrupt_images_are_left_out_and_named(tmp_path, make_picture, mak
     assert not (tmp_path / "place/008.png").exists()
     assert (folder / "008.png").exists(), "what was copied from is left alone"
     assert whole(tmp_path / "place")
-    with pytest.raises(ValueError, match=r"3 of 100 images .* more than the 2% .*007.png: it is damaged"):
+    with pytest.raises(
+        ValueError, match=r"3 of 100 images .* more than the 2% .*007.png: cannot be read \(broken PNG"
+    ):
         prepare(make_job("photos", folder, place=tmp_path / "other", max_refused=0.02))
 
 
