@@ -437,10 +437,10 @@ def test_a_character_that_the_terminal_does_not_have_is_replaced(
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(scored.to_json()))
     console = CliRunner(charset=charset)
-    result = console.invoke(main, ["compare", f"\u2020mine={files[0]}", f"\udcf1={files[1]}"])
+    result = console.invoke(main, ["compare", f"\u2020mine={files[0]}", f"\u2021={files[1]}"])
     assert result.exit_code == 0, result.output
     assert "?mine" in result.output
-    result = console.invoke(main, ["compare", "\u2020no", "\udcf1no"])
+    result = console.invoke(main, ["compare", "\u2020no", "\u2021no"])
     assert result.exit_code == 2
     assert "no" in result.stderr
 

@@ -82,7 +82,7 @@ def test_compare_extract_and_show(r2d2, s3, checkpoint, benchmark, tmp_path):
     compared = r2d2("compare", f"mine={net}", "features:mine", "--benchmark", s3.place("sets/bench"))
     assert compared.exit_code == 0, compared.output
     assert "mine" in compared.output
-    extracted = r2d2("extract", net, image)
+    extracted = r2d2("extract", net, image, *ALL)
     assert extracted.exit_code == 0, extracted.output
     assert image.with_name("1.png.r2d2").is_file()
     shown = r2d2("show", net, image, "--out", tmp_path / "shown.png")
