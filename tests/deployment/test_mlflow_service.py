@@ -17,6 +17,7 @@ from bench.stub import figure
 from bench.sweep import ray_node
 from runner.stored import StoredSweep
 from runner.tracking import Tracker
+from runner.trial_run import rounded
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(900)]
 
@@ -129,7 +130,7 @@ def check_whole(client, postgres, s3, home, name, trials):
         }
         assert Counter((key, int(step)) for key, step, _ in rows) == Counter(wanted.keys())
         for key, step, value in rows:
-            assert float(value) == pytest.approx(wanted[key, int(step)], rel=1e-12)
+            assert float(value) == pytest.approx(rounded(wanted[key, int(step)]), rel=1e-12)
         share = wanted["validation/mma_3px", EPOCHS]
         assert share == pytest.approx(figure(trial, EPOCHS) + 3 / 30)
         scores = {f"mma/validation_epoch_{epoch:03d}.json" for epoch in range(1, EPOCHS + 1)}
