@@ -7,7 +7,8 @@ import unicodedata
 
 # Of the control characters only these are text; a carriage return writes over the line, an escape commands.
 _KEPT = frozenset("\n\t")
-_USER_OF_URL = re.compile(r"(?<=://)[^/\s?#@]*@")
+# Up to the last `@` before the path: a password may hold one.
+_USER_OF_URL = re.compile(r"(?<=://)[^/\s?#]*@")
 
 
 def printable(text: str) -> str:

@@ -144,16 +144,42 @@ def plan_sweep(
         settings.benchmarks,
         say,
     )
-    role = sweep.metric.partition("/")[0]
+    _require_scored(sweep.metric, data)
+    definition = _define(name, sweep, options, trials, data, digest)
+    if known is not None and (options.extension or options.num_samples):
+        known.require_grown(definition, depot.place)
+    elif known is not None:
+        known.require_same(definition, depot.place)
+    baselines = tuple(sweep.baselines_of(trials))
+    return SweepPlan(
+        sweep, question, trials, baselines, data, inits, definition, depot, options, source, started
+    )
+
+
+def _require_scored(metric: str, data: SweepData) -> None:
+    """Refuses a sweep that is decided by a benchmark which it has not."""
+    role = metric.partition("/")[0]
     if role not in data.digests:
         hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
-        raise ValueError(f"the sweep is decided by {sweep.metric}, but nothing is scored on '{role}': {hint}")
-    definition = SweepDefinition(
+        raise ValueError(f"the sweep is decided by {metric}, but nothing is scored on '{role}': {hint}")
+
+
+def _define(
+    name: str,
+    sweep: Sweep,
+    options: SweepOptions,
+    trials: Sequence[Trial],
+    data: SweepData,
+    init: str,
+) -> SweepDefinition:
+    """What is written down of a sweep, by which another start of it is known to be the same."""
+    searched = sweep.search_alg is not None
+    return SweepDefinition(
         name=name,
         metric=sweep.metric,
         mode=sweep.mode,
-        trials={} if sweep.search_alg else {t.key: t.config.to_dict() for t in trials},
-        search=_search(sweep, options) if sweep.search_alg else {},
+        trials={} if searched else {t.key: t.config.to_dict() for t in trials},
+        search=_search(sweep, options) if searched else {},
         photos=f"{data.training.digest} {data.held_out.digest}",
         benchmarks={
             s.role: {
@@ -163,17 +189,9 @@ def plan_sweep(
             }
             for s in data.benchmarks
         },
-        init=digest,
+        init=init,
         baseline=sweep.baseline,
         names=sweep.names,
-    )
-    if known is not None and (options.extension or options.num_samples):
-        known.require_grown(definition, depot.place)
-    elif known is not None:
-        known.require_same(definition, depot.place)
-    baselines = tuple(sweep.baselines_of(trials))
-    return SweepPlan(
-        sweep, question, trials, baselines, data, inits, definition, depot, options, source, started
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evaluation.protocols import PROTOCOLS
@@ -95,7 +96,7 @@ def evaluate(
     chosen = find_protocol(protocol)
     chosen = chosen.with_extraction(extraction_settings(flags, chosen.extraction))
     console = make_console()
-    with _progress() as progress:
+    with _progress(console) as progress:
         scored = judge(
             f"{FEATURES}{features}" if model is None else model,
             benchmark,
@@ -136,7 +137,7 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
     console = make_console()
     refused: list[str] = []
     empty: list[str] = []
-    with _progress() as progress:
+    with _progress(console) as progress:
         for target in progress.track(todo, description="images"):
             try:
                 reason = target.extract(extractor, settings)
@@ -171,7 +172,6 @@ def show_images(progress: Progress, text: str, done: int, total: int) -> None:
     progress.update(progress.task_ids[-1], completed=done, total=total)
 
 
-def _progress() -> Progress:
-    return Progress(
-        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn()
-    )
+def _progress(console: Console) -> Progress:
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TextColumn("left"))
+    return Progress(*columns, TimeRemainingColumn(), console=console)

@@ -20,6 +20,7 @@ from runner.console import make_console
         ("\u2066a\u2069\u200b\ufeff", "?a???"),
         ("\udcff", "?"),
         ("https://me:word@server/x?y#z", "https://***@server/x?y#z"),
+        ("https://me:w@rd@server/x", "https://***@server/x"),
         ("s3://key@bucket and http://a@b", "s3://***@bucket and http://***@b"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
     ],
@@ -47,4 +48,21 @@ def test_a_console_cleans_tables_markup_and_text(monkeypatch):
     for shown in (table, Text("\x9b2J"), "[bold]x\x1b[2J[/bold]"):
         console.print(shown)
     assert not set(output.getvalue()) & {"\x1b", "\x07", "\x9b"}
-    assert "?]52;c;ZXZpbA==" in output.getvalue()
+    assert "?]52;c;ZXZpbA" in output.getvalue()
+
+
+def test_what_is_shown_live_is_cleaned_too(monkeypatch):
+    from rich.live import Live
+    from rich.progress import Progress
+
+    output = io.StringIO()
+    monkeypatch.setattr("sys.stdout", output)
+    console = make_console()
+    with Progress(console=console) as bars:
+        bars.add_task("\x9b2J.jpg", total=1)
+    with Live("\x1b]52;c;ZXZpbA==\x07", console=console):
+        pass
+    assert "?2J" in output.getvalue()
+    assert "?]52" in output.getvalue()
+    assert not set(output.getvalue()) & {"\x07", "\x9b"}
+    assert "\x1b]" not in output.getvalue()
