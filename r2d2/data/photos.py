@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -101,20 +101,27 @@ def open_photos(name: str, places: OpenPlace = open_place) -> PhotoSet:
     return photo_set(photos)
 
 
-def passed_over(files: FileSet, own: str = MANIFEST) -> tuple[str, ...]:
+def passed_over(
+    files: FileSet,
+    own: str = MANIFEST,
+    is_read: Callable[[str], bool] = is_image,
+    why: str = "named like no image",
+) -> tuple[str, ...]:
     """Sentences about what lies at a place and is not read: files of other names, links that lead nowhere.
 
     Args:
         files: of the place.
         own: the end of names that this program writes itself, of which nothing is said.
+        is_read: whether a file of this name is read.
+        why: others are not.
     """
     others = Counter(
         PurePosixPath(name).suffix.lower() or "without a suffix"
         for name in files.names
-        if not is_image(name) and not name.endswith(own)
+        if not is_read(name) and not name.endswith(own)
     )
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
-    said = (f"{files.place}: {others.total()} files are passed over, named like no image ({kinds})",)
+    said = (f"{files.place}: {others.total()} files are passed over, {why} ({kinds})",)
     links = files.passed_over if isinstance(files, FolderFiles) else ()
     return (*(said if others else ()), *links)
 

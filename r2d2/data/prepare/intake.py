@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from r2d2.data.photos import passed_over
 from r2d2.data.prepare.archive import check_room, is_archive, make_parents, unpack
 from r2d2.data.prepare.catalogue import BY_HAND
 from r2d2.data.prepare.http_file import RemoteFile, download
@@ -48,6 +49,17 @@ def collect(job: Job, origins: Sequence[Origin], progress: Progress) -> list[str
                 raise ValueError(f"{collected[name]} and {text} both hold {name}")
             collected[name] = text
     return sorted(collected)
+
+
+def left_behind(job: Job) -> list[str]:
+    """Sentences about what folders among the origins hold beside files of the source."""
+    folders = [path for o in job.origins if not is_remote(o) and (path := Path(o).expanduser()).is_dir()]
+    return [said for folder in folders for said in _left_in(job, open_files(str(folder.absolute())))]
+
+
+def _left_in(job: Job, files: FileSet) -> tuple[str, ...]:
+    why = f"no part of '{job.source.name}'"
+    return passed_over(files, is_read=lambda name: _place(job, files, name) is not None, why=why)
 
 
 def find_origins(job: Job) -> list[Origin]:

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from r2d2.data.images import is_image
 from r2d2.data.prepare.examination import examine
-from r2d2.data.prepare.intake import Origin, collect, find_origins
+from r2d2.data.prepare.intake import Origin, collect, find_origins, left_behind
 from r2d2.data.prepare.job import Job, Prepared
 from r2d2.data.prepare.layout import AACHEN_IMAGES
 from r2d2.data.prepare.progress import Progress, Silence, step
@@ -116,7 +116,8 @@ def _prepare(job: Job, origins: list[Origin], former: Manifest | None, progress:
     problems = job.source.check(paths)
     if problems:
         raise ValueError(f"{job.source.name} is not in order: {'; '.join(problems)}")
-    notes = _notes(job, paths) + (job.inspect(job.staging, manifest) if job.inspect else [])
+    notes = left_behind(job) + _notes(job, paths)
+    notes += job.inspect(job.staging, manifest) if job.inspect else []
     if job.direct:
         _remove(job, refused)
         # One call for thousands of files: what the manifest names is on the disk when it appears.

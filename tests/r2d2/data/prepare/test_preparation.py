@@ -300,6 +300,17 @@ def test_shards_hold_what_the_folder_holds(unpacked, make_job, tmp_path):
     assert back.manifest == plain.manifest
 
 
+def test_what_a_folder_holds_beside_the_source_is_counted_and_said(unpacked, make_job, tmp_path):
+    folder = unpacked("photos")
+    (folder / "notes.heic").write_bytes(b"x")
+    (folder / "away").symlink_to(tmp_path / "nowhere")
+    said = prepare(make_job("photos", folder)).notes
+    assert said == (
+        f"{folder}: 1 files are passed over, no part of 'photos' (1 .heic)",
+        f"the link {folder / 'away'} leads nowhere",
+    )
+
+
 def test_an_inspection_may_add_notes_and_refuse(unpacked, make_job):
     def look(folder, manifest):
         assert (folder / manifest.files[0].path).is_file()
