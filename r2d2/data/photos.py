@@ -121,7 +121,7 @@ def passed_over(
         if not is_read(name) and not name.endswith(own)
     )
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
-    said = (f"{files.place}: {others.total()} files are passed over, {why} ({kinds})",)
+    said = (f"{files.place}: passed over, {why}: {kinds}",)
     links = files.passed_over if isinstance(files, FolderFiles) else ()
     return (*(said if others else ()), *links)
 

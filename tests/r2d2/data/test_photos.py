@@ -149,6 +149,6 @@ def test_what_is_passed_over_is_counted(folder):
         (folder / name).touch()
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     assert passed_over(FolderFiles.of(folder)) == (
-        f"{folder}: 4 files are passed over, named like no image (2 .heic, 1 without a suffix, 1 .txt)",
+        f"{folder}: passed over, named like no image: 2 .heic, 1 without a suffix, 1 .txt",
         f"the link {folder}/gone.png leads nowhere",
     )

@@ -306,7 +306,7 @@ def test_what_a_folder_holds_beside_the_source_is_counted_and_said(unpacked, mak
     (folder / "away").symlink_to(tmp_path / "nowhere")
     said = prepare(make_job("photos", folder)).notes
     assert said == (
-        f"{folder}: 1 files are passed over, no part of 'photos' (1 .heic)",
+        f"{folder}: passed over, no part of 'photos': 1 .heic",
         f"the link {folder / 'away'} leads nowhere",
     )
 
