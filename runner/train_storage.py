@@ -65,17 +65,35 @@ def drop_damaged_snapshot(trial: Depot) -> bool:
     Returns:
         Whether it did; a training then goes on from `last_checkpoint`.
     """
-    content = trial.read(f"{TRAIN_RUN}/{SNAPSHOT}")
-    if content is None:
-        return False
     try:
-        listed = [result["checkpoint_dir_name"] for result in json.loads(content)["checkpoint_results"]]
+        listed = _listed(trial)
     except (ValueError, KeyError, TypeError):
         listed = [""]
     if None not in trial.find_all(f"{TRAIN_RUN}/{name}/{CONFIG}" for name in listed):
         return False
     trial.delete(f"{TRAIN_RUN}/{SNAPSHOT}")
     return True
+
+
+def remove_forgotten(trial: Depot) -> None:
+    """Removes, of a trial that has ended, the checkpoints in mid-epoch that Ray Train does not know.
+
+    A driver that is killed between an upload and the snapshot leaves one. Those of whole epochs stay, for
+    their scores.
+    """
+    listed = _listed(trial)
+    for name in trial.folders(TRAIN_RUN):
+        found = _CHECKPOINT.fullmatch(name)
+        if found is not None and found[2] and name not in listed:
+            delete_checkpoint(trial.below(f"{TRAIN_RUN}/{name}"))
+
+
+def _listed(trial: Depot) -> list[str]:
+    """The checkpoints that Ray Train's snapshot lists; none if there is no snapshot."""
+    content = trial.read(f"{TRAIN_RUN}/{SNAPSHOT}")
+    if content is None:
+        return []
+    return [result["checkpoint_dir_name"] for result in json.loads(content)["checkpoint_results"]]
 
 
 def _path(depot: Depot) -> str:

@@ -34,7 +34,13 @@ from runner.recovery import NodeLeaves, train_to_the_end
 from runner.reservation import free_reservations, leave_reservations
 from runner.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.slots import leave_slot
-from runner.train_storage import TRAIN_RUN, drop_damaged_snapshot, last_checkpoint, storage_arguments
+from runner.train_storage import (
+    TRAIN_RUN,
+    drop_damaged_snapshot,
+    last_checkpoint,
+    remove_forgotten,
+    storage_arguments,
+)
 from runner.turn import Turn
 from runner.worker_task import WorkerTask, train_worker
 from search_spaces.sweep import Trial
@@ -162,6 +168,7 @@ def _train(config: TrainConfig, depot: Depot, context: TrialContext) -> None:
             resilience.max_restarts,
             elsewhere,
         )
+        remove_forgotten(depot)
     except RuntimeError as error:
         # From this thread: a driver that was asked to stop waits for this word and takes no report before.
         _note_end(history, " ".join(str(error).split()))

@@ -20,6 +20,7 @@ from runner.train_storage import (
     SNAPSHOT,
     drop_damaged_snapshot,
     last_checkpoint,
+    remove_forgotten,
     storage_arguments,
     uploader,
 )
@@ -90,6 +91,17 @@ def test_a_sound_snapshot_stays(trial):
     trial.write(f"train/{SNAPSHOT}", snapshot_of("checkpoint_001", "checkpoint_002"))
     assert not drop_damaged_snapshot(trial)
     assert trial.read(f"train/{SNAPSHOT}") is not None
+
+
+@pytest.mark.parametrize("listed", [(), ("checkpoint_001", "checkpoint_003_step_000010")])
+def test_what_ray_train_forgot_in_mid_epoch_goes_when_the_trial_has_ended(trial, listed):
+    trial.write("train/checkpoint_001_step_000003/config.json", b"{}")
+    trial.write("train/checkpoint_002_step_000003/weights.safetensors", b"")
+    if listed:
+        trial.write(f"train/{SNAPSHOT}", snapshot_of(*listed))
+    whole = {"checkpoint_001", "checkpoint_002", "checkpoint_003"}
+    remove_forgotten(trial)
+    assert set(trial.folders("train")) == whole | set(listed)
 
 
 def test_a_training_without_a_snapshot_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch):
