@@ -7,18 +7,19 @@ import unicodedata
 
 # Of the control characters only these are text; a carriage return writes over the line, an escape commands.
 _KEPT = frozenset("\n\t")
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 # Up to the last `@` before the path: a password may hold one.
 _USER_OF_URL = re.compile(r"(?<=://)[^/\s?#]*@")
 
 
 def printable(text: str) -> str:
-    """Replaces what is no text in a text of unknown origin.
+    """Replaces what is no text in a text of unknown origin; colours, which libraries add, are left out.
 
     Control characters (Unicode's Cc, but for line feed and tab), those that turn the direction of text (bidi
     embeddings, overrides and isolates), other invisible format characters and lone surrogates become `?`; the
     user and the password of a URL become `***`.
     """
-    shown = "".join("?" if _commands(letter) else letter for letter in text)
+    shown = "".join("?" if _commands(letter) else letter for letter in _COLOUR.sub("", text))
     return _USER_OF_URL.sub("***@", shown)
 
 

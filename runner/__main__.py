@@ -9,10 +9,9 @@ from typing import Any
 import click
 
 from r2d2.full_disk import says_full
-from r2d2.printable import printable
 from r2d2.storage.names import require_text
 from r2d2.unknown import unknown
-from runner.console import replace_unknown_characters
+from runner.console import clean_output
 from runner.words import say
 
 # Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
@@ -69,15 +68,15 @@ class UserError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Prints the sentence to the standard error."""
-        click.echo(f"error: {printable(self.format_message())}", file=file, err=file is None)
+        click.echo(f"error: {self.format_message()}", file=file, err=file is None)
 
 
 class Verbs(click.Group):
     """Loads a verb when it is asked for."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command line on an output that takes every character."""
-        replace_unknown_characters()
+        """Runs the command line; whatever it shows is cleaned."""
+        clean_output()
         return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)

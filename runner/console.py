@@ -1,12 +1,12 @@
-"""The terminal."""
+"""The terminal: all text that leaves a command passes here, and is cleaned of what a terminal would obey."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
 
 from r2d2.printable import printable
 
@@ -19,10 +19,12 @@ PLAIN_WIDTH = 140
 
 def make_console() -> Console:
     """The terminal; where the output is none, lines are as long as a wide table, or as COLUMNS says."""
-    replace_unknown_characters()
+    clean_output()
     kind = _printable_console()
-    console = kind()
-    return console if console.is_terminal or "COLUMNS" in os.environ else kind(width=PLAIN_WIDTH)
+    console = kind(file=_unclean(sys.stdout))
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return kind(file=console.file, width=PLAIN_WIDTH)
 
 
 def _printable_console() -> type[Console]:
@@ -40,10 +42,42 @@ def _printable_console() -> type[Console]:
     return PrintableConsole
 
 
-def replace_unknown_characters() -> None:
-    """Lets the standard output show `?` for what its encoding does not have: no text ends a program.
+class _PrintableStream:
+    """A text stream that cleans what is written to it; in all else it is the stream below."""
 
-    Python does the like with the standard error by itself.
+    def __init__(self, below: TextIO) -> None:
+        self.below = below
+
+    def write(self, text: str) -> int:
+        """Writes a text of unknown origin. Bytes are refused by the stream below, as ever."""
+        return self.below.write(printable(text) if isinstance(text, str) else text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes texts one after the other."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        # Whoever takes the bytes' stream would write past this one.
+        if name == "buffer":
+            raise AttributeError(name)
+        return getattr(self.below, name)
+
+
+def clean_output() -> None:
+    """Cleans all text for the standard output and error: a verb's, a warning's, a log's, a traceback's.
+
+    What the output's encoding does not have becomes `?`: no text ends a program. Python does the like with
+    the standard error by itself.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and _unclean(stream) is stream:
+            setattr(sys, name, _PrintableStream(stream))
+
+
+def _unclean(stream: TextIO) -> TextIO:
+    """What lies below a cleaned stream: for rich, which cleans the text and adds colours of its own."""
+    return stream.below if isinstance(stream, _PrintableStream) else stream

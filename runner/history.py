@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from r2d2.atomic import atomic_file
+from r2d2.printable import printable
 from r2d2.storage.depot import Depot, Kept, depot_at, folder_of
 from runner.attempt import Attempt
 
@@ -150,7 +151,7 @@ class History:
         if reason is None:
             self.depot.delete(FAILURE)
         else:
-            put_json(self.depot, FAILURE, {"reason": reason})
+            put_json(self.depot, FAILURE, {"reason": printable(reason)})
 
     @property
     def failure(self) -> str | None:

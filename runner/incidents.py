@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
+from r2d2.printable import printable
 from runner.history import History, put_json
 
 LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
@@ -48,7 +49,7 @@ def record_incident(history: History, kind: str, text: str) -> None:
         SupersededError: if a later attempt has taken the sweep over.
     """
     history.require_current()
-    incident = Incident(kind, text, time.time())
+    incident = Incident(kind, printable(text), time.time())
     # Several workers may write at once: the name holds the time to the microsecond.
     name = f"incident_{int(incident.time * 1e6):017d}.{kind}.json"
     put_json(history.depot, name, asdict(incident))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from r2d2.printable import printable
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.s3 import PATIENCE
@@ -117,7 +118,7 @@ def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) ->
     try:
         verdict: Verdict = ray.get(judge.score.remote(uri, role))
     except (ray.exceptions.RayTaskError, RuntimeError) as error:
-        failed = Record(epoch, role, {}, uri, error=str(getattr(error, "cause", error)))
+        failed = Record(epoch, role, {}, uri, error=printable(str(getattr(error, "cause", error))))
         history.write(failed)
         return failed
     # The event is written last: whoever reads it finds the table, the example matches and the maps.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from r2d2.printable import printable
-
 
 def say(words: str) -> None:
     """Prints a few words to the standard error, at once: what is read from the command stays as it was."""
-    sys.stderr.write(f"{printable(words)} ...\n")
+    sys.stderr.write(f"{words} ...\n")
     sys.stderr.flush()
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from r2d2.printable import printable
 from runner.cli.cluster_options import cluster_options, with_asked
 from runner.console import make_console
 from runner.settings import Settings
@@ -107,7 +106,7 @@ def retry(
     plan = _plan(sweep, asked, verbose=verbose, only=frozenset(chosen), from_start=from_start)
     if dry_run:
         for key, reason in chosen.items():
-            click.echo(printable(f"{key}: {reason}"))
+            click.echo(f"{key}: {reason}")
         return
     _continue(plan, dry_run)
 

@@ -12,7 +12,6 @@ import click
 
 from r2d2.config import DataConfig
 from r2d2.data.photos import SAMPLES
-from r2d2.printable import printable
 from r2d2.storage.location import is_remote
 from runner.cli.sweeps import INTERRUPTED, all_overrides, sweep
 from runner.console import make_console
@@ -185,7 +184,7 @@ def _show(jobs: Any, name: str | None) -> None:
 
 
 def _write(piece: str) -> None:
-    sys.stdout.write(printable(piece))
+    sys.stdout.write(piece)
     sys.stdout.flush()
 
 
@@ -205,6 +204,6 @@ def _follow(jobs: Any, job: Any, name: str) -> None:
         raise click.exceptions.Exit(INTERRUPTED) from None
     # What follows in a failed job's message is the end of the log, which was just seen.
     message = ended.message.partition(", last available logs")[0]
-    click.echo(f"{ended.id}: {ended.status.lower()}. {printable(message)}")
+    click.echo(f"{ended.id}: {ended.status.lower()}. {message}")
     if ended.status != "SUCCEEDED":
         raise click.exceptions.Exit(INTERRUPTED if ended.status == "STOPPED" else 1)
