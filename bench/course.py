@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
+from evaluation.benchmarks.hpatches import Benchmark, open_benchmark
+from evaluation.benchmarks.validation import build_validation_benchmark
 from evaluation.evaluator import evaluate
-from evaluation.hpatches import Benchmark, open_benchmark
 from evaluation.protocols import PROTOCOLS, Protocol
-from evaluation.validation import build_validation_benchmark
 from r2d2.checkpoint import load_model, save_checkpoint
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.data.loader import epoch_loader

@@ -12,7 +12,7 @@ import ray
 
 from bench.timing import Ratio, best_times
 from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
-from evaluation.validation import build_validation_benchmark
+from evaluation.benchmarks.validation import build_validation_benchmark
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split

@@ -1,7 +1,7 @@
 """`python -m bench.power`: how often does a comparison find a true gain, and how often one that is none?
 
-Studies whose truth is known are made by the model of `evaluation.bootstrap` and go through the same code as
-those that were trained, from the scores of sequences to the verdict. With OMP_NUM_THREADS=1 it
+Studies whose truth is known are made by the model of `evaluation.statistics.bootstrap` and go through the
+same code as those that were trained, from the scores of sequences to the verdict. With OMP_NUM_THREADS=1 it
 takes 7 minutes.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from evaluation.bootstrap import holm
-from evaluation.comparing import verdict
-from evaluation.contrasts import Scores, estimate_contrasts
-from evaluation.pair_metrics import find_pair_metric
-from evaluation.power import PAIR, SEED, SEED_ON_SEQUENCE, smallest_detectable
+from evaluation.metrics.pair_metrics import find_pair_metric
+from evaluation.statistics.bootstrap import holm
+from evaluation.statistics.compare import verdict
+from evaluation.statistics.contrasts import Scores, estimate_contrasts
+from evaluation.statistics.power import PAIR, SEED, SEED_ON_SEQUENCE, smallest_detectable
 from runner.console import make_console
 
 Floats = npt.NDArray[np.float64]
@@ -40,7 +40,7 @@ class Design:
         seeds: how many of each variant, the baseline first; one number: of all.
         sequences, pairs: of the benchmark, and of each sequence.
         paired: whether equal seeds are known to be equal.
-        seed, seed_on_sequence, pair: as in `evaluation.power`.
+        seed, seed_on_sequence, pair: as in `evaluation.statistics.power`.
         common: of what a seed does to all variants.
         suits: of what a variant gains on one sequence and loses on another.
         uneven: how many times further the seeds of the last variant scatter.

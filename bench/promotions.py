@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.table import Table
 
-from evaluation.paired import difference
+from evaluation.statistics.paired import difference
 from runner.console import make_console
 from runner.fresh_pairs import PAIRS_PER_PHOTO, benchmarks_for
 

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from bench.course import THRESHOLDS, Course, Judged, Point, device, score_elsewhere
-from evaluation.hpatches import open_benchmark
+from evaluation.benchmarks.hpatches import open_benchmark
 from evaluation.protocols import PROTOCOLS
 from r2d2.allocator import keep_memory
 from r2d2.config import TrainConfig

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from bench.timing import Ratio, best_times
-from evaluation.matching import mutual_nearest_neighbours
-from evaluation.mma import matching_errors, mma
+from evaluation.metrics.matching import mutual_nearest_neighbours
+from evaluation.metrics.mma import matching_errors, mma
 
 COUNT, DIM = 5000, 128
 LIMIT = 3.0

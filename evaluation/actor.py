@@ -19,7 +19,7 @@ from r2d2.storage.cache import CacheSettings
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
-    from evaluation.maps import ImageMaps
+    from evaluation.pictures.maps import ImageMaps
 
 ATTEMPTS = 3
 EXAMPLES = 2
@@ -81,8 +81,8 @@ class Verdict:
     @classmethod
     def of(cls, evaluation: Evaluation, maps: Sequence[ImageMaps]) -> Verdict:
         """Packs a table and maps."""
-        from evaluation.examples import pack_examples
-        from evaluation.maps import pack_maps
+        from evaluation.pictures.examples import pack_examples
+        from evaluation.pictures.maps import pack_maps
 
         return cls(
             evaluation.to_json(),
@@ -98,7 +98,7 @@ class Judge:
     def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], threads: int = 1) -> None:
         import torch
 
-        from evaluation.images import ImageStore
+        from evaluation.predictions.images import ImageStore
         from r2d2.allocator import keep_memory
 
         if not torch.cuda.is_available():
@@ -130,9 +130,9 @@ class Judge:
     def _score(self, source: str, role: str) -> Verdict:
         import torch
 
+        from evaluation.benchmarks.hpatches import open_benchmark
         from evaluation.evaluator import PROTOCOLS, evaluate
-        from evaluation.hpatches import open_benchmark
-        from evaluation.maps import example_maps
+        from evaluation.pictures.maps import example_maps
         from r2d2.checkpoint import load_model
         from r2d2.storage.location import fetched
         from r2d2.storage.s3 import PATIENCE

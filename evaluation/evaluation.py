@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.benchmarks.hpatches import SPLITS, Split
 from evaluation.collapse import CollapseSigns
-from evaluation.examples import MatchExample
-from evaluation.homography import ESTIMATORS, auc, mha
-from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
-from evaluation.hpatches import SPLITS, Split
-from evaluation.pair_score import PairScore
+from evaluation.metrics.homography import ESTIMATORS, auc, mha
+from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
+from evaluation.metrics.pair_score import PairScore
+from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
+from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import Protocol
-from evaluation.repeatability import THRESHOLDS as PLACE_THRESHOLDS
 
 __all__ = ["OVERALL", "SCALAR_THRESHOLDS", "Evaluation", "PairScore", "Timings"]
 

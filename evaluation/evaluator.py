@@ -10,15 +10,15 @@ from time import perf_counter
 
 import numpy as np
 
+from evaluation.benchmarks.hpatches import Benchmark, Homography, Sequence
 from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
-from evaluation.examples import MatchExample
-from evaluation.hpatches import Benchmark, Homography, Sequence
-from evaluation.images import ImageStore, resized
-from evaluation.matching import Matches, mutual_nearest_neighbours
-from evaluation.mma import matching_errors
-from evaluation.pair_score import JudgedPair
-from evaluation.predictors import NetworkPredictor, Prediction, Predictor
+from evaluation.metrics.matching import Matches, mutual_nearest_neighbours
+from evaluation.metrics.mma import matching_errors
+from evaluation.metrics.pair_score import JudgedPair
+from evaluation.pictures.examples import MatchExample
+from evaluation.predictions.images import ImageStore, resized
+from evaluation.predictions.predictors import NetworkPredictor, Prediction, Predictor
 from evaluation.protocols import PROTOCOLS, Protocol
 from r2d2.checkpoint import Model
 from r2d2.containers import Keypoints

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from evaluation import homography, mma, repeatability
-from evaluation.homography import DLT, POSELIB, Estimator
+from evaluation.metrics import homography, mma, repeatability
+from evaluation.metrics.homography import DLT, POSELIB, Estimator
 from r2d2.keypoints import ExtractionSettings
 
 MUTUAL_NEAREST_NEIGHBOURS = "mutual_nearest_neighbours"

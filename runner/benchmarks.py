@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.actor import BenchmarkSpec
-from evaluation.hpatches import open_benchmark
-from evaluation.validation import build_validation_benchmark
+from evaluation.benchmarks.hpatches import open_benchmark
+from evaluation.benchmarks.validation import build_validation_benchmark
 from r2d2.config import DataConfig
 from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet, passed_over

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.benchmarks.hpatches import SPLITS
 from evaluation.evaluation import OVERALL
-from evaluation.figures import mma_curves
-from evaluation.hpatches import SPLITS
-from evaluation.mma import THRESHOLDS
-from evaluation.pair_metrics import PAIR_METRICS
-from evaluation.report import About, Report, make_report
-from evaluation.report_page import to_html
-from evaluation.report_text import to_answer, to_csv, to_json, to_markdown
+from evaluation.metrics.mma import THRESHOLDS
+from evaluation.metrics.pair_metrics import PAIR_METRICS
+from evaluation.pictures.matches import mma_curves
+from evaluation.report.page import to_html
+from evaluation.report.report import About, Report, make_report
+from evaluation.report.text import to_answer, to_csv, to_json, to_markdown
 from r2d2.atomic import atomic_file
 from r2d2.storage.depot import Depot, depot_at
 from r2d2.version import code_version

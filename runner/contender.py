@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from evaluation.evaluation import Evaluation
-from evaluation.report import TrainingCurve
-from evaluation.variants import Variant
+from evaluation.report.report import TrainingCurve
+from evaluation.statistics.variants import Variant
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from evaluation.power import smallest_detectable
+from evaluation.statistics.power import smallest_detectable
 from runner.controls import find_controls
 from runner.plan import SweepPlan
 from runner.stored import label_trials

@@ -8,14 +8,14 @@ from statistics import fmean, median
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from evaluation.comparison import Difference
 from evaluation.evaluation import OVERALL, Evaluation
-from evaluation.findings import CAUTION
-from evaluation.headings import difference_interval, figure, interval, p_value
-from evaluation.homography import THRESHOLDS as CORNER_THRESHOLDS
-from evaluation.report import MARK, Report
-from evaluation.report_text import metric_cell, metric_heading
-from evaluation.terms import explained
+from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
+from evaluation.report.findings import CAUTION
+from evaluation.report.headings import difference_interval, figure, interval, p_value
+from evaluation.report.report import MARK, Report
+from evaluation.report.terms import explained
+from evaluation.report.text import metric_cell, metric_heading
+from evaluation.statistics.comparison import Difference
 from runner.fitted_table import Column, FittedTable
 from runner.table import Row, cell, columns, heading
 

@@ -124,7 +124,7 @@ def _photographs(_: Settings) -> str:
 def _hpatches(settings: Settings) -> str:
     if settings.hpatches is None:
         return "not configured; --hpatches or R2D2_HPATCHES scores every checkpoint on it"
-    from evaluation.hpatches import open_benchmark
+    from evaluation.benchmarks.hpatches import open_benchmark
 
     benchmark = open_benchmark(settings.hpatches, settings.objects)
     return f"{len(benchmark.sequences)} sequences in {settings.hpatches}"

@@ -2,7 +2,8 @@
 
 A sweep's best checkpoint was chosen by its score on the sweep's validation pairs, so that score is too high.
 Before a promotion it is scored on other pairs of the same photographs: other viewpoints, other light. Other
-photographs there are none that it was not trained on; `evaluation.paired` allows for the choice on these.
+photographs there are none that it was not trained on; `evaluation.statistics.paired` allows for the choice
+on these.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from pathlib import Path
 
 import torch
 
+from evaluation.benchmarks.hpatches import Benchmark, open_benchmark
+from evaluation.benchmarks.validation import STRENGTHS, build_validation_benchmark
 from evaluation.evaluation import Evaluation
 from evaluation.evaluator import evaluate
-from evaluation.hpatches import Benchmark, open_benchmark
 from evaluation.protocols import PROTOCOLS
-from evaluation.validation import STRENGTHS, build_validation_benchmark
 from r2d2.allocator import keep_memory
 from r2d2.checkpoint import Model
 from r2d2.config import DataConfig

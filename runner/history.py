@@ -23,7 +23,7 @@ from runner.attempt import Attempt
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
-    from evaluation.maps import ImageMaps
+    from evaluation.pictures.maps import ImageMaps
 
 T = TypeVar("T")
 
@@ -191,7 +191,7 @@ def final_scores(records: Sequence[Record]) -> list[Record]:
 def read_evaluation(history: History, record: Record) -> Evaluation:
     """The complete table of a score, with its example matches if they are still there."""
     from evaluation.evaluation import Evaluation
-    from evaluation.examples import unpack_examples
+    from evaluation.pictures.examples import unpack_examples
 
     assert record.evaluation is not None
     table = history.depot.read(record.evaluation)
@@ -208,7 +208,7 @@ def read_evaluation(history: History, record: Record) -> Evaluation:
 
 def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:
     """What the scored network sees in a few images; nothing of a score that was written without."""
-    from evaluation.maps import unpack_maps
+    from evaluation.pictures.maps import unpack_maps
 
     assert record.evaluation is not None
     name = beside_table(record.evaluation, "maps")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from r2d2.unknown import unknown
 
 if TYPE_CHECKING:
+    from evaluation.benchmarks.hpatches import Benchmark
     from evaluation.evaluation import Evaluation
-    from evaluation.hpatches import Benchmark
-    from evaluation.predictors import Predictor
+    from evaluation.predictions.predictors import Predictor
     from evaluation.protocols import Protocol
     from r2d2.checkpoint import Model
     from runner.settings import Settings
@@ -79,9 +79,9 @@ def find_predictor(source: str, benchmark: Benchmark, settings: Settings, *, cac
     Raises:
         ValueError: as `find_model`, or if an image has no features.
     """
-    from evaluation.images import ImageStore
-    from evaluation.predictions import GIB, PredictionStore
-    from evaluation.predictors import FeaturePredictor, NetworkPredictor, StoredPredictor
+    from evaluation.predictions.images import ImageStore
+    from evaluation.predictions.predictors import FeaturePredictor, NetworkPredictor, StoredPredictor
+    from evaluation.predictions.store import GIB, PredictionStore
 
     if source.startswith(FEATURES):
         return FeaturePredictor(benchmark, source.removeprefix(FEATURES))
@@ -120,8 +120,8 @@ def judge(
     Raises:
         ValueError: for a model or a benchmark that is not in order.
     """
+    from evaluation.benchmarks.hpatches import open_benchmark
     from evaluation.evaluator import evaluate
-    from evaluation.hpatches import open_benchmark
 
     opened = open_benchmark(benchmark, settings.objects)
     predictor = find_predictor(source, opened, settings, cache=cache)

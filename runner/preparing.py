@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from evaluation.hpatches import LEFT_OUT, open_benchmark
+from evaluation.benchmarks.hpatches import LEFT_OUT, open_benchmark
 from r2d2.data.prepare.catalogue import find_source
 from r2d2.data.prepare.job import Job
 from r2d2.storage.location import absolute_place, is_remote

@@ -10,8 +10,8 @@ from pathlib import Path
 from mlflow.entities.model_registry import ModelVersion
 
 from evaluation.evaluation import Evaluation
-from evaluation.pair_metrics import PAIR_METRICS, find_pair_metric
-from evaluation.paired import PairedDifference, paired_difference
+from evaluation.metrics.pair_metrics import PAIR_METRICS, find_pair_metric
+from evaluation.statistics.paired import PairedDifference, paired_difference
 from r2d2.checkpoint import Checkpoint, Model, load_model, network_digest
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from evaluation.evaluation import Evaluation, PairScore
-from evaluation.mma import THRESHOLDS
-from evaluation.repeatability import THRESHOLDS as PLACE_THRESHOLDS
+from evaluation.metrics.mma import THRESHOLDS
+from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
 from runner.logged_table import LoggedTable
 
 _Cell = Callable[[PairScore], Any]

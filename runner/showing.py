@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from torch import device
 
-from evaluation.hpatches import Homography, read_homography
-from evaluation.maps import Bytes, image_maps
-from evaluation.match_lines import CORRECT_WITHIN
-from evaluation.matching import mutual_nearest_neighbours
-from evaluation.mma import matching_errors
-from evaluation.pair_pictures import training_picture
-from evaluation.pictures import PairMatches, image_picture, pair_picture
+from evaluation.benchmarks.hpatches import Homography, read_homography
+from evaluation.metrics.matching import mutual_nearest_neighbours
+from evaluation.metrics.mma import matching_errors
+from evaluation.pictures.maps import Bytes, image_maps
+from evaluation.pictures.match_lines import CORRECT_WITHIN
+from evaluation.pictures.network import PairMatches, image_picture, pair_picture
+from evaluation.pictures.training_pairs import training_picture
 from r2d2.checkpoint import Model
 from r2d2.config import TrainConfig
 from r2d2.containers import Keypoints, Pair

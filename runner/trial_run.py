@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from evaluation.evaluation import Evaluation
-    from evaluation.maps import ImageMaps
+    from evaluation.pictures.maps import ImageMaps
 
 BEST_CHECKPOINT = "r2d2.checkpoint.best"
 BEST_EPOCH = "r2d2.checkpoint.best_epoch"
@@ -313,7 +313,7 @@ def final_files(
     The tables have names without an epoch, so that MLflow's table view shows them side by side for several
     runs.
     """
-    from evaluation.figures import match_picture, mma_curves
+    from evaluation.pictures.matches import match_picture, mma_curves
 
     files: dict[str, str | bytes] = {f"figures/mma_{benchmark_role}.svg": mma_curves(evaluation.table())}
     for number, example in enumerate(evaluation.examples[:MATCH_PICTURES], start=1):
@@ -343,7 +343,7 @@ def rounded(value: float) -> float:
 def _epoch_picture(
     maps: Sequence[ImageMaps], step: int, benchmark_role: str, metrics: Mapping[str, float]
 ) -> bytes:
-    from evaluation.pictures import epoch_picture
+    from evaluation.pictures.network import epoch_picture
 
     score = metrics[f"{benchmark_role}/mma_3px"]
     return epoch_picture(maps, f"epoch {step}, {benchmark_role}: MMA@3 {score:.3f}")

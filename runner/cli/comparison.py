@@ -17,7 +17,7 @@ from runner.console import make_console
 from runner.settings import Settings
 
 if TYPE_CHECKING:
-    from evaluation.report import Report
+    from evaluation.report.report import Report
     from runner.stored import StoredSweep
     from runner.table import Row
 
@@ -105,8 +105,8 @@ def _show_list(
 
 
 def _write(report: Report | None, files: Mapping[str, Path]) -> None:
-    from evaluation.report_page import to_html
-    from evaluation.report_text import to_csv, to_json, to_markdown
+    from evaluation.report.page import to_html
+    from evaluation.report.text import to_csv, to_json, to_markdown
     from runner.comparing import write_file
 
     if files and report is None:

@@ -126,7 +126,7 @@ def _write(target: Path, png: bytes) -> None:
 
 
 def _seen(source: str, images: list[Path], file: Path | None, settings: ExtractionSettings) -> Shown:
-    from evaluation.hpatches import read_homography
+    from evaluation.benchmarks.hpatches import read_homography
     from runner.judging import find_model
     from runner.showing import sequence_homography, show_image, show_pair
 

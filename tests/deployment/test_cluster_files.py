@@ -106,7 +106,10 @@ def test_the_launcher_file_passes_rays_own_validation():
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync of Debian")
 def test_the_launcher_copies_the_code_and_no_secret(tmp_path):
     config, project, node = read("aws.yaml"), tmp_path / "project", tmp_path / "node"
-    code = ("runner/__main__.py", "runner/cli/sweeps.py", "r2d2/network.py", "evaluation/page/page.css")
+    code = (
+        *("runner/__main__.py", "runner/cli/sweeps.py", "r2d2/network.py"),
+        "evaluation/report/template/report.css",
+    )
     planted = (
         *(".env", "mlflow/secrets/admin_password", "own.pem", ".git/config", ".r2d2/mlflow.db"),
         *(

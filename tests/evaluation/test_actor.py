@@ -21,10 +21,10 @@ from evaluation.actor import (
     JudgeResources,
     start_pool,
 )
+from evaluation.benchmarks.validation import build_validation_benchmark
 from evaluation.evaluation import Evaluation
-from evaluation.examples import unpack_examples
-from evaluation.maps import unpack_maps
-from evaluation.validation import build_validation_benchmark
+from evaluation.pictures.examples import unpack_examples
+from evaluation.pictures.maps import unpack_maps
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split

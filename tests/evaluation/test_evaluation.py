@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evaluation.benchmarks.hpatches import split_of
 from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.evaluator import PROTOCOLS
-from evaluation.hpatches import split_of
 
 
 def pair(sequence, image=2, share=0.5, keypoints=(5000, 5000), matches=100):

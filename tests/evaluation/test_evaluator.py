@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.benchmarks.hpatches import open_benchmark
 from evaluation.evaluator import PROTOCOLS, Protocol, evaluate
-from evaluation.homography import DLT, POSELIB
-from evaluation.hpatches import open_benchmark
-from evaluation.images import ImageStore
+from evaluation.metrics.homography import DLT, POSELIB
+from evaluation.predictions.images import ImageStore
 from r2d2.checkpoint import load_model
 from r2d2.data.images import ImageRefused
 from r2d2.geometry import translation

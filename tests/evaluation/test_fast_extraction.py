@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from evaluation.hpatches import open_benchmark
-from evaluation.matching import mutual_nearest_neighbours
-from evaluation.mma import matching_errors, mma
+from evaluation.benchmarks.hpatches import open_benchmark
+from evaluation.metrics.matching import mutual_nearest_neighbours
+from evaluation.metrics.mma import matching_errors, mma
 from evaluation.protocols import PROTOCOLS
 from r2d2 import keypoints
 from r2d2.checkpoint import load_model

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from evaluation.evaluator import PROTOCOLS, Protocol
-from evaluation.homography import DLT, POSELIB, Estimator
+from evaluation.metrics.homography import DLT, POSELIB, Estimator
 from r2d2.keypoints import ExtractionSettings
 
 

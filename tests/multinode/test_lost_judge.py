@@ -12,8 +12,8 @@ from ray.cluster_utils import Cluster
 from small_disk import enlarge, small_disk
 
 from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
+from evaluation.benchmarks.validation import build_validation_benchmark
 from evaluation.evaluation import Evaluation
-from evaluation.validation import build_validation_benchmark
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split

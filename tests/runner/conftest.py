@@ -48,7 +48,7 @@ def make_evaluation():
     """Makes scores of two pairs: the share of matches within t pixels is `t / 20 + bonus`."""
     from evaluation.collapse import CollapseSigns
     from evaluation.evaluation import Evaluation, PairScore, Timings
-    from evaluation.examples import MatchExample
+    from evaluation.pictures.examples import MatchExample
     from evaluation.protocols import PROTOCOLS
 
     shares = np.arange(1, 16) / 20

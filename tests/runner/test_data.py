@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from evaluation.hpatches import open_benchmark
+from evaluation.benchmarks.hpatches import open_benchmark
 from r2d2.data.prepare.catalogue import SOURCES
 from runner.__main__ import main
 from runner.preparing import make_job

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.power import smallest_detectable
+from evaluation.statistics.power import smallest_detectable
 from runner.design import Design, design_of
 from runner.plan import SweepOptions, plan_sweep
 from runner.settings import Settings

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from evaluation.report import About
-from evaluation.report import make_report as make_whole_report
-from evaluation.variants import Variant
+from evaluation.report.report import About
+from evaluation.report.report import make_report as make_whole_report
+from evaluation.statistics.variants import Variant
 from r2d2.config import TrainConfig
 from runner import display
 from runner.__main__ import main

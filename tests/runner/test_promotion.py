@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from told import log_checkpoints, log_epoch, log_evaluation
 
+from evaluation.benchmarks.validation import build_validation_benchmark
 from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.protocols import PROTOCOLS
-from evaluation.validation import build_validation_benchmark
 from r2d2.checkpoint import Model, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.training_data import open_training_data

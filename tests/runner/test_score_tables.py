@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import replace
 
-from evaluation.mma import THRESHOLDS
+from evaluation.metrics.mma import THRESHOLDS
 from runner.score_tables import mma_table, pair_table
 
 COUNTS = ("sequence", "split", "image", "keypoints1", "keypoints2", "matches")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.actor import Verdict
-from evaluation.maps import ImageMaps
+from evaluation.pictures.maps import ImageMaps
 from runner.history import HISTORY, History, read_evaluation, read_maps
 from runner.scoring import TrialContext, score_checkpoint, score_role
 from runner.worker_resources import WorkerResources

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.examples import pack_examples
+from evaluation.pictures.examples import pack_examples
 from r2d2.config import TrainConfig
 from runner.comparing import sweep_report
 from runner.definition import SweepDefinition

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from evaluation.examples import pack_examples
+from evaluation.pictures.examples import pack_examples
 from r2d2.config import TrainConfig
 from runner.cli.comparison import show_comparison
 from runner.comparing import sweep_report

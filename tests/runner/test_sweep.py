@@ -14,7 +14,7 @@ from typing import get_args
 import pytest
 from rich.console import Console
 
-from evaluation.comparison import Verdict
+from evaluation.statistics.comparison import Verdict
 from runner.cli.comparison import show_comparison
 from runner.history import TRAIN
 from runner.plan import SweepOptions, plan_sweep

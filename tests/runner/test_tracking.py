@@ -19,8 +19,8 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from ports import free_port
 from told import log_checkpoints, log_epoch, log_evaluation, log_final
 
-from evaluation.maps import ImageMaps
-from evaluation.pictures import epoch_picture
+from evaluation.pictures.maps import ImageMaps
+from evaluation.pictures.network import epoch_picture
 from r2d2.config import TrainConfig
 from runner.logged_table import LoggedTable
 from runner.tracking import DatasetUse, Tracker, TrackingError
@@ -190,7 +190,7 @@ def drawn(monkeypatch):
         titles.append(title)
         return epoch_picture(maps, title)
 
-    monkeypatch.setattr("evaluation.pictures.epoch_picture", draw)
+    monkeypatch.setattr("evaluation.pictures.network.epoch_picture", draw)
     return titles
 
 

@@ -1,0 +1,65 @@
+"""MatchExample: one pair of images with its keypoints and matches, kept to be looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.pictures.archive import pack, unpacked
+
+
+@dataclass(frozen=True, eq=False)
+class MatchExample:
+    """One pair of a benchmark.
+
+    Attributes:
+        sequence: its name.
+        image: k; the pair is (1, k).
+        image1, image2: (H, W, 3) uint8 RGB; `image2` is image k.
+        keypoints1, keypoints2: (N, 2) and (M, 2), x and y in pixels.
+        matches: (K, 2), indices into both.
+        errors: (K,), pixels of image k.
+    """
+
+    sequence: str
+    image: int
+    image1: npt.NDArray[np.uint8]
+    image2: npt.NDArray[np.uint8]
+    keypoints1: npt.NDArray[np.float32]
+    keypoints2: npt.NDArray[np.float32]
+    matches: npt.NDArray[np.int64]
+    errors: npt.NDArray[np.float64]
+
+
+_ARRAYS = ("image1", "image2", "keypoints1", "keypoints2", "matches", "errors")
+
+
+def pack_examples(examples: tuple[MatchExample, ...]) -> bytes:
+    """Examples as a numpy archive."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "sequences": np.array([e.sequence for e in examples], dtype=np.str_),
+        "images": np.array([e.image for e in examples], dtype=np.int64),
+    }
+    for index, example in enumerate(examples):
+        arrays |= {f"{index}/{name}": getattr(example, name) for name in _ARRAYS}
+    return pack(arrays)
+
+
+def unpack_examples(content: bytes, where: str) -> tuple[MatchExample, ...]:
+    """The examples in an archive of `pack_examples`.
+
+    Args:
+        content: the archive.
+        where: it lies, for errors.
+
+    Raises:
+        ValueError: if the file holds something else.
+    """
+    with unpacked(content, f"{where} holds no matched pairs") as arrays:
+        names, images = arrays["sequences"], arrays["images"]
+        return tuple(
+            MatchExample(str(name), int(image), **{key: arrays[f"{index}/{key}"] for key in _ARRAYS})
+            for index, (name, image) in enumerate(zip(names, images, strict=True))
+        )

@@ -1,0 +1,1 @@
+"""Predictions: keypoints and descriptors of a benchmark's images, extracted, read or stored."""

@@ -1,0 +1,167 @@
+"""A report as one page: HTML with its figures inside, which needs no network and no other file."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from evaluation.evaluation import OVERALL
+from evaluation.metrics.mma import THRESHOLDS
+from evaluation.pictures.examples import MatchExample
+from evaluation.pictures.match_lines import CORRECT_WITHIN
+from evaluation.pictures.matches import match_caption, match_thumbnail
+from evaluation.report import svg
+from evaluation.report.headings import difference_interval, figure, interval, p_value
+from evaluation.report.report import Report, TrainingCurve
+from evaluation.report.text import metric_heading, provenance, spread, terms, wins
+from evaluation.statistics.compare import CURVE
+from evaluation.statistics.comparison import Difference, SequenceDifference
+
+_FOLDER = Path(__file__).parent / "template"
+_HELPERS = (difference_interval, figure, interval, metric_heading, p_value, spread, wins)
+_LOOKS = {"better": "better", "worse": "worse"}
+
+# A difference that reaches so many times further than the median one is an arrow in the forest plot.
+_FAR = 4.0
+
+# Beyond this quantile of the differences the heat map has its full colour: one network that is much worse, as
+# the untrained one, would leave no colour for the others.
+_FULL_COLOUR = 0.8
+
+# Of the pictures of matches: pixels, and the quality of their JPEG.
+_PICTURE_WIDTH, _PICTURE_QUALITY = 1200, 80
+
+
+def to_html(report: Report) -> str:
+    """The whole report as the text of one HTML file; every text in it is escaped."""
+    looks = {name: number for number, name in enumerate(sorted(entry.name for entry in report.entries))}
+    page: str = _template().render(
+        report=report,
+        about=report.about,
+        compared=report.comparison,
+        others=report.compared_entries,
+        has_epochs=any(entry.epochs for entry in report.entries),
+        covers_seeds=any(row.covers_seeds for row in report.comparison.means),
+        sequences=next(row.sequences for row in report.comparison.means if row.split == OVERALL),
+        parts={row.split: row.sequences for row in report.comparison.means},
+        legend=[(entry.name, svg.swatch(looks[entry.name])) for entry in report.entries],
+        curves=[(split, _mma_chart(report, split, looks)) for split in report.splits],
+        training=_training_charts(report.about.training, looks),
+        trained={curve.variant for curve in report.about.training},
+        pictures=[(name, *_picture(example)) for name, example in report.examples],
+        provenance=provenance(report),
+        terms=terms(report),
+        **_forest(report),
+        **_sequences(report),
+        **{helper.__name__: helper for helper in _HELPERS},
+        look=_look,
+    )
+    return page
+
+
+@functools.cache
+def _template() -> Template:
+    # trim_blocks: the page's source is not full of the empty lines of its template.
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _look(row: Difference | None) -> str:
+    """The class of a difference's colour."""
+    return _LOOKS.get(row.verdict, "none") if row is not None else "none"
+
+
+def _mma_chart(report: Report, split: str, looks: dict[str, int]) -> Markup:
+    lines = []
+    for entry in report.entries:
+        rows = [row for row in report.curves if (row.variant, row.split) == (entry.name, split)]
+        band = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
+        points = [(threshold, row.mean) for threshold, row in zip(THRESHOLDS, rows, strict=True)]
+        lines.append(svg.Line(entry.name, looks[entry.name], points, band))
+    return svg.line_chart(lines, "threshold (pixels)", "MMA", marked_x=_marked_threshold(report.about.metric))
+
+
+def _marked_threshold(metric: str) -> int:
+    """Where MMA curves are marked: at the threshold of the metric if it is an MMA, else at the usual one."""
+    return CURVE.index(metric) + 1 if metric in CURVE else CORRECT_WITHIN
+
+
+def _training_charts(curves: Sequence[TrainingCurve], looks: dict[str, int]) -> list[tuple[str, Markup]]:
+    """One chart per figure that was followed; several seeds are thin lines."""
+    charts = []
+    for metric in dict.fromkeys(curve.metric for curve in curves):
+        shown = [curve for curve in curves if curve.metric == metric and curve.points]
+        lines = [
+            svg.Line(
+                curve.variant if curve.seed is None else f"{curve.variant}, seed {curve.seed}",
+                looks[curve.variant],
+                curve.points,
+                thin=sum(other.variant == curve.variant for other in shown) > 1,
+            )
+            for curve in shown
+        ]
+        if lines:
+            title = metric_heading(metric)
+            charts.append((title, svg.line_chart(lines, "epoch", title)))
+    return charts
+
+
+def _forest(report: Report) -> dict[str, Any]:
+    """The bars of differences, all on one axis; what lies far beyond the usual is an arrow at its end."""
+    shown = [d for d in report.comparison.differences if d.metric == report.about.metric]
+    reaches = [max(abs(end) for end in (d.estimate, d.low, d.high) if end is not None) for d in shown]
+    usual = _FAR * float(np.median(reaches or [0.0]))
+    limit = svg.ticks(0, max((reach for reach in reaches if reach <= usual), default=0) or 0.01)[-1]
+
+    def bar(row: Difference) -> Markup:
+        return svg.interval_bar(row.estimate, row.low, row.high, limit, _look(row))
+
+    return {"bar": bar, "axis": svg.bar_axis(limit)}
+
+
+def _sequences(report: Report) -> dict[str, Any]:
+    """The heat map of sequences, and its figures."""
+    names = [entry.name for entry in report.compared_entries]
+    rows = {
+        (r.variant, r.sequence): r for r in report.comparison.by_sequence if r.metric == report.about.metric
+    }
+    sequences = list(dict.fromkeys(sequence for _, sequence in rows))
+    sizes = [abs(row.estimate) for row in rows.values()] or [0.0]
+    limit = svg.ticks(0, float(np.quantile(sizes, _FULL_COLOUR)) or 0.01)[-1]
+    table = [[rows[name, sequence] for name in names] for sequence in sequences]
+
+    def share(row: SequenceDifference) -> float:
+        return min(1.0, abs(row.estimate) / limit)
+
+    values = [[rows[name, sequence].estimate for sequence in sequences] for name in names]
+    return {
+        "heat": svg.heat_map(names, sequences, values, limit) if names else "",
+        "heat_limit": limit,
+        "share": share,
+        "by_sequence": [
+            (sequence, {row.baseline: row.mean - row.estimate for row in found}, found)
+            for sequence, found in zip(sequences, table, strict=True)
+        ],
+    }
+
+
+def _picture(example: MatchExample) -> tuple[str, str]:
+    """What a picture shows in words, and the picture as a data URI."""
+    buffer = io.BytesIO()
+    match_thumbnail(example, _PICTURE_WIDTH).save(buffer, format="jpeg", quality=_PICTURE_QUALITY)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return match_caption(example), f"data:image/jpeg;base64,{data}"

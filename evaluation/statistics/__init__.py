@@ -1,0 +1,1 @@
+"""Statistics: means, differences, intervals and p-values over sequences and seeds."""

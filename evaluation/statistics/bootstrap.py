@@ -1,0 +1,261 @@
+"""Bootstrap over sequences and seeds: how far a mean may lie from what it estimates.
+
+Model: the score of seed r on sequence s, the mean of its pairs, is `mean + a_s + b_r + e_rs`. Both
+sequences and seeds are samples. The five pairs of a sequence share its photographs, so sequences are
+drawn, not pairs.
+
+Why not draw both with replacement and take percentiles (Owen, The pigeonhole bootstrap, Ann. Appl. Stat.
+2007)? The variance of n draws is too small by (n - 1) / n, a third for three seeds, and percentiles of
+few draws lack the tails of Student's distribution. Instead:
+
+* The mean squares of the table of R seeds and S sequences give the variance of the mean without bias, as
+  in the analysis of variance (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4), in
+  two parts: var(means of seeds) / R, which holds b and e, and var(means of sequences) / S -
+  var(residuals) / (R S), which holds a alone. Taking e off the sequences' part, which is known well,
+  leaves a seeds' part that is never negative.
+* Sequences are drawn with replacement, and the mean of each draw is divided by its own standard error
+  (bootstrap-t: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12); this follows
+  skewed scores. A draw of six sequences may hold one of them five times and explode; normal noise on
+  each, of Silverman's width, prevents that (Polansky and Schucany, J. R. Stat. Soc. B 1997). With few
+  sequences the result is nearly Student's distribution, with many nearly the bootstrap-t without noise.
+* Three seeds say nothing about the shape of their distribution: the error of their mean is Student's.
+* The error is the sum of both parts. With R - 1 degrees of freedom for the seeds (Behrens and Fisher)
+  false alarms stay below every level, but intervals are too wide where both parts weigh alike (Robinson,
+  Ann. Stat. 1976); with Satterthwaite's (R - 1) / w^2, w the seeds' share of the variance, they are too
+  narrow. Intervals use (R - 1) / w^(1/4), chosen by simulation: with 108 sequences and 3 seeds 94 to 97 %
+  of them hold the truth, whatever the sizes of a, b and e. p-values use R - 1: a correction for many
+  comparisons asks for levels far below 5 %, where anything less raises false alarms. So p may exceed 0.05
+  though the interval leaves out 0.
+
+The seeds' part of a difference is pooled over the variants of a table where they scatter alike
+(`evaluation.statistics.pooling`), which leaves far more degrees of freedom than R - 1.
+
+What it cannot do: with two seeds intervals hold the truth in 92 to 98 % of studies, with six sequences in
+94 to 98 %, or in 91 % if scores are very skewed (exponential) and seeds do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+ALPHA = 0.05
+REPLICATES = 9_999
+
+# The same draws every time: a table that is made twice is the same table.
+_SEED = 20190828
+
+# Silverman's rule for normal samples, in standard deviations.
+_KERNEL = 1.06
+
+# The seeds' degrees of freedom are (R - 1) / w^this in intervals; 0 is Behrens and Fisher, 2 Satterthwaite.
+_INTERVAL_EXPONENT = 0.25
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Draws of n sequences with replacement; one object serves all variants, so their draws are the same.
+
+    Attributes:
+        counts: (replicates, n), how often each sequence was drawn.
+        noise: (replicates, n), the sum of the normal noises of those draws of each sequence.
+        noise_squared: (replicates,), the sum over the draws of the noises' squares.
+    """
+
+    counts: Floats
+    noise: Floats
+    noise_squared: Floats
+
+    @property
+    def replicates(self) -> int:
+        """How many times all sequences were drawn."""
+        return len(self.counts)
+
+    def studentised(self, values: Floats) -> Floats:
+        """The error of the mean in units of its standard error, each draw divided by its own.
+
+        Args:
+            values: (n, K), one value per sequence in each of K columns; n at least 2.
+
+        Returns:
+            errors: (replicates, K); the shape of `values` counts, not their mean and scale.
+        """
+        n = len(values)
+        width = _KERNEL * n**-0.2
+        spread = values.std(axis=0, ddof=1)
+        unit = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        # Sums over the draws of (unit + width * noise) and of its square, without forming the draws.
+        mean = (self.counts @ unit + width * self.noise.sum(axis=1, keepdims=True)) / n
+        square = (
+            self.counts @ unit**2 + 2 * width * (self.noise @ unit) + width**2 * self.noise_squared[:, None]
+        )
+        errors: Floats = mean / np.sqrt((square / n - mean**2) / (n - 1))
+        return errors
+
+
+@lru_cache(maxsize=4)
+def resample(n: int, replicates: int = REPLICATES) -> Resampling:
+    """Draws n of n sequences with replacement, `replicates` times; the same draws in every call."""
+    rng = np.random.default_rng((_SEED, n))
+    drawn = rng.integers(n, size=(replicates, n)) + n * np.arange(replicates)[:, None]
+    noise = rng.standard_normal((replicates, n))
+    cells = replicates * n
+    counts = np.bincount(drawn.ravel(), minlength=cells)
+    sums = np.bincount(drawn.ravel(), weights=noise.ravel(), minlength=cells)
+    return Resampling(
+        counts.reshape(replicates, n).astype(np.float64),
+        sums.reshape(replicates, n).astype(np.float64),
+        (noise**2).sum(axis=1),
+    )
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """K means with what is known of their error.
+
+    Attributes:
+        value: (K,).
+        low, high: (K,), the ends of the 95 % interval; NaN if there is only one sequence.
+        p: (K,), two-sided, of the hypothesis that the true mean is 0; NaN if there is only one sequence.
+        between: (K,), the part of the mean's variance that the means of the seeds show; 0 with single seeds.
+        residual: (K,), what single seeds on single sequences add, which is part of `between`.
+        beyond: (K,), the part of the sequences, beyond that.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    between: Floats
+    residual: Floats
+    beyond: Floats
+
+
+def estimate(
+    samples: Sequence[Floats], replicates: int = REPLICATES, seeds: SeedVariances | None = None
+) -> Estimates:
+    """The sum of the samples' means, over the same sequences and over seeds of each sample's own.
+
+    The mean of one variant is `[scores]`; a difference with common seeds is `[scores - others]` (whatever
+    both share drops out), one without is `[scores, -others]`. A sample of one seed adds nothing for its seed:
+    the result then speaks of that very network.
+
+    Args:
+        samples: each (R, S, K): seeds, sequences, columns; S and K are the same in all.
+        replicates: how many draws.
+        seeds: what the seeds add to the variance of the sum; None: as these samples say.
+    """
+    profile = np.sum([sample.mean(axis=0) for sample in samples], axis=0)
+    value = profile.mean(axis=0)
+    n = len(profile)
+    if n < 2:
+        unknown = np.full_like(value, np.nan)
+        return Estimates(value, *[unknown] * 6)
+    seeds = seeds or SeedVariances.of(samples)
+    beyond = np.maximum(profile.var(axis=0, ddof=1) / n - seeds.residual, 0)
+    total = beyond + seeds.between
+    share = np.divide(seeds.between, total, out=np.ones_like(total), where=total > 0)
+    by_sequences = np.sqrt(beyond) * resample(n, replicates).studentised(profile)
+    order = np.random.default_rng(_SEED).permutation(replicates)
+    # A share below a millionth counts as one: the degrees of freedom stay finite.
+    by_seeds = seeds.errors(seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT, replicates)[order]
+    lower, upper = np.quantile(by_sequences + by_seeds, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
+    p = _p_value(value, by_sequences + seeds.errors(seeds.degrees, replicates)[order])
+    return Estimates(value, value - upper, value - lower, p, seeds.between, seeds.residual, beyond)
+
+
+@dataclass(frozen=True)
+class SeedVariances:
+    """Parts of the variance of a sum of means over seeds and sequences, (K,) each.
+
+    Attributes:
+        between: what the means of the seeds say: seeds and residuals.
+        residual: the residuals alone.
+        degrees: degrees of freedom of `between`; of several samples by Satterthwaite's rule (Biometrics
+            Bulletin 1946).
+    """
+
+    between: Floats
+    residual: Floats
+    degrees: Floats
+
+    @classmethod
+    def of(cls, samples: Sequence[Floats]) -> SeedVariances:
+        """As the seeds of these samples scatter; a sample of a single seed adds nothing."""
+        columns = samples[0].shape[2]
+        between, residual, weight = np.zeros((3, columns))
+        for sample in samples:
+            seeds, sequences, _ = sample.shape
+            if seeds < 2 or sequences < 2:
+                continue
+            by_seed = sample.mean(axis=1)
+            centred = sample - by_seed[:, None]
+            residuals = centred - centred.mean(axis=0)
+            freedom = (seeds - 1) * (sequences - 1)
+            variance = by_seed.var(axis=0, ddof=1) / seeds
+            between += variance
+            residual += (residuals**2).sum(axis=(0, 1)) / freedom / (seeds * sequences)
+            weight += variance**2 / (seeds - 1)
+        degrees = np.divide(between**2, weight, out=np.ones(columns), where=weight > 0)
+        return cls(between, residual, degrees)
+
+    def errors(self, degrees: Floats, replicates: int) -> Floats:
+        """Errors of the means of the seeds, ascending, (replicates, K)."""
+        if not self.between.any():
+            return np.zeros((replicates, len(self.between)))
+        errors: Floats = np.sqrt(self.between) * student_quantiles(degrees, replicates)
+        return errors
+
+
+def student_quantiles(degrees: Floats, count: int) -> Floats:
+    """Student's distributions cut into `count` equally probable parts: the middle of each, (count, K).
+
+    Not drawn at random, so that the tails, on which small p-values depend, are not left to chance.
+
+    Args:
+        degrees: (K,), degrees of freedom, at least 1.
+        count: how many parts.
+    """
+    middles = 2 * (np.arange(count) + 0.5) / count - 1
+    # From 0 to 600,000 in steps of at most 0.35 %: beyond lies a millionth even of one degree of freedom.
+    grid = np.sinh(np.linspace(0, 14, 4_000))[:, None]
+    density = np.exp(-(degrees + 1) / 2 * np.log1p(grid**2 / degrees))
+    areas = (density[1:] + density[:-1]) / 2 * np.diff(grid, axis=0)
+    within = np.concatenate([np.zeros((1, len(degrees))), np.cumsum(areas, axis=0)])
+    columns = [np.interp(np.abs(middles), one / one[-1], grid[:, 0]) for one in within.T]
+    quantiles: Floats = np.sign(middles)[:, None] * np.stack(columns, axis=1)
+    return quantiles
+
+
+def _p_value(value: Floats, errors: Floats) -> Floats:
+    """Twice the smaller tail beyond `value`, which itself counts as a draw (Davison and Hinkley 1997)."""
+    above = (errors >= value).sum(axis=0)
+    below = (errors <= value).sum(axis=0)
+    p: Floats = np.minimum(2 * (1 + np.minimum(above, below)) / (len(errors) + 1), 1)
+    return p
+
+
+def holm(p: Floats) -> Floats:
+    """Corrects p-values for their number, so that a false alarm anywhere has the level's probability.
+
+    S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 1979.
+
+    Args:
+        p: (n, ...), n comparisons along the first axis.
+
+    Returns:
+        corrected: the same shape, in [0, 1].
+    """
+    order = np.argsort(p, axis=0)
+    ranked = np.take_along_axis(p, order, axis=0)
+    factors = np.arange(len(p), 0, -1).reshape(-1, *[1] * (p.ndim - 1))
+    raised = np.minimum(np.maximum.accumulate(ranked * factors, axis=0), 1)
+    corrected = np.empty_like(raised)
+    np.put_along_axis(corrected, order, raised, axis=0)
+    return corrected

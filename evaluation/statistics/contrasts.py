@@ -1,0 +1,119 @@
+"""Contrasts: the scores of variants against those of their baseline, and what is known of their error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.statistics.bootstrap import REPLICATES, Estimates, SeedVariances, estimate
+from evaluation.statistics.pooling import LEAST_VARIANTS, Pool, pool
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one variant.
+
+    Attributes:
+        values: (seeds, sequences, K): the mean over the pairs of a sequence, in K metrics.
+        seeds: of `values`, ascending; None if unknown.
+        poolable: whether its seeds may say how those of other variants scatter.
+    """
+
+    values: Floats
+    seeds: tuple[int, ...] | None
+    poolable: bool = True
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What `evaluation.statistics.bootstrap.estimate` is told about a difference, and what it answers.
+
+    Attributes:
+        samples: (seeds, sequences, K) each, signed: their means add up to the difference.
+        same_seeds: whether seeds are paired, so that there is one sample of differences.
+        covers_seeds: whether both sides have more than one seed.
+    """
+
+    samples: tuple[Floats, ...]
+    same_seeds: bool
+    covers_seeds: bool
+
+
+def contrast(variant: Scores, baseline: Scores) -> Contrast:
+    """The scores of a variant against those of the baseline.
+
+    Seeds that agree only in part are taken as unrelated: if they are related after all, the interval is too
+    wide rather than too narrow.
+    """
+    mine, others = variant.values, baseline.values
+    covers_seeds = min(len(mine), len(others)) > 1
+    if variant.seeds is None or variant.seeds != baseline.seeds:
+        return Contrast((mine, -others), same_seeds=False, covers_seeds=covers_seeds)
+    return Contrast((mine - others,), same_seeds=True, covers_seeds=covers_seeds)
+
+
+def estimate_contrasts(
+    baseline: Scores, variants: Sequence[Scores], replicates: int = REPLICATES
+) -> list[tuple[Contrast, Estimates]]:
+    """The difference of each variant to the baseline, in K metrics, the seeds' variance pooled over all.
+
+    Args:
+        baseline: what all are compared with.
+        variants: of the same sequences and metrics.
+        replicates: how many draws of the bootstrap.
+    """
+    rows = [baseline, *variants]
+    pools = {paired: _Pooled.of(rows, paired) for paired in (True, False)}
+    found = []
+    for place, variant in enumerate(variants, start=1):
+        one = contrast(variant, baseline)
+        seeds = pools[one.same_seeds].seeds(place, SeedVariances.of(one.samples))
+        found.append((one, estimate(one.samples, replicates, seeds)))
+    return found
+
+
+@dataclass(frozen=True)
+class _Pooled:
+    """The pool of a table, whose first row is the baseline.
+
+    Attributes:
+        counts: how many seeds each row has.
+        places: rows of the members of the pool.
+        pool: None if they are too few.
+    """
+
+    counts: tuple[int, ...]
+    places: tuple[int, ...]
+    pool: Pool | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Scores], paired: bool) -> _Pooled:
+        counts = tuple(len(row.values) for row in rows)
+        places = tuple(
+            place
+            for place, row in enumerate(rows)
+            if row.poolable and counts[place] > 1 and (not paired or row.seeds == rows[0].seeds)
+        )
+        means = [rows[place].values.mean(axis=1) for place in places]
+        return cls(counts, places, pool(means, paired) if len(means) >= LEAST_VARIANTS else None)
+
+    def seeds(self, place: int, own: SeedVariances) -> SeedVariances:
+        """What seeds add to the variance of a difference to the baseline: pooled where both are in the pool.
+
+        A side of a single network adds nothing.
+        """
+        sides = [side for side in (place, 0) if self.counts[side] > 1]
+        if self.pool is None or not sides or not set(sides) <= set(self.places):
+            return own
+        inside = self.pool.members[[self.places.index(side) for side in sides]].all(axis=0)
+        between = self.pool.variance * sum(1 / self.counts[side] for side in sides)
+        return replace(
+            own,
+            between=np.where(inside, between, own.between),
+            degrees=np.where(inside, self.pool.degrees, own.degrees),
+        )

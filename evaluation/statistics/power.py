@@ -1,0 +1,104 @@
+"""Power: how small a true gain a comparison can show, and what it would take to show a given one.
+
+A difference of two means over R seeds and S sequences has the variance
+`seed / R + cell / (R S) + sequence / S`. A gain is shown if it exceeds its error as many times as Student's
+distribution asks for at the level that Holm's first step gives, 0.05 / V for V differences; to be shown in 80
+of 100 studies it has to lie one more quantile above (Cohen, Statistical Power Analysis, 1988). Degrees of
+freedom are those of seeds' variances that are pooled over the variants, V (R - 1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from evaluation.statistics.bootstrap import ALPHA
+
+POWER = 0.8
+
+# Of MMA@3 on HPatches, standard deviations: measured over trainings of one loss.
+SEED, SEED_ON_SEQUENCE, PAIR = 0.005, 0.015, 0.04
+
+# Beyond these numbers nobody would try.
+MOST_SEEDS, MOST_SEQUENCES = 100, 10_000
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Of what the variance of a difference consists.
+
+    Attributes:
+        seed: of the difference over seeds.
+        cell: of the difference of one seed on one sequence, beyond both.
+        sequence: of the difference over sequences: a variant suits one sequence more than another.
+    """
+
+    seed: float
+    cell: float
+    sequence: float = 0.0
+
+    def error(self, seeds: int, sequences: int) -> float:
+        """The standard error of the difference."""
+        return math.sqrt(self.seed / seeds + self.cell / (seeds * sequences) + self.sequence / sequences)
+
+
+def smallest_detectable(
+    variants: int,
+    seeds: int,
+    sequences: int,
+    *,
+    seed: float = SEED,
+    seed_on_sequence: float = SEED_ON_SEQUENCE,
+    pair: float = PAIR,
+    pairs: int = 5,
+) -> float:
+    """The smallest true gain that is called better in 80 of 100 studies, after the correction.
+
+    Args:
+        variants: how many are compared with a baseline, at least 1.
+        seeds: of each variant and of the baseline.
+        sequences: of the benchmark, e.g. held-out photographs.
+        seed: standard deviation of a network's mean score over seeds.
+        seed_on_sequence: of what a seed adds on a single sequence.
+        pair: of a pair of images.
+        pairs: how many pairs a sequence has.
+
+    Returns:
+        in the unit of the score; infinite with fewer than two seeds.
+    """
+    variances = Variances(2 * seed**2, 2 * (seed_on_sequence**2 + pair**2 / pairs))
+    return detectable(variances, variants, seeds, sequences)
+
+
+def detectable(variances: Variances, variants: int, seeds: int, sequences: int) -> float:
+    """The same for variances that are known, e.g. those of a comparison."""
+    # scipy costs a tenth of a second, which the command line need not wait for.
+    from scipy.special import stdtrit
+
+    if seeds < 2:
+        return math.inf
+    degrees = variants * (seeds - 1)
+    quantiles = stdtrit(degrees, [1 - ALPHA / (2 * variants), POWER])
+    return float(quantiles.sum()) * variances.error(seeds, sequences)
+
+
+def needed_seeds(gain: float, variances: Variances, variants: int, sequences: int) -> int | None:
+    """How many seeds would show a gain in 80 of 100 studies; None if not even a hundred would."""
+    for seeds in range(2, MOST_SEEDS + 1):
+        if detectable(variances, variants, seeds, sequences) <= abs(gain):
+            return seeds
+    return None
+
+
+def needed_sequences(gain: float, variances: Variances, variants: int, seeds: int) -> int | None:
+    """How many sequences would show a gain in 80 of 100 studies; None if not even ten thousand would."""
+    if detectable(variances, variants, seeds, MOST_SEQUENCES) > abs(gain):
+        return None
+    low, high = 1, MOST_SEQUENCES
+    while low < high:
+        middle = (low + high) // 2
+        if detectable(variances, variants, seeds, middle) <= abs(gain):
+            high = middle
+        else:
+            low = middle + 1
+    return low
