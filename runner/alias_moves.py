@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from evaluation.report.markdown import markdown_table
+from evaluation.report.text import markdown_table
 from runner.tracking import Tracker
 from runner.trial_run import as_tracking_error
 

@@ -13,7 +13,7 @@ from evaluation.benchmarks.hpatches import SPLITS
 from evaluation.evaluation import OVERALL
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.metrics.pair_metrics import PAIR_METRICS
-from evaluation.pictures.matches import mma_curves
+from evaluation.report.curves import mma_curves
 from evaluation.report.page import to_html
 from evaluation.report.report import About, Report, make_report
 from evaluation.report.text import to_answer, to_csv, to_json, to_markdown

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.report.headings import heading as metric_words
-from evaluation.report.markdown import markdown_table
 from evaluation.report.report import MARK
+from evaluation.report.text import markdown_table
 from r2d2.printable import csv_cell
 from runner.history import TRAIN, Record
 

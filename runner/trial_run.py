@@ -313,7 +313,8 @@ def final_files(
     The tables have names without an epoch, so that MLflow's table view shows them side by side for several
     runs.
     """
-    from evaluation.pictures.matches import match_picture, mma_curves
+    from evaluation.pictures.matches import match_picture
+    from evaluation.report.curves import mma_curves
 
     files: dict[str, str | bytes] = {f"figures/mma_{benchmark_role}.svg": mma_curves(evaluation.table())}
     for number, example in enumerate(evaluation.examples[:MATCH_PICTURES], start=1):

@@ -1,4 +1,4 @@
-"""Views of a photograph: the same scene from known viewpoints, for benchmarks whose truth is exact.
+"""Views of a photograph: the same scene from known viewpoints and in known light, so that the truth is exact.
 
 A view is a homography from pixels of an image to pixels of the photograph. Every image is sampled from the
 photograph itself, never from another image, so that none is a copy of a copy.
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from r2d2.geometry import (
     apply_homography,
@@ -44,6 +44,15 @@ MAX_REDUCTION = 2.0
 
 # Each pixel is the mean of as many samples along x and along y.
 SAMPLES = 3
+
+# At strength 1: factors 2 ** (+-GAMMA) on the exponent, 1 -+ BRIGHTNESS and 1 - CONTRAST on the levels,
+# 1 +- CAST on each colour, then blur (standard deviation, pixels) and noise (the same, grey levels).
+GAMMA = 0.9
+BRIGHTNESS = 0.4
+CONTRAST = 0.4
+CAST = 0.25
+BLUR = 1.0
+NOISE = 8.0
 
 
 def first_view(photo: Size, size: Size) -> Homography:
@@ -133,3 +142,28 @@ def _fills(view: Homography, photo: Size, size: Size) -> bool:
     """Whether the corners of the view lie within the photograph's pixel centres, and so all of it."""
     corners = apply_homography(view, frame_corners(*size))
     return bool((corners >= 0).all() and (corners <= np.array(photo) - 1).all())
+
+
+def relight(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
+    """Darker or brighter, flatter, tinted, blurred and noisy.
+
+    Amounts are fixed by `strength`; the direction, the tint and the noise are drawn.
+
+    Args:
+        image: (H, W, 3) RGB.
+        strength: in [0, 1]; 0 changes nothing.
+        rng: draws.
+
+    Returns:
+        The changed image, (H, W, 3).
+    """
+    darker = rng.random() < 0.5
+    tint = rng.uniform(-CAST, CAST, size=3)
+    blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(strength * BLUR))
+    levels = np.asarray(blurred, dtype=np.float64) / 255
+    levels = levels ** (2 ** (strength * (GAMMA if darker else -GAMMA)))
+    levels = 0.5 + (levels - 0.5) * (1 - strength * CONTRAST)
+    levels *= 1 + strength * (-BRIGHTNESS if darker else BRIGHTNESS)
+    levels *= 1 + strength * tint
+    levels += rng.normal(scale=strength * NOISE / 255, size=levels.shape)
+    return np.asarray((levels.clip(0, 1) * 255).round().astype(np.uint8))

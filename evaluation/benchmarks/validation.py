@@ -15,8 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from evaluation.benchmarks.hpatches import LEFT_OUT
-from evaluation.benchmarks.lighting import relight
-from evaluation.benchmarks.synthesis import first_view, random_viewpoint, reduce_photo, render
+from evaluation.benchmarks.synthesis import first_view, random_viewpoint, reduce_photo, relight, render
 from r2d2.atomic import atomic_folder
 from r2d2.data.images import ImageRefused, read_image, refuse_nothing
 from r2d2.data.photos import PhotoSet

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from evaluation.pictures.archive import pack, unpacked
-from evaluation.pictures.examples import MatchExample
+from evaluation.pictures.examples import MatchExample, pack, unpacked
 from r2d2.containers import FloatArray
 from r2d2.data.images import MIN_SIDE, normalise
 from r2d2.geometry import apply_homography, resize_homography

@@ -1,46 +1,44 @@
-"""Figures of an evaluation, drawn within milliseconds, without a display: MMA curves, matches of a pair."""
+"""Pictures of the matches of a pair, drawn within milliseconds, without a display."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from evaluation.metrics.mma import THRESHOLDS
 from evaluation.pictures.examples import MatchExample
-from evaluation.pictures.match_lines import CORRECT_WITHIN, MAX_LINES, coloured, drawn
 from evaluation.predictions.images import grey
-from evaluation.report import svg
+
+# Told apart by people who do not tell red from green: Okabe and Ito's bluish green and vermilion.
+CORRECT, WRONG = "#009e73", "#d55e00"
+
+# A match is called correct up to this error, pixels: MMA@3 is the field's headline.
+CORRECT_WITHIN = 3
+
+# More lines than these hide the images.
+MAX_LINES = 200
+
+
+def drawn(total: int) -> npt.NDArray[np.int64]:
+    """Indices of the matches that are drawn: all, or MAX_LINES of them, evenly chosen."""
+    return np.linspace(0, total - 1, min(total, MAX_LINES)).astype(np.int64)
+
+
+def coloured(errors: npt.NDArray[np.float64]) -> list[tuple[npt.NDArray[np.bool_], str]]:
+    """Which matches have which colour, in the order of drawing: the wrong ones first, to hide no correct one.
+
+    Args:
+        errors: (K,), pixels.
+
+    Returns:
+        masks (K,) and colours.
+    """
+    correct = errors <= CORRECT_WITHIN
+    return [(~correct, WRONG), (correct, CORRECT)]
+
 
 KEYPOINT = "#56b4e9"
 PICTURE_WIDTH, CAPTION_HEIGHT = 1440, 40
-
-
-def mma_curves(
-    curves: Mapping[str, npt.NDArray[np.floating]],
-    bands: Mapping[str, npt.NDArray[np.floating]] | None = None,
-) -> str:
-    """MMA against the threshold as an SVG file, one curve per name, the legend sorted by MMA@3.
-
-    Args:
-        curves: name -> 15 shares in [0, 1]; at least one.
-        bands: name -> (2, 15), the lower and the upper end of the intervals; a curve may have none.
-    """
-    lines = [
-        svg.Line(name, look, list(zip(THRESHOLDS, shares, strict=True)), _band(name, bands or {}))
-        for look, (name, shares) in enumerate(curves.items())
-    ]
-    ranked = sorted(lines, key=lambda line: -line.points[CORRECT_WITHIN - 1][1])
-    legend = [(line.look, f"{line.points[CORRECT_WITHIN - 1][1]:.3f}  {line.name}") for line in ranked]
-    axes = ("threshold (pixels)", "mean matching accuracy")
-    chart = svg.line_chart(lines, *axes, marked_x=CORRECT_WITHIN, shown=(0, 1))
-    return svg.picture(chart, f"MMA@{CORRECT_WITHIN}", legend)
-
-
-def _band(name: str, bands: Mapping[str, npt.NDArray[np.floating]]) -> list[tuple[float, float]]:
-    return list(zip(*bands[name], strict=True)) if name in bands else []
 
 
 def match_picture(example: MatchExample) -> Image.Image:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from evaluation.metrics.matching import Matches
 from evaluation.pictures.maps import KEPT_SIDE, ImageMaps
-from evaluation.pictures.match_lines import CORRECT, CORRECT_WITHIN, WRONG, coloured, drawn
+from evaluation.pictures.matches import CORRECT, CORRECT_WITHIN, WRONG, coloured, drawn
 from evaluation.pictures.sheet import FAINT, MARGIN, Bytes, Panel, Sheet, heat_map
 from evaluation.predictions.images import grey
 from r2d2.containers import FloatArray

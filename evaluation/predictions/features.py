@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.predictions.notes import Notes
 from r2d2.array_archive import read_arrays
 from r2d2.containers import FloatArray, Keypoints
 
@@ -169,3 +168,27 @@ def _unit_length(descriptors: Real, path: Path, notes: Notes) -> FloatArray:
         notes.add("descriptors were not of unit length and were normalised", path)
         descriptors = descriptors / lengths
     return np.ascontiguousarray(descriptors, dtype=np.float32)
+
+
+class Notes:
+    """Sentences about files, counted."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[int, Path | None]] = {}
+
+    def add(self, kind: str, path: Path | None = None) -> None:
+        """Notes that a sentence holds of a file, or of the whole evaluation.
+
+        Args:
+            kind: the sentence, without the file's name.
+            path: the file.
+        """
+        count, first = self._kinds.get(kind, (0, path))
+        self._kinds[kind] = (count + 1, first)
+
+    def sentences(self) -> tuple[str, ...]:
+        """One sentence per kind, in the order of their first files: `... (30 files, first X)`."""
+        return tuple(
+            kind if first is None else f"{kind} ({count} file{'s' if count > 1 else ''}, first {first})"
+            for kind, (count, first) in self._kinds.items()
+        )

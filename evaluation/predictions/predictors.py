@@ -16,9 +16,8 @@ import torch
 
 from evaluation.benchmarks.hpatches import Benchmark, file_digest
 from evaluation.collapse import CollapseSigns, collapse_signs
-from evaluation.predictions.features import read_features
+from evaluation.predictions.features import Notes, read_features
 from evaluation.predictions.images import ImageStore, resized, size_at
-from evaluation.predictions.notes import Notes
 from evaluation.predictions.store import VERSION, Arrays, PredictionStore, decode_keypoints, encode_keypoints
 from evaluation.protocols import Protocol
 from r2d2.checkpoint import Model

@@ -16,8 +16,7 @@ from markupsafe import Markup
 from evaluation.evaluation import OVERALL
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.pictures.examples import MatchExample
-from evaluation.pictures.match_lines import CORRECT_WITHIN
-from evaluation.pictures.matches import match_caption, match_thumbnail
+from evaluation.pictures.matches import CORRECT_WITHIN, match_caption, match_thumbnail
 from evaluation.report import svg
 from evaluation.report.headings import difference_interval, figure, interval, p_value
 from evaluation.report.report import Report, TrainingCurve

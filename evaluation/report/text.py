@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from evaluation.report.headings import difference_interval, figure, heading, interval, p_value
-from evaluation.report.markdown import markdown_table, markdown_text
 from evaluation.report.report import MARK, Entry, Report
 from evaluation.report.terms import explained
-from r2d2.printable import csv_cell
+from r2d2.printable import csv_cell, printable
 
 # A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
 MAX_SEQUENCES = 30
@@ -260,3 +259,15 @@ def _lines(report: Report, entry: Entry) -> Iterator[dict[str, Any]]:
             "value": row.mean,
             "difference": row.estimate,
         }
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column holds words, the others figures; what Markdown reads is escaped."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(markdown_text(cell) for cell in line)} |" for line in lines)
+
+
+def markdown_text(text: str) -> str:
+    """A text of unknown origin that Markdown shows as it is: on one line, without links, pictures or HTML."""
+    shown = printable(" ".join(text.split())).replace("\\", "\\\\")
+    return shown.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")

@@ -24,8 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation.benchmarks.hpatches import read_homography
-from evaluation.predictions.features import read_features
-from evaluation.predictions.notes import Notes
+from evaluation.predictions.features import Notes, read_features
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.flow_files import AachenFlow, KittiFlow, MiddleburyFlow

@@ -1,46 +1,21 @@
 from dataclasses import replace
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from evaluation.pictures.examples import MatchExample
-from evaluation.pictures.match_lines import MAX_LINES
 from evaluation.pictures.matches import (
     CAPTION_HEIGHT,
+    CORRECT,
+    MAX_LINES,
     PICTURE_WIDTH,
+    WRONG,
+    coloured,
+    drawn,
     match_caption,
     match_picture,
     match_thumbnail,
-    mma_curves,
 )
-
-
-def curve(level: float) -> np.ndarray:
-    return level * np.linspace(0.3, 1, 15)
-
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def elements(picture, name):
-    return list(ElementTree.fromstring(picture).iter(SVG + name))
-
-
-@pytest.mark.parametrize("count", [1, 9, 40])
-def test_curves(count):
-    picture = mma_curves({f"variant {index}": curve(0.5 + index / 100) for index in range(count)})
-    curves = elements(picture, "polyline")
-    assert len(curves) == count
-    assert all(len(line.get("points").split()) == 15 for line in curves)
-    looks = {(line.get("class"), line.get("stroke-dasharray")) for line in curves}
-    assert len(looks) == min(count, 32)
-
-
-def test_the_legend_is_sorted_by_mma_at_3():
-    picture = mma_curves({"low": curve(0.2), "high": curve(0.9)})
-    texts = [text.text for text in elements(picture, "text")]
-    assert texts[-3:] == ["MMA@3", "0.360  high", "0.080  low"]
 
 
 @pytest.fixture
@@ -76,22 +51,15 @@ def test_a_line_joins_the_two_keypoints(example):
     pair = example([0.0])
     without = replace(pair, matches=pair.matches[:0], errors=pair.errors[:0])
     changed = np.asarray(match_picture(pair), int) - np.asarray(match_picture(without), int)
-    drawn = np.stack(np.nonzero(np.abs(changed[CAPTION_HEIGHT:]).max(axis=2) > 60)[::-1], axis=1)
+    pixels = np.stack(np.nonzero(np.abs(changed[CAPTION_HEIGHT:]).max(axis=2) > 60)[::-1], axis=1)
     scale = PICTURE_WIDTH / 160
     start, end = pair.keypoints1[0] * scale, (pair.keypoints2[0] + [100, 0]) * scale
     for place in (start, (start + end) / 2, end):
-        assert np.linalg.norm(drawn - place, axis=1).min() < 6
+        assert np.linalg.norm(pixels - place, axis=1).min() < 6
 
 
 def test_a_pair_without_matches(example):
     assert np.asarray(match_picture(example([]))).std() > 5
-
-
-def test_intervals_are_bands_behind_the_curves():
-    band = np.stack([curve(0.4), curve(0.6)])
-    picture = mma_curves({"dice": curve(0.5), "cosine": curve(0.7)}, {"dice": band})
-    (polygon,) = elements(picture, "polygon")
-    assert len(polygon.get("points").split()) == 2 * 15
 
 
 def test_a_thumbnail_has_the_width_asked_for_and_the_colours_of_its_matches(example):
@@ -102,3 +70,22 @@ def test_a_thumbnail_has_the_width_asked_for_and_the_colours_of_its_matches(exam
     assert (green - red > 60).any()
     assert (red - blue > 60).any()
     assert "30 of 60 matches within 3 px" in match_caption(pair)
+
+
+@pytest.mark.parametrize("total", [0, 1, MAX_LINES])
+def test_few_matches_are_all_drawn(total):
+    np.testing.assert_array_equal(drawn(total), np.arange(total))
+
+
+def test_of_many_matches_an_even_part_is_drawn():
+    shown = drawn(10 * MAX_LINES)
+    assert len(shown) == MAX_LINES
+    assert (shown[0], shown[-1]) == (0, 10 * MAX_LINES - 1)
+    assert set(np.diff(shown)) <= {10, 11}
+
+
+def test_wrong_ones_are_drawn_first_and_three_pixels_are_correct():
+    (wrong, first), (correct, second) = coloured(np.array([0.0, 3.0, 3.01, np.inf]))
+    assert (first, second) == (WRONG, CORRECT)
+    assert wrong.tolist() == [False, False, True, True]
+    assert correct.tolist() == [True, True, False, False]

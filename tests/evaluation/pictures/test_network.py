@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from evaluation.pictures.maps import ImageMaps
-from evaluation.pictures.match_lines import CORRECT, WRONG
+from evaluation.pictures.matches import CORRECT, WRONG
 from evaluation.pictures.network import (
     EPOCH_BYTES,
     NEUTRAL,

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.predictions.features import read_features
-from evaluation.predictions.notes import Notes
+from evaluation.predictions.features import Notes, read_features
 
 SIZE = (100, 80)
 

@@ -19,11 +19,10 @@ from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import PROTOCOLS
 from evaluation.report.findings import CAUTION, ONE_SEED
 from evaluation.report.headings import p_value
-from evaluation.report.markdown import markdown_text
 from evaluation.report.page import to_html
 from evaluation.report.report import MARK, About, TrainingCurve
 from evaluation.report.report import make_report as make_whole_report
-from evaluation.report.text import to_csv, to_json, to_markdown, wins
+from evaluation.report.text import markdown_text, to_csv, to_json, to_markdown, wins
 from evaluation.statistics.variants import Variant
 
 SEQUENCES = [f"i_{number}" for number in range(6)] + [f"v_{number}" for number in range(8)]

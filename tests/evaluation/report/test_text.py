@@ -1,4 +1,4 @@
-from evaluation.report.markdown import markdown_table
+from evaluation.report.text import markdown_table
 
 
 def test_words_to_the_left_figures_to_the_right():
