@@ -17,7 +17,7 @@ from evaluation.predictions import store as predictions
 from evaluation.predictions.store import PredictionStore, decode_keypoints, encode_keypoints
 from r2d2.containers import Keypoints
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 KILOBYTE = {"values": np.zeros(1000, np.uint8)}
 
