@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import mlflow.artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
@@ -49,24 +48,21 @@ def resolve_model(uri: str, tracker: Tracker, cache: Path | None = None) -> Path
 
 
 def local_checkpoint(uri: str, cache: Path | None = None, patience: float = PATIENCE) -> Path:
-    """The folder of a checkpoint, downloaded if its URI is not a path of this machine.
+    """The folder of a checkpoint, downloaded if it lies on S3.
 
     Raises:
-        ValueError: if it is not there.
+        ValueError: if it is not there, or lies elsewhere.
     """
     if is_remote(uri):
         objects = None if cache is None else CacheSettings(str(cache / "objects"), sys.maxsize, patience)
         return local_path(uri, objects, patience)
     parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
-        folder = Path(unquote(parts.path) if parts.scheme else uri)
-        if not folder.exists():
-            raise ValueError(f"the checkpoint {folder} is not there (any more)")
-        return folder
-    try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=_destination(cache)))
-    except Exception as error:
-        raise ValueError(f"the checkpoint {uri} cannot be downloaded: {root_cause(error)}") from error
+    if parts.scheme not in ("", "file"):
+        raise ValueError(f"the checkpoint {uri} is neither in a folder nor on S3, where sweeps keep theirs")
+    folder = Path(unquote(parts.path) if parts.scheme else uri)
+    if not folder.exists():
+        raise ValueError(f"the checkpoint {folder} is not there (any more)")
+    return folder
 
 
 def _package_location(text: str, uri: str, tracker: Tracker) -> str:

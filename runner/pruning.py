@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r2d2.storage.depot import Depot, open_depot
@@ -246,19 +247,37 @@ def _is_ours(experiment: Experiment, runs: Sequence[LoggedRun], settings: Settin
 def _run(tracker: Tracker, run: LoggedRun, experiment: str) -> Item:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository = get_artifact_repository(tracker.client.get_run(run.run_id).info.artifact_uri)
+    place = tracker.client.get_run(run.run_id).info.artifact_uri
+    repository = get_artifact_repository(place) if _may_delete(place, tracker.artifact_root) else None
 
     def size(path: str | None = None) -> int:
-        files = repository.list_artifacts(path)
+        files = repository.list_artifacts(path) if repository is not None else ()
         return sum(size(file.path) if file.is_dir else file.file_size or 0 for file in files)
 
     def remove() -> None:
-        repository.delete_artifacts()  # type: ignore[no-untyped-call]
+        if repository is not None:
+            repository.delete_artifacts()  # type: ignore[no-untyped-call]
         tracker.client.delete_run(run.run_id)
 
+    files = "with its files" if repository is not None else f"without its files at {place}"
     return Item(
-        f"run '{run.name}' ({run.run_id}) of the MLflow experiment '{experiment}', with its files",
+        f"run '{run.name}' ({run.run_id}) of the MLflow experiment '{experiment}', {files}",
         "its sweep is gone",
         size(),
         remove,
     )
+
+
+def _may_delete(place: str, root: str | None) -> bool:
+    """Whether the files of a run lie with the MLflow server, or where a local store keeps its own.
+
+    The server says where they lie. It could name any folder of this machine, or any bucket of this user.
+    """
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(place)
+    if parts.scheme == "mlflow-artifacts":
+        return True
+    if parts.scheme not in ("", "file") or root is None:
+        return False
+    return Path(unquote(parts.path)).resolve().is_relative_to(Path(root).resolve())

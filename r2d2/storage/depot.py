@@ -79,7 +79,11 @@ class Depot(Protocol):
         """Removes a file, if it is there."""
 
     def delete_below(self, name: str) -> None:
-        """Removes everything below `name/`, in no particular order."""
+        """Removes everything below `name/`, in no particular order.
+
+        Raises:
+            ValueError: if a link leads from there out of the depot.
+        """
 
     def files(self, name: str = "") -> list[Kept]:
         """The files directly below `name/`, sorted by name; hidden ones are left out."""
@@ -172,9 +176,12 @@ class FolderDepot:
         (self.folder / name).unlink(missing_ok=True)
 
     def delete_below(self, name: str) -> None:
-        """Removes a folder, if it is there."""
+        """Removes a folder, if it is there; what others have linked to stays."""
+        folder = self.folder / name
+        if folder.is_symlink() or not folder.resolve().is_relative_to(self.folder.resolve()):
+            raise ValueError(f"{folder} is a link, or lies behind one; nothing of it is deleted")
         with suppress(FileNotFoundError):
-            shutil.rmtree(self.folder / name)
+            shutil.rmtree(folder)
 
     def files(self, name: str = "") -> list[Kept]:
         """The files in a folder."""
@@ -185,8 +192,10 @@ class FolderDepot:
         return [path.name for path in _visible(self.folder / name) if path.is_dir()]
 
     def walk(self, name: str = "") -> Iterator[Kept]:
-        """All files below a folder."""
+        """All files below a folder; links to folders are not followed, which might lead anywhere."""
         for path in _visible(self.folder / name):
+            if path.is_symlink() and path.is_dir():
+                continue
             if path.is_dir():
                 yield from self.walk(path.relative_to(self.folder).as_posix())
             elif path.is_file():

@@ -141,6 +141,23 @@ def test_runs_of_a_sweep_that_is_gone_are_deleted_with_their_files_and_others_ar
     assert len(tracker.list_runs(f"{name}-of-another-home")) == 1
 
 
+@pytest.mark.parametrize("foreign", ["file://{mine}", "s3://bucket/mine"])
+def test_files_that_a_server_says_lie_elsewhere_are_left_alone(settings, tracker, request, tmp_path, foreign):
+    name, mine = request.node.name, tmp_path / "mine"
+    (settings.local / "sweeps").mkdir(parents=True)
+    experiment = tracker.client.create_experiment(name, foreign.format(mine=mine))
+    tags = {"r2d2.checkpoint.last": f"{settings.home}/sweeps/{name}/trials/a/train/checkpoint_001"}
+    run = tracker.open_run(experiment, "a", "a", tags, {})
+    photo = mine / run.run_id / "artifacts" / "photo.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"x")
+    items = [item for item in find_items(settings, tracker, Pruning()) if name in item.what]
+    assert [f"without its files at {foreign.format(mine=mine)}/" in item.what for item in items] == [True]
+    delete(items, settings)
+    assert photo.is_file()
+    assert tracker.list_runs(name) == []
+
+
 def test_stored_predictions_are_listed(settings, tracker):
     folder = settings.cache / "predictions"
     folder.mkdir(parents=True)

@@ -278,6 +278,16 @@ def test_a_checkpoint_that_was_deleted_is_missed(tracker, make_run):
         resolve_model(f"runs:/{run.run_id}/nothing", tracker)
 
 
+@pytest.mark.parametrize(
+    "place", ["ftp://127.0.0.1:9/x", "http://169.254.169.254/x", "hdfs://x/y", "dbfs:/x"]
+)
+def test_no_other_server_is_asked_for_a_checkpoint(tracker, make_run, place):
+    run = make_run("a")
+    tracker.client.set_tag(run.run_id, "r2d2.checkpoint.best", place)
+    with pytest.raises(ValueError, match=f"checkpoint {place} is neither in a folder nor on S3"):
+        resolve_model(f"runs:/{run.run_id}", tracker)
+
+
 @pytest.fixture
 def served(tracker, tracking_uri, make_run, name):
     """The folder of a model version, the model as MLflow loads it, and the network it was made from."""

@@ -70,6 +70,20 @@ def test_removing(depot):
     assert names(depot.walk()) == ["ab/three"]
 
 
+@pytest.mark.parametrize("below", ["trials/photos", "trials", "trials/photos/inner"])
+def test_nothing_behind_a_link_is_deleted(tmp_path, below):
+    mine = tmp_path / "mine" / "photos" / "inner"
+    mine.mkdir(parents=True)
+    (mine / "a.jpg").write_bytes(b"x")
+    depot = open_depot(tmp_path / "home")
+    depot.write("sweep.json", b"{}")
+    (tmp_path / "home" / "trials").symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match="is a link, or lies behind one; nothing of it is deleted"):
+        depot.delete_below(below)
+    assert (mine / "a.jpg").is_file()
+    assert names(depot.walk()) == ["sweep.json"]
+
+
 def test_of_many_that_create_one_file_one_is_first(depot):
     told = {}
 
