@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -54,12 +54,21 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]
     """
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"it has {path.stat().st_size} bytes, more than {MAX_BYTES}")
+    with path.open("rb") as file:
+        return _read(file, frozenset(names))
+
+
+def parse_arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of an archive in memory. Otherwise as `read_arrays`."""
+    return _read(io.BytesIO(content), None)
+
+
+def _read(file: BinaryIO, names: frozenset[str] | None) -> dict[str, npt.NDArray[Any]]:
     try:
-        with path.open("rb") as file:
-            check_directory(file, MAX_DIRECTORY)
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-            wanted = {name: members[f"{name}.npy"] for name in names if f"{name}.npy" in members}
+        check_directory(file, MAX_DIRECTORY)
+        with zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            wanted = {name: info for name, info in members.items() if names is None or name in names}
             total = sum(member.file_size for member in wanted.values())
             if total > MAX_BYTES:
                 raise ValueError(f"its arrays have {total} bytes, more than {MAX_BYTES}")

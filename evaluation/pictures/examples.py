@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from r2d2.array_archive import parse_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,6 @@ def unpacked(content: bytes, complaint: str) -> Iterator[Arrays]:
         ValueError: if it does not.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            yield arrays
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        yield parse_arrays(content)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{complaint}: {error}") from error

@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r2d2.array_archive import parse_arrays
 from r2d2.atomic import atomic_file
 from r2d2.containers import Keypoints
 from r2d2.storage.lru import LruFolder
@@ -132,8 +131,7 @@ def _unpack(content: bytes) -> Arrays | None:
     if content[:start] != MAGIC + hashlib.sha256(payload).digest():
         return None
     try:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile):
+        return parse_arrays(payload)
+    except ValueError:
         # Whole, and yet not ours.
         return None

@@ -19,7 +19,11 @@ from pathlib import Path
 from typing import Protocol
 
 from r2d2.atomic import atomic_file, create_file
+from r2d2.storage.errors import require_size
 from r2d2.storage.s3 import PATIENCE, SCHEME
+
+# Of a file that is read, bytes: the examples of a score have some millions.
+LARGEST = 2**28
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,11 @@ class Depot(Protocol):
         """The depot of what lies below `name/`."""
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None if there is none."""
+        """A file's content; None if there is none.
+
+        Raises:
+            FileError: if it has more than `LARGEST` bytes.
+        """
 
     def read_all(self, files: Iterable[Kept]) -> list[bytes | None]:
         """The contents of files that a look has found, in their order; None for one that is gone since."""
@@ -143,8 +151,10 @@ class FolderDepot:
 
     def read(self, name: str) -> bytes | None:
         """A file's content; None if there is none."""
+        path = self.folder / name
         try:
-            return (self.folder / name).read_bytes()
+            require_size(str(path), path.stat().st_size, LARGEST)
+            return path.read_bytes()
         except FileNotFoundError:
             return None
 

@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from r2d2.storage.errors import changed, corrupt
+from r2d2.storage.errors import changed, corrupt, require_size
 from r2d2.storage.retry import Result, patiently
 from r2d2.storage.s3 import READ, SCHEME, S3Server, bare
 from r2d2.storage.s3_faults import StalledError, code_of, explain, passes
@@ -27,6 +27,9 @@ RANGE = 8 * 2**20
 PARALLEL = 8
 # Bytes per second. A slower answer is given up and asked for again, so that none lasts for ever.
 SLOWEST = 16 * 2**10
+
+# Of what is fetched into memory, bytes: the manifest of ten million files.
+LARGEST = 2**31
 
 SHA256, MD5 = "SHA-256", "MD5"
 
@@ -90,8 +93,9 @@ def fetch_bytes(server: S3Server, wanted: Wanted) -> bytes:
     """The content of an object, in memory.
 
     Raises:
-        StorageError: if it cannot be had, was changed, or is corrupt twice.
+        StorageError: if it cannot be had, was changed, is corrupt twice, or has more than `LARGEST` bytes.
     """
+    require_size(str(wanted), wanted.size, LARGEST)
 
     def attempt() -> bytes:
         content = bytearray(wanted.size)

@@ -37,6 +37,21 @@ def changed(where: str, known: str, now: str = "another") -> FileError:
     return FileError(errno.ESTALE, reason, where)
 
 
+def require_size(where: str, size: int, most: int) -> None:
+    """Refuses what is larger than this program reads into memory.
+
+    Args:
+        where: it is.
+        size: that it has, or that a server says, bytes.
+        most: bytes.
+
+    Raises:
+        FileError: if it is larger.
+    """
+    if size > most:
+        raise FileError(errno.EFBIG, f"it has {size} bytes; it may have at most {most}", where)
+
+
 def corrupt(where: str, what: str) -> FileError:
     """A file whose content is not what it should be, twice."""
     return FileError(errno.EIO, f"it is corrupt: {what}, and so it was when fetched again", where)

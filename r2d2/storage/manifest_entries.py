@@ -11,6 +11,9 @@ from r2d2.storage.names import is_name
 MANIFEST = "manifest.json"
 FORMAT = 1
 
+# Of one file, bytes; S3 holds no larger object.
+LARGEST = 2**46
+
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -44,7 +47,7 @@ def _entry(file: Any, where: str) -> tuple[str, int, str]:
         not isinstance(path, str)
         or not is_name(path)
         or type(size) is not int
-        or size < 0
+        or not 0 <= size <= LARGEST
         or not isinstance(sha256, str)
         or not _SHA256.fullmatch(sha256)
     ):

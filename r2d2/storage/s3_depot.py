@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
-from r2d2.storage.depot import Kept
+from r2d2.storage.depot import LARGEST, Kept
 from r2d2.storage.download import Wanted, fetch_bytes
-from r2d2.storage.errors import FileError, StorageError
+from r2d2.storage.errors import FileError, StorageError, require_size
 from r2d2.storage.names import is_name
 from r2d2.storage.retry import patiently
 from r2d2.storage.s3 import PATIENCE, SCHEME, S3Object, S3Server, bare, split_place
@@ -226,12 +226,14 @@ class S3Depot:
     def _get(self, name: str) -> bytes:
         answer = self._server.call("get_object", {"Bucket": self._bucket, "Key": self._key(name)})
         with closing(answer["Body"]) as body:
-            content: bytes = body.read()
+            require_size(self._where(name), answer["ContentLength"], LARGEST)
+            content: bytes = body.read(answer["ContentLength"])
         if len(content) != answer["ContentLength"]:
             raise StalledError(f"{len(content)} of {answer['ContentLength']} bytes came")
         return content
 
     def _read_kept(self, kept: Kept) -> bytes | None:
+        require_size(self._where(kept.name), kept.size, LARGEST)
         key = (self._key(kept.name), kept.mark)
         known = self._memory.get(key)
         if known is not None:

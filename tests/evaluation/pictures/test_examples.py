@@ -1,9 +1,12 @@
-from dataclasses import fields
+import io
+import zipfile
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from evaluation.pictures.examples import MatchExample, pack_examples, unpack_examples
+from r2d2 import array_archive
 
 
 def example(sequence: str, matches: int = 4) -> MatchExample:
@@ -33,6 +36,26 @@ def test_packed_and_unpacked(count):
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 truncated"])
 def test_other_files_are_refused(content):
     with pytest.raises(ValueError, match=r"examples\.npz holds no matched pairs"):
+        unpack_examples(content, "examples.npz")
+
+
+@pytest.mark.parametrize("shape", ["(99999999999, 99999999999)", "(-1,)", "(2,)"])
+def test_hostile_shapes_are_refused(shape):
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in ("sequences", "images"):
+            npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(64)
+            archive.writestr(f"{name}.npy", npy)
+    with pytest.raises(ValueError, match="holds no matched pairs"):
+        unpack_examples(content.getvalue(), "examples.npz")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch):
+    content = pack_examples([replace(example("v_1"), image1=np.zeros((1000, 1000, 3), np.uint8))])
+    monkeypatch.setattr(array_archive, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(ValueError, match=r"holds no matched pairs: its arrays have \d+ bytes, more than"):
         unpack_examples(content, "examples.npz")
 
 

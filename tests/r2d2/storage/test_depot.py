@@ -8,7 +8,9 @@ import pytest
 from faulty_proxy import Fault
 
 from r2d2.storage.depot import open_depot
+from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.errors import StorageError
+from r2d2.storage.s3 import S3Server
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -82,6 +84,29 @@ def test_nothing_behind_a_link_is_deleted(tmp_path, below):
         depot.delete_below(below)
     assert (mine / "a.jpg").is_file()
     assert names(depot.walk()) == ["sweep.json"]
+
+
+def test_a_file_of_any_size_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "started.json").open("wb") as file:
+        file.truncate(2**28 + 1)
+    with pytest.raises(StorageError, match=r"started.json: it has 268435457 bytes; it may have at most"):
+        open_depot(tmp_path).read("started.json")
+
+
+def test_so_is_an_object_of_s3(odd_s3, monkeypatch):
+    depot = open_depot("s3://bucket/home", patience=1)
+    depot.write("started.json", b"1234")
+    monkeypatch.setattr("r2d2.storage.s3_depot.LARGEST", 3)
+    for read in (lambda: depot.read("started.json"), lambda: depot.read_all(depot.files())):
+        with pytest.raises(StorageError, match=r"started.json: it has 4 bytes; it may have at most 3"):
+            read()
+
+
+def test_no_memory_is_taken_for_what_a_server_only_says(odd_s3):
+    wanted = Wanted("bucket", "manifest.json", 10**13)
+    with pytest.raises(StorageError, match="it has 10000000000000 bytes; it may have at most"):
+        fetch_bytes(S3Server(1), wanted)
+    assert not odd_s3.requests
 
 
 def test_of_many_that_create_one_file_one_is_first(depot):

@@ -69,6 +69,7 @@ def test_manifests_join(manifest):
         (lambda m: m.update(source=3), "'source' names none"),
         (lambda m: m.update(left_out="x"), "'left_out' is no list"),
         (lambda m: m["files"][0].update(size=-1), "is no path, size and sha256"),
+        (lambda m: m["files"][0].update(size=2**63), "is no path, size and sha256"),
         (lambda m: m["files"][0].update(path="../x"), "is no path, size and sha256"),
         (lambda m: m["files"][0].update(width="wide"), "a width or height is no number"),
         (lambda m: m["files"].append(m["files"][0]), "'a/1.jpg' stands twice"),
