@@ -7,6 +7,7 @@ that is refused is therefore read again: session tokens expire, and whoever rene
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from r2d2.storage.errors import PlaceError
 from r2d2.storage.retry import patiently
 from r2d2.storage.s3_faults import explain, passes, refuses_key, refuses_renewable_key
 
@@ -25,6 +27,10 @@ CONNECT, READ, PATIENCE = 5.0, 20.0, 300.0
 FIRST_PATIENCE = 15.0
 
 _CONNECTIONS = 64
+
+# What a listing may say: objects in all, bytes of a key or of an ETag, bytes of an object. S3 itself has keys
+# of 1,024 bytes and objects of 50 TB.
+MAX_OBJECTS, LONGEST, LARGEST = 20_000_000, 1024, 2**50
 
 
 @dataclass(frozen=True)
@@ -143,16 +149,9 @@ class S3Server:
         Raises:
             StorageError: as `ask`.
         """
-        where, patience = f"{SCHEME}{bucket}/{prefix}", min(self.patience, FIRST_PATIENCE)
         request = {"Bucket": bucket, "Prefix": prefix}
-        while True:
-            page = self.ask(where, "list_objects_v2", request, patience)
-            for entry in page.get("Contents", ()):
-                yield _object(entry)
-            if not page.get("IsTruncated"):
-                return
-            request["ContinuationToken"] = page["NextContinuationToken"]
-            patience = self.patience
+        for objects, _ in self._pages(request, min(self.patience, FIRST_PATIENCE)):
+            yield from objects
 
     def look(
         self, bucket: str, prefix: str, *, deep: bool = False
@@ -170,13 +169,10 @@ class S3Server:
         request = {"Bucket": bucket, "Prefix": prefix, **({} if deep else {"Delimiter": "/"})}
         objects: list[S3Object] = []
         prefixes: list[str] = []
-        while True:
-            page = self.ask(f"{SCHEME}{bucket}/{prefix}", "list_objects_v2", request)
-            objects += (_object(entry) for entry in page.get("Contents", ()))
-            prefixes += (entry["Prefix"] for entry in page.get("CommonPrefixes", ()))
-            if not page.get("IsTruncated"):
-                return objects, prefixes
-            request["ContinuationToken"] = page["NextContinuationToken"]
+        for found, deeper in self._pages(request, self.patience):
+            objects += found
+            prefixes += deeper
+        return objects, prefixes
 
     def find(self, bucket: str, key: str) -> S3Object | None:
         """One object; None if there is none of that key.
@@ -185,19 +181,51 @@ class S3Server:
             StorageError: as `ask`.
         """
         # The answer to a HEAD request does not tell a missing bucket from a missing object; a listing does.
-        where, patience = f"{SCHEME}{bucket}/{key}", min(self.patience, FIRST_PATIENCE)
         request = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
-        page = self.ask(where, "list_objects_v2", request, patience)
-        for entry in page.get("Contents", ()):
-            if entry["Key"] == key:
-                return _object(entry)
-        return None
+        objects, _ = next(self._pages(request, min(self.patience, FIRST_PATIENCE)))
+        return next((found for found in objects if found.key == key), None)
+
+    def _pages(
+        self, request: Mapping[str, Any], patience: float
+    ) -> Iterator[tuple[Sequence[S3Object], Sequence[str]]]:
+        """Objects and deeper prefixes of each page of a listing.
+
+        Args:
+            request: the bucket, the prefix, and what else is asked.
+            patience: seconds, for the first page.
+
+        Raises:
+            StorageError: as `ask`, and if an answer is no listing or the listing has no end.
+        """
+        where, count, tokens = f"{SCHEME}{request['Bucket']}/{request['Prefix']}", 0, {""}
+        while True:
+            page = self.ask(where, "list_objects_v2", request, patience)
+            try:
+                objects = [_object(entry) for entry in page.get("Contents", ())]
+                deeper = [str(entry["Prefix"]) for entry in page.get("CommonPrefixes", ())]
+                token = page["NextContinuationToken"] if page.get("IsTruncated") else ""
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+                raise PlaceError(
+                    errno.EIO, f"the server's answer is no listing ({error!r})", where
+                ) from error
+            yield objects, deeper
+            if not page.get("IsTruncated"):
+                return
+            count += 1 + len(objects) + len(deeper)
+            if count > MAX_OBJECTS or token in tokens:
+                reason = f"the server's listing has no end, or more than {MAX_OBJECTS} objects"
+                raise PlaceError(errno.E2BIG, reason, where)
+            tokens.add(token)
+            request, patience = {**request, "ContinuationToken": token}, self.patience
 
 
 def _object(entry: Mapping[str, Any]) -> S3Object:
     # To the second, which is all that the answer to a HEAD request tells: both say the same.
     modified = float(int(entry["LastModified"].timestamp()))
-    return S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]), modified)
+    found = S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]), modified)
+    if max(len(found.key.encode()), len(found.etag)) > LONGEST or not 0 <= found.size <= LARGEST:
+        raise ValueError(f"a name of {len(found.key)} letters, or an object of {found.size} bytes")
+    return found
 
 
 def bare(etag: str) -> str:
