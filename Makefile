@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AUDIT := $(VENV)/audit
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real test-fuzz test-cluster test-nodes audit bench bench-gpu bench-quality
+.PHONY: help setup demo test test-all test-real test-fuzz test-cluster test-nodes audit bench bench-gpu bench-quality
 .PHONY: check lint format types layers spelling clean
 
 help: ## Say what each target does
@@ -39,14 +40,18 @@ test: setup ## Run the tests
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
 
-test-fuzz: setup ## Run the fuzz tests of the readers of foreign bytes for about two minutes
+test-all: test test-fuzz audit ## Run the tests, the fuzz tests for a minute, and the audit
+
+test-fuzz: setup ## Run the fuzz tests of the readers of foreign bytes for about a minute
 	FUZZ_EXAMPLES=150 $(BIN)/python -m pytest tests/fuzz
 
-audit: setup ## Look for known advisories of the tested set, where an advisory database can be reached
-	$(BIN)/ruff check --select S runner r2d2 evaluation search_spaces
-	rm -rf $(VENV)/audit && $(PYTHON) -m venv $(VENV)/audit
-	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+audit: setup ## Check the source by ruff's rules of security, and the tested set for known advisories where they can be had
+	$(BIN)/ruff check --select S --ignore S101,S311 runner r2d2 evaluation search_spaces .ci
+	@rm -rf $(AUDIT) && $(PYTHON) -m venv $(AUDIT)
+	@{ timeout 60 $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit \
+	    && timeout 60 $(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip \
+	        --progress-spinner off --format json --output $(AUDIT)/report.json; } >$(AUDIT)/log 2>&1 || true
+	@$(BIN)/python .ci/audit.py $(AUDIT)/report.json $(AUDIT)/log
 
 test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (25 to 40 minutes)
 	$(BIN)/python -m pytest -m multinode

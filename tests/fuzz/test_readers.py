@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +17,9 @@ import torch
 from foreign_files import READERS, Reader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from memory import peak_memory
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "12"))
 
 NUMBERS = st.sampled_from([0, 1, -1, 2**16, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1, -(2**63)])
 CHANGES = st.lists(
@@ -59,20 +59,6 @@ def changed(content: bytes, changes: list[tuple[str, float, bytes]]) -> bytes:
 
 def tree(folder: Path, without: Path) -> set[str]:
     return {str(p) for p in folder.rglob("*") if without not in p.parents and p != without}
-
-
-def peak_memory(read: Callable[[], object]) -> float:
-    """What this process took at most, while something was read, above what it had before, MiB."""
-    before = resident("VmRSS")
-    # Sets the peak back to what there is now (Linux, proc_pid_clear_refs(5)).
-    Path("/proc/self/clear_refs").write_text("5")
-    read()
-    return resident("VmHWM") - before
-
-
-def resident(key: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1024
 
 
 def write(reader: Reader, path: Path, members: dict[str, bytes], raw: list[tuple[str, float, bytes]]) -> None:

@@ -171,7 +171,9 @@ def test_code_in_the_pickle_is_refused_and_not_executed(tmp_path, place, kind):
 
 def test_the_sentence_names_the_forbidden_thing_and_gives_no_advice_to_load_it_all_the_same(tmp_path):
     torch.save(Touches(tmp_path / "executed"), tmp_path / "net.pt")
-    with pytest.raises(ValueError, match="GLOBAL getattr was not an allowed") as refusal:
+    with pytest.raises(
+        ValueError, match=r"it holds '__builtin__\.getattr', which is more than plain weights"
+    ) as refusal:
         load_upstream(tmp_path / "net.pt")
     assert "add_safe_globals" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -237,7 +239,7 @@ def test_records_that_unpack_to_more_are_refused_before_they_are_read(tmp_path):
     with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "packed.pt", "w") as packed:
         for name in stored.namelist():
             packed.writestr(name, stored.read(name), zipfile.ZIP_DEFLATED)
-    with pytest.raises(ValueError, match=r"packed\.pt is refused: its \d+ records become \d+ bytes"):
+    with pytest.raises(ValueError, match=r"packed\.pt is refused: .*its \d+ records become \d+ bytes"):
         load_upstream(tmp_path / "packed.pt")
 
 
