@@ -66,9 +66,7 @@ def ray_fault(error: BaseException, address: str) -> str:
     if "Request failed with status" in text:
         return f"the job server at {address} refuses what it is asked: {reason}"
     if address.startswith(_DASHBOARD):
-        return (
-            f"no job server answers at {address} ({reason}); give the dashboard's address, http://HEAD:8265"
-        )
+        return f"no job server answers at {address} ({reason}); give the dashboard's address, https://HEAD or http://localhost:8265"
     return f"no Ray cluster answers at {address}: {reason}"
 
 

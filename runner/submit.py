@@ -77,7 +77,7 @@ class SweepJobs:
         """Asks the cluster whether it is there.
 
         Args:
-            address: of the dashboard, e.g. `http://HEAD:8265`.
+            address: of the dashboard, e.g. `http://localhost:8265`.
             client: of Ray's Jobs API; one is made for the address without it.
 
         Raises:
@@ -313,7 +313,9 @@ def _connect(address: str) -> Any:
     from ray.job_submission import JobSubmissionClient
 
     if not address.startswith(("http://", "https://")):
-        raise ValueError(f"--address is '{address}'; give the dashboard's address, http://HEAD:8265")
+        raise ValueError(
+            f"--address is '{address}'; give the dashboard's address, https://HEAD or http://localhost:8265"
+        )
 
     # Ray would let RAY_ADDRESS win over the address that it is given.
     os.environ["RAY_API_SERVER_ADDRESS"] = address

@@ -51,7 +51,7 @@ def ui(host: str, port: int) -> None:
 @click.option(
     "--address",
     envvar="RAY_ADDRESS",
-    help="Cluster to look at too: HOST:PORT, ray://HOST:PORT, or its dashboard, http://HEAD:8265 "
+    help="Cluster to look at too: HOST:PORT, ray://HOST:PORT, or its dashboard, http://localhost:8265 "
     "[RAY_ADDRESS].",
 )
 @click.option("--home", help="Of the sweeps, as the nodes see it; with a dashboard's address [R2D2_HOME].")

@@ -26,7 +26,7 @@ from runner.settings import inherited_variables
     "--address",
     envvar="RAY_API_SERVER_ADDRESS",
     required=True,
-    help="Of the cluster's dashboard, http://HEAD:8265 [RAY_API_SERVER_ADDRESS].",
+    help="Of the dashboard: http://localhost:8265 by an SSH tunnel, or https://... [RAY_API_SERVER_ADDRESS].",
 )
 @click.option(
     "--home",

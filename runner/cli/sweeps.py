@@ -71,7 +71,7 @@ def sweeps() -> None:
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
 @click.option("--released", metavar="PLACE", help="The network that sweeps fine-tune [R2D2_RELEASED].")
 @click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop.")
-@click.option("--address", help="With --dry-run: ask this cluster, HOST:PORT or http://HEAD:8265.")
+@click.option("--address", help="With --dry-run: ask this cluster, HOST:PORT or http://localhost:8265.")
 @click.option(
     "--seconds-per-epoch", type=click.FloatRange(0), help="With --dry-run: instead of timing a step."
 )

@@ -298,7 +298,7 @@ def test_a_missing_file_is_named(tmp_path):
         (["smoke", "--home", "/a", "--env", "MY_API_KEY=1"], "MY_API_KEY holds a secret"),
         (
             ["smoke", "--home", "/a", "--address", "127.0.0.1:9"],
-            "give the dashboard's address, http://HEAD:8265",
+            "give the dashboard's address, https://HEAD or http://localhost:8265",
         ),
     ],
 )
