@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from r2d2.data.photos import passed_over
 from r2d2.keypoint_file import save_keypoints
 from r2d2.keypoints import ExtractionSettings, Extractor
 from r2d2.pyramid import pyramid
+from r2d2.scratch import scratch_folder
 from r2d2.storage.depot import open_depot
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
 from r2d2.storage.location import is_remote, open_files
@@ -78,8 +78,8 @@ class Target:
             save_keypoints(self.path, keypoints)
             return
         assert isinstance(self.image, StoredFile)
-        with tempfile.TemporaryDirectory() as temporary:
-            local = Path(temporary) / "keypoints"
+        with scratch_folder() as scratch:
+            local = scratch / "keypoints"
             save_keypoints(local, keypoints)
             depot = open_depot(self.image.files.place, settings.s3_patience)
             depot.store(self.image.name + SUFFIX, local)

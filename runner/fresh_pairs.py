@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -28,6 +26,7 @@ from r2d2.checkpoint import Model
 from r2d2.config import DataConfig
 from r2d2.data.photos import PhotoSet
 from r2d2.data.training_data import open_training_data
+from r2d2.scratch import scratch_folder
 from runner.benchmarks import PROTOCOL, VALIDATION
 from runner.settings import Settings
 
@@ -93,9 +92,9 @@ def fresh_pairs(photos: PhotoSet, seed: int) -> Iterator[FreshPairs]:
         ValueError: if no photograph can be used.
     """
     count = benchmarks_for(len(photos))
-    with tempfile.TemporaryDirectory(prefix="r2d2-fresh-") as folder:
+    with scratch_folder() as folder:
         opened = tuple(
-            open_benchmark(build_validation_benchmark(photos, Path(folder, f"{number}"), seed + number))
+            open_benchmark(build_validation_benchmark(photos, folder / f"{number}", seed + number))
             for number in range(count)
         )
         yield FreshPairs(opened, len(opened[0].sequences) // 2, seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-import tempfile
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mlflow.types.schema import Array
 import r2d2
 from r2d2.checkpoint import CONFIG, OPTIMISER, WEIGHTS
 from r2d2.keypoints import ExtractionSettings
+from r2d2.scratch import scratch_folder
 
 CHECKPOINT = "checkpoint"
 CHECKPOINT_PATH = f"artifacts/{CHECKPOINT}"
@@ -44,9 +44,9 @@ def save_package(checkpoint: Path, target: Path, model: Model) -> None:
     Raises:
         ValueError: if a file of the checkpoint is a link or no regular file.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         # Under one name, whatever the folder was called, and without what others put beside a checkpoint.
-        copy = Path(scratch, CHECKPOINT)
+        copy = scratch / CHECKPOINT
         _copy_checkpoint(checkpoint, copy)
         mlflow.pyfunc.save_model(
             path=str(target),

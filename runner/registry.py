@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
@@ -17,6 +15,7 @@ from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from r2d2.checkpoint import load_checkpoint
+from r2d2.scratch import scratch_folder
 from runner.alias_moves import CHAMPION, move_alias, version_by_alias
 from runner.model_package import save_package
 from runner.model_source import local_checkpoint, resolve_model
@@ -222,8 +221,8 @@ def _logged_model(tracker: Tracker, candidate: Candidate) -> LoggedModel:
     title = re.sub(r"[^\w+-]", "_", f"{run.key}-epoch-{candidate.epoch}")
     model = client.create_logged_model(run.experiment_id, title, run.run_id, {"model_digest": digest})
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            package = Path(scratch, "model")
+        with scratch_folder() as scratch:
+            package = scratch / "model"
             header = Model(
                 artifact_path=model.artifact_location,
                 run_id=run.run_id,

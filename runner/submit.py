@@ -12,14 +12,13 @@ import logging
 import os
 import re
 import shlex
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from r2d2.scratch import scratch_folder
 from runner.code_copy import copy_code
 from runner.ray_faults import plain_faults, ray_fault
 
@@ -118,14 +117,14 @@ class SweepJobs:
         if former and former[-1].lives:
             return former[-1], False
         identity = f"{PREFIX}-{sweep}-{1 + max((_number(job) for job in former), default=0)}"
-        with tempfile.TemporaryDirectory() as folder:
-            name = copy_code(Path(folder), arguments[0])
+        with scratch_folder() as folder:
+            name = copy_code(folder, arguments[0])
             with plain_faults(self.address):
                 self._client.submit_job(
                     entrypoint=shlex.join(["python", "-m", "runner", "sweep", name, *arguments[1:]]),
                     submission_id=identity,
                     metadata={SWEEP_KEY: sweep},
-                    runtime_env={"working_dir": folder, "env_vars": dict(variables)},
+                    runtime_env={"working_dir": str(folder), "env_vars": dict(variables)},
                 )
         return self.of(sweep)[-1], True
 
@@ -142,15 +141,15 @@ class SweepJobs:
         """
         refuse_secrets(variables)
         identity = f"{PREFIX}-{arguments[0]}-{uuid.uuid4().hex[:8]}"
-        with tempfile.TemporaryDirectory() as folder:
-            name = copy_code(Path(folder), sweep)
+        with scratch_folder() as folder:
+            name = copy_code(folder, sweep)
             command = [name if sweep and argument == sweep else argument for argument in arguments]
             with plain_faults(self.address):
                 self._client.submit_job(
                     entrypoint=shlex.join(["python", "-m", "runner", *command]),
                     submission_id=identity,
                     metadata={},
-                    runtime_env={"working_dir": folder, "env_vars": dict(variables)},
+                    runtime_env={"working_dir": str(folder), "env_vars": dict(variables)},
                 )
         return _job(self._info(identity))
 

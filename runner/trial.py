@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 import time
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -23,6 +21,7 @@ from ray import tune
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from r2d2.config import TrainConfig
+from r2d2.scratch import scratch_folder
 from r2d2.storage.depot import Depot, folder_of
 from runner.attempt import SupersededError
 from runner.checkpoint_place import upload_checkpoint
@@ -197,8 +196,8 @@ def _score_start(config: TrainConfig, depot: Depot, context: TrialContext) -> No
         depot.below(f"{TRAIN_RUN}/checkpoint_000"),
         starting_network(config, context.inits[config.init]),
     )
-    with tempfile.TemporaryDirectory() as temporary:
-        local = Path(temporary) / "checkpoint_000" if kept.is_remote else folder_of(kept)
+    with scratch_folder() as scratch:
+        local = scratch / "checkpoint_000" if kept.is_remote else folder_of(kept)
         save_checkpoint(local, network, config, epoch=0)
         if kept.is_remote:
             upload_checkpoint(local, kept)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import json
 import math
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
@@ -19,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIFACTS
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_ENTITIES_PER_BATCH
 
+from r2d2.scratch import scratch_folder
 from runner.ending import Status
 from runner.logged_table import LoggedTable
 from runner.mlflow_store import root_cause
@@ -197,14 +196,14 @@ class TrialRun:
 
     def log_files(self, files: Mapping[str, str | bytes]) -> None:
         """Logs artifacts (file name -> contents), in place of former ones of the same name."""
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             for name, content in files.items():
-                path = Path(folder, name)
+                path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
             # The stores of files raise exceptions of their own: boto's, requests', the disk's.
             with as_tracking_error(Exception):
-                self._client.log_artifacts(self.run_id, folder)
+                self._client.log_artifacts(self.run_id, str(folder))
 
     def finish(self, status: Status, reason: str | None = None, time: int | None = None) -> None:
         """Ends the run as it ended; `reason` becomes the tag `r2d2.reason`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ray import tune
 
 from r2d2.config import TrainConfig
+from r2d2.scratch import scratch_folder
 from runner.callback import SweepCallback
 from runner.halt import Halt
 from runner.lease import Lease
@@ -73,7 +73,7 @@ class Tuning:
         sweep = self.plan.sweep
         # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
         resources = tune.PlacementGroupFactory([{"memory": 1}])
-        with tempfile.TemporaryDirectory(prefix="r2d2-tune-", ignore_cleanup_errors=True) as folder:
+        with scratch_folder() as folder:
             tuner = tune.Tuner(
                 tune.with_resources(tune.with_parameters(self.trainable, context=self.context), resources),
                 param_space={CONFIG_KEY: space},
@@ -89,7 +89,7 @@ class Tuning:
                 ),
                 run_config=tune.RunConfig(
                     name=self.plan.definition.name,
-                    storage_path=folder,
+                    storage_path=str(folder),
                     callbacks=[self.callback],
                     stop=Halt(self.lease, self.callback.going),
                     # What fails of a trial itself is no error to Tune (`run_trial`): these are lost drivers.

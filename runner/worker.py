@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import ray.train
 import ray.train.torch
@@ -24,6 +22,7 @@ from r2d2.data.mixture import Mixture
 from r2d2.data.training_data import open_training_data
 from r2d2.epoch_metrics import StepReport
 from r2d2.network import R2D2Network
+from r2d2.scratch import scratch_folder
 from r2d2.share import Share
 from r2d2.siamese import SiameseNetwork
 from r2d2.start import starting_network
@@ -220,8 +219,8 @@ class _Worker:
             ray.train.report(metrics)
             return
         name = f"checkpoint_{partial.epoch:03d}_step_{step:06d}"
-        with tempfile.TemporaryDirectory() as temporary:
-            local = Path(temporary) / name
+        with scratch_folder() as scratch:
+            local = scratch / name
             done = partial.epoch - 1
             save_checkpoint(local, trained.network, self.config, done, trained.optimiser, step=step)
             whole.save(local)
@@ -242,8 +241,8 @@ class _Worker:
             ray.train.report({"epoch": epoch})
             return
         trial, name = self.task.trial, f"checkpoint_{epoch:03d}"
-        with tempfile.TemporaryDirectory() as temporary:
-            local = Path(temporary) / name
+        with scratch_folder() as scratch:
+            local = scratch / name
             save_checkpoint(local, trained.network, self.config, epoch, trained.optimiser, metrics)
             place = trial.below(f"{TRAIN_RUN}/{name}").place
             self.history.write(Record(epoch, TRAIN, metrics, place))

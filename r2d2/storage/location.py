@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from r2d2.scratch import scratch_folder
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
@@ -128,8 +129,8 @@ def fetched(place: str, patience: float = PATIENCE) -> Iterator[Path]:
     if not is_remote(place):
         yield Path(place).expanduser()
         return
-    with tempfile.TemporaryDirectory(prefix="r2d2-fetched-") as temporary:
-        yield local_path(place, CacheSettings(temporary, 2**62, patience))
+    with scratch_folder() as scratch:
+        yield local_path(place, CacheSettings(str(scratch), 2**62, patience))
 
 
 def store_file(path: Path, place: str) -> None:
