@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-real test-fuzz test-cluster test-nodes audit bench bench-gpu bench-quality
-.PHONY: check lint format types layers spelling clean
+.PHONY: help setup demo test test-all test-real test-fuzz test-cluster test-nodes soak audit bench bench-gpu
+.PHONY: bench-quality check lint format types layers spelling clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,7 +35,7 @@ demo: setup ## Train loss variants on sample photographs, compare them, promote 
 	$(BIN)/r2d2 demo
 
 test: setup ## Run the tests
-	$(BIN)/python -m pytest -m "not real_size and not multinode" --durations=30
+	$(BIN)/python -m pytest -m "not real_size and not multinode and not soak" --durations=30
 
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
@@ -58,6 +58,9 @@ test-cluster: setup ## Run the tests of clusters of several nodes, kills and sto
 
 test-nodes: setup ## Run the quicker tests of clusters: sweeps handed to a head and two nodes, and the doctor
 	$(BIN)/python -m pytest -m multinode tests/multinode/test_submission.py tests/multinode/test_doctor.py
+
+soak: setup ## Disturb sweeps on a cluster for MINUTES=60 by random faults of SEED=0, and check what they end with
+	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s -m soak tests/soak
 
 bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (10 minutes)
 	$(BIN)/python -m bench

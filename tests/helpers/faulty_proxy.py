@@ -49,13 +49,15 @@ class Fault:
 class FaultyProxy:
     """The proxy; `requests` holds (method, path, range) of everything that was asked.
 
-    While it is `busy`, everything is answered with 503; while it is `down`, connections are closed.
+    While it is `busy`, everything is answered with 503; while it is `down`, connections are closed; each
+    answer waits for `slow` seconds. `done` is called with (method, path, body) of what the server has done.
     """
 
     def __init__(self, target):
         self.target = urlsplit(target).netloc
         self.faults, self.requests = [], []
         self.down = self.busy = False
+        self.slow, self.done = 0.0, lambda *_: None
         self._lock = threading.Lock()
         self._closing = threading.Event()
 
@@ -109,7 +111,7 @@ class FaultyProxy:
             fault = Fault("", status=503, code="SlowDown")
         if fault.act:
             fault.act()
-        self._closing.wait(fault.hang)
+        self._closing.wait(fault.hang or self.slow)
         if fault.status:
             content = ERROR.format(code=fault.code).encode()
             self._send(handler, fault.status, [("Content-Type", "application/xml")], content, fault)
@@ -120,6 +122,8 @@ class FaultyProxy:
             connection.request(handler.command, handler.path, body or None, headers)
             answer = connection.getresponse()
             content = answer.read()
+        if answer.status < 300:
+            self.done(handler.command, path, body)
         kept = [
             (k, v) for k, v in answer.getheaders() if k.lower() not in ("transfer-encoding", "connection")
         ]

@@ -88,6 +88,15 @@ class Cluster:
             _signal(pid, signal.SIGKILL)
         del self.nodes[number]
 
+    def drain(self, number: int, seconds: int = 90) -> None:
+        """Gives notice that a node will be taken away, as of a spot instance."""
+        drained = self.ray(
+            *("drain-node", "--address", self.gcs, "--node-id", self.node_id(number)),
+            *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"),
+            *("--deadline-remaining-seconds", str(seconds)),
+        )
+        assert drained.returncode == 0, drained.stdout + drained.stderr
+
     def processes(self, number: int) -> dict[int, str]:
         """The processes of a node, by id, with their titles: its raylet's and all that descend from it.
 
@@ -161,6 +170,25 @@ def processes_of(folder: Path) -> list[int]:
     """The processes that name a folder of the cluster in their command, this one not."""
     inner = f"{folder}/" if folder.parent != Path("/tmp") else str(folder)
     return [pid for pid in naming(inner) if pid != os.getpid()]
+
+
+@contextlib.contextmanager
+def running_cluster(**variables: str) -> Iterator[Cluster]:
+    """A head and two worker nodes, perhaps with variables of their own."""
+    port, dashboard = free_port(), free_port()
+    # A notice is looked for every 5 s otherwise, by when small trainings have ended; a lost node is missed
+    # after five looks, one in 3 s; and nodes wait for a lost head for 60 s.
+    environment = own_environment(
+        RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="0.5",
+        RAY_health_check_period_ms="1000",
+        RAY_gcs_rpc_server_reconnect_timeout_s="15",
+        **variables,
+    )
+    with node_folder() as folder:
+        found = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment, folder)
+        found.start_head()
+        found.ensure_nodes(2)
+        yield found
 
 
 @contextlib.contextmanager

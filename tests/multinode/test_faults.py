@@ -2,150 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
-from processes import naming, title_of
+from processes import title_of
+from story import (
+    DRIVER,
+    SCORING,
+    WORKER,
+    Story,
+    assert_nobody_is_left,
+    former_processes,
+    held,
+    job_drivers,
+    kill,
+    wait_for,
+)
+from story import submitted as submitted_file
 
-from runner.incidents import HANGING, LOST, PREEMPTED, RESIZED, incidents
+from runner.incidents import HANGING, LOST, PREEMPTED, RESIZED
 from runner.settings import Settings
-from runner.stored import StoredSweep
 from runner.tracking import Tracker
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(1500)]
 
-ROOT = Path(__file__).parents[2]
-SWEEP = Path(__file__).with_name("faults.py")
-PATIENCE_S = 900
-SPEED = ("train/pairs_per_second", "worker/")
-# Titles of processes.
-WORKER, JUDGE, SCORING = "ray::RayTrainWorker", "ray::Judge", "ray::Judge.score"
-CONTROLLER, DRIVER = "ray::TrainController", "ray::ImplicitFunc"
-
-
-@dataclass(frozen=True)
-class Story:
-    """A sweep that runs, or ran, as a job; `job` is the command that follows it."""
-
-    cluster: object
-    home: Path
-    name: str
-    job: subprocess.Popen
-
-    @property
-    def stored(self) -> StoredSweep:
-        return StoredSweep(self.home / "sweeps" / self.name)
-
-    def trial(self, num_workers: int):
-        """The trial with so many workers, once it has begun."""
-        trials = self.stored.trials()
-        return next(t for t in trials if t.config.epochs and t.config.num_workers == num_workers)
-
-    def events(self) -> dict[str, list]:
-        """Every event of every trial, but for how fast it was and where its files are."""
-        return {
-            trial.key: [
-                (r.epoch, r.kind, {k: v for k, v in r.metrics.items() if not k.startswith(SPEED)})
-                for r in self.stored.history(trial).records()
-            ]
-            for trial in self.stored.trials()
-        }
-
-    def incidents(self, num_workers: int) -> list[str]:
-        """The kinds of what befell the trial with so many workers, in order."""
-        return [incident.kind for incident in incidents(self.stored.history(self.trial(num_workers)))]
-
-    def partial(self, num_workers: int) -> set[str]:
-        """Names of the checkpoints in mid-epoch that the trial with so many workers has now."""
-        if not (self.stored.folder / "sweep.json").exists():
-            return set()
-        begun = [t for t in self.stored.trials() if t.config.epochs and t.config.num_workers == num_workers]
-        folders = [self.stored.trial_folder(trial) / "train" for trial in begun]
-        return {
-            path.parent.name for f in folders for path in f.glob("checkpoint_*_step_*/partial_epoch.json")
-        }
-
-    def wait_for(self, happened: Callable[[], object], what: str):
-        """What `happened` returns once that is something, which must be before the job ends."""
-
-        def happened_in_time():
-            found = happened()
-            assert found or self.job.poll() is None, (
-                f"the job has ended without {what}: {self.job.stdout.read()}"
-            )
-            return found
-
-        return wait_for(happened_in_time, what)
-
-    def mid_epoch(self, num_workers: int, epoch: int = 1) -> set[str]:
-        """Waits until the trial has a checkpoint in the middle of an epoch; those it has."""
-        start = f"checkpoint_{epoch:03d}_step_"
-
-        def there() -> set[str]:
-            found = self.partial(num_workers)
-            return found if any(name.startswith(start) for name in found) else set()
-
-        return self.wait_for(there, f"a checkpoint in epoch {epoch} of the trial with {num_workers} workers")
-
-    def goes_on(self, num_workers: int, former: set[str]) -> None:
-        """Waits until the trial has another checkpoint in mid-epoch than the former ones."""
-        self.wait_for(lambda: self.partial(num_workers) - former, "another checkpoint in mid-epoch")
-
-    def kill(self, title: str) -> None:
-        """Kills the processes of a title, once there are any."""
-        kill(*self.wait_for(lambda: self.cluster.find(title), title))
-
-
-def r2d2(cluster, *arguments):
-    environment = {**cluster.environment, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "runner", *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-@contextmanager
-def submitted(
-    cluster,
-    home: Path,
-    name: str,
-    *options: str,
-    nodes: int = 2,
-    status: int = 0,
-    says: str = "succeeded",
-):
-    """A sweep that runs on a cluster of so many worker nodes, followed to its end.
-
-    The command that follows it must end with a status, and say something; by default those of a good end.
-    """
-    cluster.ensure_nodes(nodes)
-    where = ("--address", cluster.address, "--home", str(home))
-    with r2d2(cluster, "submit", str(SWEEP), "--name", name, *where, *options) as job:
-        try:
-            yield Story(cluster, home, name, job)
-            output, _ = job.communicate(timeout=PATIENCE_S)
-        finally:
-            job.kill()
-    assert job.returncode == status, output
-    assert says in output
-
-
-def wait_for(happened: Callable[[], object], what: str):
-    """What `happened` returns once that is something."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := happened()):
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.2)
-    return found
+submitted = partial(submitted_file, file=Path(__file__).with_name("faults.py"))
 
 
 @pytest.fixture(scope="module")
@@ -185,56 +69,6 @@ def assert_told_once(story: Story) -> None:
             assert steps == [1, 2], (run.name, metric)
 
 
-def assert_nobody_is_left(cluster) -> None:
-    """No actor of the sweep lives, and no process of one; Ray needs a moment to end them."""
-
-    def nobody() -> bool:
-        return not any(cluster.find(title) for title in (WORKER, JUDGE, CONTROLLER, DRIVER))
-
-    wait_for(nobody, "the end of the sweep's processes")
-    listed = cluster.ray(
-        "list", "actors", "--address", cluster.address, "--filter", "state=ALIVE", "--format", "json"
-    )
-    names = {actor["class_name"] for actor in json.loads(listed.stdout or "[]")}
-    # What Ray Data keeps for the cluster's life.
-    assert names <= {"AutoscalingCoordinator", "_AutoscalingCoordinatorActor"}, listed.stdout
-
-
-def kill(*pids: int) -> None:
-    """Kills processes at once; one that has just ended by itself is as good."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-@contextmanager
-def held(cluster, title: str):
-    """Stops the processes of a title, so that what is done meanwhile finds them in their middle."""
-    found = cluster.find(title)
-    assert found, title
-    try:
-        for pid in found:
-            os.kill(pid, signal.SIGSTOP)
-        yield found
-    finally:
-        for pid in found:
-            os.kill(pid, signal.SIGCONT)
-
-
-def kill_job_driver(name: str) -> None:
-    """Kills the driver of the sweep's job, and not the command that follows it."""
-    drivers = [pid for pid in naming(f"--name {name} ") if "runner sweep " in title_of(pid)]
-    assert drivers
-    kill(*drivers)
-
-
-def former_processes(cluster) -> list[int]:
-    """What must end with the head: the worker nodes' raylets and our processes on them."""
-    titles = ("raylet/raylet", WORKER, CONTROLLER, DRIVER)
-    of_nodes = [item for number in cluster.nodes for item in cluster.processes(number).items()]
-    return [pid for pid, title in of_nodes if any(wanted in title for wanted in titles)]
-
-
 def test_killed_and_hanging_processes_change_no_figure(cluster, undisturbed, tmp_path):
     options = ("--checkpoint-steps", "3", "--silence", "25")
     with submitted(cluster, tmp_path, "killed", *options) as story:
@@ -267,12 +101,7 @@ def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, und
         story.mid_epoch(1)
         with held(cluster, WORKER) as workers:
             number = next(iter(workers.values()))
-            drained = cluster.ray(
-                *("drain-node", "--address", cluster.gcs, "--node-id", cluster.node_id(number)),
-                *("--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"),
-                *("--deadline-remaining-seconds", "90"),
-            )
-            assert drained.returncode == 0, drained.stdout + drained.stderr
+            cluster.drain(number)
         story.wait_for(lambda: PREEMPTED in story.incidents(1), "a checkpoint because of the notice")
         cluster.kill_node(number)
         # It goes on with the third node; the judge's is lost while it scores, and a new one takes over.
@@ -298,7 +127,9 @@ def test_a_job_whose_driver_or_head_was_killed_is_resumed_by_the_next(cluster, u
     sweep = (cluster, tmp_path, "again", "--checkpoint-steps", "3")
     with submitted(*sweep, status=1, says="r2d2-again-1: failed") as story:
         story.mid_epoch(1)
-        kill_job_driver("again")
+        drivers = job_drivers("again")
+        assert drivers
+        kill(*drivers)
     with submitted(*sweep, status=2, says="knows nothing of the job r2d2-again-2 any more") as story:
         story.mid_epoch(2)
         former = former_processes(cluster)
