@@ -251,7 +251,7 @@ def test_the_copy_holds_the_code_and_the_sweeps_file(tmp_path):
         "search_spaces",
         "own_sweeps",
     }
-    assert (folder / "evaluation" / "page" / "report.html").is_file()
+    assert (folder / "evaluation" / "report" / "template" / "report.html").is_file()
     assert not list(folder.rglob("__pycache__"))
 
 
