@@ -21,8 +21,9 @@ from bench.pool import pool
 from bench.scoring import scoring
 from bench.step import has_bfloat16, step
 from bench.timing import Ratio
-from r2d2.allocator import keep_memory
-from r2d2.keypoints import ExtractionSettings, arithmetic
+from r2d2.extraction.keypoints import arithmetic
+from r2d2.extraction.settings import ExtractionSettings
+from r2d2.processor.allocator import keep_memory
 from r2d2.unknown import unknown
 from runner.console import make_console
 

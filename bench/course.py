@@ -22,10 +22,10 @@ from r2d2.checkpoint import load_model, save_checkpoint
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import PhotoSet, open_photos, split
-from r2d2.epoch_metrics import summarise
-from r2d2.siamese import SiameseNetwork
 from r2d2.start import starting_network
-from r2d2.training import make_optimiser, train_epoch
+from r2d2.training.epoch import make_optimiser, train_epoch
+from r2d2.training.metrics import summarise
+from r2d2.training.siamese import SiameseNetwork
 from runner.history import write_json
 
 THRESHOLDS = (1, 3, 5, 10)

@@ -1,8 +1,9 @@
 """Extraction of one image, against the bare float32 network on the same pyramid of images.
 
 Each of the two has a process of its own, since they differ in what the C library does with freed memory
-(`r2d2.allocator`): the bare network has PyTorch's defaults, as any program that uses it, and extraction has
-what this project's programs have. What the bare network would take with kept memory is shown beside it.
+(`r2d2.processor.allocator`): the bare network has PyTorch's defaults, as any program that uses it, and
+extraction has what this project's programs have. What the bare network would take with kept memory is shown
+beside it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor
 
 from bench.timing import Ratio, best_times
-from r2d2.allocator import keep_memory
 from r2d2.config import NetworkConfig
-from r2d2.keypoints import ExtractionSettings, Extractor
+from r2d2.extraction.keypoints import Extractor
+from r2d2.extraction.pyramid import pyramid
+from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import R2D2Network, build_network
-from r2d2.pyramid import pyramid
+from r2d2.processor.allocator import keep_memory
 
 HEIGHT, WIDTH = 768, 1024
 LIMIT = 0.40

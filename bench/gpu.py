@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from bench.loader import bench_photos
-from r2d2.compute import ahead
 from r2d2.config import PIXELS, DataConfig, NetworkConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import PhotoSet
 from r2d2.network import build_network
-from r2d2.siamese import SiameseNetwork
-from r2d2.training import SizedBatches, make_optimiser, train_epoch
+from r2d2.training.device import ahead
+from r2d2.training.epoch import SizedBatches, make_optimiser, train_epoch
+from r2d2.training.siamese import SiameseNetwork
 from runner.console import make_console
 from runner.fitted_table import FittedTable
 

@@ -18,7 +18,7 @@ from bench.timing import Ratio
 from r2d2.config import DataConfig, TrainConfig
 from r2d2.data.images import FORMATS, ImageRefused, open_image, read_image
 from r2d2.data.loader import epoch_loader
-from r2d2.data.pairs import make_pair
+from r2d2.data.pairs.photo_pair import make_pair
 from r2d2.data.photos import PhotoSet, open_photos, photo_set
 from r2d2.storage.files import StoredFile
 

@@ -17,10 +17,10 @@ from rich.console import Console
 from bench.course import THRESHOLDS, Course, Judged, Point, device, score_elsewhere
 from evaluation.benchmarks.hpatches import open_benchmark
 from evaluation.protocols import PROTOCOLS
-from r2d2.allocator import keep_memory
 from r2d2.config import TrainConfig
 from r2d2.data.photos import SAMPLES
-from r2d2.inference import fast_precision
+from r2d2.extraction.inference import fast_precision
+from r2d2.processor.allocator import keep_memory
 from runner.console import make_console
 from runner.fitted_table import Column, FittedTable
 from search_spaces.sweep import load_sweep

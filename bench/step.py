@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from bench.timing import Ratio, best_times
 from r2d2.config import ComputeConfig, NetworkConfig, TrainConfig
 from r2d2.containers import PairBatch
+from r2d2.extraction.inference import fast_precision
 from r2d2.geometry import pixel_grid
-from r2d2.inference import fast_precision
 from r2d2.network import R2D2Network, build_network
-from r2d2.siamese import SiameseNetwork
-from r2d2.training import make_optimiser, train_epoch
+from r2d2.training.epoch import make_optimiser, train_epoch
+from r2d2.training.siamese import SiameseNetwork
 
 PAIRS, SIDE, DIM = 4, 192, 128
 LIMITS = {"float32": 1.1, "bfloat16": 0.5}

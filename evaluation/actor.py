@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from r2d2.full_disk import DiskFull, says_full
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.full_disk import DiskFull, says_full
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
@@ -99,7 +99,7 @@ class Judge:
         import torch
 
         from evaluation.predictions.images import ImageStore
-        from r2d2.allocator import keep_memory
+        from r2d2.processor.allocator import keep_memory
 
         if not torch.cuda.is_available():
             keep_memory()

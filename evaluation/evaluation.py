@@ -56,7 +56,7 @@ class Evaluation:
         pairs: at least one, in the order of the benchmark.
         timings: where the time went.
         collapse: signs of collapse; None of features without a network.
-        arithmetic: in which the keypoints were computed, see `r2d2.keypoints.arithmetic`.
+        arithmetic: in which the keypoints were computed, see `r2d2.extraction.keypoints.arithmetic`.
         warnings: what was repaired in the input or is doubtful, one sentence per kind.
         examples: pairs to look at; not part of the JSON.
     """

@@ -11,7 +11,7 @@ from typing import Any
 
 from evaluation.metrics import homography, mma, repeatability
 from evaluation.metrics.homography import DLT, POSELIB, Estimator
-from r2d2.keypoints import ExtractionSettings
+from r2d2.extraction.settings import ExtractionSettings
 
 MUTUAL_NEAREST_NEIGHBOURS = "mutual_nearest_neighbours"
 

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures
-from r2d2.convolution import Convolution
+from r2d2.processor.convolution import Convolution
 from r2d2.unknown import unknown
 
 Layers = list[nn.Module]

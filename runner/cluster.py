@@ -21,7 +21,7 @@ from search_spaces.sweep import Trial, home_folder
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
 # Ray warns of processes for actors that ask for no CPU, as if they were a mistake: ours wait, and are meant.
 # Tune writes down where all trials stand, over and over; nobody reads it: the histories are the truth.
-# Threads share a heap, so that a worker can keep the memory of large tensors, see `r2d2.allocator`.
+# Threads share a heap, so that a worker can keep the memory of large tensors, see `r2d2.processor.allocator`.
 # Tune insists on the sweep's metric in every report unless told otherwise; losses come without a score.
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",

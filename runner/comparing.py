@@ -17,7 +17,7 @@ from evaluation.report.curves import mma_curves
 from evaluation.report.page import to_html
 from evaluation.report.report import About, Report, make_report
 from evaluation.report.text import to_answer, to_csv, to_json, to_markdown
-from r2d2.atomic import atomic_file
+from r2d2.storage.atomic import atomic_file
 from r2d2.storage.depot import Depot, depot_at
 from r2d2.version import code_version
 from runner.contender import Contender, curves_of, figures_of, variants_of

@@ -14,8 +14,8 @@ from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
 from r2d2.network import build_network
-from r2d2.siamese import SiameseNetwork
-from r2d2.training import make_optimiser, train_epoch
+from r2d2.training.epoch import make_optimiser, train_epoch
+from r2d2.training.siamese import SiameseNetwork
 from runner.fitted_table import Column, FittedTable
 from runner.plan import SweepPlan
 from runner.stored import label_trials

@@ -22,15 +22,16 @@ from r2d2.data.images import (
     shows_nothing,
 )
 from r2d2.data.photos import passed_over
-from r2d2.keypoint_file import save_keypoints
-from r2d2.keypoints import ExtractionSettings, Extractor
-from r2d2.pyramid import pyramid
+from r2d2.extraction.keypoint_file import save_keypoints
+from r2d2.extraction.keypoints import Extractor
+from r2d2.extraction.pyramid import pyramid
+from r2d2.extraction.settings import ExtractionSettings
+from r2d2.formats.written_text import read_text
 from r2d2.scratch import scratch_folder
 from r2d2.storage.depot import open_depot
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
 from r2d2.storage.location import is_remote, open_files
 from r2d2.storage.names import require_text
-from r2d2.written_text import read_text
 from runner.settings import Settings
 
 SUFFIX = ".r2d2"

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from r2d2.allocator import share_one_heap
+from r2d2.processor.allocator import share_one_heap
 
 IDLE_S = 600.0
 

@@ -21,11 +21,11 @@ from evaluation.benchmarks.validation import STRENGTHS, build_validation_benchma
 from evaluation.evaluation import Evaluation
 from evaluation.evaluator import evaluate
 from evaluation.protocols import PROTOCOLS
-from r2d2.allocator import keep_memory
 from r2d2.checkpoint import Model
 from r2d2.config import DataConfig
 from r2d2.data.photos import PhotoSet
 from r2d2.data.training_data import open_training_data
+from r2d2.processor.allocator import keep_memory
 from r2d2.scratch import scratch_folder
 from runner.benchmarks import PROTOCOL, VALIDATION
 from runner.settings import Settings

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import ray
 
-from r2d2.full_disk import DiskFull, says_full
+from r2d2.storage.full_disk import DiskFull, says_full
 from runner.preemption import this_node
 from runner.worker_resources import workers_on
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from r2d2.atomic import atomic_file
 from r2d2.printable import printable
+from r2d2.storage.atomic import atomic_file
 from r2d2.storage.depot import Depot, Kept, depot_at, folder_of
 from runner.attempt import Attempt
 

@@ -47,8 +47,8 @@ def find_model(source: str, settings: Settings) -> Model:
     """
     import torch
 
-    from r2d2.allocator import keep_memory
     from r2d2.checkpoint import load_model
+    from r2d2.processor.allocator import keep_memory
 
     if source.startswith(FEATURES):
         raise ValueError(f"'{source}' names files of features; a network is needed here")

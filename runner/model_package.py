@@ -16,7 +16,7 @@ from mlflow.types.schema import Array
 
 import r2d2
 from r2d2.checkpoint import CONFIG, OPTIMISER, WEIGHTS
-from r2d2.keypoints import ExtractionSettings
+from r2d2.extraction.settings import ExtractionSettings
 from r2d2.scratch import scratch_folder
 
 CHECKPOINT = "checkpoint"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from r2d2.epoch_metrics import StepReport, combine_workers, summarise
+from r2d2.training.metrics import StepReport, combine_workers, summarise
 
 FILE = "partial_epoch.json"
 

@@ -21,8 +21,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from evaluation.benchmarks.hpatches import LEFT_OUT, open_benchmark
-from r2d2.data.prepare.catalogue import find_source
-from r2d2.data.prepare.job import Job
+from r2d2.prepare.catalogue import find_source
+from r2d2.prepare.job import Job
 from r2d2.storage.location import absolute_place, is_remote
 from r2d2.storage.manifest import Manifest
 from runner.settings import Settings
@@ -109,7 +109,7 @@ def inspect_hpatches(folder: Path, manifest: Manifest) -> list[str]:
 
 @dataclass
 class TerminalProgress:
-    """A bar for each step; see `r2d2.data.prepare.progress.Progress`."""
+    """A bar for each step; see `r2d2.prepare.progress.Progress`."""
 
     bars: Bars
     task: TaskID | None = None

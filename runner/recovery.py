@@ -9,8 +9,8 @@ import ray
 import ray.train
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
-from r2d2.full_disk import DiskFull
-from r2d2.out_of_memory import OutOfMemory
+from r2d2.storage.full_disk import DiskFull
+from r2d2.training.out_of_memory import OutOfMemory
 from runner.attempt import HaltedError
 from runner.full_disk import Nodes
 from runner.history import TRAIN, History

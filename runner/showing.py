@@ -24,8 +24,9 @@ from r2d2.containers import Keypoints, Pair
 from r2d2.data.images import normalise, read_image
 from r2d2.data.loader import epoch_loader
 from r2d2.data.training_data import open_training_data
+from r2d2.extraction.keypoints import extract_keypoints
+from r2d2.extraction.settings import ExtractionSettings
 from r2d2.geometry import apply_homography
-from r2d2.keypoints import ExtractionSettings, extract_keypoints
 from r2d2.storage.cache import CacheSettings
 
 # Longer side of the image that the maps are made of, pixels: that of extraction's largest level by default.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from r2d2.atomic import atomic_file
+from r2d2.storage.atomic import atomic_file
 
 
 def remember(content: bytes) -> Path:

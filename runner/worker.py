@@ -14,21 +14,21 @@ import ray.train.torch
 import torch
 import torch.distributed
 
-from r2d2.allocator import keep_memory
 from r2d2.checkpoint import load_checkpoint, restore_optimiser, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.loader import epoch_loader
 from r2d2.data.mixture import Mixture
+from r2d2.data.share import Share
 from r2d2.data.training_data import open_training_data
-from r2d2.epoch_metrics import StepReport
 from r2d2.network import R2D2Network
+from r2d2.processor.allocator import keep_memory
 from r2d2.scratch import scratch_folder
-from r2d2.share import Share
-from r2d2.siamese import SiameseNetwork
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import fetched
-from r2d2.training import make_optimiser, train_epoch
+from r2d2.training.epoch import make_optimiser, train_epoch
+from r2d2.training.metrics import StepReport
+from r2d2.training.siamese import SiameseNetwork
 from runner.attempt import AttemptWatch, HaltedError, SupersededError
 from runner.checkpoint_place import checkpoint_place
 from runner.full_disk import naming_node

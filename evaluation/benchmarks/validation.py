@@ -16,10 +16,10 @@ from PIL import Image
 
 from evaluation.benchmarks.hpatches import LEFT_OUT
 from evaluation.benchmarks.synthesis import first_view, random_viewpoint, reduce_photo, relight, render
-from r2d2.atomic import atomic_folder
 from r2d2.data.images import ImageRefused, read_image, refuse_nothing
 from r2d2.data.photos import PhotoSet
 from r2d2.data.places import content_digest
+from r2d2.storage.atomic import atomic_folder
 
 Homography = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]

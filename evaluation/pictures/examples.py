@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.array_archive import parse_arrays
+from r2d2.formats.array_archive import parse_arrays
 
 
 @dataclass(frozen=True, eq=False)

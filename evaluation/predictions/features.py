@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.array_archive import read_arrays
 from r2d2.containers import FloatArray, Keypoints
+from r2d2.formats.array_archive import read_arrays
 
 Real = npt.NDArray[np.float64]
 

@@ -23,8 +23,9 @@ from evaluation.protocols import Protocol
 from r2d2.checkpoint import Model
 from r2d2.containers import Keypoints
 from r2d2.data.images import ImageRefused, normalise, open_image
+from r2d2.extraction.keypoints import Extractor, arithmetic
+from r2d2.extraction.settings import ExtractionSettings
 from r2d2.geometry import apply_homography, resize_homography
-from r2d2.keypoints import ExtractionSettings, Extractor, arithmetic
 
 NOTHING_FOUND = (
     "no keypoints: the image is smaller than --min-size, or nothing passes --min-reliability and "
@@ -113,7 +114,7 @@ class NetworkPredictor(Predictor):
             return Prediction(found, (pixels.shape[1], pixels.shape[0]), perf_counter() - start)
 
     def arithmetic(self, protocol: Protocol) -> str:
-        """See `r2d2.keypoints.arithmetic`."""
+        """See `r2d2.extraction.keypoints.arithmetic`."""
         return arithmetic(protocol.extraction, self.device)
 
     def collapse(self, paths: list[Path]) -> CollapseSigns | None:

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.array_archive import parse_arrays
-from r2d2.atomic import atomic_file
 from r2d2.containers import Keypoints
+from r2d2.formats.array_archive import parse_arrays
+from r2d2.storage.atomic import atomic_file
 from r2d2.storage.lru import LruFolder
 
 Arrays = dict[str, npt.NDArray[Any]]

@@ -23,9 +23,9 @@ from r2d2.containers import Deliverable, Pair
 from r2d2.data.blocks import Delivery, SharedBlocks
 from r2d2.data.images import NOTHING, ImageRefused
 from r2d2.data.mixture import Mixture
+from r2d2.data.pairs.batch_render import PreparedPair, collate_prepared
 from r2d2.data.photos import PhotoSet
-from r2d2.data.render import PreparedPair, collate_prepared
-from r2d2.share import Share
+from r2d2.data.share import Share
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet
 

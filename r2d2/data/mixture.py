@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
+from r2d2.data.pairs.batch_render import PreparedPair
 from r2d2.data.photos import PhotoSet
-from r2d2.data.render import PreparedPair
 from r2d2.data.sources.photos import PhotoSource
 from r2d2.data.sources.source import PairSource
 from r2d2.storage.files import StoredFile

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from r2d2.atomic import atomic_file, create_file
+from r2d2.storage.atomic import atomic_file, create_file
 from r2d2.storage.errors import require_size
 from r2d2.storage.s3 import PATIENCE, SCHEME
 

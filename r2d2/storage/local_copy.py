@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from r2d2.atomic import atomic_folder
+from r2d2.storage.atomic import atomic_folder
 from r2d2.storage.cache import SHARE, CacheSettings
 from r2d2.storage.download import SLOWEST
 from r2d2.storage.names import path_below

@@ -143,7 +143,7 @@ def store_file(path: Path, place: str) -> None:
     if is_remote(place):
         upload_file(S3Server(), *split_place(place), path)
         return
-    from r2d2.atomic import atomic_file
+    from r2d2.storage.atomic import atomic_file
 
     with path.open("rb") as source, atomic_file(Path(place)) as target:
         shutil.copyfileobj(source, target)
@@ -154,7 +154,7 @@ def store_bytes(content: bytes, place: str) -> None:
     if is_remote(place):
         upload_bytes(S3Server(), *split_place(place), content)
         return
-    from r2d2.atomic import atomic_file
+    from r2d2.storage.atomic import atomic_file
 
     with atomic_file(Path(place)) as target:
         target.write(content)

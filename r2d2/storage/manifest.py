@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from r2d2.atomic import atomic_file
+from r2d2.storage.atomic import atomic_file
 from r2d2.storage.files import FileSet
 from r2d2.storage.manifest_entries import FORMAT, MANIFEST, manifest_entries
 

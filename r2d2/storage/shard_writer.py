@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from r2d2.atomic import atomic_file
+from r2d2.storage.atomic import atomic_file
 from r2d2.storage.files import FileSet
 from r2d2.storage.manifest import Manifest, ManifestFile
 from r2d2.storage.shard_index import INDEX, ShardIndex

@@ -65,7 +65,7 @@ def prepare(
     Interrupted at any point, the same command goes on from there. aachen, style and flow may share a place:
     name them one by one, or as aachen+style+flow.
     """
-    from r2d2.data.prepare.preparation import prepare as run
+    from r2d2.prepare.preparation import prepare as run
     from runner.preparing import make_job, terminal_progress
 
     settings = Settings.from_environment()
@@ -89,8 +89,8 @@ def prepare(
 @click.argument("place")
 def check(place: str) -> None:
     """Compare every byte at PLACE with its manifest. Status 1: something differs, and is named."""
-    from r2d2.data.prepare.progress import step
-    from r2d2.data.prepare.publication import list_sizes, read_manifest
+    from r2d2.prepare.progress import step
+    from r2d2.prepare.publication import list_sizes, read_manifest
     from r2d2.storage.location import absolute_place, open_stored
     from r2d2.storage.manifest import verify
     from runner.preparing import terminal_progress
@@ -126,7 +126,7 @@ def list_data(place: str | None) -> None:
 
 
 def _sources() -> Iterator[str]:
-    from r2d2.data.prepare.catalogue import BY_HAND, SOURCES
+    from r2d2.prepare.catalogue import BY_HAND, SOURCES
 
     for source in SOURCES.values():
         yield f"[bold]{source.name}[/]  {escape(source.what)}"
@@ -140,7 +140,7 @@ def _sources() -> Iterator[str]:
 
 
 def _contents(place: str) -> Iterator[str]:
-    from r2d2.data.prepare.publication import list_sizes, read_content
+    from r2d2.prepare.publication import list_sizes, read_content
     from r2d2.storage.location import absolute_place
 
     place = absolute_place(place)

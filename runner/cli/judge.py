@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evaluation.protocols import PROTOCOLS
-from r2d2.atomic import atomic_file
-from r2d2.keypoints import ExtractionSettings, Extractor
+from r2d2.extraction.keypoints import Extractor
+from r2d2.extraction.settings import ExtractionSettings
+from r2d2.storage.atomic import atomic_file
 from runner.cli.outputs import OutputFile, check_writable
 from runner.console import make_console
 from runner.settings import Settings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from r2d2.atomic import atomic_file
-from r2d2.keypoints import ExtractionSettings
+from r2d2.extraction.settings import ExtractionSettings
+from r2d2.storage.atomic import atomic_file
 from runner.cli.judge import extraction_options, extraction_settings
 from runner.cli.outputs import check_writable
 from runner.console import make_console

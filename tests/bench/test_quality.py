@@ -12,7 +12,7 @@ from bench.course import planned
 from r2d2.checkpoint import load_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import SAMPLES
-from r2d2.siamese import SiameseNetwork
+from r2d2.training.siamese import SiameseNetwork
 from search_spaces.sweep import load_sweep
 
 TINY = {

@@ -28,8 +28,8 @@ from evaluation.pictures.maps import unpack_maps
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split
-from r2d2.full_disk import DiskFull
 from r2d2.network import build_network
+from r2d2.storage.full_disk import DiskFull
 
 pytestmark = [
     pytest.mark.cluster,

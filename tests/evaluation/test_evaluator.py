@@ -11,8 +11,8 @@ from evaluation.metrics.homography import DLT, POSELIB
 from evaluation.predictions.images import ImageStore
 from r2d2.checkpoint import load_model
 from r2d2.data.images import ImageRefused
+from r2d2.extraction.settings import ExtractionSettings
 from r2d2.geometry import translation
-from r2d2.keypoints import ExtractionSettings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -4,7 +4,7 @@ import pytest
 
 from evaluation.evaluator import PROTOCOLS, Protocol
 from evaluation.metrics.homography import DLT, POSELIB, Estimator
-from r2d2.keypoints import ExtractionSettings
+from r2d2.extraction.settings import ExtractionSettings
 
 
 def test_d2net_uses_the_defaults_of_extraction():

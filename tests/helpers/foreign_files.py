@@ -23,11 +23,12 @@ from evaluation.benchmarks.hpatches import read_homography
 from evaluation.predictions.features import Notes, read_features
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
 from r2d2.config import TrainConfig
-from r2d2.data.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
 from r2d2.data.images import read_image
-from r2d2.data.prepare.archive import UnpackLimits, unpack
-from r2d2.keypoint_file import load_keypoints
+from r2d2.data.pairs.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
+from r2d2.extraction.keypoint_file import load_keypoints
+from r2d2.formats.tensor_file import read_tensors, write_tensors
 from r2d2.network import build_network
+from r2d2.prepare.archive import UnpackLimits, unpack
 from r2d2.storage.files import StoredFile
 from r2d2.storage.location import open_stored
 from r2d2.storage.manifest import Manifest, ManifestFile
@@ -35,7 +36,6 @@ from r2d2.storage.names import path_below
 from r2d2.storage.s3 import S3Server
 from r2d2.storage.s3_files import S3Files
 from r2d2.storage.shard_index import ShardIndex
-from r2d2.tensor_file import read_tensors, write_tensors
 from r2d2.upstream import load_upstream
 from runner.extraction import find_targets
 from runner.settings import Settings

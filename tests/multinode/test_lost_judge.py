@@ -17,8 +17,8 @@ from evaluation.evaluation import Evaluation
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split
-from r2d2.full_disk import DiskFull
 from r2d2.network import build_network
+from r2d2.storage.full_disk import DiskFull
 from runner.placement import on_this_node
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(600)]

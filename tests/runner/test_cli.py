@@ -17,7 +17,8 @@ from PIL import Image
 
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
-from r2d2.keypoints import ExtractionSettings, load_keypoints
+from r2d2.extraction.keypoint_file import load_keypoints
+from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import build_network
 from runner.__main__ import VERBS, main
 from runner.cli.judge import extraction_settings

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from evaluation.benchmarks.hpatches import open_benchmark
-from r2d2.data.prepare.catalogue import SOURCES
+from r2d2.prepare.catalogue import SOURCES
 from runner.__main__ import main
 from runner.preparing import make_job
 from runner.settings import Settings

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from r2d2.config import ComputeConfig, TrainConfig
-from r2d2.siamese import SiameseNetwork
+from r2d2.training.siamese import SiameseNetwork
 from runner import estimate
 from runner.estimate import duration, slots
 from runner.worker_resources import WorkerResources

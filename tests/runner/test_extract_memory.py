@@ -11,7 +11,7 @@ from PIL import Image
 
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
-from r2d2.keypoint_file import load_keypoints
+from r2d2.extraction.keypoint_file import load_keypoints
 from r2d2.network import build_network
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from r2d2.epoch_metrics import StepReport, combine_workers, summarise
+from r2d2.training.metrics import StepReport, combine_workers, summarise
 from runner.partial_epoch import FILE, PartialEpoch, merged
 
 

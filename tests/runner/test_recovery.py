@@ -10,9 +10,9 @@ from ray.exceptions import ActorDiedError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
-from r2d2.full_disk import DiskFull
-from r2d2.out_of_memory import OutOfMemory
-from r2d2.step import NonFiniteLoss
+from r2d2.storage.full_disk import DiskFull
+from r2d2.training.out_of_memory import OutOfMemory
+from r2d2.training.step import NonFiniteLoss
 from runner import full_disk, recovery
 from runner.attempt import HaltedError
 from runner.full_disk import avoiding, room_beside

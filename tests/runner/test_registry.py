@@ -16,7 +16,8 @@ from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.images import normalise
-from r2d2.keypoints import ExtractionSettings, extract_keypoints
+from r2d2.extraction.keypoints import extract_keypoints
+from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import build_network
 from runner import registry
 from runner.alias_moves import AliasMove, alias_moves, described, roll_back

@@ -12,11 +12,11 @@ from r2d2 import checkpoint as checkpoint_module
 from r2d2.checkpoint import load_checkpoint, load_model, save_checkpoint
 from r2d2.config import NetworkConfig, TrainConfig
 from r2d2.network import build_network
-from r2d2.siamese import SiameseNetwork
 from r2d2.storage.depot import open_depot
 from r2d2.storage.errors import StorageError
 from r2d2.storage.location import fetched
-from r2d2.training import make_optimiser
+from r2d2.training.epoch import make_optimiser
+from r2d2.training.siamese import SiameseNetwork
 from runner.benchmarks import prepare_data
 from runner.checkpoint_place import CONFIG, checkpoint_place, delete_checkpoint, existing, upload_checkpoint
 from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, Record

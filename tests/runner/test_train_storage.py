@@ -11,9 +11,9 @@ from small_disk import small_disk
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.network import build_network
-from r2d2.siamese import SiameseNetwork
 from r2d2.storage.depot import open_depot
-from r2d2.training import make_optimiser
+from r2d2.training.epoch import make_optimiser
+from r2d2.training.siamese import SiameseNetwork
 from runner.checkpoint_place import checkpoint_place, existing
 from runner.history import TRAIN, Record
 from runner.train_storage import (

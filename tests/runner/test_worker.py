@@ -9,12 +9,12 @@ import torch.multiprocessing
 
 from r2d2.config import LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
 from r2d2.containers import PairBatch
+from r2d2.data.share import Share
 from r2d2.geometry import pixel_grid
 from r2d2.losses import pair_loss
 from r2d2.network import build_network
-from r2d2.share import Share
-from r2d2.siamese import SiameseNetwork
-from r2d2.training import make_optimiser, train_epoch
+from r2d2.training.epoch import make_optimiser, train_epoch
+from r2d2.training.siamese import SiameseNetwork
 from runner.worker import data_parallel
 
 CONFIG = NetworkConfig(name="fast", channels=1, dim=16)

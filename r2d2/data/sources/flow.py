@@ -17,12 +17,12 @@ import numpy as np
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.flow_field import FlowField
-from r2d2.data.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
 from r2d2.data.images import ImageRefused, is_image
-from r2d2.data.matched_pairs import make_matched_pair
+from r2d2.data.pairs.flow_field import FlowField
+from r2d2.data.pairs.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
+from r2d2.data.pairs.matched_pair import make_matched_pair
+from r2d2.data.pairs.plan import Size
 from r2d2.data.places import OpenPlace
-from r2d2.data.plan import Size
 from r2d2.data.sources.aachen import database
 from r2d2.data.sources.items import Item, ItemSource
 from r2d2.data.sources.source import DATABASE, some_of

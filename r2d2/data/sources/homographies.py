@@ -15,9 +15,9 @@ import numpy as np
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
 from r2d2.data.images import ImageRefused, is_image, refusing
-from r2d2.data.matched_pairs import HomographyMatch, make_matched_pair
+from r2d2.data.pairs.matched_pair import HomographyMatch, make_matched_pair
+from r2d2.data.pairs.plan import Size
 from r2d2.data.places import OpenPlace
-from r2d2.data.plan import Size
 from r2d2.data.sources.items import Item, ItemSource
 from r2d2.geometry import Array
 from r2d2.storage.files import StoredFile

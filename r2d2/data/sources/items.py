@@ -12,8 +12,8 @@ import numpy as np
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
+from r2d2.data.pairs.batch_render import PreparedPair
 from r2d2.data.places import digest_of
-from r2d2.data.render import PreparedPair
 from r2d2.storage.files import FileSet, StoredFile
 
 

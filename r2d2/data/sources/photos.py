@@ -9,10 +9,10 @@ import numpy as np
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.pairs import make_pair
+from r2d2.data.pairs.batch_render import PreparedPair, prepare_pair
+from r2d2.data.pairs.photo_pair import make_pair
 from r2d2.data.photos import PhotoSet, open_photos, photo_set
 from r2d2.data.places import OpenPlace
-from r2d2.data.render import PreparedPair, prepare_pair
 from r2d2.storage.files import StoredFile
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
+from r2d2.data.pairs.batch_render import PreparedPair
 from r2d2.data.photos import Copies, PhotoSet
 from r2d2.data.places import OpenPlace
-from r2d2.data.render import PreparedPair
 from r2d2.storage.files import StoredFile
 
 # Where Aachen's photographs lie below a place.

@@ -14,9 +14,9 @@ import numpy as np
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
 from r2d2.data.images import is_image
-from r2d2.data.pairs import make_pair
+from r2d2.data.pairs.batch_render import PreparedPair, prepare_pair
+from r2d2.data.pairs.photo_pair import make_pair
 from r2d2.data.places import OpenPlace
-from r2d2.data.render import PreparedPair, prepare_pair
 from r2d2.data.sources.aachen import database
 from r2d2.data.sources.items import Item, ItemSource
 from r2d2.data.sources.source import DATABASE, some_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.pictures.examples import MatchExample, pack_examples, unpack_examples
-from r2d2 import array_archive
+from r2d2.formats import array_archive
 
 
 def example(sequence: str, matches: int = 4) -> MatchExample:

@@ -13,7 +13,9 @@ from evaluation.predictions.images import ImageStore
 from evaluation.predictions.predictors import FeaturePredictor, NetworkPredictor, StoredPredictor
 from evaluation.predictions.store import PredictionStore
 from r2d2.data.images import normalise, read_image
-from r2d2.keypoints import ExtractionSettings, extract_keypoints, save_keypoints
+from r2d2.extraction.keypoint_file import save_keypoints
+from r2d2.extraction.keypoints import extract_keypoints
+from r2d2.extraction.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1)
 ONE_SCALE = Protocol("one scale", SETTINGS, estimators=(DLT,))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from r2d2.config import DataConfig
-from r2d2.data.flow_files import KittiFlow
+from r2d2.data.pairs.flow_files import KittiFlow
 from r2d2.data.places import open_place
 from r2d2.data.sources import SOURCES
 

@@ -17,7 +17,7 @@ from r2d2.config import TrainConfig
 from r2d2.data.images import NOTHING
 from r2d2.data.loader import MAX_LISTED, PairDataset, TooManyBadPhotos, epoch_loader
 from r2d2.data.photos import open_photos
-from r2d2.share import Share
+from r2d2.data.share import Share
 
 
 def config_of(processes=0, pairs_per_worker=4, seed=0, **data):

@@ -17,10 +17,10 @@ from scipy.stats import ks_2samp
 from r2d2.config import DataConfig
 from r2d2.data import images
 from r2d2.data.images import denormalise, open_image, read_image
-from r2d2.data.pairs import make_pair
+from r2d2.data.pairs.batch_render import collate_prepared, prepare_pair
+from r2d2.data.pairs.photo_pair import make_pair
+from r2d2.data.pairs.plan import draw_plan
 from r2d2.data.photos import open_photos
-from r2d2.data.plan import draw_plan
-from r2d2.data.render import collate_prepared, prepare_pair
 from r2d2.geometry import translation
 
 RECIPE = DataConfig(min_shorter_side=64, max_shorter_side=256, crop_size=48)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from r2d2.config import DataConfig
-from r2d2.data.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
 from r2d2.data.images import ImageRefused, denormalise, read_image
+from r2d2.data.pairs.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
 from r2d2.data.places import open_place
 from r2d2.data.sources import SOURCES
 from r2d2.geometry import warp
@@ -161,7 +161,7 @@ def test_flow_leads_where_it_says_and_is_unknown_where_masked(tmp_path):
     assert np.array_equal(np.isfinite(partners).all(axis=-1), known)
     assert np.array_equal(partners[known], (np.stack([columns, rows], axis=-1) - miniatures.MOVED)[known])
     # Windows of the crop's own size are copied: no pixel beside an unknown one is lost.
-    from r2d2.data.windows import Window
+    from r2d2.data.pairs.windows import Window
 
     part = flow.crop_aflow(Window(0, 40, 48, 48), 48)
     assert np.array_equal(np.isfinite(part).all(axis=0), known[40:88, :48])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from r2d2.config import DataConfig
 from r2d2.data.images import open_image
-from r2d2.data.pairs import make_pair
+from r2d2.data.pairs.photo_pair import make_pair
 from r2d2.data.photos import open_photos
 
 # Measured 2.3 on one core; the recipe on whole images costs about 50.

@@ -1,0 +1,81 @@
+"""What is to be prepared, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from r2d2.prepare.archive import UnpackLimits
+from r2d2.prepare.catalogue import Source
+from r2d2.prepare.http_file import Limits
+from r2d2.storage.location import is_remote
+from r2d2.storage.manifest import Manifest
+from r2d2.storage.s3 import PATIENCE
+
+# More unusable images than this share are no accident.
+MAX_REFUSED = 0.05
+
+# Looks at a folder that is about to become a place; returns what there is to say. A ValueError refuses it.
+Inspection = Callable[[Path, Manifest], list[str]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One preparation.
+
+    Attributes:
+        source: what.
+        place: a folder, or `s3://bucket/prefix`.
+        work: folder for downloads and what is on its way; removed at the end.
+        origins: addresses, archives, folders and places on S3; none: the source's own addresses.
+        shard_bytes: of a shard; None: files are stored one by one.
+        max_refused: share of the images that may be left out because they cannot be opened, in [0, 1].
+        limits: of the waits for servers.
+        unpack_limits: of what an archive may hold.
+        sha256: what downloads of unknown content may have, hexadecimal; any other is refused, and its own is
+            said. None: whatever comes is taken.
+        patience: seconds that a request to S3 is tried again for.
+        inspect: called before the manifest is written, for sources that need more than a layout.
+    """
+
+    source: Source
+    place: str
+    work: Path
+    origins: tuple[str, ...] = ()
+    shard_bytes: int | None = None
+    max_refused: float = MAX_REFUSED
+    limits: Limits = field(default_factory=Limits)
+    unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
+    sha256: frozenset[str] | None = None
+    patience: float = PATIENCE
+    inspect: Inspection | None = None
+
+    @property
+    def direct(self) -> bool:
+        """Whether files are unpacked where they stay."""
+        return self.shard_bytes is None and not is_remote(self.place)
+
+    @property
+    def staging(self) -> Path:
+        """The folder where files are collected and looked at."""
+        return Path(self.place).expanduser() if self.direct else self.work / "files"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What lies at a place now.
+
+    Attributes:
+        manifest: of the files; of those in the shards, if there are shards.
+        refused: files of this preparation that were left out, with the reason.
+        notes: what there is to say, in sentences.
+        shards: number of shards; 0: files lie there one by one.
+        was_there: the place had been prepared before, and nothing was done.
+    """
+
+    manifest: Manifest
+    refused: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    shards: int = 0
+    was_there: bool = False

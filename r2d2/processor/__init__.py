@@ -1,0 +1,1 @@
+"""Work around faults and costs of PyTorch on processors, each with its measurement."""

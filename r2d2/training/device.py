@@ -1,0 +1,117 @@
+"""How a training uses its device: batches copied ahead, the compiler, and too little memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from r2d2.config import TrainConfig
+from r2d2.containers import Deliverable, PairBatch
+from r2d2.training.out_of_memory import OutOfMemory
+
+GIB = 2**30
+
+# PyTorch has an own error for GPUs only.
+_NO_MEMORY_ON_CPU = ("can't allocate memory", "not enough memory")
+
+
+def ahead(batches: Iterable[Deliverable], device: torch.device) -> Iterator[tuple[Deliverable, PairBatch]]:
+    """Each batch as it came, and on `device`.
+
+    On a GPU the next batch is copied, from pinned memory and on a stream of its own, and perhaps its pixels
+    are made, while the current one is in work: one batch more is asked for than was handed out. Elsewhere
+    nothing is asked for ahead.
+    """
+    if device.type != "cuda":
+        for batch in batches:
+            yield batch, batch.to(device)
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    waiting: tuple[Deliverable, PairBatch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            copied = batch.pin_memory().to(device)
+            following = (batch, copied, stream.record_event())
+        if waiting is not None:
+            yield _arrived(*waiting)
+        waiting = following
+    if waiting is not None:
+        yield _arrived(*waiting)
+
+
+def _arrived(batch: Deliverable, copied: PairBatch, copy: torch.cuda.Event) -> tuple[Deliverable, PairBatch]:
+    """Lets the current stream wait for the copy, and the memory live until that stream has used it."""
+    current = torch.cuda.current_stream(copied.image1.device)
+    current.wait_event(copy)
+    for tensor in (copied.image1, copied.image2, copied.aflow):
+        tensor.record_stream(current)
+    return batch, copied
+
+
+def compile_network(network: nn.Module, device: torch.device) -> None:
+    """Has the network compiled by torch.compile when it first runs; its weights and their names stay.
+
+    Raises:
+        ValueError: if this machine cannot compile for `device`; says why.
+    """
+    try:
+        torch.compile(_probe)(torch.ones(4, device=device))
+    except Exception as error:  # The compiler's own errors have no common type.
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+        raise ValueError(
+            f"compute.compile is true, but torch.compile does not work for {device} on this machine: "
+            f"{reason}; install what it needs (a C++ compiler, on a GPU triton too) or set it to false"
+        ) from error
+    network.compile()
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return x.square() + 1
+
+
+@contextmanager
+def enough_memory(config: TrainConfig, device: torch.device, pieces: int = 1) -> Iterator[None]:
+    """Says in one sentence what to lower if the work inside runs out of memory.
+
+    Args:
+        config: the training.
+        device: of the network.
+        pieces: how many pieces a step's pairs are computed in.
+
+    Raises:
+        OutOfMemory: in place of PyTorch's error.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_of_memory(error):
+            raise
+        side, pairs = config.data.crop_size, -(-config.pairs_per_worker // pieces)
+        raise OutOfMemory(
+            f"{pairs} pairs of {side} x {side} px at a time do not fit into the memory "
+            f"of {device} ({memory_figures(device)}); lower pairs_per_worker (it is part of the loss), "
+            "data.crop_size or network.channels, or set compute.precision to bfloat16"
+        ) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in _NO_MEMORY_ON_CPU)
+
+
+def memory_figures(device: torch.device) -> str:
+    """How much memory a device has, how much of it is free, and how much this process uses, in words."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        free, there = torch.cuda.mem_get_info(device)
+        own = torch.cuda.max_memory_allocated(device)
+    else:
+        page = os.sysconf("SC_PAGE_SIZE")
+        free, there = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return f"{there / GIB:.1f} GiB, {free / GIB:.1f} free; this process used up to {own / GIB:.1f}"

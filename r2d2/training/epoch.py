@@ -1,0 +1,108 @@
+"""One epoch of training: batch -> maps -> loss terms -> step. Knows no cluster, logs nothing."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from r2d2.config import TrainConfig
+from r2d2.containers import Deliverable, PairBatch
+from r2d2.data.share import ALONE, Share
+from r2d2.schedule import learning_rate
+from r2d2.training.device import ahead, enough_memory
+from r2d2.training.metrics import StepReport
+from r2d2.training.step import train_step
+
+
+class SizedBatches(Protocol):
+    """The batches of one worker in one epoch: a list, or an `EpochLoader`."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Deliverable]: ...
+
+
+def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam with the configured step size and weight decay (as an L2 penalty, not decoupled)."""
+    return torch.optim.Adam(
+        network.parameters(),
+        lr=config.optimiser.learning_rate,
+        weight_decay=config.optimiser.weight_decay,
+    )
+
+
+def train_epoch(
+    siamese: nn.Module,
+    batches: SizedBatches,
+    config: TrainConfig,
+    optimiser: torch.optim.Optimizer,
+    epoch: int,
+    share: Share = ALONE,
+    start_step: int = 0,
+) -> Iterator[StepReport]:
+    """Trains one epoch; each step is done when its first report is asked for.
+
+    Args:
+        siamese: a `SiameseNetwork`, or that in `DistributedDataParallel`; batches are moved to its device.
+        batches: those of this worker from `start_step` on, one for each of its parts a step; as many in every
+            epoch, which is how the learning rate's schedule knows the step's number and how many there will
+            be.
+        config: the training.
+        optimiser: of the network's parameters.
+        epoch: number of the epoch, part of the seed of the queries.
+        share: which parts of a step this worker computes; their numbers are part of the seed of the queries.
+        start_step: how many steps of the epoch are done already.
+
+    Yields:
+        One report per part of a step, several if parts are computed in pieces.
+
+    Raises:
+        NonFiniteLoss: before the weights are touched.
+        OutOfMemory: if the device has too little for a step. Other workers of the same training then wait for
+            this one, and must be stopped by whoever started them; as if the batches end with an error.
+    """
+    device = next(siamese.parameters()).device
+    siamese.train()
+    steps = start_step + len(batches) // len(share.parts)
+    before, total = (epoch - 1) * steps, config.epochs * steps
+    started = time.perf_counter()
+    taken = _by_step(ahead(batches, device), share)
+    for step in itertools.count(start_step):
+        # Pixels that the device makes take of its memory as well.
+        with enough_memory(config, device, share.pieces):
+            parts = next(taken, None)
+            if parts is None:
+                return
+            rate = learning_rate(config.optimiser, before + step, total)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            done = train_step(siamese, parts, config, optimiser, share, (epoch, step))
+        now = time.perf_counter()
+        for piece, values in done:
+            yield StepReport(
+                step=step,
+                part=piece.part,
+                total=values.total,
+                terms=values.terms,
+                statistics=values.statistics,
+                pairs=len(piece.batch),
+                invalid_pairs=piece.unknown,
+                refused=piece.refused,
+                elapsed=(now - started) / piece.of,
+                learning_rate=rate,
+            )
+        started = time.perf_counter()
+
+
+def _by_step(
+    batches: Iterator[tuple[Deliverable, PairBatch]], share: Share
+) -> Iterator[list[tuple[Deliverable, PairBatch]]]:
+    """The batches of one step after the other: one for each of the worker's parts."""
+    while step := list(itertools.islice(batches, len(share.parts))):
+        assert len(step) == len(share.parts), "the batches end in the middle of a step"
+        yield step
