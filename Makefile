@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-real test-fuzz test-cluster test-nodes soak audit bench bench-gpu
-.PHONY: bench-quality check lint format types layers spelling clean
+.PHONY: help setup demo test test-all test-slow test-real test-fuzz test-cluster test-nodes soak audit bench
+.PHONY: bench-gpu bench-quality check lint format types layers spelling clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,13 +34,19 @@ $(READY): pyproject.toml constraints.txt requirements.lock
 demo: setup ## Train loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)
 	$(BIN)/r2d2 demo
 
+# Two processes at a time, each with whole files: many tests wait for others that they have started.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=30
+
 test: setup ## Run the tests
-	$(BIN)/python -m pytest -m "not real_size and not multinode and not soak" --durations=30
+	$(PYTEST) -m "not real_size and not multinode and not soak and not slow"
+
+test-slow: setup ## Run the tests of half a minute or more that rarely break
+	$(PYTEST) -m slow
 
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
 
-test-all: test test-fuzz audit ## Run the tests, the fuzz tests for a minute, and the audit
+test-all: test test-slow test-fuzz audit ## Run the tests, the slow ones too, the fuzz tests for a minute, and the audit
 
 test-fuzz: setup ## Run the fuzz tests of the readers of foreign bytes for about a minute
 	FUZZ_EXAMPLES=150 $(BIN)/python -m pytest tests/fuzz

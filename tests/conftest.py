@@ -12,7 +12,34 @@ import torch
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+# Whether this is one of several processes that run tests.
+IN_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+
 pytest_plugins = ["s3_server", "mlflow_server"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts first what starts Ray: it waits for processes, while another process of pytest runs the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and not IN_PARALLEL:
+        config.pluginmanager.register(FileNames(config.pluginmanager.getplugin("terminalreporter")))
+
+
+class FileNames:
+    """Names each file whose tests begin: of tests in several processes pytest itself prints dots alone."""
+
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter, self._begun = reporter, set[str]()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        file = nodeid.partition("::")[0]
+        if file not in self._begun:
+            self._begun.add(file)
+            self._reporter.write(f"\n{file} ")
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +64,9 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads() -> None:
-    """Keeps the timing of tests alike on machines with many cores."""
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+def few_threads() -> None:
+    """Keeps the timing of tests alike on machines with many cores: two threads, or one of each process."""
+    torch.set_num_threads(1 if IN_PARALLEL else min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,8 +1,9 @@
-"""A local MLflow store that all tests share, and scores to put into it."""
+"""A local MLflow store that all tests share, scores to put into it, and validation benchmarks made once."""
 
 from __future__ import annotations
 
 import importlib
+import shutil
 import warnings
 
 import numpy as np
@@ -17,6 +18,30 @@ with warnings.catch_warnings():
     importlib.import_module("mlflow.pyfunc")
     importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
     sqlalchemy.orm.configure_mappers()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def validation_benchmarks(tmp_path_factory):
+    """Gives a sweep a copy of the benchmark that a former test's sweep made of the same photographs.
+
+    Making one takes seconds; `tests/evaluation` tests how it is made.
+    """
+    import runner.benchmarks
+
+    build, built = runner.benchmarks.build_validation_benchmark, {}
+
+    def build_or_copy(photos, folder, seed=0):
+        key, new = (photos.digest, seed), not folder.exists()
+        if new and key in built:
+            shutil.copytree(built[key], folder)
+        build(photos, folder, seed)
+        if new and key not in built:
+            built[key] = shutil.copytree(folder, tmp_path_factory.mktemp("validation") / "benchmark")
+        return folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner.benchmarks, "build_validation_benchmark", build_or_copy)
+        yield
 
 
 @pytest.fixture(scope="session")

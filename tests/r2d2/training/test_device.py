@@ -61,6 +61,7 @@ def test_where_nothing_can_be_compiled_the_setting_is_refused_with_the_reason(mo
 
 # PyTorch's own, of its compiler.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_a_compiled_network_answers_the_same_and_keeps_its_names():
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     network, plain = (build_network(NetworkConfig("fast", channels=1, dim=4), seed=0) for _ in range(2))
@@ -140,6 +141,7 @@ def step_in_memory(pieces, limit=0):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+@pytest.mark.slow
 def test_half_the_pairs_at_a_time_fit_where_all_of_them_do_not():
     (_, whole), (_, half) = step_in_memory(1), step_in_memory(2)
     limit = (whole + half) // 2
