@@ -18,6 +18,8 @@ from r2d2.data.photos import open_photos
 from r2d2.geometry import homography_aflow, translation, warp
 from r2d2.network import build_network
 
+SMALL = 48, 32
+
 
 @pytest.fixture(scope="session")
 def sample():
@@ -25,19 +27,27 @@ def sample():
     return read_image(next(path for path in open_photos("samples").paths if path.name == "coffee.png"))
 
 
-@pytest.fixture
-def photos(sample, tmp_path):
-    """A wide and an upright photograph."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    Image.fromarray(sample).save(folder / "cup.jpg", quality=95)
-    Image.fromarray(np.rot90(sample).copy()).save(folder / "upright.jpg", quality=95)
-    return open_photos(str(folder))
+@pytest.fixture(scope="module")
+def made(sample, tmp_path_factory):
+    """A folder of `photos`, a wide and an upright one, and of their benchmark, `validation`."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "photos").mkdir()
+    Image.fromarray(sample).save(folder / "photos" / "cup.jpg", quality=95)
+    Image.fromarray(np.rot90(sample).copy()).save(folder / "photos" / "upright.jpg", quality=95)
+    build_validation_benchmark(open_photos(str(folder / "photos")), folder / "validation")
+    return folder
 
 
 @pytest.fixture
-def built(photos, tmp_path):
-    return build_validation_benchmark(photos, tmp_path / "validation")
+def photos(made, tmp_path):
+    """The photographs in a folder of this test's own."""
+    return open_photos(str(shutil.copytree(made / "photos", tmp_path / "photos")))
+
+
+@pytest.fixture
+def built(made, tmp_path):
+    """Their benchmark in a folder of this test's own."""
+    return shutil.copytree(made / "validation", tmp_path / "validation")
 
 
 def contents(folder):
@@ -144,14 +154,16 @@ def test_a_failure_leaves_nothing(photos, tmp_path, monkeypatch):
 def test_pictures_of_nothing_are_left_out_and_named(photos, tmp_path, level):
     folder = photos.paths[0].parent
     Image.fromarray(np.full((300, 400, 3), level, np.uint8)).save(folder / "nothing.png")
-    built = build_validation_benchmark(open_photos(str(folder)), tmp_path / "validation")
+    built = build_validation_benchmark(open_photos(str(folder)), tmp_path / "validation", size=SMALL)
     assert {s.name for s in open_benchmark(built).sequences} == {"i_cup", "i_upright", "v_cup", "v_upright"}
     assert read_manifest(built).refused == (("nothing.png", NOTHING),)
 
 
 def test_unreadable_photographs_are_left_out_and_named(photos, tmp_path):
     (photos.paths[0].parent / "broken.jpg").write_bytes(photos.paths[0].read_bytes()[:2000])
-    folder = build_validation_benchmark(open_photos(str(photos.paths[0].parent)), tmp_path / "validation")
+    folder = build_validation_benchmark(
+        open_photos(str(photos.paths[0].parent)), tmp_path / "validation", size=SMALL
+    )
     ((name, reason),) = read_manifest(folder).refused
     assert name == "broken.jpg"
     assert reason
@@ -179,7 +191,7 @@ def test_names_are_distinct_and_never_left_out(sample, tmp_path):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sample[:64, :96]).save(tmp_path / "photos" / name)
     folder = build_validation_benchmark(
-        open_photos(str(tmp_path / "photos")), tmp_path / "validation", size=(48, 32)
+        open_photos(str(tmp_path / "photos")), tmp_path / "validation", size=SMALL
     )
     names = {sequence.name for sequence in open_benchmark(folder).sequences}
     assert names == {f"{p}_{n}" for p in "vi" for n in ("cup", "cup-2", f"{left_out}-2")}
