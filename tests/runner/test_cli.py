@@ -220,7 +220,10 @@ def test_a_dry_run_prints_every_trial_and_the_time_and_starts_nothing(r2d2, tmp_
 
 
 def test_a_sweep_of_ones_own_needs_no_docstring(r2d2, tmp_path):
-    small = {"network": {"channels": 1, "dim": 16}, "data": {"crop_size": 64, "pairs_per_epoch": 8}}
+    small = {
+        "network": {"channels": 1, "dim": 16},
+        "data": {"crop_size": 64, "held_out": 1, "pairs_per_epoch": 8},
+    }
     (tmp_path / "mine.py").write_text(SWEEP.replace("SPACE", repr({**small, "epochs": 1})))
     result = r2d2("sweep", tmp_path / "mine.py", "--dry-run")
     assert result.exit_code == 0, result.output
