@@ -65,6 +65,7 @@ def violations(found: Outcome, undisturbed: Outcome) -> list[str]:
     return [
         *_wrong_endings(found, undisturbed),
         *_other_figures(found, undisturbed),
+        *_unseen(found),
         *_repeated(found.written),
         *_wrong_runs(found),
         *(f"{title} still runs" for title in found.running),
@@ -96,6 +97,20 @@ def _other_figures(found: Outcome, undisturbed: Outcome) -> Iterator[str]:
                     yield f"{key} has other figures: epoch {mine[0]}, {mine[1]}"
     if found.table != undisturbed.table:
         yield "the table differs"
+
+
+def _unseen(found: Outcome) -> Iterator[str]:
+    """What was trained and kept without being seen, by which the next function would be blind."""
+    seen = set(found.written)
+    listed = {key for key, what, _ in seen if what == LISTED}
+    for key, events in found.events.items():
+        epochs = [event[0] for event in events if event[1] == "train"]
+        for epoch in epochs:
+            for what in (TRAINED, KEPT):
+                if (key, what, (epoch, float("inf"))) not in seen:
+                    yield f"{key}: nobody saw that epoch {epoch} was {what}"
+        if epochs and key not in listed:
+            yield f"{key}: nobody saw Ray Train's list of its checkpoints"
 
 
 def _repeated(written: Iterable[tuple[str, str, Position]]) -> Iterator[str]:

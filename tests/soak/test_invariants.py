@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from invariants import KEPT, LISTED, TRAINED, Outcome, Run, Writings, violations
+
+from r2d2.storage.depot import depot_at
+from runner.checkpoint_place import upload_checkpoint
+from runner.history import History, Record, put_json
+from runner.train_storage import SNAPSHOT, DepotFiles
 
 INF = float("inf")
 LOSS, SCORE = ("train/loss_total", 1, 0.5), ("validation/mma_3px", 1, 0.25)
@@ -47,6 +53,8 @@ PLANTED = {
     "steps trained again": {"written": [*GOOD.written[:5], ("a", KEPT, (1, 3))]},
     "an epoch trained again": {"written": [*GOOD.written, ("a", TRAINED, (1, INF))]},
     "a step of a kept epoch trained again": {"written": [*GOOD.written, ("a", KEPT, (1, 6))]},
+    "a training that was not seen": {"written": GOOD.written[:5]},
+    "checkpoints that Ray Train never listed": {"written": [w for w in GOOD.written if w[1] != LISTED]},
     "no run": {"runs": GOOD.runs[1:]},
     "two runs": {"runs": [GOOD.runs[0], *GOOD.runs]},
     "a run of something else": {"runs": [*GOOD.runs, ("b", Run("FINISHED", {}))]},
@@ -67,18 +75,20 @@ def test_each_violation_is_found(planted):
     assert violations(replace(GOOD, **planted), GOOD)
 
 
-def test_what_is_kept_of_trainings_is_seen_in_requests():
-    follow = Writings()
-    trial = "/bucket/home/sweeps/soak/trials/a"
-    listed = b'{"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_001_step_000003"}]}'
-    follow("PUT", f"{trial}/config.json", b"")
-    follow("PUT", f"{trial}/train/checkpoint_001_step_000003/weights.safetensors", b"")
-    follow("PUT", f"{trial}/train/checkpoint_001_step_000003/config.json", b"")
-    follow("GET", f"{trial}/train/checkpoint_001_step_000003/config.json", b"")
-    follow("PUT", f"{trial}/train/checkpoint_manager_snapshot.json", listed)
-    follow("PUT", f"{trial}/history/epoch_001.train.json", b"")
-    follow("PUT", f"{trial}/history/epoch_001.validation.json", b"")
-    follow("PUT", f"{trial}/train/checkpoint_001/config.json", b"")
+def test_what_trainings_keep_is_seen_on_its_way_to_s3(s3, proxy, tmp_path):
+    proxy.done = follow = Writings()
+    trial = depot_at(s3.place("home/sweeps/soak/trials/a"))
+    for name, content in (("weights.safetensors", b"1"), ("config.json", b"{}")):
+        (tmp_path / name).write_bytes(content)
+    put_json(trial, "config.json", {})
+    upload_checkpoint(tmp_path, trial.below("train/checkpoint_001_step_000003"))
+    listed = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_001_step_000003"}]}
+    folder = f"{trial.place.removeprefix('s3://')}/train"
+    with DepotFiles(trial).open_output_stream(f"{folder}/{SNAPSHOT}", None) as stream:
+        stream.write(json.dumps(listed).encode())
+    History(trial.below("history")).write(Record(1, "train", {}, "train/checkpoint_001"))
+    History(trial.below("history")).write(Record(1, "validation", {}, "train/checkpoint_001"))
+    upload_checkpoint(tmp_path, trial.below("train/checkpoint_001"))
     assert follow.seen == [
         ("a", KEPT, (1, 3)),
         ("a", LISTED, (1, 3)),
