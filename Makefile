@@ -49,7 +49,7 @@ test-real: setup ## Run the slow tests with networks and images of full size
 test-all: test test-slow test-fuzz audit ## Run the tests, the slow ones too, the fuzz tests for a minute, and the audit
 
 test-fuzz: setup ## Run the fuzz tests of the readers of foreign bytes for about a minute
-	FUZZ_EXAMPLES=150 $(BIN)/python -m pytest tests/fuzz
+	FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz
 
 audit: setup ## Check the source by ruff's rules of security, and the tested set for known advisories where they can be had
 	$(BIN)/ruff check --select S --ignore S101,S311 runner r2d2 evaluation search_spaces .ci

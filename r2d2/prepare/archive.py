@@ -8,6 +8,7 @@ import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -29,6 +30,16 @@ _REGULAR = 0
 _HEADER_BYTES = 2**20
 # Of the list of a zip archive's files, bytes: 700,000 names of 50 letters.
 _DIRECTORY_BYTES = 2**26
+# What archives that are none, or damaged, fail with: a name of no letters, say, with an IndexError.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    LookupError,
+    struct.error,
+)
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
@@ -291,7 +302,7 @@ def _refusing(archive: Path) -> Iterator[None]:
             # Of the disk: full, read-only, ...
             raise
         raise ValueError(f"{archive} is damaged ({error})") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{archive} is no zip or tar archive, or a damaged one ({error})") from error
     except (RuntimeError, NotImplementedError) as error:
         # Encrypted, or packed by a method that zipfile does not have.

@@ -263,3 +263,10 @@ def test_a_list_of_files_of_any_length_is_refused_before_it_is_read(tmp_path, mo
     for read in (unpack, check_room):
         with pytest.raises(ValueError, match=r"a\.zip: the directory of the zip archive has \d{4} bytes"):
             read(tmp_path / "a.zip", tmp_path / "out", lambda name: name)
+
+
+def test_a_name_of_no_letters_is_refused(tmp_path, packed):
+    # zipfile ends a name at a zero.
+    archive = write(tmp_path, packed.zip({"q": b"x"}).replace(b"q", b"\0"))
+    with pytest.raises(ValueError, match="archive is no zip or tar archive, or a damaged one"):
+        unpack(archive, tmp_path / "out", same)
