@@ -17,6 +17,7 @@ from evaluation.metrics.pair_score import PairScore
 from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
 from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import Protocol
+from r2d2.stored_json import typed
 
 __all__ = ["OVERALL", "SCALAR_THRESHOLDS", "Evaluation", "PairScore", "Timings"]
 
@@ -188,14 +189,14 @@ class Evaluation:
                 benchmark=str(values["benchmark"]),
                 benchmark_digest=str(values["benchmark_digest"]),
                 pairs=tuple(PairScore.from_json(pair) for pair in values["pairs"]),
-                timings=Timings(**values["timings"]),
-                collapse=None if values["collapse"] is None else CollapseSigns(**values["collapse"]),
+                timings=typed(Timings, values["timings"]),
+                collapse=None if values["collapse"] is None else typed(CollapseSigns, values["collapse"]),
                 arithmetic=str(values.get("arithmetic", "float32")),
                 warnings=tuple(str(warning) for warning in values.get("warnings", ())),
             )
         except KeyError as error:
             raise ValueError(f"this is no stored evaluation: it lacks {error}") from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"this is no stored evaluation: {error}") from error
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from r2d2.config import TrainConfig
 from r2d2.storage.depot import Depot, depot_at
+from r2d2.stored_json import typed
 from runner.history import TRAIN, put_json, read_value
 
 FILE = "sweep.json"
@@ -65,7 +67,7 @@ class SweepDefinition:
             ValueError: if the file is damaged.
         """
         advice = "delete the sweep or choose another --name"
-        return read_value(depot_at(place), FILE, lambda values: cls(**values), advice)
+        return read_value(depot_at(place), FILE, partial(typed, cls), advice)
 
     def differences(self, other: SweepDefinition) -> list[str]:
         """What `other` has changed, one line each."""
@@ -143,7 +145,8 @@ def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
     complete = TrainConfig().to_dict()
     for name, value in config.items():
         inner = complete.get(name)
-        complete[name] = {**inner, **value} if isinstance(inner, dict) else value
+        merged = isinstance(inner, dict) and isinstance(value, Mapping)
+        complete[name] = {**(inner or {}), **value} if merged else value
     return complete
 
 

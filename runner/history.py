@@ -13,12 +13,14 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from r2d2.printable import printable
 from r2d2.storage.atomic import atomic_file
 from r2d2.storage.depot import Depot, Kept, depot_at, folder_of
+from r2d2.stored_json import parse_json, typed
 from runner.attempt import Attempt
 
 if TYPE_CHECKING:
@@ -108,25 +110,26 @@ class History:
             record = dataclasses.replace(record, checkpoint=record.checkpoint[len(self._trial) + 1 :])
         put_json(self.depot, record.name, {k: v for k, v in vars(record).items() if v is not None})
 
-    def _record(self, content: bytes) -> Record:
+    def _record(self, name: str, content: bytes) -> Record:
         """An event as it was written down, its checkpoint below the present place of the trial."""
-        record = Record(**json.loads(content))
+        record = parse_json(content, f"{self.depot.place}/{name}", partial(typed, Record))
         # Earlier versions of this program wrote it down with the whole path, which is wrong once it is moved.
-        name = record.checkpoint.rpartition(f"/{self._trial.rpartition('/')[2]}/")[2]
-        if not name.startswith(f"{TRAIN}/"):
+        below = record.checkpoint.rpartition(f"/{self._trial.rpartition('/')[2]}/")[2]
+        if not below.startswith(f"{TRAIN}/"):
             return record
-        return dataclasses.replace(record, checkpoint=f"{self._trial}/{name}")
+        return dataclasses.replace(record, checkpoint=f"{self._trial}/{below}")
 
     def records(self) -> list[Record]:
         """All events, by epoch, training before scores."""
-        found = [file for file in self.depot.files() if _NAME.fullmatch(file.name)]
-        contents = self.depot.read_all(sorted(found, key=_order))
-        return [self._record(content) for content in contents if content is not None]
+        found = sorted((f for f in self.depot.files() if _NAME.fullmatch(f.name)), key=_order)
+        contents = zip(found, self.depot.read_all(found), strict=True)
+        return [self._record(file.name, content) for file, content in contents if content is not None]
 
     def find(self, epoch: int, kind: str) -> Record | None:
         """The event of this epoch and kind, if it happened."""
-        content = self.depot.read(event_name(epoch, kind))
-        return None if content is None else self._record(content)
+        name = event_name(epoch, kind)
+        content = self.depot.read(name)
+        return None if content is None else self._record(name, content)
 
     def is_complete(self, epochs: int, roles: Collection[str]) -> bool:
         """Whether every epoch (or, of a trial of 0 epochs, the start) was scored on every benchmark."""
@@ -142,8 +145,7 @@ class History:
     @property
     def stopped_after(self) -> int | None:
         """The epoch after which the scheduler stopped the trial; None if it did not."""
-        content = self.depot.read(STOPPED)
-        return None if content is None else int(json.loads(content)["epoch"])
+        return read_value(self.depot, STOPPED, lambda values: int(values["epoch"]))
 
     def mark_failed(self, reason: str | None) -> None:
         """Writes down why the trial's present attempt failed; None takes it back."""
@@ -156,8 +158,7 @@ class History:
     @property
     def failure(self) -> str | None:
         """Why the last attempt failed; None if it did not, or died without a word."""
-        content = self.depot.read(FAILURE)
-        return None if content is None else str(json.loads(content)["reason"])
+        return read_value(self.depot, FAILURE, lambda values: str(values["reason"]))
 
     def follow(self, finished: Callable[[], bool], interval: float | None = None) -> Iterator[Record]:
         """Yields every event once, those of the past first, until `finished` and nothing is left.
@@ -197,7 +198,7 @@ def read_evaluation(history: History, record: Record) -> Evaluation:
     table = history.depot.read(record.evaluation)
     if table is None:
         raise ValueError(f"{history.depot.place}/{record.evaluation} is gone, which {record.name} belongs to")
-    evaluation = Evaluation.from_json(json.loads(table))
+    evaluation = parse_json(table, f"{history.depot.place}/{record.evaluation}", Evaluation.from_json)
     name = beside_table(record.evaluation, "examples")
     content = history.depot.read(name)
     if content is None:
@@ -233,25 +234,17 @@ def put_json(depot: Depot, name: str, value: Mapping[str, Any]) -> None:
     depot.write(name, json.dumps(value, indent=1).encode())
 
 
-def read_value(depot: Depot, name: str, build: Callable[[Any], T], advice: str) -> T | None:
-    """What `put_json` kept; None if there is no such file.
+def read_value(depot: Depot, name: str, build: Callable[[Any], T], advice: str = "") -> T | None:
+    """What `put_json` kept; None if there is no such file. Otherwise as `parse_json`.
 
     Args:
         depot: where it lies.
         name: of the file.
-        build: makes the value; a KeyError or TypeError says that the file is not what it should be.
-        advice: what a user can do about a damaged one.
-
-    Raises:
-        ValueError: if it is damaged.
+        build: as of `parse_json`.
+        advice: as of `parse_json`.
     """
     content = depot.read(name)
-    if content is None:
-        return None
-    try:
-        return build(json.loads(content))
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
-        raise ValueError(f"{depot.place}/{name} is damaged ({error}); {advice}") from error
+    return None if content is None else parse_json(content, f"{depot.place}/{name}", build, advice)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from r2d2.printable import printable
+from r2d2.stored_json import parse_json, typed
 from runner.history import History, put_json
 
 LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
@@ -59,4 +60,8 @@ def incidents(history: History) -> list[Incident]:
     """All incidents of a trial, in order."""
     files = [file for file in history.depot.files() if file.name.startswith("incident_")]
     contents = history.depot.read_all(files)
-    return [Incident(**json.loads(content)) for content in contents if content is not None]
+    return [
+        parse_json(content, f"{history.depot.place}/{file.name}", partial(typed, Incident))
+        for file, content in zip(files, contents, strict=True)
+        if content is not None
+    ]

@@ -18,10 +18,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from r2d2.storage.depot import Depot, depot_at
+from r2d2.stored_json import typed
 from runner.attempt import ATTEMPTS, Attempt, latest_number
+from runner.history import read_value
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +73,8 @@ class Claim:
 def read_claim(place: str | Path | Depot) -> Claim | None:
     """The claim of the last attempt at the sweep in a place; None without any."""
     depot = depot_at(place)
-    content = depot.read(Attempt(depot.place, latest_number(depot)).claim)
-    return None if content is None else Claim(**json.loads(content))
+    claim = Attempt(depot.place, latest_number(depot)).claim
+    return read_value(depot, claim, partial(typed, Claim))
 
 
 class Lease:

@@ -13,6 +13,7 @@ from typing import Any
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig, with_override
 from r2d2.storage.depot import Depot, depot_at
+from r2d2.stored_json import typed
 from runner.history import put_json, read_value
 from runner.resilience import Resilience
 from runner.settings import Settings
@@ -65,15 +66,13 @@ class StartedSweep:
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
-        return cls(
-            **{
-                **values,
-                "judges": JudgeResources(**values["judges"]),
-                "resilience": Resilience(**values.get("resilience", {})),
-                "overrides": tuple(values["overrides"]),
-                "extensions": tuple(map(tuple, values["extensions"])),
-            }
-        )
+        parts = {
+            "judges": typed(JudgeResources, values["judges"]),
+            "resilience": typed(Resilience, values.get("resilience", {})),
+            "overrides": tuple(values["overrides"]),
+            "extensions": tuple(map(tuple, values["extensions"])),
+        }
+        return typed(cls, {**values, **parts})
 
     def save(self, place: str | Path | Depot, source: str) -> None:
         """Writes it down where the sweep lies, with a copy of a file of one's own.

@@ -82,5 +82,5 @@ def _position(content: bytes | None) -> float:
     try:
         step = json.loads(content or b"{}")
         return float(step["epoch"] - 1 + step["step"] / max(step["steps"], 1))
-    except (json.JSONDecodeError, KeyError):
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return 0.0

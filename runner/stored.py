@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from evaluation.evaluation import Evaluation
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.storage.depot import Depot, depot_at, folder_of, open_depot
+from r2d2.stored_json import parse_json
 from r2d2.unknown import did_you_mean
 from runner.contender import Contender
 from runner.controls import BESIDE, find_controls
@@ -244,7 +244,7 @@ def sweep_names(sweeps: Depot) -> list[str]:
 
 
 def _read_trial(path: str, content: bytes) -> Trial:
-    trial = Trial(TrainConfig.from_dict(json.loads(content)))
+    trial = Trial(parse_json(content, path, TrainConfig.from_dict))
     if trial.key != path.split("/")[-2]:
         raise ValueError(
             f"{path} was written by another version of this program, whose settings differ from today's; "

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from r2d2.storage.depot import Depot
+from r2d2.stored_json import typed
 from runner.history import put_json, read_value
 from runner.trial_run import DatasetUse
 
@@ -35,7 +36,8 @@ class TrackingNote:
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> TrackingNote:
-        return cls(tuple(DatasetUse(**use) for use in values["datasets"]), tuple(values["stores"]))
+        datasets = tuple(typed(DatasetUse, use) for use in values["datasets"])
+        return typed(cls, {"datasets": datasets, "stores": values["stores"]})
 
     def save(self, sweep: Depot) -> None:
         """Keeps the note beside a sweep's trials."""

@@ -10,6 +10,11 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from r2d2.storage.errors import PlaceError
 
 MAX_REDIRECTS = 5
+# Addresses of IPv6 that hold one of IPv4, which may be an inner one: NAT64, 6to4, Teredo, and the oldest form.
+_TUNNELS = [
+    ipaddress.ip_network(network)
+    for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")
+]
 
 
 def check_address(url: str, content_is_known: bool) -> None:
@@ -79,7 +84,8 @@ def _is_inner(host: str | None) -> bool:
     except OSError:
         # The request itself will say so.
         return False
-    return any(not ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    return any(not a.is_global or any(a in tunnel for tunnel in _TUNNELS) for a in addresses)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

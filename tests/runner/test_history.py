@@ -3,6 +3,7 @@
 import pytest
 
 from runner.history import TRAIN, History, Record
+from runner.incidents import incidents
 
 
 @pytest.fixture
@@ -79,3 +80,14 @@ def test_half_written_and_foreign_files_are_not_events(history):
     (history.folder / ".epoch_002.train.json.123.tmp").write_text("{")
     (history.folder / "table_001.validation.json").write_text("{}")
     assert [r.epoch for r in history.records()] == [1]
+
+
+@pytest.mark.parametrize(
+    "name", ["epoch_001.train.json", "stopped.json", "failed.json", "incident_1.lost.json"]
+)
+@pytest.mark.parametrize("content", ["[" * 100_000, "3", '{"epoch": [], "kind": 3}', "null"])
+def test_a_hostile_event_is_one_sentence(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    history = History(tmp_path)
+    with pytest.raises(ValueError, match=rf"{name} is damaged"):
+        _ = (history.records(), history.stopped_after, history.failure, incidents(history))

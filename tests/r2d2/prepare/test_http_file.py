@@ -230,6 +230,8 @@ def test_redirections_in_a_circle_end(served, tmp_path):
         ("https://8.8.8.8/a", "https://10.0.0.1/a", "redirects to an inner address"),
         ("https://8.8.8.8/a", "https://localhost/a", "redirects to an inner address"),
         ("https://8.8.8.8/a", "https://[::1]/a", "redirects to an inner address"),
+        ("https://8.8.8.8/a", "https://[64:ff9b::7f00:1]/a", "redirects to an inner address"),
+        ("https://8.8.8.8/a", "https://[2002:7f00:1::]/a", "redirects to an inner address"),
         ("https://8.8.8.8/a", "ftp://8.8.8.8/a", "it is no address of the web"),
     ],
 )
