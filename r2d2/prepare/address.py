@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from r2d2.storage.errors import PlaceError
 
 MAX_REDIRECTS = 5
-# Addresses of IPv6 that hold one of IPv4, which may be an inner one: NAT64, 6to4, Teredo, and the oldest form.
+# Addresses of IPv6 that hold one of IPv4, which may be an inner one: NAT64, 6to4, Teredo, the oldest form.
 _TUNNELS = [
     ipaddress.ip_network(network)
     for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")
