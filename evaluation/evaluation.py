@@ -17,7 +17,7 @@ from evaluation.metrics.pair_score import PairScore
 from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
 from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import Protocol
-from r2d2.stored_json import typed
+from r2d2.formats.stored_json import typed
 
 __all__ = ["OVERALL", "SCALAR_THRESHOLDS", "Evaluation", "PairScore", "Timings"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.config import TrainConfig
+from r2d2.formats.stored_json import typed
 from r2d2.storage.depot import Depot, depot_at
-from r2d2.stored_json import typed
 from runner.history import TRAIN, put_json, read_value
 
 FILE = "sweep.json"

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from r2d2.formats.stored_json import parse_json, typed
 from r2d2.printable import printable
 from r2d2.storage.atomic import atomic_file
 from r2d2.storage.depot import Depot, Kept, depot_at, folder_of
-from r2d2.stored_json import parse_json, typed
 from runner.attempt import Attempt
 
 if TYPE_CHECKING:

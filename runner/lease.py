@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from r2d2.formats.stored_json import typed
 from r2d2.storage.depot import Depot, depot_at
-from r2d2.stored_json import typed
 from runner.attempt import ATTEMPTS, Attempt, latest_number
 from runner.history import read_value
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig, with_override
+from r2d2.formats.stored_json import typed
 from r2d2.storage.depot import Depot, depot_at
-from r2d2.stored_json import typed
 from runner.history import put_json, read_value
 from runner.resilience import Resilience
 from runner.settings import Settings

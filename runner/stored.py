@@ -10,8 +10,8 @@ from pathlib import Path
 from evaluation.evaluation import Evaluation
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
+from r2d2.formats.stored_json import parse_json
 from r2d2.storage.depot import Depot, depot_at, folder_of, open_depot
-from r2d2.stored_json import parse_json
 from r2d2.unknown import did_you_mean
 from runner.contender import Contender
 from runner.controls import BESIDE, find_controls

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from r2d2.formats.stored_json import typed
 from r2d2.storage.depot import Depot
-from r2d2.stored_json import typed
 from runner.history import put_json, read_value
 from runner.trial_run import DatasetUse
 

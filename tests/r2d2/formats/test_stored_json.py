@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from r2d2.stored_json import parse_json, typed
+from r2d2.formats.stored_json import parse_json, typed
 
 
 @dataclass(frozen=True)
