@@ -79,8 +79,7 @@ def train_epoch(
             if parts is None:
                 return
             rate = learning_rate(config.optimiser, before + step, total)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            _set_rate(optimiser, rate)
             done = train_step(siamese, parts, config, optimiser, share, (epoch, step))
         now = time.perf_counter()
         for piece, values in done:
@@ -97,6 +96,11 @@ def train_epoch(
                 learning_rate=rate,
             )
         started = time.perf_counter()
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 def _by_step(
