@@ -197,13 +197,13 @@ def make_report(
 
     Args:
         variants: the baselines among them, at least one.
-        baseline: the name of one of them, or of each variant's own, as `statistics.compare.compare`.
+        baseline: the name of one of them, or of each variant's own, as `compare` takes them.
         about: what the report is about.
         figures: by variant, further figures of each of its networks, e.g. `train/loss_peakiness`.
         replicates: how many draws of the bootstrap.
 
     Raises:
-        ValueError: as `statistics.comparison.compare`, and if the benchmark has no sequence of the split, or
+        ValueError: as `compare`, and if the benchmark has no sequence of the split, or
             no variant the figure that the table is to be ordered by.
     """
     metrics = COMPARED if about.metric in COMPARED else (about.metric, *COMPARED)

@@ -34,7 +34,7 @@ def compare(
 ) -> Comparison:
     """Says which variants differ from their baselines, and by how much.
 
-    `statistics.bootstrap` states what the intervals cover. The sequences drawn are the same for all
+    `evaluation.statistics.bootstrap` states what intervals cover. The sequences drawn are the same for all
     variants; seeds are paired where both have the same. Holm's correction is over all differences of a table
     that are tested.
 
