@@ -34,7 +34,7 @@ ROLE = "validation"
 # The machine may be shared: so long a command may take, and what is left of a cluster to end.
 ENDS_WITHIN_S, GONE_WITHIN_S = 1200, 90
 # A moment is so many events of trainings and so many seconds after the former one, at most.
-EVENTS, SECONDS, LONGEST_WAIT_S = 6, 5, 120
+EVENTS, SECONDS, LONGEST_WAIT_S = 3, 5, 120
 # In the folder for temporary files: sockets of the head's dashboard, and PyTorch's cache for all processes.
 THEIRS = ("pymp-", "torchinductor_")
 
