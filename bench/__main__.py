@@ -25,7 +25,7 @@ from r2d2.extraction.keypoints import arithmetic
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.processor.allocator import keep_memory
 from r2d2.unknown import unknown
-from runner.console import make_console
+from runner.terminal.console import make_console
 
 RESULTS = Path(__file__).with_name("results.json")
 THREADS = 2

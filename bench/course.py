@@ -26,7 +26,7 @@ from r2d2.start import starting_network
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import summarise
 from r2d2.training.siamese import SiameseNetwork
-from runner.history import write_json
+from runner.record.history import write_json
 
 THRESHOLDS = (1, 3, 5, 10)
 CALIBRATION_STEPS = 6

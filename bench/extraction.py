@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from bench.timing import Ratio, best_times
-from r2d2.config import NetworkConfig
 from r2d2.extraction.keypoints import Extractor
 from r2d2.extraction.pyramid import pyramid
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import R2D2Network, build_network
+from r2d2.network_config import NetworkConfig
 from r2d2.processor.allocator import keep_memory
 
 HEIGHT, WIDTH = 768, 1024

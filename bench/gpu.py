@@ -14,16 +14,17 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from bench.loader import bench_photos
-from r2d2.config import PIXELS, DataConfig, NetworkConfig, TrainConfig
+from r2d2.config import PIXELS, DataConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import PhotoSet
 from r2d2.network import build_network
+from r2d2.network_config import NetworkConfig
 from r2d2.training.device import ahead
 from r2d2.training.epoch import SizedBatches, make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
-from runner.console import make_console
-from runner.fitted_table import FittedTable
+from runner.terminal.console import make_console
+from runner.terminal.fitted_table import FittedTable
 
 PROCESSES = 16
 LIMIT = 0.9

@@ -21,7 +21,7 @@ from evaluation.statistics.bootstrap import holm
 from evaluation.statistics.compare import verdict
 from evaluation.statistics.contrasts import Scores, estimate_contrasts
 from evaluation.statistics.power import PAIR, SEED, SEED_ON_SEQUENCE, smallest_detectable
-from runner.console import make_console
+from runner.terminal.console import make_console
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

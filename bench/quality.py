@@ -21,8 +21,8 @@ from r2d2.config import TrainConfig
 from r2d2.data.photos import SAMPLES
 from r2d2.extraction.inference import fast_precision
 from r2d2.processor.allocator import keep_memory
-from runner.console import make_console
-from runner.fitted_table import Column, FittedTable
+from runner.terminal.console import make_console
+from runner.terminal.fitted_table import Column, FittedTable
 from search_spaces.sweep import load_sweep
 
 # Data and networks whose licences do not allow to ship them lie beside the repository, if anywhere.

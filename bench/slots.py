@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.small_sweep import run_small_sweep
-from runner.console import make_console
-from runner.fitted_table import FittedTable
-from runner.history import TRAIN
+from runner.record.history import TRAIN
+from runner.terminal.console import make_console
+from runner.terminal.fitted_table import FittedTable
 
 BUSY_AT_LEAST = 0.90
 SWEEP = '''"""How much of its slots' time does a sweep train?"""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from runner.console import make_console
-from runner.plan import SweepOptions, SweepPlan, plan_sweep
 from runner.settings import Settings
-from runner.sweep import run_sweep
+from runner.sweep.plan import SweepOptions, SweepPlan, plan_sweep
+from runner.sweep.run import run_sweep
+from runner.terminal.console import make_console
 
 
 def run_small_sweep(folder: Path, name: str, text: str, options: SweepOptions | None = None) -> SweepPlan:

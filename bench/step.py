@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from bench.timing import Ratio, best_times
-from r2d2.config import ComputeConfig, NetworkConfig, TrainConfig
+from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.extraction.inference import fast_precision
 from r2d2.geometry import pixel_grid
 from r2d2.network import R2D2Network, build_network
+from r2d2.network_config import NetworkConfig
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r2d2.config import TrainConfig
-from runner.history import HISTORY, TRAIN, History, Record, write_json
-from runner.slots import leave_slot, take_slot
+from runner.record.history import HISTORY, TRAIN, History, Record, write_json
+from runner.trial.slots import leave_slot, take_slot
 from search_spaces.sweep import Trial
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
-    from runner.scoring import TrialContext
-    from runner.tuning import Trainable
+    from runner.sweep.tuner import Trainable
+    from runner.trial.scoring import TrialContext
 
 # In a trial's folder: when it began and ended to train, in seconds since 1970.
 BUSY = "busy.json"

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.stub import BUSY, stub_trial
-from runner.console import make_console
-from runner.fitted_table import FittedTable
+from runner.terminal.console import make_console
+from runner.terminal.fitted_table import FittedTable
 
 BUSY_AT_LEAST, MEMORY_GIB = 0.95, 1.0
 SWEEP = '''"""How much does a large sweep cost its driver?"""
@@ -70,9 +70,9 @@ def main() -> int:
 def measure(folder: Path, variables: dict[str, str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Runs the sweep in this process."""
     os.environ.update(variables)
-    from runner.plan import SweepOptions, plan_sweep
     from runner.settings import Settings
-    from runner.sweep import run_sweep
+    from runner.sweep.plan import SweepOptions, plan_sweep
+    from runner.sweep.run import run_sweep
 
     seeds = min(50, arguments.trials)
     file = folder / "large.py"

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 from bench.small_sweep import run_small_sweep
-from runner.console import make_console
-from runner.fitted_table import FittedTable
-from runner.history import TRAIN
-from runner.plan import SweepOptions
+from runner.record.history import TRAIN
+from runner.sweep.plan import SweepOptions
+from runner.terminal.console import make_console
+from runner.terminal.fitted_table import FittedTable
 
 SPEED_AT_LEAST = 0.90
 PAIRS_PER_STEP = 8

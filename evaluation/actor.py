@@ -135,13 +135,13 @@ class Judge:
         from evaluation.pictures.maps import example_maps
         from r2d2.checkpoint import load_model
         from r2d2.storage.location import fetched
-        from r2d2.storage.s3 import PATIENCE
+        from r2d2.storage.s3 import TIMEOUT
 
         spec = self._specs[role]
         if role not in self._benchmarks:
             self._benchmarks[role] = open_benchmark(spec.folder, spec.cache)
         # A checkpoint is judged once: no cache keeps it.
-        with fetched(source, PATIENCE if spec.cache is None else spec.cache.patience) as path:
+        with fetched(source, TIMEOUT if spec.cache is None else spec.cache.timeout) as path:
             model = load_model(path)
         model.network.to("cuda" if torch.cuda.is_available() else "cpu")
         benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]

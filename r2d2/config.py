@@ -8,32 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-import types
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from r2d2.unknown import did_you_mean, unknown
+from r2d2.losses.config import LossConfig
+from r2d2.network_config import NetworkConfig
+from r2d2.schedule import SCHEDULES, OptimiserConfig
+from r2d2.settings import Choices, build, check, flatten, override, setting
 
 SCRATCH = "scratch"
-
-T = TypeVar("T")
-
-
-def setting(
-    default: T,
-    doc: str,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    choices: Callable[[], tuple[str, ...]] | None = None,
-) -> T:
-    """A configuration field: its default, what it means, and which values are allowed (bounds inclusive)."""
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
-    value: T = field(default=default, metadata=metadata)
-    return value
 
 
 def _networks() -> tuple[str, ...]:
@@ -54,42 +38,17 @@ def _similarities() -> tuple[str, ...]:
     return tuple(sorted(SIMILARITIES))
 
 
-def _schedules() -> tuple[str, ...]:
-    from r2d2.schedule import SCHEDULES
-
-    return tuple(sorted(SCHEDULES))
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Which network is trained."""
-
-    name: str = setting("fast", "architecture", choices=_networks)
-    channels: int = setting(4, "width c; the layers have 8c, 16c and 32c channels", low=1)
-    dim: int = setting(128, "length D of a descriptor", low=1)
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Which loss trains it: reliability term + similarity term + peakiness term."""
-
-    reliability: str = setting("ap", "reliability loss", choices=_reliability_losses)
-    similarity: str = setting("cosine", "similarity of the repeatability maps", choices=_similarities)
-    weight_reliability: float = setting(1.0, "weight of the reliability term", low=0)
-    weight_similarity: float = setting(1.0, "weight of the similarity term", low=0)
-    weight_peakiness: float = setting(1.0, "weight of the peakiness term", low=0)
-    patch_size: int = setting(16, "side N of the patches of similarity and peakiness, pixels, even", low=2)
-    ap_floor: float = setting(0.5, "AP credited to an unreliable pixel", low=0, high=1)
-    kappa: float = setting(
-        0.5, "HardNet: cost of an unreliable pixel, so that reliability cannot collapse", low=0
-    )
-    anchor_swap: bool = setting(False, "HardNet: hardest negative of row or column instead of row")
-    query_stride: int = setting(8, "one query and one distractor per stride x stride pixels", low=1)
-    query_grid: bool = setting(False, "queries and distractors on a regular grid instead of at random")
-    border: int = setting(16, "queries and distractors keep this far from the border, pixels", low=0)
-
-
 PIXELS = ("loader", "device")
+PRECISIONS = ("bfloat16", "float32")
+# What may be chosen by name. Networks and losses take torch to import, so they are asked for at the check.
+CHOICES: Choices = {
+    "network.name": _networks,
+    "loss.reliability": _reliability_losses,
+    "loss.similarity": _similarities,
+    "optimiser.schedule": lambda: tuple(sorted(SCHEDULES)),
+    "data.pixels": lambda: PIXELS,
+    "compute.precision": lambda: PRECISIONS,
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +79,6 @@ class DataConfig:
         "loader",
         "where photographs are warped and their colours changed: in the loader, pair by pair, or on the "
         "training's device, a batch at a time (with other draws of the same noise)",
-        choices=lambda: PIXELS,
     )
     sources: str = setting(
         "",
@@ -130,26 +88,10 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
-    """How it is trained: Adam, and the course of its learning rate (`r2d2.schedule`)."""
-
-    learning_rate: float = setting(1e-4, "step size, the largest of the schedule", low=0)
-    weight_decay: float = setting(5e-4, "weight of the L2 penalty", low=0)
-    schedule: str = setting("constant", "course of the learning rate after the warm-up", choices=_schedules)
-    warmup_steps: int = setting(0, "first steps, over which the learning rate climbs from 0", low=0)
-    final_share: float = setting(
-        0.05, "last learning rate of a linear or cosine schedule, as a share of the largest", low=0, high=1
-    )
-
-
-PRECISIONS = ("bfloat16", "float32")
-
-
-@dataclass(frozen=True)
 class ComputeConfig:
     """In which arithmetic it is trained. Losses, weights, optimiser and judging are always in float32."""
 
-    precision: str = setting("float32", "arithmetic of the network in training", choices=lambda: PRECISIONS)
+    precision: str = setting("float32", "arithmetic of the network in training")
     compile: bool = setting(False, "torch.compile of the network; needs a C++ compiler, on a GPU triton too")
 
 
@@ -180,7 +122,7 @@ class TrainConfig:
         Raises:
             ValueError: names the key, the value and what is allowed.
         """
-        _check(self, "")
+        check(self, CHOICES)
         if self.loss.patch_size % 2:
             raise ValueError(f"loss.patch_size is {self.loss.patch_size}; it must be even")
         if self.loss.patch_size > self.data.crop_size:
@@ -206,7 +148,7 @@ class TrainConfig:
         Raises:
             ValueError: for an unknown key (with the known ones), a wrong type or a value out of range.
         """
-        return _build(cls, values, "")
+        return build(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
         """The complete nested dictionary; `from_dict` is its inverse."""
@@ -222,7 +164,7 @@ class TrainConfig:
 
     def flat(self) -> dict[str, Any]:
         """The complete configuration with dotted keys, e.g. `loss.similarity`."""
-        return dict(_flatten(self.to_dict(), ""))
+        return dict(flatten(self.to_dict()))
 
 
 def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
@@ -231,146 +173,9 @@ def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
     Raises:
         ValueError: if it is no assignment, the key is unknown, or the text does not fit the type.
     """
-    path, separator, text = assignment.partition("=")
-    if not separator:
-        raise ValueError(
-            f"'{assignment}' is not an assignment; write key.path=value, e.g. loss.similarity=dice"
-        )
-    names = path.strip().split(".")
-    annotation = _type_at(TrainConfig, names, path)
-    copy = _deep_copy(values)
-    section = copy
-    for name in names[:-1]:
-        section = section.setdefault(name, {})
-    section[names[-1]] = _parse(text.strip(), annotation, path)
-    return copy
-
-
-# The types of a class's fields; finding them takes longer than all checks, so it is done once.
-_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
+    return override(TrainConfig, values, assignment)
 
 
 @functools.cache
 def _defaults() -> Mapping[str, Any]:
     return TrainConfig().flat()
-
-
-def _type_at(cls: type[Any], names: list[str], path: str) -> type[Any]:
-    hints = _hints(cls)
-    if names[0] not in hints:
-        raise ValueError(_unknown_key(cls, names[0], path))
-    annotation = hints[names[0]]
-    if len(names) == 1:
-        if is_dataclass(annotation):
-            keys = ", ".join(f.name for f in fields(annotation))
-            raise ValueError(f"'{path}' is a group of settings; set one of its keys: {keys}")
-        return typing.cast(type[Any], annotation)
-    if not is_dataclass(annotation):
-        raise ValueError(f"unknown key '{path}': '{names[0]}' has no parts")
-    return _type_at(typing.cast(type[Any], annotation), names[1:], path)
-
-
-def _unknown_key(cls: type[Any], name: str, path: str) -> str:
-    known = ", ".join(sorted(f.name for f in fields(cls)))
-    where = f" in '{path}'" if path != name else ""
-    # Keys are also looked for in other groups: `learning_rate` is `optimiser.learning_rate`.
-    meant = did_you_mean(name, {key.rpartition(".")[2]: key for key in _keys(TrainConfig, "")})
-    return f"unknown key '{name}'{where}; known: {known}{meant}"
-
-
-def _keys(cls: type[Any], prefix: str) -> list[str]:
-    """The keys of a group and of all groups in it, groups themselves included."""
-    found = []
-    for name, annotation in _hints(cls).items():
-        found.append(f"{prefix}{name}")
-        if is_dataclass(annotation):
-            found += _keys(typing.cast(type[Any], annotation), f"{prefix}{name}.")
-    return found
-
-
-def _parse(text: str, annotation: type[Any], path: str) -> Any:
-    if annotation is bool:
-        words = {"true": True, "false": False}
-        if text.lower() not in words:
-            raise ValueError(f"{path} is '{text}'; it must be true or false")
-        return words[text.lower()]
-    try:
-        return annotation(text)
-    except ValueError:
-        raise ValueError(f"{path} is '{text}'; it must be {_type_name(annotation)}") from None
-
-
-def _build(cls: type[T], values: Mapping[str, Any], path: str) -> T:
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{path or 'the configuration'} is {values!r}; it must be a dictionary")
-    hints = _hints(cls)
-    arguments = {}
-    for name, value in values.items():
-        if name not in hints:
-            raise ValueError(_unknown_key(cls, str(name), f"{path}.{name}" if path else str(name)))
-        inner = f"{path}.{name}" if path else name
-        arguments[name] = _build(hints[name], value, inner) if is_dataclass(hints[name]) else value
-    return cls(**{name: _widen(hints[name], value) for name, value in arguments.items()})
-
-
-def _widen(annotation: Any, value: Any) -> Any:
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def _check(config: Any, path: str) -> None:
-    hints = _hints(type(config))
-    for entry in fields(config):
-        value, name = getattr(config, entry.name), f"{path}{entry.name}"
-        if is_dataclass(hints[entry.name]):
-            _check(value, f"{name}.")
-            continue
-        _check_value(name, value, hints[entry.name], entry.metadata)
-
-
-def _check_value(name: str, value: Any, annotation: Any, metadata: types.MappingProxyType[Any, Any]) -> None:
-    accepted = (int, float) if annotation is float else annotation
-    if not isinstance(value, accepted) or (isinstance(value, bool) and annotation is not bool):
-        raise ValueError(f"{name} is {value!r}; it must be {_type_name(annotation)}")
-    if annotation in (int, float):
-        low, high = metadata["low"], metadata["high"]
-        if not (math.isfinite(value) and low <= value <= high):
-            raise ValueError(f"{name} is {value!r}; it must be {_range(low, high)}")
-    if metadata["choices"] is not None:
-        known = metadata["choices"]()
-        if value not in known:
-            # `network.name` is a network, `loss.similarity` a similarity.
-            noun = next(part for part in reversed(name.split(".")) if part != "name")
-            raise ValueError(unknown(noun, str(value), known, where=f" ({name})"))
-
-
-def allowed_values(annotation: Any, metadata: Mapping[str, Any]) -> str:
-    """Which values a setting takes, in words: its choices, or its type and range."""
-    if metadata["choices"] is not None:
-        return ", ".join(metadata["choices"]())
-    kind, low, high = _type_name(annotation), metadata["low"], metadata["high"]
-    return kind if math.isinf(low) else f"{kind}, {_range(low, high)}"
-
-
-def _range(low: float, high: float) -> str:
-    return f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-
-
-def _type_name(annotation: Any) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[annotation]
-
-
-def _flatten(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    items: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        items += (
-            _flatten(value, f"{prefix}{name}.")
-            if isinstance(value, Mapping)
-            else [(f"{prefix}{name}", value)]
-        )
-    return items
-
-
-def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in values.items()}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from r2d2.config import TrainConfig, allowed_values
+from r2d2.config import CHOICES, TrainConfig
+from r2d2.settings import allowed_values
 from r2d2.unknown import did_you_mean
 
 
@@ -20,7 +21,7 @@ class Entry:
         doc: what it means.
         default: its value unless another one is set.
         annotation: its type.
-        metadata: as `r2d2.config.setting` made it.
+        metadata: as `r2d2.settings.setting` made it.
     """
 
     key: str
@@ -32,6 +33,8 @@ class Entry:
     @property
     def allowed(self) -> str:
         """Which values it takes; imports the losses and networks where it chooses among them."""
+        if self.key in CHOICES:
+            return ", ".join(CHOICES[self.key]())
         return allowed_values(self.annotation, self.metadata)
 
 

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures
+from r2d2.network_config import NetworkConfig
 from r2d2.processor.convolution import Convolution
 from r2d2.unknown import unknown
 

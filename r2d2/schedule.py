@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from r2d2.config import OptimiserConfig
+from r2d2.settings import setting
 
 CONSTANT = "constant"
 
@@ -17,6 +16,19 @@ _DECAYS: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: (1.0 + math.cos(math.pi * done)) / 2,
 }
 SCHEDULES = (CONSTANT, *_DECAYS)
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How it is trained: Adam, and the course of its learning rate (`r2d2.schedule`)."""
+
+    learning_rate: float = setting(1e-4, "step size, the largest of the schedule", low=0)
+    weight_decay: float = setting(5e-4, "weight of the L2 penalty", low=0)
+    schedule: str = setting("constant", "course of the learning rate after the warm-up")
+    warmup_steps: int = setting(0, "first steps, over which the learning rate climbs from 0", low=0)
+    final_share: float = setting(
+        0.05, "last learning rate of a linear or cosine schedule, as a share of the largest", low=0, high=1
+    )
 
 
 def learning_rate(config: OptimiserConfig, step: int, total_steps: int) -> float:

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from r2d2.config import NetworkConfig
 from r2d2.formats.torch_file import SavedFile, SavedTensor, read_saved
 from r2d2.network import R2D2Network, network_from_state
+from r2d2.network_config import NetworkConfig
 from r2d2.unknown import unknown
 
 UPSTREAM_NETWORKS = {"Quad_L2Net_ConfCFS": "quad", "Fast_Quad_L2Net_ConfCFS": "fast"}

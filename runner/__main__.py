@@ -11,30 +11,30 @@ import click
 from r2d2.storage.full_disk import says_full
 from r2d2.storage.names import require_text
 from r2d2.unknown import unknown
-from runner.console import clean_output
-from runner.words import say
+from runner.terminal.console import clean_output
+from runner.terminal.words import say
 
 # Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
 # nothing more.
 VERBS = {
-    "compare": ("comparison", "Show which differences are real, with 95 % intervals."),
+    "compare": ("compare", "Show which differences are real, with 95 % intervals."),
     "data": ("data", "Prepare, check and list training data and benchmarks."),
-    "demo": ("sweeps", "Train four loss variants on sample photographs, compare them, promote the best."),
+    "demo": ("demo", "Train four loss variants on sample photographs, compare them, promote the best."),
     "doctor": ("machine", "Check this machine, or every node of a cluster."),
-    "extend": ("stored", "Add trials to a sweep, and run them."),
-    "evaluate": ("judge", "Score a model on a benchmark."),
-    "extract": ("judge", "Write the keypoints of every image beside it."),
+    "extend": ("manage", "Add trials to a sweep, and run them."),
+    "evaluate": ("evaluate", "Score a model on a benchmark."),
+    "extract": ("evaluate", "Write the keypoints of every image beside it."),
     "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
-    "prune": ("pruning", "List what is no longer needed, and delete it."),
-    "resume": ("stored", "Continue a sweep as it was started."),
-    "retry": ("stored", "Run the failed trials of a sweep again."),
+    "prune": ("manage", "List what is no longer needed, and delete it."),
+    "resume": ("manage", "Continue a sweep as it was started."),
+    "retry": ("manage", "Run the failed trials of a sweep again."),
     "settings": ("settings", "List what --set can set: meaning, default, allowed values."),
     "show": ("show", "Draw what a model sees and matches, or training pairs."),
-    "stop": ("stored", "Stop a running sweep; its trials can be continued."),
-    "submit": ("submission", "Run a sweep on a Ray cluster."),
-    "sweep": ("sweeps", "Run a sweep, or resume it."),
-    "sweeps": ("sweeps", "List the sweeps of search_spaces/ with their questions."),
-    "sync": ("sync", "Tell MLflow what it missed of a sweep."),
+    "stop": ("manage", "Stop a running sweep; its trials can be continued."),
+    "submit": ("submit", "Run a sweep on a Ray cluster."),
+    "sweep": ("sweep", "Run a sweep, or resume it."),
+    "sweeps": ("sweep", "List the sweeps of search_spaces/ with their questions."),
+    "sync": ("manage", "Tell MLflow what it missed of a sweep."),
     "ui": ("machine", "Start the MLflow server on the local store."),
 }
 # What a verb says at once: to import what it needs takes seconds.
@@ -126,7 +126,7 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, OSError) and says_full(error):
         return str(error.strerror)
     # Where the module is not loaded, MLflow was not told anything.
-    tracking = sys.modules.get("runner.trial_run")
+    tracking = sys.modules.get("runner.tracking.run")
     return str(error) if tracking is not None and isinstance(error, tracking.TrackingError) else None
 
 

@@ -16,10 +16,10 @@ from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet, passed_over
 from r2d2.data.training_data import open_training_data
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.depot import Depot
 from r2d2.storage.manifest import Manifest, ManifestFile, sha256_of
 from r2d2.storage.manifest_entries import MANIFEST
-from runner.words import silent
+from r2d2.storage.store import Store
+from runner.terminal.words import silent
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def prepare_data(
     cache: Path,
     hpatches: str | None,
     objects: CacheSettings | None = None,
-    shared: Depot | None = None,
+    shared: Store | None = None,
     say: Callable[[str], None] = silent,
 ) -> SweepData:
     """Opens the training data, builds the validation benchmark unless it is there, opens HPatches.
@@ -95,7 +95,7 @@ def prepare_data(
     return SweepData(training, held_out, tuple(specs), digests, sequences, objects)
 
 
-def _share(folder: Path, shared: Depot) -> str:
+def _share(folder: Path, shared: Store) -> str:
     """Copies a benchmark to where every node finds it, unless it is there; returns that place.
 
     Its manifest, by which it is opened with one request and every file is verified, is written last.
@@ -107,7 +107,7 @@ def _share(folder: Path, shared: Depot) -> str:
     place = shared.below(folder.name)
     if place.read(MANIFEST) != manifest.to_bytes():
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-benchmark") as pool:
-            list(pool.map(place.store, paths.keys(), paths.values()))
+            list(pool.map(place.put_file, paths.keys(), paths.values()))
         place.write(MANIFEST, manifest.to_bytes())
     return place.place
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.depot import Depot, open_depot
 from r2d2.storage.location import absolute_place, is_remote
-from r2d2.storage.s3 import PATIENCE
-from runner.lease import LEASE_S
+from r2d2.storage.open import open_store
+from r2d2.storage.s3 import TIMEOUT
+from r2d2.storage.store import Store
 
 HOME_FOLDER, SWEEPS = ".r2d2", "sweeps"
 CACHE_GIB, OBJECTS_GIB = 20.0, 50.0
+LEASE_S = 30.0
 GIB = 2**30
 
 # What a job on a cluster inherits from where it is submitted, if it is set there: places, no secrets.
@@ -31,12 +33,16 @@ INHERITED = (
     "R2D2_CACHE",
     "R2D2_CACHE_GIB",
     "R2D2_OBJECTS_GIB",
-    "R2D2_S3_PATIENCE",
+    "R2D2_S3_TIMEOUT",
     "R2D2_LEASE_S",
     "R2D2_CLUSTER_CPUS",
     "R2D2_CLUSTER_GPUS",
     "R2D2_FORK_SERVER",
 )
+# Variables of the last release that have another name now.
+FORMER_NAMES = {"R2D2_S3_PATIENCE": "R2D2_S3_TIMEOUT"}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Settings:
         cache_folder: of what can be made or fetched again (R2D2_CACHE, best on a disk of the node); None:
             `cache` in `local`.
         objects_gib: of what was fetched from S3, at most (R2D2_OBJECTS_GIB, default 50); 0: none is kept.
-        s3_patience: seconds that a request to S3 is tried again for (R2D2_S3_PATIENCE, default 300).
+        s3_timeout: seconds that a request to S3 is tried again for (R2D2_S3_TIMEOUT, default 300).
         lease_seconds: after which a driver that shows no sign of life loses its sweep (R2D2_LEASE_S, default
             30).
         cluster_cpus, cluster_gpus: that an autoscaler may add up to, which no driver can ask it
@@ -73,7 +79,7 @@ class Settings:
     cache_gib: float = CACHE_GIB
     cache_folder: Path | None = None
     objects_gib: float = OBJECTS_GIB
-    s3_patience: float = PATIENCE
+    s3_timeout: float = TIMEOUT
     lease_seconds: float = LEASE_S
     cluster_cpus: float = 0.0
     cluster_gpus: float = 0.0
@@ -86,6 +92,7 @@ class Settings:
         Raises:
             ValueError: if one that must be a number is none of at least 0, or one that must be 1 or 0 is not.
         """
+        environment = _today(environment)
         home = absolute_place(environment.get("R2D2_HOME") or HOME_FOLDER).rstrip("/")
         return cls(
             home=home,
@@ -96,7 +103,7 @@ class Settings:
             cache_gib=_number(environment, "R2D2_CACHE_GIB", CACHE_GIB, "GiB"),
             cache_folder=_path(environment.get("R2D2_CACHE")),
             objects_gib=_number(environment, "R2D2_OBJECTS_GIB", OBJECTS_GIB, "GiB"),
-            s3_patience=_number(environment, "R2D2_S3_PATIENCE", PATIENCE, "seconds"),
+            s3_timeout=_number(environment, "R2D2_S3_TIMEOUT", TIMEOUT, "seconds"),
             lease_seconds=_number(environment, "R2D2_LEASE_S", LEASE_S, "seconds"),
             cluster_cpus=_number(environment, "R2D2_CLUSTER_CPUS", 0.0, "CPUs"),
             cluster_gpus=_number(environment, "R2D2_CLUSTER_GPUS", 0.0, "GPUs"),
@@ -119,18 +126,18 @@ class Settings:
         return str(self.local / "artifacts") if self.tracking_uri.startswith("sqlite:") else None
 
     @property
-    def sweeps(self) -> Depot:
+    def sweeps(self) -> Store:
         """All sweeps, by name."""
-        return open_depot(f"{self.home}/{SWEEPS}", self.s3_patience)
+        return open_store(f"{self.home}/{SWEEPS}", self.s3_timeout)
 
-    def sweep(self, name: str) -> Depot:
+    def sweep(self, name: str) -> Store:
         """One sweep: its definition, trials and checkpoints."""
         return self.sweeps.below(name)
 
     @property
-    def benchmarks(self) -> Depot | None:
+    def benchmarks(self) -> Store | None:
         """Where a benchmark made for a sweep is copied to for the cluster's nodes; None: they see it."""
-        return open_depot(f"{self.home}/benchmarks", self.s3_patience) if self.is_remote else None
+        return open_store(f"{self.home}/benchmarks", self.s3_timeout) if self.is_remote else None
 
     @property
     def made_benchmarks(self) -> Path:
@@ -146,12 +153,23 @@ class Settings:
     def objects(self) -> CacheSettings:
         """Where each node keeps what it fetches from S3."""
         limit = min(int(self.objects_gib * GIB), sys.maxsize)
-        return CacheSettings(str(self.cache / "objects"), limit, self.s3_patience)
+        return CacheSettings(str(self.cache / "objects"), limit, self.s3_timeout)
 
 
 def inherited_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that a job on a cluster is given along, of those that are set here."""
-    return {name: environment[name] for name in INHERITED if environment.get(name)}
+    today = _today(environment)
+    return {name: today[name] for name in INHERITED if today.get(name)}
+
+
+def _today(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment with the names of today; each former one that is set is told of."""
+    found = dict(environment)
+    for former, name in FORMER_NAMES.items():
+        if former in environment:
+            log.warning("%s is called %s now; the next release knows only the new name", former, name)
+            found.setdefault(name, environment[former])
+    return found
 
 
 def _number(environment: Mapping[str, str], name: str, default: float, unit: str) -> float:

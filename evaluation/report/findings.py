@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from evaluation.evaluation import OVERALL
 from evaluation.report.headings import difference_interval, figure, heading
+from evaluation.report.report import Report
 from evaluation.statistics.comparison import Difference, Verdict
 from evaluation.statistics.power import (
     MOST_SEEDS,
@@ -16,9 +17,6 @@ from evaluation.statistics.power import (
     needed_sequences,
     smallest_detectable,
 )
-
-if TYPE_CHECKING:
-    from evaluation.report.report import Report
 
 CAUTION = "Choosing on HPatches is tuning on the test set: choose by a validation score."
 ONE_SEED = (

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from r2d2.config import setting
+from r2d2.settings import setting
 
 
 @dataclass(frozen=True)

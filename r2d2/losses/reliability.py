@@ -12,10 +12,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from r2d2.config import LossConfig
 from r2d2.containers import DenseFeatures
 from r2d2.losses import sampling
 from r2d2.losses.average_precision import average_precision_of_weights, bin_weights
+from r2d2.losses.config import LossConfig
 from r2d2.losses.hardnet import hardest_in_batch
 from r2d2.losses.sampling import Matches
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from r2d2.config import LossConfig
 from r2d2.containers import DenseFeatures
+from r2d2.losses.config import LossConfig
 
 # Pixels around the true position: up to 3 px away they are right, 5 to 7 px wrong, ignored between.
 POSITIVE_RADIUS = 3

@@ -36,13 +36,13 @@ class Limits:
     Attributes:
         connect: until a connection stands.
         read: until the next bytes come.
-        patience: without a byte that is new, over all attempts; what comes too slowly does not count.
+        timeout: without a byte that is new, over all attempts; what comes too slowly does not count.
         slowest: bytes per second; slower answers are given up and asked for again.
     """
 
     connect: float = 10.0
     read: float = 30.0
-    patience: float = 180.0
+    timeout: float = 180.0
     slowest: float = 1024.0
 
 
@@ -127,14 +127,14 @@ class _Download:
             total = patiently(self._attempt, lambda error: isinstance(error, _PassingError), self._left)
         except _PassingError as error:
             kept = f"; {self._have()} bytes are kept and the same command goes on from there"
-            reason = f"{error} for {self.limits.patience:.0f} s{kept if self._have() else ''}"
+            reason = f"{error} for {self.limits.timeout:.0f} s{kept if self._have() else ''}"
             raise PlaceError(errno.ETIMEDOUT, reason, self.remote.url) from error
         self._verify(total)
         self.part.replace(self.target)
         self.note.unlink(missing_ok=True)
 
     def _left(self) -> float:
-        return self.limits.patience - (time.monotonic() - self._progressed)
+        return self.limits.timeout - (time.monotonic() - self._progressed)
 
     def _have(self) -> int:
         return self.part.stat().st_size if self.part.is_file() and self.note.is_file() else 0

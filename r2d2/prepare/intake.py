@@ -93,8 +93,8 @@ def _take(job: Job, origin: Origin, progress: Progress) -> list[str]:
             raise
     if is_remote(origin):
         if not is_archive(origin):
-            return _copy(job, open_files(origin, patience=job.patience), progress)
-        cache = CacheSettings(str(job.work / "s3"), 2**62, job.patience)
+            return _copy(job, open_files(origin, timeout=job.timeout), progress)
+        cache = CacheSettings(str(job.work / "s3"), 2**62, job.timeout)
         return _unpack(job, local_file(origin, cache), progress)
     path = Path(origin).expanduser()
     if path.is_dir():

@@ -11,7 +11,7 @@ from r2d2.prepare.catalogue import Source
 from r2d2.prepare.http_file import Limits
 from r2d2.storage.location import is_remote
 from r2d2.storage.manifest import Manifest
-from r2d2.storage.s3 import PATIENCE
+from r2d2.storage.s3 import TIMEOUT
 
 # More unusable images than this share are no accident.
 MAX_REFUSED = 0.05
@@ -35,7 +35,7 @@ class Job:
         unpack_limits: of what an archive may hold.
         sha256: what downloads of unknown content may have, hexadecimal; any other is refused, and its own is
             said. None: whatever comes is taken.
-        patience: seconds that a request to S3 is tried again for.
+        timeout: seconds that a request to S3 is tried again for.
         inspect: called before the manifest is written, for sources that need more than a layout.
     """
 
@@ -48,7 +48,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
     sha256: frozenset[str] | None = None
-    patience: float = PATIENCE
+    timeout: float = TIMEOUT
     inspect: Inspection | None = None
 
     @property

@@ -36,7 +36,7 @@ def prepare(job: Job, progress: Progress | None = None) -> Prepared:
     _make_work(job)
     try:
         with FileLock(job.work / _LOCK, timeout=0):
-            former = read_content(job.place, job.patience)
+            former = read_content(job.place, job.timeout)
             if former is not None and _is_there(job, *former):
                 prepared = Prepared(former[0], shards=former[1], was_there=True)
             else:
@@ -130,7 +130,7 @@ def _prepare(job: Job, origins: list[Origin], former: Manifest | None, progress:
 
 def _still_there(job: Job, former: Manifest) -> Manifest:
     """A manifest without those files of the job's source that are not at the place any more."""
-    sizes = list_sizes(job.place, job.patience)
+    sizes = list_sizes(job.place, job.timeout)
     files = [
         file
         for file in former.files

@@ -13,7 +13,7 @@ from r2d2.storage.files import FolderFiles
 from r2d2.storage.location import is_remote
 from r2d2.storage.manifest import Manifest, ManifestFile
 from r2d2.storage.manifest_entries import MANIFEST
-from r2d2.storage.s3 import PATIENCE, SCHEME, S3Object, S3Server, split_place
+from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Object, S3Server, split_place
 from r2d2.storage.s3_files import visible_names
 from r2d2.storage.shard_index import INDEX, ShardIndex
 from r2d2.storage.shard_writer import write_shards
@@ -22,7 +22,7 @@ from r2d2.storage.upload import upload_bytes, upload_file
 _UPLOADS = 8
 
 
-def read_small(place: str, name: str, patience: float = PATIENCE) -> bytes | None:
+def read_small(place: str, name: str, timeout: float = TIMEOUT) -> bytes | None:
     """The content of a file at a place; None if there is none of that name.
 
     Raises:
@@ -31,7 +31,7 @@ def read_small(place: str, name: str, patience: float = PATIENCE) -> bytes | Non
     if not is_remote(place):
         path = Path(place).expanduser() / name
         return path.read_bytes() if path.is_file() else None
-    server = S3Server(patience)
+    server = S3Server(timeout)
     bucket, below = _below(place)
     found = server.find(bucket, below + name)
     if found is None:
@@ -39,34 +39,34 @@ def read_small(place: str, name: str, patience: float = PATIENCE) -> bytes | Non
     return fetch_bytes(server, Wanted(bucket, found.key, found.size, found.etag))
 
 
-def read_manifest(place: str, patience: float = PATIENCE) -> Manifest | None:
+def read_manifest(place: str, timeout: float = TIMEOUT) -> Manifest | None:
     """What a place says that it holds physically, which are its shards if it has any; None: nothing.
 
     Raises:
         ValueError: if the manifest is damaged.
         OSError: as `read_small`.
     """
-    content = read_small(place, MANIFEST, patience)
+    content = read_small(place, MANIFEST, timeout)
     return None if content is None else Manifest.parse(content, f"{place.rstrip('/')}/{MANIFEST}")
 
 
-def read_content(place: str, patience: float = PATIENCE) -> tuple[Manifest, int] | None:
+def read_content(place: str, timeout: float = TIMEOUT) -> tuple[Manifest, int] | None:
     """The manifest of what can be read at a place, be it from shards, and the number of shards.
 
     None if the place has no manifest. Raises as `read_manifest`.
     """
-    manifest = read_manifest(place, patience)
+    manifest = read_manifest(place, timeout)
     if manifest is None or not any(file.path == INDEX for file in manifest.files):
         return None if manifest is None else (manifest, 0)
     where = f"{place.rstrip('/')}/{INDEX}"
-    content = read_small(place, INDEX, patience)
+    content = read_small(place, INDEX, timeout)
     if content is None:
         raise ValueError(f"{where} is missing, which {MANIFEST} names")
     index = ShardIndex.parse(content, where)
     return index.content, len(index.shards)
 
 
-def list_sizes(place: str, patience: float = PATIENCE) -> dict[str, int]:
+def list_sizes(place: str, timeout: float = TIMEOUT) -> dict[str, int]:
     """Bytes of every visible file that is really at a place, by path.
 
     Raises:
@@ -77,7 +77,7 @@ def list_sizes(place: str, patience: float = PATIENCE) -> dict[str, int]:
         files = FolderFiles.of(Path(place).expanduser())
         return {name: files.size(name) for name in files.names}
     bucket, below = _below(place)
-    found = {entry.key: entry.size for entry in S3Server(patience).list(bucket, below)}
+    found = {entry.key: entry.size for entry in S3Server(timeout).list(bucket, below)}
     return {name: found[key] for key, name in visible_names(found, below, place).items()}
 
 
@@ -101,7 +101,7 @@ def publish(job: Job, manifest: Manifest, progress: Progress) -> int:
         files = [file for file in manifest.files if (job.staging / file.path).is_file()]
         _upload(job, files, progress)
         bucket, below = _below(job.place)
-        upload_bytes(S3Server(job.patience), bucket, below + MANIFEST, manifest.to_bytes())
+        upload_bytes(S3Server(job.timeout), bucket, below + MANIFEST, manifest.to_bytes())
     else:
         manifest.write(job.staging)
     return 0
@@ -111,7 +111,7 @@ def _publish_shards(job: Job, manifest: Manifest, progress: Progress) -> int:
     remote = is_remote(job.place)
     folder = job.work / "shards" if remote else Path(job.place).expanduser()
     bucket, below = _below(job.place) if remote else ("", "")
-    server, there = S3Server(job.patience), _there(job) if remote else {}
+    server, there = S3Server(job.timeout), _there(job) if remote else {}
 
     def send(path: Path, shard: ManifestFile) -> None:
         key = below + shard.path
@@ -136,7 +136,7 @@ def _publish_shards(job: Job, manifest: Manifest, progress: Progress) -> int:
 
 def _upload(job: Job, files: list[ManifestFile], progress: Progress) -> None:
     bucket, below = _below(job.place)
-    server, there = S3Server(job.patience), _there(job)
+    server, there = S3Server(job.timeout), _there(job)
 
     def send(file: ManifestFile) -> int:
         path, key = job.staging / file.path, below + file.path
@@ -159,7 +159,7 @@ def _upload(job: Job, files: list[ManifestFile], progress: Progress) -> None:
 
 def _there(job: Job) -> dict[str, S3Object]:
     """The objects below the place of a preparation, by key."""
-    return {found.key: found for found in S3Server(job.patience).list(*_below(job.place))}
+    return {found.key: found for found in S3Server(job.timeout).list(*_below(job.place))}
 
 
 def _is_there(server: S3Server, bucket: str, found: S3Object | None, path: Path, file: ManifestFile) -> bool:

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from r2d2.storage.download import RANGE, SLOWEST, Wanted, fetch_bytes, fetch_file
 from r2d2.storage.errors import StorageError
 from r2d2.storage.lru import LruFolder
-from r2d2.storage.s3 import PATIENCE, S3Server
+from r2d2.storage.s3 import TIMEOUT, S3Server
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +53,18 @@ class CacheSettings:
     Attributes:
         folder: on a disk of the node; made when something is written; holds nothing else.
         max_bytes: of everything in it, at least 0; 0 keeps nothing.
-        patience: seconds that a request to a server which does not answer is tried again for, at least 0.
+        timeout: seconds that a request to a server which does not answer is tried again for, at least 0.
     """
 
     folder: str
     max_bytes: int
-    patience: float = PATIENCE
+    timeout: float = TIMEOUT
 
     def __post_init__(self) -> None:
         if self.max_bytes < 0:
             raise ValueError(f"max_bytes is {self.max_bytes}; it must be at least 0")
-        if self.patience < 0:
-            raise ValueError(f"patience is {self.patience} seconds; it must be at least 0")
+        if self.timeout < 0:
+            raise ValueError(f"timeout is {self.timeout} seconds; it must be at least 0")
 
 
 class ObjectCache:
@@ -72,7 +72,7 @@ class ObjectCache:
 
     def __init__(self, settings: CacheSettings) -> None:
         self._folder = Path(settings.folder)
-        self._kept = LruFolder(self._folder / OBJECTS, int(settings.max_bytes * SHARE), SUFFIX)
+        self._info = LruFolder(self._folder / OBJECTS, int(settings.max_bytes * SHARE), SUFFIX)
 
     def open(self, server: S3Server, wanted: Wanted) -> BinaryIO:
         """The content of an object from the first byte on, seekable; fetched if this node does not have it.
@@ -84,9 +84,9 @@ class ObjectCache:
         file = self._open_kept(path, wanted.size)
         if file is not None:
             return file
-        if str(self._folder) in _given_up or not self._kept.fits(wanted.size):
+        if str(self._folder) in _given_up or not self._info.fits(wanted.size):
             return open_apart(server, wanted)
-        with self._lock(path, server.patience + wanted.size / SLOWEST) as locked:
+        with self._lock(path, server.timeout + wanted.size / SLOWEST) as locked:
             if not locked:
                 return open_apart(server, wanted)
             return self._open_kept(path, wanted.size) or self._fetch(server, wanted, path)
@@ -108,9 +108,9 @@ class ObjectCache:
 
     def _path(self, server: S3Server, wanted: Wanted) -> Path:
         if wanted.sha256 is not None:
-            return self._kept.path(wanted.sha256)
+            return self._info.path(wanted.sha256)
         name = "\n".join((server.endpoint, str(wanted), str(wanted.size), str(wanted.etag)))
-        return self._kept.path(hashlib.sha256(name.encode()).hexdigest())
+        return self._info.path(hashlib.sha256(name.encode()).hexdigest())
 
     def _open_kept(self, path: Path, size: int) -> BinaryIO | None:
         try:
@@ -123,7 +123,7 @@ class ObjectCache:
             return None
         # Removed since, or of another user: it can be read all the same.
         with contextlib.suppress(OSError):
-            self._kept.use(path)
+            self._info.use(path)
         return file
 
     def _fetch(self, server: S3Server, wanted: Wanted, path: Path) -> BinaryIO:
@@ -159,7 +159,7 @@ class ObjectCache:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        self._kept.wrote(size)
+        self._info.wrote(size)
 
     @contextmanager
     def _lock(self, path: Path, seconds: float) -> Iterator[bool]:

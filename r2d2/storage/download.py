@@ -214,7 +214,7 @@ class _Download:
         def left() -> float:
             if self.stop.is_set():
                 return -1.0
-            return self.server.patience + (done - start) / SLOWEST - (time.monotonic() - begun)
+            return self.server.timeout + (done - start) / SLOWEST - (time.monotonic() - begun)
 
         patiently(attempt, self.server.passes, left)
 

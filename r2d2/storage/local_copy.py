@@ -45,7 +45,7 @@ def local_copy(files: S3Files, cache: CacheSettings) -> Path:
     _use(home / f"{digest}.used")
     folder = home / digest
     total = sum(files.size(name) for name in files.names)
-    with FileLock(home / f"{digest}.lock", timeout=files.patience + total / SLOWEST):
+    with FileLock(home / f"{digest}.lock", timeout=files.timeout + total / SLOWEST):
         if not folder.is_dir():
             _fill(folder, name, files)
             _remove_unused(home, int(cache.max_bytes * (1 - SHARE)))

@@ -17,7 +17,7 @@ from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.local_copy import local_copy
 from r2d2.storage.names import require_text
-from r2d2.storage.s3 import PATIENCE, SCHEME, S3Server, split_place
+from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
 from r2d2.storage.shards import through_shards
 from r2d2.storage.upload import upload_bytes, upload_file
@@ -40,18 +40,18 @@ def absolute_place(place: str) -> str:
     return place if is_remote(place) else str(Path(place).expanduser().absolute())
 
 
-def open_files(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> FileSet:
+def open_files(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> FileSet:
     """The files at a place; those in its shards if it has any. Arguments and errors as of `open_stored`."""
-    return through_shards(open_stored(place, cache, patience))
+    return through_shards(open_stored(place, cache, timeout))
 
 
-def open_stored(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> FileSet:
+def open_stored(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> FileSet:
     """The files at a place as they are stored, be they shards or not.
 
     Args:
         place: a folder, or `s3://bucket/prefix`.
         cache: where objects of S3 are kept on this node; None: nowhere.
-        patience: seconds that a request to S3 is tried again for, where there is no cache to say so.
+        timeout: seconds that a request to S3 is tried again for, where there is no cache to say so.
 
     Raises:
         ValueError: if there is nothing, or the place is another kind of address.
@@ -59,7 +59,7 @@ def open_stored(place: str, cache: CacheSettings | None = None, patience: float 
     """
     _refuse_other_addresses(place)
     if is_remote(place):
-        return S3Files.of(place, cache, patience)
+        return S3Files.of(place, cache, timeout)
     return FolderFiles.of(Path(place).expanduser())
 
 
@@ -83,14 +83,14 @@ def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
     return _local_copy(S3Files.of(place, cache), cache)
 
 
-def local_file(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> Path:
+def local_file(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> Path:
     """One file on this disk, with its own name; a path is itself. Otherwise as `local_path`."""
     if not is_remote(place):
         return Path(place).expanduser()
-    cache = cache or _temporary_cache(patience)
+    cache = cache or _temporary_cache(timeout)
     above, _, name = place.rpartition("/")
     bucket, key = split_place(place)
-    server = S3Server(cache.patience)
+    server = S3Server(cache.timeout)
     found = server.find(bucket, key)
     if found is None or not key:
         raise ValueError(f"there is no {place} on {server.endpoint}")
@@ -98,13 +98,13 @@ def local_file(place: str, cache: CacheSettings | None = None, patience: float =
     return _local_copy(files, cache) / name
 
 
-def local_path(place: str, cache: CacheSettings | None = None, patience: float = PATIENCE) -> Path:
+def local_path(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> Path:
     """What lies at a place, on this disk: of S3 the object of that very name, or a folder of all below it.
 
     Args:
         place: a path, or `s3://bucket/prefix`.
         cache: of this node; None: a temporary one, which ends with the process.
-        patience: seconds that a request to S3 is tried again for, where there is no cache to say so.
+        timeout: seconds that a request to S3 is tried again for, where there is no cache to say so.
 
     Raises:
         ValueError: if there is neither on S3.
@@ -112,25 +112,25 @@ def local_path(place: str, cache: CacheSettings | None = None, patience: float =
     """
     if not is_remote(place):
         return Path(place).expanduser()
-    cache = cache or _temporary_cache(patience)
+    cache = cache or _temporary_cache(timeout)
     bucket, key = split_place(place.rstrip("/"))
-    is_file = bool(key) and S3Server(cache.patience).find(bucket, key) is not None
+    is_file = bool(key) and S3Server(cache.timeout).find(bucket, key) is not None
     return local_file(place, cache) if is_file else local_folder(place, cache)
 
 
 @contextmanager
-def fetched(place: str, patience: float = PATIENCE) -> Iterator[Path]:
+def fetched(place: str, timeout: float = TIMEOUT) -> Iterator[Path]:
     """As `local_path`, but what is on S3 is on this disk only as long as the block runs, and never cached.
 
     Args:
         place: a path, or `s3://bucket/prefix`.
-        patience: seconds that a request to S3 is tried again for.
+        timeout: seconds that a request to S3 is tried again for.
     """
     if not is_remote(place):
         yield Path(place).expanduser()
         return
     with scratch_folder() as scratch:
-        yield local_path(place, CacheSettings(str(scratch), 2**62, patience))
+        yield local_path(place, CacheSettings(str(scratch), 2**62, timeout))
 
 
 def store_file(path: Path, place: str) -> None:
@@ -180,7 +180,7 @@ def _local_copy(files: S3Files, cache: CacheSettings) -> Path:
 
 
 @functools.cache
-def _temporary_cache(patience: float = PATIENCE) -> CacheSettings:
+def _temporary_cache(timeout: float = TIMEOUT) -> CacheSettings:
     folder = tempfile.mkdtemp(prefix="r2d2-s3-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return CacheSettings(folder, 2**62, patience)
+    return CacheSettings(folder, 2**62, timeout)

@@ -22,9 +22,9 @@ from r2d2.storage.s3_faults import explain, passes, refuses_key, refuses_renewab
 SCHEME = "s3://"
 
 # Seconds. Every wait for the network ends: a connection, the next bytes of an answer, all attempts together.
-CONNECT, READ, PATIENCE = 5.0, 20.0, 300.0
+CONNECT, READ, TIMEOUT = 5.0, 20.0, 300.0
 # Until something has been had from a place, its address is more likely wrong than its server away.
-FIRST_PATIENCE = 15.0
+FIRST_TIMEOUT = 15.0
 
 _CONNECTIONS = 64
 
@@ -53,13 +53,13 @@ class S3Object:
 class S3Server:
     """The server, for one process at a time: a copy in another process connects for itself."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, timeout: float = TIMEOUT) -> None:
         """Connects when first asked.
 
         Args:
-            patience: seconds that a request is tried again for, at least 0.
+            timeout: seconds that a request is tried again for, at least 0.
         """
-        self.patience = patience
+        self.timeout = timeout
         self._connected: _Connection | None = None
         self._endpoint = ""
         # Whether the server has answered: a key that it refuses afterwards was good, and has ended.
@@ -125,19 +125,19 @@ class S3Server:
             return False
         return True
 
-    def ask(self, where: str, method: str, request: Mapping[str, Any], patience: float | None = None) -> Any:
+    def ask(self, where: str, method: str, request: Mapping[str, Any], timeout: float | None = None) -> Any:
         """The answer to one request.
 
         Args:
             where: the place or object it is about, `s3://...`.
             method: of boto3's client.
             request: its arguments.
-            patience: seconds, if not the server's own.
+            timeout: seconds, if not the server's own.
 
         Raises:
             StorageError: if there is none, with the reason and what was tried.
         """
-        limit = self.patience if patience is None else patience
+        limit = self.timeout if timeout is None else timeout
         try:
             return patiently(lambda: self.call(method, request), self.passes, limit)
         except Exception as error:
@@ -150,7 +150,7 @@ class S3Server:
             StorageError: as `ask`.
         """
         request = {"Bucket": bucket, "Prefix": prefix}
-        for objects, _ in self._pages(request, min(self.patience, FIRST_PATIENCE)):
+        for objects, _ in self._pages(request, min(self.timeout, FIRST_TIMEOUT)):
             yield from objects
 
     def look(
@@ -169,7 +169,7 @@ class S3Server:
         request = {"Bucket": bucket, "Prefix": prefix, **({} if deep else {"Delimiter": "/"})}
         objects: list[S3Object] = []
         prefixes: list[str] = []
-        for found, deeper in self._pages(request, self.patience):
+        for found, deeper in self._pages(request, self.timeout):
             objects += found
             prefixes += deeper
         return objects, prefixes
@@ -182,24 +182,24 @@ class S3Server:
         """
         # The answer to a HEAD request does not tell a missing bucket from a missing object; a listing does.
         request = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
-        objects, _ = next(self._pages(request, min(self.patience, FIRST_PATIENCE)))
+        objects, _ = next(self._pages(request, min(self.timeout, FIRST_TIMEOUT)))
         return next((found for found in objects if found.key == key), None)
 
     def _pages(
-        self, request: Mapping[str, Any], patience: float
+        self, request: Mapping[str, Any], timeout: float
     ) -> Iterator[tuple[Sequence[S3Object], Sequence[str]]]:
         """Objects and deeper prefixes of each page of a listing.
 
         Args:
             request: the bucket, the prefix, and what else is asked.
-            patience: seconds, for the first page.
+            timeout: seconds, for the first page.
 
         Raises:
             StorageError: as `ask`, and if an answer is no listing or the listing has no end.
         """
         where, count, tokens = f"{SCHEME}{request['Bucket']}/{request['Prefix']}", 0, {""}
         while True:
-            page = self.ask(where, "list_objects_v2", request, patience)
+            page = self.ask(where, "list_objects_v2", request, timeout)
             try:
                 objects = [_object(entry) for entry in page.get("Contents", ())]
                 deeper = [str(entry["Prefix"]) for entry in page.get("CommonPrefixes", ())]
@@ -216,7 +216,7 @@ class S3Server:
                 reason = f"the server's listing has no end, or more than {MAX_OBJECTS} objects"
                 raise PlaceError(errno.E2BIG, reason, where)
             tokens.add(token)
-            request, patience = {**request, "ContinuationToken": token}, self.patience
+            request, timeout = {**request, "ContinuationToken": token}, self.timeout
 
 
 def _object(entry: Mapping[str, Any]) -> S3Object:

@@ -23,7 +23,7 @@ from r2d2.storage.errors import gone
 from r2d2.storage.manifest_entries import MANIFEST, manifest_entries
 from r2d2.storage.names import is_name
 from r2d2.storage.read_ahead import ReadAhead
-from r2d2.storage.s3 import PATIENCE, S3Server, split_place
+from r2d2.storage.s3 import TIMEOUT, S3Server, split_place
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class S3Files:
         self._running: tuple[int, ObjectCache | None, ReadAhead] | None = None
 
     @classmethod
-    def of(cls, place: str, cache: CacheSettings | None, patience: float = PATIENCE) -> S3Files:
+    def of(cls, place: str, cache: CacheSettings | None, timeout: float = TIMEOUT) -> S3Files:
         """Looks at a place.
 
         Raises:
@@ -84,7 +84,7 @@ class S3Files:
         """
         place = place.rstrip("/")
         bucket, prefix = split_place(place)
-        server = S3Server(patience if cache is None else cache.patience)
+        server = S3Server(timeout if cache is None else cache.timeout)
         below = f"{prefix}/" if prefix else ""
         manifest = server.find(bucket, below + MANIFEST)
         if manifest is not None:
@@ -103,9 +103,9 @@ class S3Files:
         return {**self.__dict__, "_running": None}
 
     @property
-    def patience(self) -> float:
+    def timeout(self) -> float:
         """Seconds that a request is tried again for."""
-        return self._server.patience
+        return self._server.timeout
 
     def size(self, name: str) -> int:
         """Of an object when the place was opened, bytes."""

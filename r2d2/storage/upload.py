@@ -83,7 +83,7 @@ def upload_file(server: S3Server, bucket: str, key: str, path: Path) -> None:
 def _abandon(server: S3Server, where: str, upload: dict[str, Any]) -> None:
     """Removes the parts of an upload that is not completed, for which their owner would go on paying."""
     try:
-        server.ask(where, "abort_multipart_upload", upload, patience=0)
+        server.ask(where, "abort_multipart_upload", upload, timeout=0)
     except StorageError as error:
         log.warning("parts of an upload that failed remain: %s", error)
 

@@ -16,7 +16,7 @@ from r2d2.collapse import collapse_tensors
 from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, PairBatch
 from r2d2.data.share import Share
-from r2d2.losses import pair_loss
+from r2d2.losses.pair_loss import pair_loss
 
 
 class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened

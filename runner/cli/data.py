@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from r2d2.storage.manifest import Manifest
 from r2d2.storage.shard_writer import SHARD_BYTES
-from runner.console import make_console
 from runner.settings import Settings
+from runner.terminal.console import make_console
 
 _MIB, _GIB = 2**20, 2**30
 # Names that are shown of each kind of difference.
@@ -66,7 +66,7 @@ def prepare(
     name them one by one, or as aachen+style+flow.
     """
     from r2d2.prepare.preparation import prepare as run
-    from runner.preparing import make_job, terminal_progress
+    from runner.cli.preparing import make_job, terminal_progress
 
     settings = Settings.from_environment()
     job = make_job(source, origins, place, shard_mib if shards else None, settings, sha256)
@@ -93,11 +93,11 @@ def check(place: str) -> None:
     from r2d2.prepare.publication import list_sizes, read_manifest
     from r2d2.storage.location import absolute_place, open_stored
     from r2d2.storage.manifest import verify
-    from runner.preparing import terminal_progress
+    from runner.cli.preparing import terminal_progress
 
     place = absolute_place(place)
-    patience = Settings.from_environment().s3_patience
-    manifest = read_manifest(place, patience)
+    timeout = Settings.from_environment().s3_timeout
+    manifest = read_manifest(place, timeout)
     if manifest is None:
         raise ValueError(f"{place} has no manifest.json; `r2d2 data prepare SOURCE --to {place}` writes one")
     console = make_console()
@@ -105,7 +105,7 @@ def check(place: str) -> None:
         terminal_progress(console) as progress,
         step(progress, f"check {place}", manifest.total_bytes) as advance,
     ):
-        files, sizes = open_stored(place, patience=patience), list_sizes(place, patience)
+        files, sizes = open_stored(place, timeout=timeout), list_sizes(place, timeout)
         found = verify(manifest, files, sizes, on_file=advance)
     for line in found.lines(_NAMED):
         console.print(escape(line), soft_wrap=True, highlight=False)
@@ -144,12 +144,12 @@ def _contents(place: str) -> Iterator[str]:
     from r2d2.storage.location import absolute_place
 
     place = absolute_place(place)
-    patience = Settings.from_environment().s3_patience
-    content = read_content(place, patience)
+    timeout = Settings.from_environment().s3_timeout
+    content = read_content(place, timeout)
     if content is not None:
         yield from (escape(line) for line in _facts(*content))
         return
-    sizes = list_sizes(place, patience)
+    sizes = list_sizes(place, timeout)
     if not sizes:
         raise ValueError(f"there is nothing at {place}")
     yield f"{len(sizes)} files, {sum(sizes.values()) / _GIB:.2f} GiB, without a manifest"

@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from runner.console import make_console
 from runner.settings import Settings
+from runner.terminal.console import make_console
 
 
 @click.command()
@@ -20,9 +20,9 @@ def ui(host: str, port: int) -> None:
 
     Where a server keeps the runs there is nothing to start: its pages' addresses are printed.
     """
-    from runner.run_table import view_link
-    from runner.tracking import Tracker
-    from runner.ui import page_address, serve_ui
+    from runner.tracking.experiments import Tracker
+    from runner.tracking.run_table import view_link
+    from runner.tracking.ui import page_address, serve_ui
 
     settings, console = Settings.from_environment(), make_console()
 
@@ -63,11 +63,11 @@ def doctor(address: str | None, home: str | None, variables: tuple[str, ...]) ->
     disk, and an all-reduce between nodes. Through a dashboard this runs on the cluster, as a job.
     """
     if address is not None and address.startswith(("http://", "https://")):
-        from runner.cli.submission import run_as_job
+        from runner.cli.submit import run_as_job
 
         run_as_job(address, ("doctor", "--address", "auto"), home, variables)
         return
-    from runner.doctor import all_checks
+    from runner.doctor.driver import all_checks
 
     console = make_console()
     failed = False

@@ -9,14 +9,14 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from runner.console import make_console
-from runner.definition import SweepDefinition
-from runner.ordering import mode_of
+from runner.record.definition import SweepDefinition
+from runner.record.ordering import mode_of
 from runner.settings import Settings
+from runner.terminal.console import make_console
 
 if TYPE_CHECKING:
-    from runner.registry import Promotion
-    from runner.tracking import LoggedRun, Tracker
+    from runner.registry.promote import Promotion
+    from runner.tracking.experiments import LoggedRun, Tracker
 
 
 @click.command()
@@ -59,7 +59,7 @@ def promote(
     if run is not None and "sweep" not in run.tags:
         raise ValueError(f"run '{run.name}' ({run.run_id}) is of no sweep: it has no checkpoint to promote")
     decides, mode = _decides(settings, run.tags["sweep"] if run else str(sweep), metric)
-    from runner.registry import best_run
+    from runner.registry.promote import best_run
 
     chosen = run or best_run(tracker, str(sweep), decides, mode)
     promotion = judged_promotion(
@@ -80,11 +80,11 @@ def judged_promotion(
         tracker: the MLflow store.
         run: the candidate's.
         metric: that chose it.
-        how: `name`, `alias` and `force` of `runner.registry.promote`.
+        how: `name`, `alias` and `force` of `runner.registry.promote.promote`.
     """
-    from runner.cli.comparison import judging_progress
-    from runner.promotion import PromotionJudge
-    from runner.registry import promote as register
+    from runner.cli.compare import judging_progress
+    from runner.registry.promote import promote as register
+    from runner.registry.promotion import PromotionJudge
 
     with judging_progress(console) as (on_source, on_image):
         judge = PromotionJudge(tracker, settings, lambda text: _say(console, text), on_source, on_image)
@@ -106,7 +106,7 @@ def announcement(promotion: Promotion) -> str:
 
 def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> None:
     _say(console, f"rolling {alias} back")
-    from runner.alias_moves import roll_back
+    from runner.registry.alias_moves import roll_back
 
     _say(console, str(roll_back(_tracker(settings), name, alias)))
 
@@ -114,8 +114,8 @@ def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> N
 def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
     """Prints the versions, the latest first, and the moves of the alias."""
     _say(console, f"the versions of {name}")
-    from runner.alias_moves import alias_moves
-    from runner.registry import FORCED, model_versions
+    from runner.registry.alias_moves import alias_moves
+    from runner.registry.promote import FORCED, model_versions
 
     tracker = _tracker(settings)
     for version in model_versions(tracker, name):
@@ -142,7 +142,7 @@ def _score_in_its_sweep(tags: Mapping[str, str]) -> str:
 
 
 def _tracker(settings: Settings) -> Tracker:
-    from runner.tracking import Tracker
+    from runner.tracking.experiments import Tracker
 
     return Tracker.of(settings)
 

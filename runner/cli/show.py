@@ -10,13 +10,13 @@ import click
 
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.storage.atomic import atomic_file
-from runner.cli.judge import extraction_options, extraction_settings
+from runner.cli.evaluate import extraction_options, extraction_settings
 from runner.cli.outputs import check_writable
-from runner.console import make_console
 from runner.settings import Settings
+from runner.terminal.console import make_console
 
 if TYPE_CHECKING:
-    from runner.showing import Shown
+    from runner.models.show import Shown
 
 _FILE = click.Path(path_type=Path)
 COUNT = 6
@@ -127,8 +127,8 @@ def _write(target: Path, png: bytes) -> None:
 
 def _seen(source: str, images: list[Path], file: Path | None, settings: ExtractionSettings) -> Shown:
     from evaluation.benchmarks.hpatches import read_homography
-    from runner.judging import find_model
-    from runner.showing import sequence_homography, show_image, show_pair
+    from runner.models.evaluate import find_model
+    from runner.models.show import sequence_homography, show_image, show_pair
 
     if len(images) == 1:
         return show_image(find_model(source, Settings.from_environment()), images[0], settings)
@@ -140,7 +140,7 @@ def _seen(source: str, images: list[Path], file: Path | None, settings: Extracti
 def _training_pairs(photos: str, overrides: tuple[str, ...], seed: int | None, count: int) -> Shown:
     from r2d2.config import TrainConfig, with_override
     from r2d2.data.source_text import is_sources, parse_sources
-    from runner.showing import show_training_pairs
+    from runner.models.show import show_training_pairs
 
     if not is_sources(photos) and "=" in photos and not Path(photos).exists():
         # Not the name of a folder: a source that is not known, which is said in the words of data.sources.

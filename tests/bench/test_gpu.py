@@ -5,7 +5,8 @@ import torch
 
 from bench.gpu import Load, main, speeds
 from bench.loader import bench_photos
-from r2d2.config import PIXELS, NetworkConfig
+from r2d2.config import PIXELS
+from r2d2.network_config import NetworkConfig
 
 SMALL = Load(warm_up=1, measured=1, processes=0, network=NetworkConfig("fast", channels=1, dim=8))
 

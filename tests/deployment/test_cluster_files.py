@@ -107,7 +107,7 @@ def test_the_launcher_file_passes_rays_own_validation():
 def test_the_launcher_copies_the_code_and_no_secret(tmp_path):
     config, project, node = read("aws.yaml"), tmp_path / "project", tmp_path / "node"
     code = (
-        *("runner/__main__.py", "runner/cli/sweeps.py", "r2d2/network.py"),
+        *("runner/__main__.py", "runner/cli/sweep.py", "r2d2/network.py"),
         "evaluation/report/template/report.css",
     )
     planted = (

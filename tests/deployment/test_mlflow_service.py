@@ -15,9 +15,9 @@ from faulty_proxy import FaultyProxy, until
 
 from bench.stub import figure
 from bench.sweep import ray_node
-from runner.stored import StoredSweep
-from runner.tracking import Tracker
-from runner.trial_run import rounded
+from runner.record.sweep import StoredSweep
+from runner.tracking.experiments import Tracker
+from runner.tracking.run import rounded
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(900)]
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from r2d2.checkpoint import Model
-from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures
 from r2d2.network import R2D2Network
+from r2d2.network_config import NetworkConfig
 
 
 class PatchNetwork(R2D2Network):

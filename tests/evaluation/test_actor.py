@@ -87,9 +87,9 @@ def ours(process: int) -> bool:
     return process == os.getpid()
 
 
-def who_scores(patience_s: float = 60) -> int:
+def who_scores(timeout_s: float = 60) -> int:
     """Process number of the one judge that scores, once there is one."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while not (found := judges("ray::Judge.score")):
         assert time.monotonic() < deadline, "no judge scores"
         time.sleep(0.05)

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from evaluation.collapse import collapse_signs
-from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures
 from r2d2.network import R2D2Network, build_network
+from r2d2.network_config import NetworkConfig
 
 
 class FlatNetwork(R2D2Network):

@@ -19,11 +19,11 @@ from evaluation.metrics.matching import mutual_nearest_neighbours
 from evaluation.metrics.mma import matching_errors, mma
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_model
-from r2d2.config import NetworkConfig
 from r2d2.data.images import normalise, read_image
 from r2d2.extraction import keypoints
 from r2d2.extraction.inference import FastNetwork
 from r2d2.network import build_network
+from r2d2.network_config import NetworkConfig
 
 REFERENCE = json.loads((Path(__file__).parent.parent / "golden" / "hpatches_reference.json").read_text())
 SEQUENCES = ("i_leuven", "v_churchill", "v_graffiti")

@@ -37,7 +37,7 @@ from r2d2.storage.s3 import S3Server
 from r2d2.storage.s3_files import S3Files
 from r2d2.storage.shard_index import ShardIndex
 from r2d2.upstream import load_upstream
-from runner.extraction import find_targets
+from runner.models.extract import find_targets
 from runner.settings import Settings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -249,7 +249,7 @@ def read_listing(path: Path) -> object:
 @functools.cache
 def offline_server() -> S3Server:
     variables = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": "http://nowhere"}
-    server = S3Server(patience=0)
+    server = S3Server(timeout=0)
     with mock.patch.dict("os.environ", variables):
         assert server.client
     return server

@@ -16,10 +16,10 @@ from pathlib import Path
 from processes import naming, title_of
 from ray_nodes import ROOT
 
-from runner.incidents import incidents
-from runner.stored import StoredSweep
+from runner.record.incidents import incidents
+from runner.record.sweep import StoredSweep
 
-PATIENCE_S = 900
+TIMEOUT_S = 900
 # Within so many seconds a sweep that has ended has no processes any more.
 LEFT_AFTER_S = 120
 SPEED = ("train/pairs_per_second", "worker/")
@@ -127,7 +127,7 @@ def submitted(
     with r2d2(cluster, "submit", str(file), "--name", name, *where, *options) as job:
         try:
             yield Story(cluster, home, name, job)
-            output, _ = job.communicate(timeout=PATIENCE_S)
+            output, _ = job.communicate(timeout=TIMEOUT_S)
         finally:
             job.kill()
     assert job.returncode == status, output
@@ -136,7 +136,7 @@ def submitted(
 
 def wait_for(happened: Callable[[], object], what: str):
     """What `happened` returns once that is something."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not (found := happened()):
         assert time.monotonic() < deadline, f"{what} did not happen"
         time.sleep(0.2)

@@ -3,10 +3,10 @@
 import sys
 
 from bench.stub import stub_trial
-from runner.console import make_console
-from runner.plan import SweepOptions, plan_sweep
 from runner.settings import Settings
-from runner.sweep import run_sweep
+from runner.sweep.plan import SweepOptions, plan_sweep
+from runner.sweep.run import run_sweep
+from runner.terminal.console import make_console
 
 
 def main(file, name, seconds):

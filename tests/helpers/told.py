@@ -1,6 +1,6 @@
 """What `Teller` makes of events, one at a time: tests tell MLflow's runs so directly."""
 
-from runner.trial_run import Figures, checkpoint_file, checkpoint_tags, final_files
+from runner.tracking.run import Figures, checkpoint_file, checkpoint_tags, final_files
 
 
 def log_epoch(run, step, metrics, tags=None):

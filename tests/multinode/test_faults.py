@@ -23,9 +23,9 @@ from story import (
 )
 from story import submitted as submitted_file
 
-from runner.incidents import HANGING, LOST, PREEMPTED, RESIZED
+from runner.record.incidents import HANGING, LOST, PREEMPTED, RESIZED
 from runner.settings import Settings
-from runner.tracking import Tracker
+from runner.tracking.experiments import Tracker
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(1500)]
 

@@ -19,13 +19,13 @@ from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split
 from r2d2.network import build_network
 from r2d2.storage.full_disk import DiskFull
-from runner.placement import on_this_node
+from runner.cluster.placement import on_this_node
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(600)]
 
 # Ray misses the node within this time, and until then cannot reach the judge.
 UNTIL_MISSED_S = 20
-PATIENCE_S = 120
+TIMEOUT_S = 120
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def test_its_checkpoint_is_scored_when_there_is_room_again(cluster, benchmark, c
     specs = (BenchmarkSpec("validation", benchmark, "validation"),)
     pool = start_pool(specs, JudgeResources(num_cpus=1), on_this_node())
     asked = pool.score.remote(checkpoint, "validation")
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not naming("ray::Judge.score"):
         assert time.monotonic() < deadline, "no judge scores"
         time.sleep(0.1)
     cluster.remove_node(node, allow_graceful=False)
     assert ray.wait([asked], timeout=UNTIL_MISSED_S) == ([], [asked])
     cluster.add_node(num_cpus=1)
-    assert len(Evaluation.from_json(ray.get(asked, timeout=PATIENCE_S).table).pairs) == 10
+    assert len(Evaluation.from_json(ray.get(asked, timeout=TIMEOUT_S).table).pairs) == 10
 
 
 def test_on_a_full_disk_it_is_replaced_and_returns_when_the_other_node_is_lost(
@@ -77,10 +77,10 @@ def test_on_a_full_disk_it_is_replaced_and_returns_when_the_other_node_is_lost(
         pool = start_pool(specs, JudgeResources(num_cpus=1), on_this_node())
         alone = pool.score.remote(s3.place("checkpoint"), "validation")
         with pytest.raises(DiskFull, match=r"a disk that the node [\d.]+ writes to is full"):
-            ray.get(alone, timeout=PATIENCE_S)
+            ray.get(alone, timeout=TIMEOUT_S)
         other = cluster.add_node(num_cpus=1)
-        scored = ray.get(pool.score.remote(s3.place("checkpoint"), "validation"), timeout=PATIENCE_S)
+        scored = ray.get(pool.score.remote(s3.place("checkpoint"), "validation"), timeout=TIMEOUT_S)
         cluster.remove_node(other, allow_graceful=False)
         enlarge(disk, "64m")
-        again = ray.get(pool.score.remote(s3.place("checkpoint"), "validation"), timeout=PATIENCE_S)
+        again = ray.get(pool.score.remote(s3.place("checkpoint"), "validation"), timeout=TIMEOUT_S)
     assert again.table["pairs"] == scored.table["pairs"]

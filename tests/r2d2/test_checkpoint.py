@@ -22,8 +22,10 @@ from r2d2.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from r2d2.config import LossConfig, NetworkConfig, TrainConfig
+from r2d2.config import TrainConfig
+from r2d2.losses.config import LossConfig
 from r2d2.network import NETWORKS, build_network
+from r2d2.network_config import NetworkConfig
 from r2d2.version import code_version
 
 SMALL = NetworkConfig("fast", 1, 8)

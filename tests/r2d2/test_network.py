@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from r2d2.config import NetworkConfig
 from r2d2.network import MIN_SIDE, NETWORKS, R2D2Network, _Heads, build_network, network_from_state
+from r2d2.network_config import NetworkConfig
 
 MAPS = ("descriptors", "reliability", "repeatability")
 

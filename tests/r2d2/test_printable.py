@@ -7,7 +7,7 @@ import io
 import pytest
 
 from r2d2.printable import csv_cell, printable
-from runner.console import make_console
+from runner.terminal.console import make_console
 
 
 @pytest.mark.parametrize(

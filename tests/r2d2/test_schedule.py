@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from r2d2.config import OptimiserConfig, TrainConfig
-from r2d2.schedule import SCHEDULES, learning_rate
+from r2d2.config import TrainConfig
+from r2d2.schedule import SCHEDULES, OptimiserConfig, learning_rate
 
 
 def rates(total, **settings):

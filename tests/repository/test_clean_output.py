@@ -1,4 +1,4 @@
-"""No text gets past runner/console.py, which cleans the standard output and error, to the terminal."""
+"""No text gets past runner/terminal/console.py to the terminal: it cleans the standard output and error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = [
 # The streams that Python began with, bytes, and consoles of one's own.
 PAST = {"__stdout__", "__stderr__", "buffer", "Console", "FileHandler", "os.write"}
 # Where frames of this program are shown, and nothing of a stranger.
-ALLOWED = {("runner/watchdog.py", "__stderr__")}
+ALLOWED = {("runner/trial/watchdog.py", "__stderr__")}
 
 
 def used(code: str) -> set[str]:

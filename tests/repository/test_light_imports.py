@@ -9,7 +9,7 @@ HEAVY = ("torch", "mlflow", "matplotlib", "scipy", "optuna")
 
 
 @pytest.mark.parametrize(
-    "module", ["runner.trial", "runner.worker_task", "runner.scoring", "evaluation.actor"]
+    "module", ["runner.trial.driver", "runner.trial.task", "runner.trial.scoring", "evaluation.actor"]
 )
 def test_processes_of_a_trial_import_only_what_they_use(module):
     code = f"import {module}, sys; print(*(name for name in {HEAVY} if name in sys.modules))"

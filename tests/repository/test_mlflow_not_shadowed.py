@@ -32,7 +32,7 @@ def test_the_installed_package_wins_with_the_root_first(monkeypatch):
     assert "site-packages" in Path(mlflow.__file__).parts
 
 
-@pytest.mark.parametrize("module", ["runner", "runner.ui", "runner.settings"])
+@pytest.mark.parametrize("module", ["runner", "runner.tracking.ui", "runner.settings"])
 def test_importing_the_conductor_does_not_import_mlflow(module):
     code = f"import {module}, sys; sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

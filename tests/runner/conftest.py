@@ -57,7 +57,7 @@ def tracking_uri(store):
 
 @pytest.fixture(scope="session")
 def tracker(store, tracking_uri):
-    from runner.tracking import Tracker
+    from runner.tracking.experiments import Tracker
 
     return Tracker(tracking_uri, str(store / "artifacts"))
 

@@ -8,17 +8,17 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-import runner.sweep
+import runner.sweep.run
 from bench.stub import events
-from runner.cluster import Capacity
-from runner.mlflow_store import ServerAwayError
-from runner.plan import SweepOptions, plan_sweep
+from runner.cluster.connect import Capacity
 from runner.settings import Settings
-from runner.sweep import run_sweep
-from runner.syncing import sync_sweep
-from runner.tracking import Tracker, TrackingError
-from runner.trial import CONFIG_KEY
-from runner.tuning import Tuning
+from runner.sweep.plan import SweepOptions, plan_sweep
+from runner.sweep.run import run_sweep
+from runner.sweep.sync import sync_sweep
+from runner.sweep.tuner import Tuning
+from runner.tracking.experiments import Tracker, TrackingError
+from runner.tracking.store import ServerAwayError
+from runner.trial.driver import CONFIG_KEY
 
 SWEEP = '''"""Is it told?"""
 from ray import tune
@@ -43,7 +43,7 @@ def run_here(tuning, trials):
     for trial in trials:
         tune_trial = SimpleNamespace(config={CONFIG_KEY: trial.config.to_dict()})
         callback.on_trial_start(0, [], tune_trial)
-        plan.stored.trial_depot(trial).write("config.json", json.dumps(trial.config.to_dict()).encode())
+        plan.stored.trial_store(trial).write("config.json", json.dumps(trial.config.to_dict()).encode())
         history = plan.stored.history(trial)
         for epoch in (1, 2):
             for record in events(trial, epoch, history.folder, digest):
@@ -60,12 +60,12 @@ def no_pool_but_here(benchmarks, judges, where):
 @pytest.fixture
 def drive(tmp_path, monkeypatch):
     """Runs the sweep under a name; returns its plan, its result and what the terminal showed."""
-    monkeypatch.setattr(runner.sweep, "ray_cluster", no_cluster)
-    monkeypatch.setattr(runner.sweep, "start_pool", no_pool_but_here)
-    monkeypatch.setattr(runner.sweep, "on_this_node", lambda: "here")
-    monkeypatch.setattr(runner.sweep, "start_slots", lambda *_: None)
+    monkeypatch.setattr(runner.sweep.run, "ray_cluster", no_cluster)
+    monkeypatch.setattr(runner.sweep.run, "start_pool", no_pool_but_here)
+    monkeypatch.setattr(runner.sweep.run, "on_this_node", lambda: "here")
+    monkeypatch.setattr(runner.sweep.run, "start_slots", lambda *_: None)
     monkeypatch.setattr(Tuning, "run_listed", run_here)
-    monkeypatch.setattr("runner.reporting.ASK_AGAIN", (0.02, 0.1))
+    monkeypatch.setattr("runner.tracking.reporter.ASK_AGAIN", (0.02, 0.1))
     file = tmp_path / "told.py"
     file.write_text(SWEEP)
     settings = Settings.from_environment({"R2D2_HOME": str(tmp_path / "home")})
@@ -112,7 +112,7 @@ def test_a_store_that_has_answered_may_be_away_for_a_whole_sweep(drive, monkeypa
         assert result.summary_run is None
         assert "MLflow is away since" in shown
         assert "training goes on" in shown
-    synced = sync_sweep(plan.depot, drive.tracker(), pytest.fail)
+    synced = sync_sweep(plan.store, drive.tracker(), pytest.fail)
     assert synced.behind == {}
     assert synced.summary_run is not None
     assert len(drive.tracker().list_runs("second")) == 3

@@ -11,8 +11,8 @@ from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.network import build_network
 from runner.__main__ import main
-from runner.plan import SweepOptions, plan_sweep
 from runner.settings import Settings
+from runner.sweep.plan import SweepOptions, plan_sweep
 
 # Keypoints of a network that was never trained.
 ALL = ("--min-size", 0, "--min-reliability", 0, "--min-repeatability", 0, "--top-k", 50)

@@ -10,20 +10,21 @@ from pyarrow.fs import FileSelector, FileType, PyFileSystem
 
 from r2d2 import checkpoint as checkpoint_module
 from r2d2.checkpoint import load_checkpoint, load_model, save_checkpoint
-from r2d2.config import NetworkConfig, TrainConfig
+from r2d2.config import TrainConfig
 from r2d2.network import build_network
-from r2d2.storage.depot import open_depot
+from r2d2.network_config import NetworkConfig
 from r2d2.storage.errors import StorageError
 from r2d2.storage.location import fetched
+from r2d2.storage.open import open_store
 from r2d2.training.epoch import make_optimiser
 from r2d2.training.siamese import SiameseNetwork
 from runner.benchmarks import prepare_data
-from runner.checkpoint_place import CONFIG, checkpoint_place, delete_checkpoint, existing, upload_checkpoint
-from runner.history import HISTORY, TRAIN, TRIAL_CONFIG, History, Record
+from runner.record.checkpoints import CONFIG, checkpoint_place, delete_checkpoint, existing, upload_checkpoint
+from runner.record.history import HISTORY, TRAIN, TRIAL_CONFIG, History, Record
+from runner.record.sweep import StoredSweep, sweep_names
 from runner.settings import Settings
-from runner.step_progress import ProgressReader, ProgressWriter
-from runner.stored import StoredSweep, sweep_names
-from runner.train_storage import DepotFiles, storage_arguments, uploader
+from runner.trial.progress import ProgressReader, ProgressWriter
+from runner.trial.storage import StoreFiles, storage_arguments, uploader
 from search_spaces.sweep import Trial
 
 NETWORK = NetworkConfig(name="fast", channels=1, dim=8)
@@ -32,7 +33,7 @@ CONFIGURATION = TrainConfig(network=NETWORK)
 
 @pytest.fixture
 def trial(s3):
-    return open_depot(s3.place("home/sweeps/mine/trials/key"), patience=20)
+    return open_store(s3.place("home/sweeps/mine/trials/key"), timeout=20)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_checkpoint_comes_back_from_s3_bit_for_bit(trial, local):
 
 
 def test_a_checkpoint_whose_upload_did_not_end_does_not_count(trial, local, proxy):
-    hasty = open_depot(trial.place, patience=0.2).below("train/checkpoint_001")
+    hasty = open_store(trial.place, timeout=0.2).below("train/checkpoint_001")
     proxy.faults = [Fault("weights.safetensors", times=100, method="PUT", cut_upload=2000)]
     with pytest.raises(StorageError, match=r"weights.safetensors: the server does not answer"):
         upload_checkpoint(local, hasty)
@@ -113,7 +114,7 @@ def test_ray_train_finds_its_snapshot_and_removes_checkpoints_through_our_client
     arguments = storage_arguments(trial)
     filesystem = pickle.loads(pickle.dumps(arguments["storage_filesystem"]))
     root = arguments["storage_path"]
-    assert filesystem.equals(PyFileSystem(DepotFiles(trial)))
+    assert filesystem.equals(PyFileSystem(StoreFiles(trial)))
     assert filesystem.get_file_info(f"{root}/train/snapshot.json").type == FileType.NotFound
     with filesystem.open_output_stream(f"{root}/train/snapshot.json") as file:
         file.write(b"{}")
@@ -155,20 +156,20 @@ def test_a_removed_checkpoint_is_gone_header_first(trial, local, proxy):
 
 
 def test_a_stored_sweep_tells_its_trials_the_oldest_first(s3):
-    sweep = StoredSweep(open_depot(s3.place("home/sweeps/mine"), patience=20))
+    sweep = StoredSweep(open_store(s3.place("home/sweeps/mine"), timeout=20))
     trials = [Trial(TrainConfig(seed=seed)) for seed in (5, 1, 3)]
     for trial in trials:
-        sweep.depot.write(f"trials/{trial.key}/{TRIAL_CONFIG}", json.dumps(trial.config.to_dict()).encode())
+        sweep.store.write(f"trials/{trial.key}/{TRIAL_CONFIG}", json.dumps(trial.config.to_dict()).encode())
     assert sorted(t.key for t in sweep.trials()) == sorted(t.key for t in trials)
-    modified = {f.name: f.modified for f in sweep.depot.walk("trials")}
+    modified = {f.name: f.modified for f in sweep.store.walk("trials")}
     # To the second: of a single object the server tells no more.
     times = [int(modified[f"trials/{t.key}/{TRIAL_CONFIG}"]) for t in sweep.trials()]
     assert times == sorted(times)
     assert sweep.name == "mine"
     with pytest.raises(ValueError, match=r"there is no sweep 'mine' in s3://.*/home/sweeps; known: none"):
         _ = sweep.definition
-    sweep.depot.write("sweep.json", b"{}")
-    assert sweep_names(open_depot(s3.place("home/sweeps"))) == ["mine"]
+    sweep.store.write("sweep.json", b"{}")
+    assert sweep_names(open_store(s3.place("home/sweeps"))) == ["mine"]
 
 
 def test_progress_is_written_and_read_beside_the_work(trial, proxy):

@@ -16,14 +16,14 @@ from rich.console import Console
 from small_disk import small_disk
 
 from r2d2.checkpoint import load_model
-from r2d2.storage.depot import open_depot
-from runner.history import TRAIN
-from runner.plan import SweepOptions, plan_sweep
-from runner.promotion import PromotionJudge
-from runner.registry import best_run, promote
+from r2d2.storage.open import open_store
+from runner.record.history import TRAIN
+from runner.registry.promote import best_run, promote
+from runner.registry.promotion import PromotionJudge
 from runner.settings import Settings
-from runner.sweep import run_sweep
-from runner.tracking import Tracker
+from runner.sweep.plan import SweepOptions, plan_sweep
+from runner.sweep.run import run_sweep
+from runner.tracking.experiments import Tracker
 
 pytestmark = [
     pytest.mark.cluster,
@@ -135,7 +135,7 @@ def kill_in_the_middle(file: Path, home: str, folder: Path) -> None:
     """Starts the sweep and kills its driver once the first epoch's checkpoint is complete."""
     environment = {**os.environ, **variables_of(home, folder)}
     command = [sys.executable, "-m", "runner", "sweep", str(file)]
-    trials = open_depot(f"{home}/sweeps/tiny/trials")
+    trials = open_store(f"{home}/sweeps/tiny/trials")
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as driver:
         while not any(f.name.endswith("/checkpoint_001/config.json") for f in trials.walk()):
             assert driver.poll() is None, "the sweep ended before it could be killed"
@@ -156,10 +156,10 @@ def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_check
     assert [fault.times for fault in proxy.faults] == [0]
     assert not result.failed
     assert (story(plan), figures(result)) == undisturbed
-    kept = set(open_depot(s3.place("home/sweeps/tiny/trials")).folders())
+    kept = set(open_store(s3.place("home/sweeps/tiny/trials")).folders())
     assert kept == {trial.key for trial in plan.stored.trials()}
     assert result.page == s3.place("home/sweeps/tiny/comparison.html")
-    assert b"<html" in plan.depot.read("comparison.html")
+    assert b"<html" in plan.store.read("comparison.html")
     # Nothing of the sweep is on this disk but what is local by nature.
     assert {path.name for path in tmp_path.iterdir()} <= {"cache", "mlflow.db", ".mlflow.db.lock", "mlruns"}
     # Asked again, it has ended; its checkpoints are models, and one becomes the champion.
@@ -195,7 +195,7 @@ def test_a_full_disk_fails_the_trial_with_the_reason_and_others_go_on(s3, tmp_pa
     assert os.strerror(errno.ENOSPC) in result.failed[large.key]
     # What was not kept did not happen.
     assert plan.stored.history(large).records() == []
-    assert not any("/checkpoint_0" in file.name for file in plan.stored.trial_depot(large).walk())
+    assert not any("/checkpoint_0" in file.name for file in plan.stored.trial_store(large).walk())
     assert plan.stored.history(small).is_complete(EPOCHS, plan.roles)
 
 

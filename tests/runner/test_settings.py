@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from r2d2.storage.cache import CacheSettings
-from runner.settings import Settings
+from runner.settings import Settings, inherited_variables
 
 
 def test_everything_lies_in_the_home_folder(tmp_path):
@@ -16,7 +16,7 @@ def test_everything_lies_in_the_home_folder(tmp_path):
 
 
 def test_a_cache_on_a_disk_of_the_node(tmp_path):
-    given = {"R2D2_CACHE": str(tmp_path), "R2D2_OBJECTS_GIB": "0.5", "R2D2_S3_PATIENCE": "9"}
+    given = {"R2D2_CACHE": str(tmp_path), "R2D2_OBJECTS_GIB": "0.5", "R2D2_S3_TIMEOUT": "9"}
     settings = Settings.from_environment(given)
     assert settings.cache == tmp_path
     assert settings.objects == CacheSettings(str(tmp_path / "objects"), 2**29, 9)
@@ -44,8 +44,16 @@ def test_the_limit_of_stored_predictions(text, gib):
 @pytest.mark.parametrize("text", ["-1", "much", "inf", "nan"])
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [("R2D2_CACHE_GIB", "GiB"), ("R2D2_OBJECTS_GIB", "GiB"), ("R2D2_S3_PATIENCE", "seconds")],
+    [("R2D2_CACHE_GIB", "GiB"), ("R2D2_OBJECTS_GIB", "GiB"), ("R2D2_S3_TIMEOUT", "seconds")],
 )
 def test_a_limit_that_is_none_is_refused(text, name, unit):
     with pytest.raises(ValueError, match=f"{name} is '{text}'; it must be a number of {unit}, at least 0"):
         Settings.from_environment({name: text})
+
+
+def test_a_former_name_of_a_variable_is_taken_with_a_sentence(caplog):
+    former = {"R2D2_S3_PATIENCE": "9"}
+    assert Settings.from_environment(former).s3_timeout == 9
+    assert inherited_variables(former) == {"R2D2_S3_TIMEOUT": "9"}
+    assert "R2D2_S3_PATIENCE is called R2D2_S3_TIMEOUT now" in caplog.text
+    assert Settings.from_environment({**former, "R2D2_S3_TIMEOUT": "3"}).s3_timeout == 3

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.history import TRAIN
-from runner.incidents import STOPPED, incidents
-from runner.lease import read_claim
+from runner.record.history import TRAIN
+from runner.record.incidents import STOPPED, incidents
+from runner.record.lease import read_claim
+from runner.record.sweep import StoredSweep
 from runner.settings import Settings
-from runner.stored import StoredSweep
-from runner.tracking import Tracker
+from runner.tracking.experiments import Tracker
 
 pytestmark = [pytest.mark.cluster, pytest.mark.multinode, pytest.mark.timeout(900)]
 

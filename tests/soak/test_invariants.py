@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from invariants import KEPT, LISTED, TRAINED, Outcome, Run, Writings, violations
 
-from r2d2.storage.depot import depot_at
-from runner.checkpoint_place import upload_checkpoint
-from runner.history import History, Record, put_json
-from runner.train_storage import SNAPSHOT, DepotFiles
+from r2d2.storage.open import store_at
+from runner.record.checkpoints import upload_checkpoint
+from runner.record.history import History, Record, put_json
+from runner.trial.storage import SNAPSHOT, StoreFiles
 
 INF = float("inf")
 LOSS, SCORE = ("train/loss_total", 1, 0.5), ("validation/mma_3px", 1, 0.25)
@@ -77,14 +77,14 @@ def test_each_violation_is_found(planted):
 
 def test_what_trainings_keep_is_seen_on_its_way_to_s3(s3, proxy, tmp_path):
     proxy.done = follow = Writings()
-    trial = depot_at(s3.place("home/sweeps/soak/trials/a"))
+    trial = store_at(s3.place("home/sweeps/soak/trials/a"))
     for name, content in (("weights.safetensors", b"1"), ("config.json", b"{}")):
         (tmp_path / name).write_bytes(content)
     put_json(trial, "config.json", {})
     upload_checkpoint(tmp_path, trial.below("train/checkpoint_001_step_000003"))
     listed = {"checkpoint_results": [{"checkpoint_dir_name": "checkpoint_001_step_000003"}]}
     folder = f"{trial.place.removeprefix('s3://')}/train"
-    with DepotFiles(trial).open_output_stream(f"{folder}/{SNAPSHOT}", None) as stream:
+    with StoreFiles(trial).open_output_stream(f"{folder}/{SNAPSHOT}", None) as stream:
         stream.write(json.dumps(listed).encode())
     History(trial.below("history")).write(Record(1, "train", {}, "train/checkpoint_001"))
     History(trial.below("history")).write(Record(1, "validation", {}, "train/checkpoint_001"))

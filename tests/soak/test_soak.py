@@ -23,9 +23,10 @@ from ray_nodes import running_cluster
 from small_disk import small_disk
 from story import SPEED, Story, left_running, r2d2
 
-from runner.history import read_evaluation
-from runner.tracking import Tracker
-from runner.trial_run import rounded
+from runner.compare.stored import table_of
+from runner.record.history import read_evaluation
+from runner.tracking.experiments import Tracker
+from runner.tracking.run import rounded
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 
@@ -152,7 +153,7 @@ class Soak:
             },
             table=[
                 (row.variant, [(o.key, o.epoch, slow(o.metrics), o.warnings) for o in row.outcomes])
-                for row in story.stored.table(f"{ROLE}/mma_3px", "max")
+                for row in table_of(story.stored, f"{ROLE}/mma_3px", "max")
             ],
             figures={
                 "summary": {},

@@ -12,11 +12,11 @@ from evaluation.benchmarks.hpatches import LEFT_OUT, open_benchmark
 from evaluation.benchmarks.validation import build_validation_benchmark, read_manifest
 from evaluation.evaluator import PROTOCOLS, evaluate
 from r2d2.checkpoint import Model
-from r2d2.config import NetworkConfig
 from r2d2.data.images import NOTHING, read_image
 from r2d2.data.photos import open_photos
 from r2d2.geometry import homography_aflow, translation, warp
 from r2d2.network import build_network
+from r2d2.network_config import NetworkConfig
 
 SMALL = 48, 32
 

@@ -17,11 +17,11 @@ from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import PROTOCOLS
+from evaluation.report.build import make_report as make_whole_report
 from evaluation.report.findings import CAUTION, ONE_SEED
 from evaluation.report.headings import p_value
 from evaluation.report.page import to_html
 from evaluation.report.report import MARK, About, TrainingCurve
-from evaluation.report.report import make_report as make_whole_report
 from evaluation.report.text import markdown_text, to_csv, to_json, to_markdown, wins
 from evaluation.statistics.variants import Variant
 
@@ -154,7 +154,7 @@ def test_lost_pairing_of_seeds_and_pairs_without_a_number_are_said():
     holed = replace(first, pairs=(replace(first.pairs[0], localisation_error=np.nan), *first.pairs[1:]))
     variants = [numbered[0], replace(numbered[1], evaluations=(holed, *others))]
     found = make_report(variants, "cosine", About("t", metric="localisation_error_px", ascending=True))
-    assert found.cautions == [
+    assert list(found.cautions) == [
         "Not compared seed by seed with cosine (seeds 0, 1, 2), which widens intervals: dice (seeds 0, 1).",
         "localisation error (px) is compared without 1 pair of which a row has none.",
     ]
@@ -173,9 +173,9 @@ def test_where_it_wins(report):
 
 
 def test_a_single_seed_is_said(report):
-    assert report.cautions == [CAUTION]
+    assert list(report.cautions) == [CAUTION]
     alone = make_report([variant("cosine", seeds=(0,))], "cosine", About("t"))
-    assert alone.cautions == [ONE_SEED]
+    assert list(alone.cautions) == [ONE_SEED]
     assert alone.finding == "There is nothing to compare it with."
 
 
@@ -265,7 +265,7 @@ def test_a_control_without_a_score_is_said():
     assert waiting.answer[0].endswith("; it is compared with nothing.")
     assert waiting.answer[1] == f"{said} --baseline ROW compares all rows with any other one."
     assert make_report(variants[:1], {}, about).answer[1] == said
-    assert make_report(variants, {"jaccard": "dice"}, about).cautions == [said]
+    assert list(make_report(variants, {"jaccard": "dice"}, about).cautions) == [said]
     text, page = to_markdown(waiting), Page(to_html(waiting))
     assert "## Differences" not in text
     assert said in text

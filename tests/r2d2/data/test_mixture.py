@@ -365,7 +365,7 @@ def test_who_opens_a_part_is_allowed_what_chance_adds():
 def test_from_s3_the_pairs_are_those_of_the_folder(root, s3, tmp_path, processes):
     s3.put_folder(root / "revisitop1m", "data/revisitop1m")
     s3.put_folder(root / "aachen", "data/aachen")
-    cache = CacheSettings(str(tmp_path / "cache"), 10**9, patience=5)
+    cache = CacheSettings(str(tmp_path / "cache"), 10**9, timeout=5)
     here = config_of(f"wasf={root}")
     there = config_of(f"wasf={s3.place('data')}", processes=processes)
     local, remote = open_training_data(here.data), open_training_data(there.data, cache)

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from r2d2.checkpoint import load_model
-from r2d2.config import NetworkConfig
 from r2d2.extraction import inference, keypoints
 from r2d2.extraction.inference import FastNetwork
 from r2d2.extraction.keypoints import Extractor, arithmetic, extract_keypoints
 from r2d2.extraction.pyramid import tiles
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import MIN_SIDE, NETWORKS, build_network
+from r2d2.network_config import NetworkConfig
 
 SETTINGS = ExtractionSettings(min_size=0, min_scale=0.3, min_reliability=0, min_repeatability=0)
 EXACT = dataclasses.replace(SETTINGS, exact=True)

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from r2d2.checkpoint import load_model
-from r2d2.config import NetworkConfig
 from r2d2.containers import DenseFeatures, Keypoints
 from r2d2.extraction.inference import full_precision
 from r2d2.extraction.keypoint_file import load_keypoints, save_keypoints
 from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import NETWORKS, R2D2Network, build_network, network_from_state
+from r2d2.network_config import NetworkConfig
 
 EVERYTHING = ExtractionSettings(
     top_k=None, min_size=0, max_size=9999, min_scale=0.9, min_reliability=0, min_repeatability=0

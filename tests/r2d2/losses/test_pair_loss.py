@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from r2d2.config import LossConfig
 from r2d2.containers import DenseFeatures
 from r2d2.geometry import pixel_grid
-from r2d2.losses import pair_loss
+from r2d2.losses.config import LossConfig
+from r2d2.losses.pair_loss import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
 

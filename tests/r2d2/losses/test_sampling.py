@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from r2d2.config import LossConfig
 from r2d2.containers import DenseFeatures
 from r2d2.geometry import pixel_grid
 from r2d2.losses import sampling
+from r2d2.losses.config import LossConfig
 from r2d2.losses.sampling import draw_positions, match, near_in_same_image, offsets, window_scores
 
 GRID = LossConfig(query_grid=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from r2d2.config import LossConfig, TrainConfig
+from r2d2.config import TrainConfig
 from r2d2.geometry import pixel_grid
 from r2d2.losses import similarity as module
+from r2d2.losses.config import LossConfig
 from r2d2.losses.similarity import SIMILARITIES, cut_patches, register, similarity_loss
 
 every_similarity = pytest.mark.parametrize("name", sorted(SIMILARITIES))

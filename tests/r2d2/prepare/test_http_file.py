@@ -11,7 +11,7 @@ from r2d2.prepare.catalogue import SOURCES
 from r2d2.prepare.http_file import Limits, RemoteFile, download
 from r2d2.storage.errors import FileError, PlaceError
 
-QUICK = Limits(connect=1.0, read=0.4, patience=3.0, slowest=1024)
+QUICK = Limits(connect=1.0, read=0.4, timeout=3.0, slowest=1024)
 CONTENT = bytes(range(256)) * 4000
 
 
@@ -64,7 +64,7 @@ def test_a_server_that_ignores_ranges_sends_it_all_again(served, tmp_path):
 
 
 def test_a_server_that_always_cuts_and_ignores_ranges_is_given_up(served, tmp_path):
-    # Every answer brings bytes, yet none that is new: patience must not begin anew each time.
+    # Every answer brings bytes, yet none that is new: timeout must not begin anew each time.
     served.always = "cut"
     served.validators = False
     served.files["a.zip"] = CONTENT
@@ -144,7 +144,7 @@ def test_a_server_that_hangs_once_is_asked_again(served, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
-def test_a_long_retry_after_does_not_outlast_the_patience(served, tmp_path):
+def test_a_long_retry_after_does_not_outlast_the_timeout(served, tmp_path):
     answer = served._send
     served._send = lambda request, status, body, headers, how=None: answer(
         request, status, body, {**headers, "Retry-After": "3600"}, how

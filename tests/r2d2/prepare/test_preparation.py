@@ -20,7 +20,7 @@ from r2d2.prepare.publication import read_content
 from r2d2.storage.location import open_files
 from r2d2.storage.manifest import Manifest, verify
 
-QUICK = Limits(connect=1.0, read=0.5, patience=3.0)
+QUICK = Limits(connect=1.0, read=0.5, timeout=3.0)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ LARGE = 3 * RANGE
 
 @pytest.fixture
 def cache(tmp_path):
-    return CacheSettings(str(tmp_path / "cache"), 10**9, patience=4)
+    return CacheSettings(str(tmp_path / "cache"), 10**9, timeout=4)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_a_network_that_is_away_for_a_while(proxy, s3, cache):
 
 def test_a_network_that_stays_away_is_an_error_in_time(proxy, s3, tmp_path):
     s3.put("set/object", b"content")
-    files = open_files(s3.place("set"), CacheSettings(str(tmp_path / "cache"), 10**9, patience=1))
+    files = open_files(s3.place("set"), CacheSettings(str(tmp_path / "cache"), 10**9, timeout=1))
     proxy.down = True
     began = time.monotonic()
     with pytest.raises(PlaceError, match="set/object: the server does not answer") as caught:
@@ -96,7 +96,7 @@ def test_no_server_at_the_address(s3, monkeypatch):
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    monkeypatch.setattr(s3_module, "FIRST_PATIENCE", 0.5)
+    monkeypatch.setattr(s3_module, "FIRST_TIMEOUT", 0.5)
     with pytest.raises(PlaceError, match=f"the server does not answer .*; asked {address} for"):
         open_files(s3.place("set"))
 
@@ -129,7 +129,7 @@ def test_a_server_that_always_hangs_is_an_error_in_time(proxy, s3, cache, short_
     began = time.monotonic()
     with pytest.raises(PlaceError, match="does not answer"):
         read(files)
-    assert time.monotonic() - began < cache.patience + 30
+    assert time.monotonic() - began < cache.timeout + 30
 
 
 REFUSALS = [
@@ -366,7 +366,7 @@ def test_a_kept_object_that_was_cut_is_fetched_again(s3, cache):
     assert kept(cache)[0].read_bytes() == b"content"
 
 
-@pytest.mark.parametrize("settings", [{"max_bytes": -1}, {"max_bytes": 1, "patience": -1}])
+@pytest.mark.parametrize("settings", [{"max_bytes": -1}, {"max_bytes": 1, "timeout": -1}])
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match="must be at least 0"):
         CacheSettings("folder", **settings)
@@ -410,7 +410,7 @@ def test_a_process_that_stands_still_holds_up_nobody(s3, cache, caplog):
     from filelock import FileLock
 
     s3.put("set/object", b"content")
-    quick = CacheSettings(cache.folder, cache.max_bytes, patience=0.3)
+    quick = CacheSettings(cache.folder, cache.max_bytes, timeout=0.3)
     files = open_files(s3.place("set"), quick)
     _, opened, _ = files._run()
     path = opened._path(files._server, files._wanted("object"))

@@ -90,7 +90,7 @@ def test_a_listing_of_s3_writes_nothing_outside_of_its_folder(odd_s3, tmp_path, 
     keys = ["model/config.json", f"model/{outside}", "model/../../up", "model/a//b", "model/a\\b", "model/.x"]
     for key in keys:
         odd_s3._keep(f"bucket/{key}", b"content", {})
-    cache = CacheSettings(str(tmp_path / "cache"), 10**9, patience=1)
+    cache = CacheSettings(str(tmp_path / "cache"), 10**9, timeout=1)
     folder = local_folder("s3://bucket/model", cache)
     assert [p.relative_to(folder).as_posix() for p in folder.rglob("*")] == ["config.json"]
     assert open_files("s3://bucket/model").names == ("config.json",)
@@ -102,7 +102,7 @@ def test_a_listing_of_s3_writes_nothing_outside_of_its_folder(odd_s3, tmp_path, 
 def test_the_name_of_a_place_itself_is_none_of_them(odd_s3, tmp_path):
     odd_s3._keep("bucket/x/../a", b"content", {})
     odd_s3._keep("bucket/x/..", b"content", {})
-    cache = CacheSettings(str(tmp_path / "cache"), 10**9, patience=1)
+    cache = CacheSettings(str(tmp_path / "cache"), 10**9, timeout=1)
     for place in (local_folder, local_path, local_file):
         with pytest.raises(ValueError, match="leads out of it or names no file"):
             place("s3://bucket/x/..", cache)

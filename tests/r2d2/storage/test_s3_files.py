@@ -21,7 +21,7 @@ from r2d2.storage.location import local_file, local_folder, local_path, open_fil
 
 @pytest.fixture
 def cache(tmp_path):
-    return CacheSettings(str(tmp_path / "cache"), 10**9, patience=5)
+    return CacheSettings(str(tmp_path / "cache"), 10**9, timeout=5)
 
 
 def write_manifest(s3, prefix, contents):
@@ -257,7 +257,7 @@ def test_a_file_of_this_disk(s3, cache, tmp_path):
 
 
 def test_folders_nobody_uses_are_removed(s3, tmp_path):
-    cache = CacheSettings(str(tmp_path / "cache"), 40_000, patience=5)
+    cache = CacheSettings(str(tmp_path / "cache"), 40_000, timeout=5)
     for number in range(5):
         s3.put(f"set-{number}/content", bytes([number]) * 4000)
     used = local_folder(s3.place("set-0"), cache)

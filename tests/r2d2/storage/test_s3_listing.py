@@ -20,7 +20,7 @@ def listing(monkeypatch):
     def list_pages(*pages):
         asked = []
 
-        def ask(where, method, request, patience=None):
+        def ask(where, method, request, timeout=None):
             asked.append(request.get("ContinuationToken", ""))
             return pages[min(len(asked), len(pages)) - 1]
 

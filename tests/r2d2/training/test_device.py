@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from r2d2.config import NetworkConfig, TrainConfig
+from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.network import build_network
+from r2d2.network_config import NetworkConfig
 from r2d2.training.device import ahead, compile_network, enough_memory
 from r2d2.training.out_of_memory import OutOfMemory
 
@@ -105,7 +106,9 @@ from pathlib import Path
 import torch
 
 from r2d2.training.out_of_memory import OutOfMemory
-from r2d2.config import LossConfig, NetworkConfig, TrainConfig
+from r2d2.losses.config import LossConfig
+from r2d2.network_config import NetworkConfig
+from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
 from r2d2.network import build_network

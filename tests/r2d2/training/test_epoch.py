@@ -11,16 +11,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from r2d2.config import DataConfig, LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from r2d2.config import DataConfig, TrainConfig
 from r2d2.containers import DenseFeatures, PairBatch
 from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import open_photos
 from r2d2.data.share import Share
 from r2d2.geometry import pixel_grid
-from r2d2.losses import pair_loss
+from r2d2.losses.config import LossConfig
+from r2d2.losses.pair_loss import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
 from r2d2.network import build_network
+from r2d2.network_config import NetworkConfig
+from r2d2.schedule import OptimiserConfig
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import StepReport, combine_workers, summarise
 from r2d2.training.out_of_memory import OutOfMemory

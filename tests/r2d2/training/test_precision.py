@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from r2d2.config import ComputeConfig, LossConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.geometry import pixel_grid
-from r2d2.losses import pair_loss
+from r2d2.losses.config import LossConfig
+from r2d2.losses.pair_loss import pair_loss
 from r2d2.network import build_network
+from r2d2.network_config import NetworkConfig
+from r2d2.schedule import OptimiserConfig
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
 from r2d2.training.step import NonFiniteLoss

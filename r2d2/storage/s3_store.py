@@ -1,0 +1,281 @@
+"""S3Store: small files below a prefix of S3; see `Store`.
+
+Events and configurations are asked for again and again, so their contents are kept in memory as long as a
+look finds the same ETag: following a history costs one listing a look, and one request for each new event.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+
+from r2d2.storage.download import Wanted, fetch_bytes
+from r2d2.storage.errors import FileError, StorageError, require_size
+from r2d2.storage.names import is_name
+from r2d2.storage.retry import patiently
+from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Object, S3Server, bare, split_place
+from r2d2.storage.s3_faults import StalledError, code_of, explain, lacks, no_conditional_writes
+from r2d2.storage.store import LARGEST, ObjectInfo
+from r2d2.storage.upload import put_request, upload_file
+
+# Requests at a time where many files are read or removed.
+PARALLEL = 16
+# Contents of at most this size are kept in memory, bytes, and all of them together of at most that.
+SMALL, KEPT_IN_MEMORY = 2**16, 2**26
+
+_GONE = ("NoSuchKey", "404")
+_TAKEN = ("PreconditionFailed", "412")
+# The server was asked for the same name by two at once, and decides when asked again.
+_UNDECIDED = "ConditionalRequestConflict"
+
+
+class S3Store:
+    """Small files at `s3://bucket/prefix`; those below it share its connections and what it remembers."""
+
+    is_remote = True
+
+    def __init__(self, place: str, timeout: float = TIMEOUT) -> None:
+        """Asks nobody yet.
+
+        Args:
+            place: `s3://bucket/prefix`.
+            timeout: seconds that a request is tried again for.
+
+        Raises:
+            ValueError: if the place names no bucket.
+        """
+        self.place = place.rstrip("/")
+        self._bucket, prefix = split_place(self.place)
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._server = S3Server(timeout)
+        self._memory = _Memory()
+
+    def __reduce__(self) -> tuple[type[S3Store], tuple[str, float]]:
+        return S3Store, (self.place, self.timeout)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a request is tried again for."""
+        return self._server.timeout
+
+    def below(self, name: str) -> S3Store:
+        """The store of what lies below `name/`."""
+        inner = S3Store(f"{self.place}/{name}", self.timeout)
+        inner._server, inner._memory = self._server, self._memory
+        return inner
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content; None if there is none.
+
+        Raises:
+            StorageError: if it cannot be had.
+        """
+        try:
+            return patiently(lambda: self._get(name), self._server.passes, self.timeout)
+        except Exception as error:
+            if code_of(error) in _GONE:
+                return None
+            raise explain(error, self._where(name), self._server.endpoint) from error
+
+    def read_all(self, files: Iterable[ObjectInfo]) -> list[bytes | None]:
+        """The contents of files that a look has found, in their order; None for one that is gone since.
+
+        Raises:
+            StorageError: if one cannot be had.
+        """
+        wanted = list(files)
+        unknown = [f for f in wanted if self._memory.get((self._key(f.name), f.mark)) is None]
+        if len(unknown) < 2:
+            return [self._read_kept(file) for file in wanted]
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-read") as pool:
+            return list(pool.map(self._read_kept, wanted))
+
+    def find_all(self, names: Iterable[str]) -> list[ObjectInfo | None]:
+        """What a look finds under each name.
+
+        Raises:
+            StorageError: if the server does not tell.
+        """
+        wanted = list(names)
+        if len(wanted) == 1:
+            return [self._find(wanted[0])]
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-find") as pool:
+            return list(pool.map(self._find, wanted))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Keeps a content under a name.
+
+        Raises:
+            StorageError: if it cannot be stored.
+        """
+        request = put_request(self._bucket, self._key(name), content)
+        self._server.ask(self._where(name), "put_object", request)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Keeps a content under a name that nothing has yet.
+
+        Raises:
+            StorageError: if the server does not say who was first.
+        """
+        request = {**put_request(self._bucket, self._key(name), content), "IfNoneMatch": "*"}
+        attempts = 0
+
+        def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            self._server.call("put_object", request)
+
+        try:
+            patiently(attempt, lambda e: self._server.passes(e) or code_of(e) == _UNDECIDED, self.timeout)
+        except Exception as error:
+            if code_of(error) in _TAKEN:
+                # An attempt whose answer was lost may have been the first.
+                return attempts > 1 and self.read(name) == content
+            if lacks(error):
+                raise no_conditional_writes(self._where(name), self._server.endpoint) from error
+            raise explain(error, self._where(name), self._server.endpoint) from error
+        return True
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Keeps a copy of a file under a name, and compares what the server has with it.
+
+        Raises:
+            StorageError: if it cannot be stored, or something else is there afterwards.
+            OSError: if the file cannot be read.
+        """
+        upload_file(self._server, self._bucket, self._key(name), path)
+
+    def delete(self, name: str) -> None:
+        """Removes a file, if it is there.
+
+        Raises:
+            StorageError: if the server does not.
+        """
+        self._delete(self._key(name))
+
+    def delete_below(self, name: str) -> None:
+        """Removes everything below `name/`.
+
+        Raises:
+            StorageError: if the server does not.
+        """
+        objects, _ = self._server.look(self._bucket, self._folder(name), deep=True)
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-delete") as pool:
+            list(pool.map(lambda found: self._delete(found.key), objects))
+
+    def files(self, name: str = "") -> list[ObjectInfo]:
+        """The files directly below `name/`.
+
+        Raises:
+            StorageError: if the server does not tell.
+        """
+        objects, _ = self._server.look(self._bucket, self._folder(name))
+        return self._info(objects)
+
+    def folders(self, name: str = "") -> list[str]:
+        """The names directly below `name/` that have something below them.
+
+        Raises:
+            StorageError: if the server does not tell.
+        """
+        _, prefixes = self._server.look(self._bucket, self._folder(name))
+        names = (PurePosixPath(prefix).name for prefix in prefixes)
+        return sorted(name for name in names if not name.startswith("."))
+
+    def walk(self, name: str = "") -> Iterator[ObjectInfo]:
+        """All files below `name/`, however deep.
+
+        Raises:
+            StorageError: if the server does not tell.
+        """
+        objects, _ = self._server.look(self._bucket, self._folder(name), deep=True)
+        yield from self._info(objects)
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def _folder(self, name: str) -> str:
+        return self._prefix + (f"{name}/" if name else "")
+
+    def _where(self, name: str) -> str:
+        return f"{SCHEME}{self._bucket}/{self._key(name)}"
+
+    def _info(self, objects: Sequence[S3Object]) -> list[ObjectInfo]:
+        found = (
+            ObjectInfo(entry.key.removeprefix(self._prefix), entry.size, entry.modified, entry.etag)
+            for entry in objects
+        )
+        return [kept for kept in found if _is_visible(kept.name)]
+
+    def _find(self, name: str) -> ObjectInfo | None:
+        request = {"Bucket": self._bucket, "Key": self._key(name)}
+        try:
+            found = self._server.ask(self._where(name), "head_object", request)
+        except StorageError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        modified = found["LastModified"].timestamp()
+        return ObjectInfo(name, found["ContentLength"], modified, bare(found["ETag"]))
+
+    def _get(self, name: str) -> bytes:
+        answer = self._server.call("get_object", {"Bucket": self._bucket, "Key": self._key(name)})
+        with closing(answer["Body"]) as body:
+            require_size(self._where(name), answer["ContentLength"], LARGEST)
+            content: bytes = body.read(answer["ContentLength"])
+        if len(content) != answer["ContentLength"]:
+            raise StalledError(f"{len(content)} of {answer['ContentLength']} bytes came")
+        return content
+
+    def _read_kept(self, kept: ObjectInfo) -> bytes | None:
+        require_size(self._where(kept.name), kept.size, LARGEST)
+        key = (self._key(kept.name), kept.mark)
+        known = self._memory.get(key)
+        if known is not None:
+            return known
+        try:
+            content = fetch_bytes(self._server, Wanted(self._bucket, key[0], kept.size, kept.mark))
+        except FileError:
+            # It is gone, or was replaced since the look; then what is there now counts.
+            return self.read(kept.name)
+        self._memory.put(key, content)
+        return content
+
+    def _delete(self, key: str) -> None:
+        where = f"{SCHEME}{self._bucket}/{key}"
+        self._server.ask(where, "delete_object", {"Bucket": self._bucket, "Key": key})
+
+
+class _Memory:
+    """Small contents by key and ETag; what was not asked for longest is forgotten first."""
+
+    def __init__(self) -> None:
+        self._contents: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, str]) -> bytes | None:
+        with self._lock:
+            content = self._contents.get(key)
+            if content is not None:
+                self._contents.move_to_end(key)
+            return content
+
+    def put(self, key: tuple[str, str], content: bytes) -> None:
+        if len(content) > SMALL:
+            return
+        with self._lock:
+            self._bytes += len(content) - len(self._contents.pop(key, b""))
+            self._contents[key] = content
+            while self._bytes > KEPT_IN_MEMORY:
+                self._bytes -= len(self._contents.popitem(last=False)[1])
+
+
+def _is_visible(name: str) -> bool:
+    """Whether a name is that of a file in a folder: no hidden one, no marker, none that leads out of it."""
+    return is_name(name) and not any(part.startswith(".") for part in name.split("/"))

@@ -1,0 +1,268 @@
+"""Verbs about sweeps that were started: resume, extend, retry, stop, sync, prune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from runner.cli.options import cluster_options, with_asked
+from runner.settings import Settings
+from runner.terminal.console import make_console
+from runner.terminal.fitted_table import Column, FittedTable
+from runner.terminal.words import say
+
+if TYPE_CHECKING:
+    from runner.sweep.plan import SweepPlan
+
+STOPPED_WITHIN_S = 60.0
+
+
+def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--dry-run, --verbose, --trust and those of the cluster."""
+    dry_run = click.option(
+        "--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."
+    )
+    verbose = click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
+    trust = click.option(
+        "--trust",
+        is_flag=True,
+        help="Execute the sweep's file although this user did not start it from this machine.",
+    )
+    return dry_run(cluster_options(trust(verbose(command))))
+
+
+@click.command()
+@click.argument("sweep")
+@_run_options
+def resume(sweep: str, dry_run: bool, verbose: bool, **asked: Any) -> None:
+    """Continue a sweep with the options that it was run with last, but for those given: SWEEP is its name.
+
+    Every trial that has not ended goes on from its last checkpoint, failed ones too.
+    """
+    _continue(_plan(sweep, asked, verbose=verbose), dry_run)
+
+
+@click.command()
+@click.argument("sweep")
+@click.option(
+    "--set",
+    "extension",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Add each trial with this entry of TrainConfig changed. Several values of a key, as in --set seed=3 "
+    "--set seed=4, are tried one by one; several keys in all combinations.",
+)
+@click.option(
+    "--num-samples", type=click.IntRange(1), help="Trials of a searcher, or draws from a space, in all."
+)
+@_run_options
+def extend(
+    sweep: str,
+    extension: tuple[str, ...],
+    num_samples: int | None,
+    dry_run: bool,
+    verbose: bool,
+    **asked: Any,
+) -> None:
+    """Add trials to a sweep, and run them; what SWEEP has stays as it is.
+
+    Trials that are there already are not made twice. What would change them is refused.
+    """
+    if bool(extension) == (num_samples is not None):
+        raise ValueError("what is to be added? Give --set KEY=VALUE, or --num-samples of a searcher")
+    added = {"extension": extension, "num_samples": num_samples}
+    _continue(_plan(sweep, asked, verbose=verbose, **added), dry_run)
+
+
+@click.command()
+@click.argument("sweep")
+@click.argument("trials", nargs=-1)
+@click.option("--failed", is_flag=True, help="All trials that failed.")
+@click.option("--from-start", is_flag=True, help="Forget their checkpoints and scores first.")
+@_run_options
+def retry(
+    sweep: str,
+    trials: tuple[str, ...],
+    failed: bool,
+    from_start: bool,
+    dry_run: bool,
+    verbose: bool,
+    **asked: Any,
+) -> None:
+    """Run the failed trials of a sweep again, all or those named, and no others.
+
+    They go on from their last checkpoints, as they do with `r2d2 resume`, which runs what was interrupted or
+    never started too. What fails by itself fails again: --from-start trains anew.
+    """
+    from runner.record.retry import choose_failed
+    from runner.record.sweep import StoredSweep
+
+    if failed == bool(trials):
+        raise ValueError("which trials? Give --failed, or the names of failed trials")
+    stored = StoredSweep(Settings.from_environment().sweep(sweep))
+    chosen = choose_failed(stored, trials)
+    plan = _plan(sweep, asked, verbose=verbose, only=frozenset(chosen), from_start=from_start)
+    if dry_run:
+        for key, reason in chosen.items():
+            click.echo(f"{key}: {reason}")
+        return
+    _continue(plan, dry_run)
+
+
+@click.command()
+@click.argument("sweep")
+@click.option(
+    "--within",
+    default=STOPPED_WITHIN_S,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds to wait for its end.",
+)
+def stop(sweep: str, within: float) -> None:
+    """Stop a running sweep from another terminal; SWEEP is its name.
+
+    Its trials keep their last checkpoints, and `r2d2 resume SWEEP` continues them.
+    """
+    from runner.record.stopping import stop_sweep
+    from runner.record.sweep import StoredSweep
+
+    settings = Settings.from_environment()
+    stored = StoredSweep(settings.sweep(sweep))
+    # Refuses an unknown name with the known ones.
+    _ = stored.definition
+    click.echo(stop_sweep(stored.store, within))
+
+
+def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) -> SweepPlan:
+    """The plan of a stored sweep.
+
+    Args:
+        sweep: its name.
+        asked: see `with_asked`; and `trust`, see `StartedSweep.source_from`.
+        changes: fields of `SweepOptions` that are not as they were.
+
+    Raises:
+        ValueError: if there is no such sweep, it was not written down how it was started, or its file is not
+            trusted.
+    """
+    from runner.record.command import StartedSweep
+    from runner.record.sweep import StoredSweep
+    from runner.sweep.plan import SweepOptions, plan_sweep
+
+    settings = Settings.from_environment()
+    store = settings.sweep(sweep)
+    _ = StoredSweep(store).definition
+    started = StartedSweep.load(store)
+    if started is None:
+        raise ValueError(
+            f"the sweep '{sweep}' was started by an earlier version, which did not write down how; run it "
+            "with the command that started it"
+        )
+    options = SweepOptions(
+        name=sweep,
+        overrides=started.overrides,
+        judges=started.judges,
+        gpus_per_worker=started.gpus_per_worker,
+        cpus_per_worker=started.cpus_per_worker,
+        concurrent=started.concurrent,
+        resilience=started.resilience,
+    )
+    asked = dict(asked or {})
+    source = started.source_from(store, trust=asked.pop("trust", False))
+    options = with_asked(replace(options, **changes), asked)
+    return plan_sweep(source, started.settings(settings), options, say)
+
+
+def _continue(plan: SweepPlan, dry_run: bool) -> None:
+    """Runs the sweep, or says only what it will cost.
+
+    Raises:
+        Exit: with status 1 if a trial failed, 130 if it was interrupted.
+    """
+    from runner.cli.sweep import run_and_show, show_estimate
+
+    console = make_console()
+    settings = plan.started.settings(Settings.from_environment())
+    if dry_run:
+        show_estimate(plan, settings, console)
+        return
+    again = f"r2d2 resume {plan.definition.name} continues it."
+    if run_and_show(plan, settings, console, again).failed:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("name")
+def sync(name: str) -> None:
+    """Tell MLflow what it missed of the sweep NAME while it was away.
+
+    What it has is not told twice. Needs the sweep's folder in R2D2_HOME, no Ray and no photographs.
+    """
+    from runner.sweep.sync import sync_sweep
+    from runner.tracking.experiments import Tracker
+
+    console, settings = make_console(), Settings.from_environment()
+    tracker = Tracker.of(settings)
+    result = sync_sweep(settings.sweep(name), tracker, lambda text: console.print(Text(text), soft_wrap=True))
+    for key, reason in result.behind.items():
+        console.print(Text(f"{key}: {reason}"), soft_wrap=True)
+    console.print(
+        f"MLflow has everything of {result.trials - len(result.behind)} of {result.trials} trials"
+        f"{' and the summary' if result.summary_run else ''}."
+    )
+    if result.behind:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("sweep", required=False)
+@click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="So many of the best and of the last checkpoints of each trial stay.",
+)
+@click.option(
+    "--failed", is_flag=True, help="Failed trials too; the sweep, when it goes on, starts them anew."
+)
+@click.option("--yes", is_flag=True, help="Delete what is listed.")
+def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
+    """List what is no longer needed of SWEEP, or of everything here, with sizes; with --yes, delete it.
+
+    Checkpoints of ended trials that are neither among the best nor the last, trials that a sweep does not
+    have, Tune's own files; without SWEEP also stored predictions, and MLflow's runs of sweeps that are gone,
+    with their files. Nothing that a registered model was made from, and nothing of a sweep that runs.
+    """
+    from runner.sweep.prune import Pruning, delete, find_items
+    from runner.tracking.experiments import Tracker
+
+    settings, console = Settings.from_environment(), make_console()
+    tracker = Tracker.of(settings)
+    items = list(find_items(settings, tracker, Pruning(keep, failed), sweep))
+    if not items:
+        console.print("There is nothing to delete.")
+        return
+    table = FittedTable(["what", Column("size", rank=0), Column("why", words=True, rank=0)])
+    for item in items:
+        table.add_row(item.what, size_text(item.size), item.why)
+    console.print(table)
+    total = f"{len(items)} things, {size_text(sum(item.size for item in items))}"
+    if not yes:
+        console.print(f"{total}; nothing was deleted: --yes does it.")
+        return
+    delete(items, settings)
+    console.print(f"{total}: deleted.")
+
+
+def size_text(size: float) -> str:
+    """Bytes in the unit that fits them."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

@@ -1,0 +1,52 @@
+"""What workers and judges ask of the cluster: options of every verb that runs a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from runner.sweep.plan import SweepOptions
+
+_CONCURRENT = "Trials at a time; new sweeps: 0, all that fit."
+_WORKERS_CPUS = (
+    "Threads that compute, and loader processes; new sweeps: 1, and 1 for each of data.loader_processes."
+)
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options; who has them takes `**asked`, for `with_asked`."""
+    options = (
+        click.option("--concurrent", type=click.IntRange(0), help=_CONCURRENT),
+        click.option(
+            "--gpus-per-worker", type=click.FloatRange(0), help="New sweeps: 1 if the cluster has any."
+        ),
+        click.option("--cpus-per-worker", type=click.IntRange(1), help=_WORKERS_CPUS),
+        click.option("--judges", "number", type=click.IntRange(1), help="Evaluation actors; new sweeps: 1."),
+        click.option(
+            "--judge-cpus", "num_cpus", type=click.FloatRange(0), help="CPUs of each; new sweeps: 0."
+        ),
+        click.option(
+            "--judge-gpus", "num_gpus", type=click.FloatRange(0), help="GPUs of each; new sweeps: 0."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def with_asked(options: SweepOptions, asked: Mapping[str, Any]) -> SweepOptions:
+    """The options of a sweep with what was asked for.
+
+    Args:
+        options: of a new sweep, or of one that was run before.
+        asked: fields of `SweepOptions`, and of its `judges`; None: as it is.
+    """
+    from evaluation.actor import JudgeResources
+
+    said = {field: value for field, value in asked.items() if value is not None}
+    of_judges = {field.name: said.pop(field.name) for field in fields(JudgeResources) if field.name in said}
+    return replace(options, judges=replace(options.judges, **of_judges), **said)

@@ -1,0 +1,149 @@
+"""Preparing data from the command line: where work is done, what HPatches needs, what the terminal shows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+
+from evaluation.benchmarks.hpatches import LEFT_OUT, open_benchmark
+from r2d2.prepare.catalogue import find_source
+from r2d2.prepare.job import Job
+from r2d2.storage.location import absolute_place, is_remote
+from r2d2.storage.manifest import Manifest
+from runner.settings import Settings
+
+HPATCHES = "hpatches"
+# The protocols leave larger sequences out: longer and shorter side, pixels.
+LARGEST = (1600, 1200)
+_WORK = ".prepare"
+
+
+def make_job(
+    source: str,
+    origins: Sequence[str],
+    place: str,
+    shard_mib: int | None,
+    settings: Settings,
+    sha256: Sequence[str] = (),
+) -> Job:
+    """The preparation that a command line asks for.
+
+    Args:
+        source: its name.
+        origins: addresses, archives, folders; none: the source's own addresses.
+        place: where to: a folder or `s3://bucket/prefix`.
+        shard_mib: size of the shards, MiB; None: no shards.
+        settings: where things are.
+        sha256: what the downloads may have, hexadecimal.
+
+    Raises:
+        ValueError: if the source is unknown, or cannot be kept as shards, or a SHA-256 is none.
+    """
+    found = find_source(source)
+    if found.name == HPATCHES and shard_mib is not None:
+        raise ValueError("a benchmark is read as a folder; prepare 'hpatches' without --shards")
+    for text in sha256:
+        if not re.fullmatch("[0-9a-fA-F]{64}", text):
+            raise ValueError(f"--sha256 is '{text}'; a SHA-256 has 64 hexadecimal digits")
+    place = absolute_place(place).rstrip("/")
+    return Job(
+        found,
+        place,
+        _work(place, source, settings),
+        tuple(origins),
+        None if shard_mib is None else shard_mib * 2**20,
+        sha256=frozenset(text.lower() for text in sha256),
+        timeout=settings.s3_timeout,
+        inspect=inspect_hpatches if found.name == HPATCHES else None,
+    )
+
+
+def _work(place: str, source: str, settings: Settings) -> Path:
+    if not is_remote(place):
+        # On the same disk, so that what was unpacked is moved and not copied.
+        return Path(place) / _WORK
+    key = hashlib.sha256(f"{place} {source}".encode()).hexdigest()[:16]
+    return settings.cache / "prepare" / key
+
+
+def inspect_hpatches(folder: Path, manifest: Manifest) -> list[str]:
+    """What there is to say of HPatches' sequences: how many count, which do not, the benchmark's digest.
+
+    Raises:
+        ValueError: if a homography cannot be used or an image is left out.
+    """
+    if manifest.left_out:
+        raise ValueError(f"{manifest.left_out[0]} cannot be used, and its sequence needs it")
+    benchmark = open_benchmark(folder)
+    sequences = {file.path.partition("/")[0] for file in manifest.files}
+    left_out = sorted(sequences & LEFT_OUT)
+    large = {
+        file.path.partition("/")[0]
+        for file in manifest.files
+        if max(file.width, file.height) > LARGEST[0] or min(file.width, file.height) > LARGEST[1]
+    }
+    notes = [f"{len(benchmark.sequences)} sequences count; benchmark digest {benchmark.digest[:16]}"]
+    if left_out:
+        notes.append(f"left out by the protocols: {', '.join(left_out)}")
+    unexpected = sorted(large - LEFT_OUT)
+    if unexpected:
+        size = "x".join(map(str, LARGEST))
+        notes.append(f"larger than {size} and not left out: {', '.join(unexpected)}")
+    return notes
+
+
+@dataclass
+class TerminalProgress:
+    """A bar for each step; see `r2d2.prepare.progress.Progress`."""
+
+    bars: Bars
+    task: TaskID | None = None
+
+    def begin(self, step: str, total: int | None) -> None:
+        """Adds a bar."""
+        self.task = self.bars.add_task(step, total=total)
+
+    def announce(self, total: int | None) -> None:
+        """Gives the bar its length."""
+        assert self.task is not None, "a step has begun"
+        self.bars.update(self.task, total=total)
+
+    def advance(self, amount: int) -> None:
+        """Moves the bar."""
+        assert self.task is not None, "a step has begun"
+        self.bars.advance(self.task, amount)
+
+    def end(self) -> None:
+        """The bar stays as it is."""
+        assert self.task is not None, "a step has begun"
+        self.bars.stop_task(self.task)
+        self.task = None
+
+
+@contextmanager
+def terminal_progress(console: Console) -> Iterator[TerminalProgress]:
+    """Bars in the terminal, as long as the block lasts; where the output is none, nothing is shown."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield TerminalProgress(bars)

@@ -1,0 +1,269 @@
+"""Verbs that train: sweeps, sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from r2d2.storage.location import absolute_place
+from runner.cli.options import cluster_options, with_asked
+from runner.cluster.resilience import SILENCE_S, Resilience
+from runner.settings import Settings
+from runner.terminal.console import make_console
+from runner.terminal.fitted_table import Column, FittedTable
+from runner.terminal.words import say
+from search_spaces.presets import PRESETS, preset_overrides
+from search_spaces.sweep import load_sweep, sweep_names
+
+# 128 + SIGINT.
+INTERRUPTED = 130
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--photos and --hpatches, which `sweep` and `demo` share."""
+    hpatches = click.option(
+        "--hpatches",
+        metavar="PLACE",
+        help="HPatches to score every checkpoint on too, a folder or s3://BUCKET/PREFIX [R2D2_HPATCHES].",
+    )
+    photos = click.option(
+        "--photos",
+        metavar="PLACE",
+        help="Photographs to train on, a folder or s3://BUCKET/PREFIX; short for --set data.photos=.",
+    )
+    return hpatches(photos(command))
+
+
+@click.command()
+def sweeps() -> None:
+    """List the sweeps of search_spaces/ with their questions."""
+    table = FittedTable(["sweep", Column("question", words=True, rank=0), Column("trials", rank=0)])
+    for name in sweep_names():
+        sweep, question = load_sweep(name)
+        count = f"{len(sweep.trials())}" if sweep.search_alg is None else f"up to {sweep.num_samples}"
+        table.add_row(name, question.splitlines()[0], count)
+    make_console().print(table)
+
+
+@click.command()
+@click.argument("name")
+@data_options
+@click.option(
+    "--preset",
+    type=click.Choice(sorted(PRESETS)),
+    help="Size of each training: `small` takes seconds and shows that all works, `laptop` a minute or two.",
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting of every trial: r2d2 settings."
+)
+@click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
+@click.option("--released", metavar="PLACE", help="The network that sweeps fine-tune [R2D2_RELEASED].")
+@click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop.")
+@click.option("--address", help="With --dry-run: ask the cluster at HOST:PORT.")
+@click.option(
+    "--seconds-per-epoch", type=click.FloatRange(0), help="With --dry-run: instead of timing a step."
+)
+@click.option(
+    "--price", type=click.FloatRange(0), help="With --dry-run: of an hour of a GPU, in any currency."
+)
+@cluster_options
+@click.option(
+    "--checkpoint-steps",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="A checkpoint after so many steps of an epoch too; 0: after epochs only.",
+)
+@click.option(
+    "--min-workers",
+    type=click.IntRange(0),
+    default=0,
+    help="Train on with at least so many of a trial's workers, the loss unchanged; 0: wait for all.",
+)
+@click.option(
+    "--silence",
+    type=click.FloatRange(0),
+    default=SILENCE_S,
+    show_default=True,
+    help="Seconds without a step after which workers start again from the last checkpoint; 0: never.",
+)
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(0),
+    default=Resilience.max_restarts,
+    show_default=True,
+    help="How often workers may be lost, or meet a full disk, with no epoch trained in between, before a "
+    "trial fails.",
+)
+@click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
+def sweep(
+    name: str,
+    photos: str | None,
+    hpatches: str | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    own_name: str,
+    released: str | None,
+    dry_run: bool,
+    address: str | None,
+    seconds_per_epoch: float | None,
+    price: float | None,
+    checkpoint_steps: int,
+    min_workers: int,
+    silence: float,
+    max_restarts: int,
+    verbose: bool,
+    **asked: Any,
+) -> None:
+    """Run the sweep NAME (see `r2d2 sweeps`), or the one in the file NAME.py; again: resume it.
+
+    Every checkpoint is scored on a validation benchmark made of held-out photographs, and on HPatches if a
+    folder is given. Finished trials are not run again; the others continue from their last checkpoint.
+    """
+    from runner.sweep.plan import SweepOptions, plan_sweep
+
+    console = make_console()
+    settings = settings_of(hpatches, released)
+    if not dry_run and (address or seconds_per_epoch or price):
+        raise ValueError(
+            "--address, --seconds-per-epoch and --price belong to --dry-run; RAY_ADDRESS names the cluster "
+            "to run on, and r2d2 submit takes an address"
+        )
+    if address is not None and address.startswith(("http://", "https://")):
+        raise ValueError(
+            f"--address is {address}, a dashboard's; name the cluster's HOST:PORT, or ask by the dashboard: "
+            f"r2d2 submit {name} --address {address} --dry-run"
+        )
+    options = SweepOptions(
+        name=own_name,
+        overrides=all_overrides(name, preset, photos, overrides),
+        verbose=verbose,
+        resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
+    )
+    plan = plan_sweep(name, settings, with_asked(options, asked), say)
+    if dry_run:
+        show_estimate(plan, settings, console, address, seconds_per_epoch, price)
+        return
+    result = run_and_show(plan, settings, console)
+    if result.failed:
+        raise click.exceptions.Exit(1)
+
+
+def all_overrides(
+    sweep: str, preset: str | None, photos: str | None, overrides: Sequence[str]
+) -> tuple[str, ...]:
+    """What the options of the command line set in every trial; a later assignment wins.
+
+    Args:
+        sweep: the name or file.
+        preset: a key of `search_spaces.presets.PRESETS`; None: none.
+        photos: of --photos.
+        overrides: of --set.
+    """
+    sized = preset_overrides(preset, load_sweep(sweep)[0].trials()) if preset else ()
+    return (*sized, *((f"data.photos={photos}",) if photos else ()), *overrides)
+
+
+def show_estimate(
+    plan: Any,
+    settings: Settings,
+    console: Console,
+    address: str | None = None,
+    seconds_per_epoch: float | None = None,
+    price: float | None = None,
+) -> None:
+    """Prints every trial and the time; with the address of a cluster, what it would take there.
+
+    Args:
+        plan: the sweep's.
+        settings: where things are.
+        console: the terminal.
+        address: of the cluster; None: that of the settings.
+        seconds_per_epoch: of every trial; None: a step of each kind is timed.
+        price: of an hour of a GPU.
+    """
+    from runner.sweep.cluster_estimate import cluster_estimate
+    from runner.sweep.design import design_of
+    from runner.sweep.estimate import estimate, show_trials, what_is_left
+
+    left, ended = what_is_left(plan)
+    if ended:
+        console.print(f"{ended} trials have ended and are not run again.", soft_wrap=True)
+    if not left.trials:
+        return
+    address = address or settings.ray_address
+    if address is None and seconds_per_epoch is None and price is None:
+        say("timing a step of each kind of trial")
+        estimate(left).show(console)
+        design_of(plan).show(console)
+        return
+    settings = dataclasses.replace(settings, ray_address=address)
+    say("starting Ray" if address is None else f"joining Ray at {address}")
+    found = cluster_estimate(left, settings, seconds_per_epoch, price)
+    show_trials(left, found.seconds, console)
+    found.show(console)
+    design_of(plan).show(console)
+
+
+def settings_of(hpatches: str | None, released: str | None) -> Settings:
+    """The settings of the environment, with the places that options name."""
+    settings = Settings.from_environment()
+    return dataclasses.replace(
+        settings,
+        hpatches=absolute_place(hpatches) if hpatches else settings.hpatches,
+        released=absolute_place(released) if released else settings.released,
+    )
+
+
+def run_and_show(plan: Any, settings: Settings, console: Console, again: str | None = None) -> Any:
+    """Runs the sweep and prints its table, what failed, and where to look.
+
+    Args:
+        plan: the sweep's.
+        settings: where things are.
+        console: the terminal.
+        again: a sentence that says how it is continued; None: by the same command.
+
+    Raises:
+        Exit: if it was interrupted, with the status that shells give such commands.
+    """
+    from runner.cli.compare import show_comparison
+    from runner.sweep.design import design_of
+    from runner.sweep.run import run_sweep
+
+    design_of(plan).show(console)
+    if settings.is_remote and settings.tracking_uri.startswith("sqlite:"):
+        console.print(
+            f"The sweep lies in {settings.home}; MLflow's runs go to {settings.local} on this machine, which "
+            "others do not see. MLFLOW_TRACKING_URI names a server.",
+            soft_wrap=True,
+            highlight=False,
+        )
+    result = run_sweep(plan, settings, console)
+    show_comparison(console, plan.stored, result.table, plan.sweep.metric)
+    for key, reason in result.failed.items():
+        console.print(f"[red]failed[/] {key}: {escape(reason)}", soft_wrap=True)
+    if result.behind:
+        reasons = "; ".join(dict.fromkeys(result.behind.values()))
+        console.print(
+            f"MLflow has not been told everything of {len(result.behind)} trials ({escape(reasons)}): "
+            f"r2d2 sync {plan.definition.name}",
+            soft_wrap=True,
+        )
+    if result.page is not None:
+        console.print(f"The comparison as a page: {result.page}", soft_wrap=True, highlight=False)
+    console.print(
+        f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
+    )
+    if result.interrupted:
+        same = again or f"The same command continues: {shlex.join(['r2d2', *sys.argv[1:]])}"
+        console.print(f"Interrupted. {same}", soft_wrap=True, highlight=False)
+        raise click.exceptions.Exit(INTERRUPTED)
+    return result

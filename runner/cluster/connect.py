@@ -1,0 +1,237 @@
+"""Ray: starting or joining it, and what it can hold."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from evaluation.actor import JudgeResources
+from r2d2.config import TrainConfig
+from runner.cluster.fork_client import executable
+from runner.cluster.ray_faults import OWN, make_token_folder, plain_faults, refuse_dashboard
+from runner.cluster.resources import WorkerResources, workers_on
+from search_spaces.sweep import Trial, home_folder
+
+# Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
+# Ray warns of processes for actors that ask for no CPU, as if they were a mistake: ours wait, and are meant.
+# Tune writes down where all trials stand, over and over; nobody reads it: the histories are the truth.
+# Threads share a heap, so that a worker can keep the memory of large tensors, see `r2d2.processor.allocator`.
+# Tune insists on the sweep's metric in every report unless told otherwise; losses come without a score.
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "MALLOC_ARENA_MAX": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_worker_maximum_startup_concurrency": "16",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+ANSWER_WITHIN_S, PAGE_WITHIN_S = 5.0, 2.0
+
+_ASKED_BY = (
+    "lower num_workers, or what a worker asks for: --gpus-per-worker, and --cpus-per-worker, by default one "
+    "and one for each of data.loader_processes"
+)
+
+# What the processes of a trial need, imported once for all of them; see `runner.cluster.fork_server`. The
+# last one is what PyTorch imports when the first optimiser is made.
+WORKER_MODULES = (
+    "ray.tune",
+    "ray.train.torch",
+    "runner.trial.driver",
+    "runner.trial.worker",
+    "evaluation.evaluator",
+    "torch._dynamo",
+)
+
+
+# With these a job says itself how its workers are started.
+_OWN_PYTHON = {"py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight"}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has.
+
+    Attributes:
+        cpus, gpus: in all.
+        nodes: what each node has, by Ray's names of resources; empty if that is not known.
+    """
+
+    cpus: float
+    gpus: float
+    nodes: tuple[Mapping[str, float], ...] = ()
+
+    def grown(self, cpus: float, gpus: float) -> Capacity:
+        """What it will have when its autoscaler has added what it may: at least so many of each."""
+        if cpus <= self.cpus and gpus <= self.gpus:
+            return self
+        return Capacity(max(self.cpus, cpus), max(self.gpus, gpus))
+
+    def concurrent_trials(
+        self,
+        trials: tuple[Trial, ...],
+        judges: JudgeResources,
+        worker: WorkerResources,
+        fewest: Callable[[int], int] = lambda workers: workers,
+    ) -> int:
+        """How many trials can run at a time beside the judges; at least one if it fits at all.
+
+        Args:
+            trials: of which the largest counts.
+            judges: all of them run all the time.
+            worker: what each worker asks for.
+            fewest: with how many workers a trial starts at least, by how many it shall have.
+
+        Raises:
+            ValueError: if the judges or a trial ask for more than there is.
+        """
+        self._require_judges(judges)
+        cpus = self.cpus - judges.number * judges.num_cpus
+        gpus = self.gpus - judges.number * judges.num_gpus
+        for config in (trial.config for trial in trials):
+            self._require_workers(fewest(config.num_workers), config, worker, cpus, gpus)
+        fits = [self._room(worker, t.config, cpus, gpus) // t.config.num_workers for t in trials]
+        return max(1, min(fits, default=1))
+
+    def _room(self, worker: WorkerResources, config: TrainConfig, cpus: float, gpus: float) -> int:
+        """How many workers so many CPUs and GPUs of these nodes hold."""
+        each = worker.of(config)
+        room = workers_on({"CPU": cpus, "GPU": gpus}, each)
+        return min(room, sum(workers_on(node, each) for node in self.nodes)) if self.nodes else room
+
+    def _require_workers(
+        self, workers: int, config: TrainConfig, worker: WorkerResources, cpus: float, gpus: float
+    ) -> None:
+        asked = f"a trial asks for {workers} worker{'s' * (workers > 1)} of {worker.describe(config)} each"
+        for unit, each, there in (("CPU", worker.cpus_of(config), cpus), ("GPU", worker.gpus, gpus)):
+            if workers * each > there:
+                raise ValueError(
+                    f"{asked}, but the cluster has {there:g} {unit}s beside the judges; {_ASKED_BY}"
+                )
+        if (room := self._room(worker, config, cpus, gpus)) < workers:
+            raise ValueError(f"{asked}, but the cluster's nodes hold {room}; {_ASKED_BY}")
+
+    def _require_judges(self, judges: JudgeResources) -> None:
+        for unit, each, there in (("CPU", judges.num_cpus, self.cpus), ("GPU", judges.num_gpus, self.gpus)):
+            if judges.number * each > there:
+                raise ValueError(
+                    f"the judges ask for {judges.number} times {each:g} {unit}s (--judges, "
+                    f"--judge-{unit.lower()}s), but the cluster has {there:g} {unit}s"
+                )
+
+
+@contextmanager
+def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Iterator[Capacity]:
+    """Joins the cluster at `address`, or starts one on this machine for as long as the context lasts.
+
+    Args:
+        address: of the cluster; `auto`: the one that runs on this machine; None or `local`: one
+            of one's own, whatever else runs here.
+        verbose: whether Ray's own messages and the workers' output are shown.
+        forked: whether a fork server on each node makes the workers, which saves them their imports. Its own
+            take seconds: not for what needs one or two workers.
+
+    Raises:
+        ValueError: if Ray cannot be started, or the cluster not be joined; see `ray_faults`.
+    """
+    # Ray's own None joins whatever `ray start` left on this machine.
+    address = address or OWN
+    home_folder()
+    if address == OWN:
+        make_token_folder()
+    else:
+        _check_answers(address)
+    # One actor less per trial: a machine of one's own gives no notice before it is taken away.
+    own = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"} if address == OWN else {}
+    for name, value in {**ENVIRONMENT, **own}.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    command = executable(WORKER_MODULES) if forked and not _OWN_PYTHON & _job_environment() else None
+    # What a trial failed of is said in one sentence by the sweep; the traceback comes with --verbose.
+    level = logging.INFO if verbose else logging.CRITICAL
+    try:
+        # A cluster of our own has no dashboard, which costs seconds of start; a joined one keeps what it has.
+        with plain_faults(address):
+            ray.init(
+                address=address,
+                log_to_driver=verbose,
+                logging_level=level,
+                include_dashboard=False if address == OWN else None,
+                runtime_env={"py_executable": command} if command else None,
+            )
+            capacity = _capacity()
+        for name in ("ray.tune", "ray.train"):
+            logging.getLogger(name).setLevel(level)
+        yield capacity
+    finally:
+        _leave(ray.shutdown)
+
+
+def _capacity() -> Capacity:
+    """What the cluster has that is joined."""
+    import ray
+
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), tuple(nodes))
+
+
+def _job_environment() -> set[str]:
+    """What the job in which this process runs says of its workers' environment; nothing outside of a job."""
+    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return set(config.get("runtime_env") or {})
+
+
+def _leave(shutdown: Callable[[], None]) -> None:
+    """Leaves the cluster while nothing else touches Ray.
+
+    What Tune leaves behind holds references to actors in cycles. If another thread, that of MLflow's teller,
+    collects such garbage in the moment in which Ray's worker is taken down, Ray ends the whole process.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        shutdown()
+    finally:
+        gc.enable()
+
+
+def _check_answers(address: str) -> None:
+    """Knocks once at HOST:PORT or ray://HOST:PORT, where Ray itself would try again for minutes.
+
+    Raises:
+        ValueError: if nothing listens there, or a web server.
+    """
+    refuse_dashboard(address, b"")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        # "auto", a host name that Ray completes: Ray answers for these at once.
+        return
+    try:
+        answer = _asked_for_a_page(host.strip("[]"), int(port))
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"no Ray cluster answers at {address}: {error}") from error
+    refuse_dashboard(address, answer)
+
+
+def _asked_for_a_page(host: str, port: int) -> bytes:
+    """How the answer to a request of HTTP/1 begins; Ray speaks HTTP/2 and says nothing, or something else."""
+    with socket.create_connection((host, port), ANSWER_WITHIN_S) as connection:
+        connection.settimeout(PAGE_WITHIN_S)
+        try:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(5)
+        except OSError:
+            # Somebody is there and speaks something else.
+            return b""

@@ -1,0 +1,1 @@
+"""Stored sweeps, models and files become contenders, and contenders become a report."""

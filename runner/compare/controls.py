@@ -1,0 +1,66 @@
+"""Controls: the row of a table that each row is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from r2d2.unknown import unknown
+from runner.compare.labels import BESIDE
+from search_spaces.sweep import Trial
+
+
+def find_controls(trials: Sequence[Trial], labels: Mapping[str, str], baseline: str) -> dict[str, str]:
+    """The row that each row is compared with, by row; a row without one is left out.
+
+    Args:
+        trials: of the table.
+        labels: their rows, by key.
+        baseline: as of `search_spaces.sweep.Sweep`.
+    """
+    trained = [trial for trial in trials if trial.config.epochs]
+    controls = [trial for trial in trained if _loss(trial) == baseline]
+    if not controls:
+        named = [trial for trial in trials if baseline in _names(trial, labels[trial.key])]
+        return dict.fromkeys(labels.values(), labels[named[0].key]) if named else {}
+    found = {}
+    for trial in trials:
+        twins = [control for control in controls if control.config.init == trial.config.init]
+        if twins:
+            nearest = min(twins, key=lambda control: _distance(control, trial))
+            found[labels[trial.key]] = labels[nearest.key]
+    return found
+
+
+def find_row(text: str, rows: Collection[str]) -> str:
+    """The row that a person means: its name, the name of its variant alone, or what others call it.
+
+    Raises:
+        ValueError: if there is none, or several; names those there are.
+    """
+    found = [row for row in rows if row == text] or [row for row in rows if text in _parts(row)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"the baseline '{text}' may be any of these rows: {'; '.join(found)}")
+    raise ValueError(unknown("baseline", text, sorted(rows)))
+
+
+def _names(trial: Trial, label: str) -> tuple[str, ...]:
+    return (label, trial.variant, *_parts(label))
+
+
+def _parts(row: str) -> tuple[str, ...]:
+    """A row's own name, that of its variant, and what others call it."""
+    own, _, other = row.partition(BESIDE)
+    return tuple(part for part in (own, own.partition(", ")[0], other) if part)
+
+
+def _loss(trial: Trial) -> str:
+    return f"{trial.config.loss.reliability}+{trial.config.loss.similarity}"
+
+
+def _distance(control: Trial, trial: Trial) -> int:
+    """In how many settings they differ; a starting network has none but its network's."""
+    mine, others = control.config.flat(), trial.config.flat()
+    compared = mine if trial.config.epochs else [name for name in mine if name.startswith("network.")]
+    return sum(mine[name] != others[name] for name in compared if name != "seed")

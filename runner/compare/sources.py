@@ -1,0 +1,160 @@
+"""Sources: what a comparison is asked to compare, as text, and the contenders that it names.
+
+`NAME=SOURCE` gives a source a name; sources of the same name are networks of one variant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evaluation.evaluation import Evaluation
+from r2d2.collapse import collapse_warnings
+from r2d2.storage.location import is_remote, local_file
+from r2d2.unknown import did_you_mean
+from runner.compare.contenders import Contender, told_apart
+from runner.compare.labels import label_trials
+from runner.compare.stored import contenders_of
+from runner.models.evaluate import FEATURES, find_protocol, judge
+from runner.record.sweep import StoredSweep, sweep_names
+from runner.settings import Settings
+from search_spaces.sweep import Trial
+
+RUN, MODEL = "runs:/", "models:/"
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How a source without stored scores is judged.
+
+    Attributes:
+        benchmark: folder in HPatches' layout, or `s3://bucket/prefix`; None: such a source is refused.
+        protocol: name of the protocol.
+        on_source: called with each source before it is judged.
+        on_image: called at the start and after each image with how many are done and how many there are.
+        examples: how many pairs to keep with their images.
+    """
+
+    benchmark: str | Path | None = None
+    protocol: str = "d2net"
+    on_source: Callable[[str], None] | None = None
+    on_image: Callable[[int, int], None] | None = None
+    examples: int = 2
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A source: its text, and the name that was given to it (or none)."""
+
+    text: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> _Source:
+        name, equals, rest = text.partition("=")
+        if is_remote(text):
+            return cls(text, "")
+        return cls(rest, name) if equals and name and not Path(text).exists() else cls(text, "")
+
+    def named(self, contender: Contender) -> Contender:
+        return replace(contender, variant=self.name, origin=self.name) if self.name else contender
+
+
+def find_contenders(
+    texts: Sequence[str], settings: Settings, judging: Judging, role: str = ""
+) -> list[Contender]:
+    """The networks that the texts name, with their scores, in the order of the texts.
+
+    Args:
+        texts: names of sweeps, `runs:/ID` of trials, files that `r2d2 evaluate --json` wrote, and what has to
+            be judged: checkpoint folders and upstream `.pt` files, here or on S3, `models:/...`,
+            `features:TAG`.
+        settings: where things are.
+        judging: how to judge the latter.
+        role: the benchmark of sweeps and runs; empty: that by which the first sweep is decided.
+
+    Raises:
+        ValueError: for a text that names nothing, or what needs a benchmark without one.
+    """
+    sources = [_Source.parse(text) for text in texts]
+    stored = {source: found for source in sources if (found := _stored(source, settings)) is not None}
+    trials = [trial for _, of_source in stored.values() for trial in of_source]
+    labels = label_trials(trials)
+    contenders: list[Contender] = []
+    for source in sources:
+        if source in stored:
+            sweep, chosen = stored[source]
+            role = role or sweep.definition.role
+            contenders += [source.named(c) for c in contenders_of(sweep, role, chosen, labels)]
+        else:
+            contenders.append(source.named(_scored(source.text, settings, judging)))
+    if not contenders:
+        raise ValueError(f"nothing in {', '.join(texts)} is scored on '{role}' yet")
+    return told_apart(contenders)
+
+
+def is_sweep(text: str, settings: Settings) -> bool:
+    """Whether a text is the name of a sweep on this machine."""
+    return "/" not in text and text != "" and settings.sweep(text).read("sweep.json") is not None
+
+
+def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Trial]] | None:
+    """The trials of a sweep's name or of a run whose sweep is on this machine; None for another source."""
+    if is_sweep(source.text, settings):
+        if source.name:
+            raise ValueError(f"'{source.text}' is a sweep: its rows have names of their own")
+        sweep = StoredSweep(settings.sweep(source.text))
+        return sweep, sweep.trials()
+    if not source.text.startswith(RUN) or "/" in source.text.removeprefix(RUN):
+        return None
+    from runner.tracking.experiments import Tracker
+
+    tracker = Tracker.of(settings)
+    run = tracker.get_run(source.text.removeprefix(RUN))
+    name = run.tags.get("sweep", "")
+    if not is_sweep(name, settings):
+        return None
+    sweep = StoredSweep(settings.sweep(name))
+    chosen = [trial for trial in sweep.trials() if trial.key == run.key]
+    if not chosen:
+        raise ValueError(f"{source.text} is '{run.name}' of the sweep '{sweep.name}', which is no trial")
+    return sweep, chosen
+
+
+def _scored(text: str, settings: Settings, judging: Judging) -> Contender:
+    """The contender of a JSON file, or of a source that is judged now."""
+    if text.endswith(".json"):
+        evaluation = _read_json(local_file(text, settings.objects))
+    elif text.startswith((RUN, MODEL, FEATURES)) or is_remote(text) or Path(text).exists():
+        evaluation = _judge(text, settings, judging)
+    else:
+        known = sweep_names(settings.sweeps)
+        raise ValueError(
+            f"there is no sweep '{text}' in {settings.sweeps.place} (known: {', '.join(known) or 'none'}), "
+            f"and no file or folder of that name; others are {RUN}ID, {MODEL}NAME@ALIAS, {FEATURES}TAG"
+            f"{did_you_mean(text, known)}"
+        )
+    warnings = tuple(collapse_warnings(evaluation.scalars()))
+    return Contender(evaluation.model, evaluation, origin=text, collapsed=bool(warnings), warnings=warnings)
+
+
+def _read_json(path: Path) -> Evaluation:
+    try:
+        return Evaluation.from_json(json.loads(path.read_text()))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no file that `r2d2 evaluate --json` wrote: {error}") from error
+
+
+def _judge(text: str, settings: Settings, judging: Judging) -> Evaluation:
+    if judging.benchmark is None:
+        raise ValueError(f"'{text}' has no stored scores: say with --benchmark DIR what to judge it on")
+    if judging.on_source is not None:
+        judging.on_source(text)
+    protocol = find_protocol(judging.protocol)
+    return judge(
+        text, judging.benchmark, protocol, settings, on_image=judging.on_image, examples=judging.examples
+    )

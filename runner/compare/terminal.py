@@ -1,0 +1,252 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from evaluation.evaluation import OVERALL, Evaluation
+from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
+from evaluation.report.findings import CAUTION
+from evaluation.report.headings import difference_interval, figure, interval, p_value
+from evaluation.report.report import MARK, Report
+from evaluation.report.terms import explained
+from evaluation.report.text import metric_cell, metric_heading
+from evaluation.statistics.comparison import Difference
+from runner.compare.table import Row, cell, columns, heading
+from runner.terminal.fitted_table import Column, FittedTable
+
+LAST_EPOCH = "Each figure is the mean over seeds, at the last epoch shown."
+
+# With more variants a table of all their figures is too wide for a terminal.
+MAX_COLUMNS = 6
+
+CORNERS = "corners: median error of the estimated homographies, px"
+
+
+def answer(report: Report) -> Text:
+    """Who is highest and whether that is shown; what it would take to show it: two lines."""
+    return Text("\n".join(report.answer), style="bold")
+
+
+def terms(*parts: RenderableType) -> Text:
+    """What the terms mean that tables use."""
+    return Text("\n".join(explained("\n".join(map(_words, parts)))), style="dim")
+
+
+def _words(part: RenderableType) -> str:
+    if isinstance(part, Group):
+        return "\n".join(map(_words, part.renderables))
+    return part.text if isinstance(part, FittedTable) else str(part)
+
+
+def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
+    """The comparison of a sweep's variants, with its warnings and the caution it must carry."""
+    first, *others = columns(table, metric)
+    heads: list[str | Column] = ["variant", Column("seeds", rank=2), Column("epochs", rank=2)]
+    heads += [Column(heading(first, "\n"), rank=0), *(Column(heading(c, "\n"), rank=3) for c in others)]
+    made = FittedTable(heads, title=title, elsewhere="--html PAGE")
+    for row in table:
+        made.add_row(
+            row.variant, str(len(row.outcomes)), row.epochs, *(cell(row, c) for c in (first, *others))
+        )
+    warnings = [_warning(row.variant, sentence) for row in table for sentence in row.warnings]
+    caution = f" {CAUTION}" if any(column.startswith("hpatches/") for column in (first, *others)) else ""
+    return Group(made, *warnings, Text(f"{LAST_EPOCH}{caution}", style="dim"))
+
+
+def means(report: Report) -> Group:
+    """The means of variants that are no sweep's, and their further figures."""
+    compared, first = report.comparison, metric_heading(report.about.metric)
+    heads: list[str | Column] = ["variant", Column("networks", rank=2)]
+    heads += [Column(metric_heading(key), rank=min(number, 2)) for number, key in enumerate(report.compared)]
+    heads += [f"95 % of {first}", *(Column(f"{first} {split}", rank=3) for split in report.splits[1:])]
+    title = f"{compared.benchmark}, protocol {compared.protocol.title}"
+    made = FittedTable(heads, title=title, elsewhere="--html PAGE")
+    for entry in report.entries:
+        cells = [
+            f"{figure(report.mean(entry.name, OVERALL, key).mean)}{entry.mark}" for key in report.compared
+        ]
+        cells += [interval(report.mean(entry.name, OVERALL))]
+        cells += [f"{figure(report.mean(entry.name, split).mean)}{entry.mark}" for split in report.splits[1:]]
+        made.add_row(entry.name, str(len(entry.networks)), *cells)
+    further = [_further(report)] if report.metrics and len(report.entries) <= MAX_COLUMNS else []
+    warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
+    remarks = [Text(f"{entry.name}: {sentence}") for entry in report.entries for sentence in entry.remarks]
+    caution = [Text(CAUTION, style="dim")] if CAUTION in report.cautions else []
+    return Group(made, *further, *warnings, *remarks, *caution)
+
+
+def differences(report: Report) -> Group:
+    """Each variant's difference to the baseline, whether it is real, and where it comes from."""
+    about, compared = report.about, report.comparison
+    where = "" if about.split == OVERALL else f" {about.split}"
+    several = report.has_several_baselines
+    to = "its baseline" if several else compared.baseline
+    title = f"{metric_heading(about.metric)}{where}: difference to {to}"
+    splits = [split for split in report.splits if split != about.split]
+    heads: list[str | Column] = ["variant", Column("difference", rank=0), Column("95 % interval", rank=1)]
+    heads += [Column("p (Holm)", rank=2), Column("verdict", words=True, rank=0)]
+    heads += [*(Column(split, rank=3) for split in splits), Column("sequences above", rank=3)]
+    made = FittedTable(heads, title=f"{about.role} {title}".strip(), elsewhere="--html PAGE")
+    for entry in report.compared_entries:
+        row = report.difference(entry.name)
+        assert row is not None
+        parts = [_brief(report.difference(entry.name, split)) for split in splits]
+        found = report.by_sequence(entry.name)
+        above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
+        estimate = f"{figure(row.estimate, '+')}{entry.mark}"
+        cells = [estimate, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
+        made.add_row(entry.name, *cells, *parts, above)
+    baselines = _baselines(compared.baselines) if several else []
+    notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
+    return Group(made, *baselines, *notes)
+
+
+def _baselines(of_rows: Mapping[str, str]) -> list[Text]:
+    """Which rows each baseline is that of; a column could be left out where the terminal is narrow."""
+    rows: dict[str, list[str]] = {}
+    for row, baseline in of_rows.items():
+        rows.setdefault(baseline, []).append(row)
+    return [Text(f"{baseline} is the baseline of {', '.join(found)}.") for baseline, found in rows.items()]
+
+
+def _further(report: Report) -> FittedTable:
+    """One line per figure, one column per variant."""
+    made = FittedTable(["further figures", *(entry.name for entry in report.entries)], continued=True)
+    for key in report.metrics:
+        made.add_row(metric_heading(key), *(metric_cell(entry, key) for entry in report.entries))
+    return made
+
+
+def _brief(row: Difference | None) -> str:
+    """A difference, and a verdict if there is one to tell."""
+    assert row is not None
+    verdict = f" {row.verdict}" if row.verdict in ("better", "worse") else ""
+    return f"{figure(row.estimate, '+')}{verdict}"
+
+
+def _warning(variant: str, sentence: str) -> Text:
+    return Text(f"{MARK} {variant}: {sentence}", style="yellow")
+
+
+def evaluation_tables(evaluation: Evaluation) -> list[FittedTable | Text]:
+    """MMA at 1 to 15 pixels by split, the other metrics by split, one row per sequence, times, warnings."""
+    title = f"{evaluation.model} on {evaluation.benchmark} ({evaluation.benchmark_digest[:8]}), "
+    title += f"protocol {evaluation.protocol.title}"
+    warnings = [Text(f"warning: {warning}", style="yellow") for warning in evaluation.warnings]
+    parts: list[FittedTable | Text] = [
+        Text(title, style="bold"),
+        _curves(evaluation),
+        _metrics(evaluation),
+        _sequences(evaluation),
+        Text(_times(evaluation), style="dim"),
+        *warnings,
+    ]
+    return [*parts, terms(*parts)]
+
+
+def _curves(evaluation: Evaluation) -> FittedTable:
+    shares = evaluation.table()
+    made = FittedTable(["MMA at", *shares])
+    for threshold in range(1, 16):
+        made.add_row(f"{threshold} px", *(f"{values[threshold - 1]:.3f}" for values in shares.values()))
+    return made
+
+
+def _metrics(evaluation: Evaluation) -> FittedTable:
+    """Everything but the curve: a row per metric, those at several thresholds together."""
+    pixels = evaluation.protocol.shorter_side
+    size = "of the original images" if pixels is None else f"of images whose shorter side is {pixels}"
+    splits = (None, *evaluation.splits)
+    heads = ["metric", *(split or OVERALL for split in splits)]
+    made = FittedTable(heads, caption=f"pixels {size}", continued=True)
+    found = [evaluation.metrics(split) for split in splits]
+    for label, keys in _METRICS.items():
+        if all(key in found[0] for key in keys):
+            made.add_row(label, *(_figures(values, keys) for values in found))
+    scalars = evaluation.scalars()
+    settings = evaluation.protocol.extraction
+    if not settings.min_reliability and not settings.min_repeatability:
+        # Without thresholds every image has as many as allowed.
+        scalars.pop("keypoints_at_cap", None)
+    for key, label in _PER_IMAGE.items():
+        if key in scalars:
+            made.add_row(label, _figures(scalars, (key,)), *("" for _ in evaluation.splits))
+    return made
+
+
+_METRICS = {
+    f"{name.upper()}@{'/'.join(map(str, CORNER_THRESHOLDS))}, {label}": tuple(
+        f"{name}_{threshold}px_{estimator}" for threshold in CORNER_THRESHOLDS
+    )
+    for estimator, label in (("dlt", "DLT"), ("poselib", "PoseLib"))
+    for name in ("mha", "auc")
+} | {
+    "repeatability@1/3": ("repeatability_1px", "repeatability_3px"),
+    "localisation error, px": ("localisation_error_px",),
+    "matching score": ("matching_score",),
+    "inliers of PoseLib per pair": ("inliers_poselib",),
+    "matches per pair": ("matches",),
+}
+_PER_IMAGE = {
+    "keypoints": "keypoints per image",
+    "keypoints_at_cap": "images with as many keypoints as allowed",
+    "coverage": "share of the image with keypoints",
+}
+
+
+def _figures(values: Mapping[str, float], keys: Sequence[str]) -> str:
+    """Shares and pixels with three decimals, counts with none."""
+    return " / ".join(
+        "-"
+        if key not in values
+        else f"{values[key]:.{0 if key in ('keypoints', 'matches', 'inliers_poselib') else 3}f}"
+        for key in keys
+    )
+
+
+def _sequences(evaluation: Evaluation) -> FittedTable:
+    names = ("MMA@1", "MMA@3", "MMA@5", "corners\nDLT", "corners\nPoseLib", "repeat-\nability@3")
+    heads = ["sequence", *names, "matching\nscore", "key-\npoints", "matches"]
+    made = FittedTable(heads, caption=CORNERS, elsewhere="--json FILE")
+    for name in dict.fromkeys(pair.sequence for pair in evaluation.pairs):
+        pairs = [pair for pair in evaluation.pairs if pair.sequence == name]
+        keypoints = (pairs[0].keypoints1 + sum(p.keypoints2 for p in pairs)) / (len(pairs) + 1)
+        made.add_row(
+            name,
+            *(f"{fmean(p.mma[t - 1] for p in pairs):.3f}" for t in (1, 3, 5)),
+            *(_middle([getattr(p, f"corner_error_{e}") for p in pairs]) for e in ("dlt", "poselib")),
+            _mean([None if p.repeatability is None else p.repeatability[1] for p in pairs]),
+            _mean([p.matching_score for p in pairs]),
+            f"{keypoints:.0f}",
+            f"{fmean(p.matches for p in pairs):.0f}",
+        )
+    return made
+
+
+def _middle(values: list[float | None]) -> str:
+    """The median, which an infinite error does not spoil."""
+    known = [value for value in values if value is not None]
+    return f"{median(known):.2f}" if known else "-"
+
+
+def _mean(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{fmean(known):.3f}" if known else "-"
+
+
+def _times(evaluation: Evaluation) -> str:
+    times = evaluation.timings
+    pairs = len(evaluation.pairs)
+    images = len(
+        {(p.sequence, p.image) for p in evaluation.pairs} | {(p.sequence, 1) for p in evaluation.pairs}
+    )
+    reused = f", {times.reused} of {images} found in the store" if times.reused else ""
+    return (
+        f"extraction {times.extraction / images:.2f} s per image ({evaluation.arithmetic}{reused}), "
+        f"matching {times.matching / pairs:.3f} s and metrics {times.metrics / pairs:.3f} s per pair"
+    )

@@ -1,0 +1,1 @@
+"""One model applied by hand: evaluated, shown, its keypoints extracted."""

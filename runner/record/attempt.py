@@ -1,0 +1,129 @@
+"""Attempt: one driver's turn at a sweep, by number. The highest number counts; the others stop writing.
+
+Numbers are claimed by making a file that must not exist yet, which needs no file locks, on NFS or S3 neither.
+Everybody who writes into the sweep carries the attempt and looks first whether a later one was claimed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from dataclasses import dataclass
+from typing import Self
+
+from r2d2.storage.open import open_store
+from r2d2.storage.s3 import TIMEOUT
+from r2d2.storage.store import Store
+
+ATTEMPTS = "attempts"
+# A training learns within so many seconds what became of its attempt.
+WATCH_S = 1.0
+_NAME = re.compile(r"(\d+)\.json")
+
+
+class SupersededError(ValueError):
+    """A later attempt has taken the sweep over: whoever hears this writes nothing more."""
+
+
+class HaltedError(ValueError):
+    """The sweep was asked to stop: the trial ends where it is and keeps its last checkpoint."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One driver's turn; a plain value that travels to workers.
+
+    Attributes:
+        place: the sweep's folder, or `s3://bucket/prefix`.
+        number: from 1.
+        timeout: seconds that a request to S3 is tried again for.
+    """
+
+    place: str
+    number: int
+    timeout: float = TIMEOUT
+
+    @property
+    def store(self) -> Store:
+        """Where the sweep is."""
+        return open_store(self.place, self.timeout)
+
+    @property
+    def claim(self) -> str:
+        """Name of the file that claims the number and is renewed while its driver lives."""
+        return _claim(self.number)
+
+    def is_current(self) -> bool:
+        """Whether no later attempt has taken over. Numbers have no gaps: one look suffices."""
+        return self.store.read(_claim(self.number + 1)) is None
+
+    def ask_to_stop(self) -> None:
+        """Asks this attempt, and no later one, to stop."""
+        self.store.write(_stop(self.number), b"{}")
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether it was asked to."""
+        return self.store.read(_stop(self.number)) is not None
+
+    def require_current(self) -> None:
+        """Looks before something is written.
+
+        Raises:
+            SupersededError: if a later attempt has taken over.
+        """
+        if not self.is_current():
+            raise SupersededError(
+                f"attempt {self.number} at the sweep in {self.place} was taken over by attempt "
+                f"{latest_number(self.store)}; this one stops writing"
+            )
+
+
+class AttemptWatch:
+    """Looks in a thread what became of an attempt, so that a training never waits for S3.
+
+    Attributes:
+        superseded: whether a later attempt had taken over, as of a moment ago.
+        stop_asked: whether it was asked to stop.
+    """
+
+    def __init__(self, attempt: Attempt | None) -> None:
+        """A watch.
+
+        Args:
+            attempt: which one; None: nothing is looked at, and nothing happens.
+        """
+        self._attempt = attempt
+        self._over = threading.Event()
+        self.superseded = self.stop_asked = False
+
+    def __enter__(self) -> Self:
+        """Starts to look."""
+        if self._attempt is not None:
+            threading.Thread(target=self._keep, args=(self._attempt,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Looks no more."""
+        self._over.set()
+
+    def _keep(self, attempt: Attempt) -> None:
+        while not self._over.wait(WATCH_S):
+            # What cannot be looked at now is looked at again; writing looks for itself.
+            with contextlib.suppress(OSError):
+                self.superseded = not attempt.is_current()
+                self.stop_asked = attempt.is_asked_to_stop()
+
+
+def latest_number(store: Store) -> int:
+    """The number of the last attempt at the sweep that is kept there; 0 without any."""
+    names = (_NAME.fullmatch(kept.name.rpartition("/")[2]) for kept in store.files(ATTEMPTS))
+    return max((int(name[1]) for name in names if name), default=0)
+
+
+def _claim(number: int) -> str:
+    return f"{ATTEMPTS}/{number:06d}.json"
+
+
+def _stop(number: int) -> str:
+    return f"{ATTEMPTS}/{number:06d}.stop"

@@ -1,0 +1,63 @@
+"""Checkpoints of trials where a sweep lies, a folder or S3: uploaded and removed.
+
+A checkpoint counts when it is complete: its header, `config.json`, is uploaded last and removed first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r2d2.storage.location import is_remote
+from r2d2.storage.open import open_store
+from r2d2.storage.s3 import SCHEME, TIMEOUT
+from r2d2.storage.store import Store
+from runner.record.history import Record
+
+if TYPE_CHECKING:
+    import ray.train
+
+# `r2d2.checkpoint.CONFIG`, which takes torch to import.
+CONFIG = "config.json"
+# The folder of a trial in which Ray Train keeps its checkpoints.
+TRAIN_RUN = "train"
+
+
+def checkpoint_place(checkpoint: ray.train.Checkpoint) -> str:
+    """Where a checkpoint of Ray Train lies: a folder, or `s3://bucket/prefix`."""
+    return checkpoint.path if checkpoint.path.startswith("/") else f"{SCHEME}{checkpoint.path}"
+
+
+def upload_checkpoint(folder: Path, store: Store) -> None:
+    """Keeps a copy of a checkpoint, its header last; each file is compared with what the server has.
+
+    Raises:
+        StorageError: if a file cannot be stored.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # What a checkpoint of the same name had must not be taken for this one while it is replaced.
+    store.delete(CONFIG)
+    for path in sorted(files, key=lambda path: path.name == CONFIG):
+        store.put_file(path.relative_to(folder).as_posix(), path)
+
+
+def delete_checkpoint(store: Store) -> None:
+    """Removes a checkpoint, its header first."""
+    store.delete(CONFIG)
+    store.delete_below("")
+
+
+def existing(records: Sequence[Record], timeout: float = TIMEOUT) -> set[str]:
+    """The places of those checkpoints that are still there, of all that events name."""
+    places = {record.checkpoint for record in records}
+    found = {place for place in places if not is_remote(place) and Path(place, CONFIG).is_file()}
+    remote = {place for place in places if is_remote(place)}
+    for above in {place.rpartition("/")[0] for place in remote}:
+        complete = {
+            f"{above}/{file.name.removesuffix(f'/{CONFIG}')}"
+            for file in open_store(above, timeout).walk()
+            if file.name.endswith(f"/{CONFIG}")
+        }
+        found |= remote & complete
+    return found

@@ -1,0 +1,149 @@
+"""StartedSweep: the command that a sweep was started with, so that it can be continued by name alone."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from evaluation.actor import JudgeResources
+from r2d2.config import TrainConfig, with_override
+from r2d2.formats.stored_json import typed
+from r2d2.storage.open import store_at
+from r2d2.storage.store import Store
+from runner.cluster.resilience import Resilience
+from runner.record.history import put_json, read_value
+from runner.record.trust import remember, trusted_copy
+from runner.settings import Settings
+from search_spaces.sweep import Trial
+
+log = logging.getLogger(__name__)
+
+FILE = "started.json"
+# A copy of a sweep's file that is no part of search_spaces/: it may lie anywhere, and be gone.
+OWN_FILE = "own_sweep.py"
+
+_ADVICE = "run the sweep with the command that started it"
+
+
+@dataclass(frozen=True)
+class StartedSweep:
+    """How a sweep was started, and what was added to it since.
+
+    Attributes:
+        source: a sweep of search_spaces/, or the name of the copy of its file in the sweep's folder.
+        overrides: `key.path=value` assignments applied to every trial, places in full.
+        judges: the evaluation actors' resources.
+        gpus_per_worker, cpus_per_worker, concurrent, resilience: as of `SweepOptions`.
+        hpatches, released: places of the benchmark and of the network to fine-tune; None: none.
+        extensions: assignments of each extension, see `extend_trials`.
+        num_samples: how many trials a searcher suggests in all; None: as many as its file says.
+    """
+
+    source: str
+    overrides: tuple[str, ...] = ()
+    judges: JudgeResources = field(default_factory=JudgeResources)
+    gpus_per_worker: float | None = None
+    cpus_per_worker: int | None = None
+    concurrent: int = 0
+    resilience: Resilience = field(default_factory=Resilience)
+    hpatches: str | None = None
+    released: str | None = None
+    extensions: tuple[tuple[str, ...], ...] = ()
+    num_samples: int | None = None
+
+    @classmethod
+    def load(cls, place: str | Path | Store) -> StartedSweep | None:
+        """What was written down where a sweep lies; None if nothing was.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        return read_value(store_at(place), FILE, cls._from_json, _ADVICE)
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
+        parts = {
+            "judges": typed(JudgeResources, values["judges"]),
+            "resilience": typed(Resilience, values.get("resilience", {})),
+            "overrides": tuple(values["overrides"]),
+            "extensions": tuple(map(tuple, values["extensions"])),
+        }
+        return typed(cls, {**values, **parts})
+
+    def save(self, place: str | Path | Store, source: str) -> None:
+        """Writes it down where the sweep lies, with a copy of a file of one's own.
+
+        Args:
+            place: of the sweep.
+            source: where the sweep was read from: a name or a path.
+        """
+        store, kept = store_at(place), self
+        if source.endswith(".py"):
+            kept = replace(self, source=OWN_FILE)
+            content = Path(source).read_bytes()
+            store.write(OWN_FILE, content)
+            _remember(content)
+        put_json(store, FILE, asdict(kept))
+
+    def source_from(self, place: str | Path | Store, trust: bool = False) -> str:
+        """The name of the sweep, or the path of this user's copy of its file.
+
+        Args:
+            place: of the sweep.
+            trust: whether the user says that a file which this user did not start may be executed.
+
+        Raises:
+            ValueError: if the file is not trusted, or what was written down is neither a sweep's name nor the
+                copy of its file.
+        """
+        if self.source == OWN_FILE:
+            store = store_at(place)
+            content = store.read(OWN_FILE)
+            if content is None:
+                raise ValueError(f"{store.place}/{OWN_FILE} is missing; {_ADVICE}")
+            return str(trusted_copy(content, f"{store.place}/{OWN_FILE}", trust))
+        if not re.fullmatch(r"\w+", self.source):
+            raise ValueError(f"{store_at(place).place}/{FILE} names the sweep '{self.source}'; {_ADVICE}")
+        return self.source
+
+    def settings(self, settings: Settings) -> Settings:
+        """The settings with the places that the sweep was started with."""
+        return replace(settings, hpatches=self.hpatches, released=self.released)
+
+
+def _remember(content: bytes) -> None:
+    """Lets this user continue the sweep by name; without a home directory --trust will be asked for."""
+    try:
+        remember(content)
+    except OSError as error:
+        log.info("the sweep's file cannot be remembered as this user's own: %s", error)
+
+
+def extend_trials(trials: Sequence[Trial], assignments: Sequence[str]) -> list[Trial]:
+    """The trials, and those that differ from one of them by the assignments; each once, the former first.
+
+    Args:
+        trials: those there are.
+        assignments: `key.path=value`; several values of one key are tried one by one, several keys in all
+            combinations.
+
+    Raises:
+        ValueError: for a key or value that TrainConfig refuses.
+    """
+    values: dict[str, list[str]] = {}
+    for assignment in assignments:
+        values.setdefault(assignment.partition("=")[0].strip(), []).append(assignment)
+    found = {trial.key: trial for trial in trials}
+    for chosen in product(*values.values()):
+        for trial in trials:
+            config = trial.config.to_dict()
+            for assignment in chosen:
+                config = with_override(config, assignment)
+            extended = Trial(TrainConfig.from_dict(config))
+            found.setdefault(extended.key, extended)
+    return list(found.values())

@@ -1,0 +1,254 @@
+"""History: what a trial has lived through, one small file per event.
+
+It is the truth of a sweep. The training worker and the judge's task write it, each event complete or not at
+all; Tune, MLflow and the tables only read it, so that nothing is lost whichever process dies, and a resumed
+sweep tells its schedulers and trackers the same story again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from r2d2.formats.stored_json import parse_json, typed
+from r2d2.printable import printable
+from r2d2.storage.atomic import atomic_file
+from r2d2.storage.open import folder_of, store_at
+from r2d2.storage.store import ObjectInfo, Store
+from runner.record.attempt import Attempt
+
+if TYPE_CHECKING:
+    from evaluation.evaluation import Evaluation
+    from evaluation.pictures.maps import ImageMaps
+
+T = TypeVar("T")
+
+TRAIN = "train"
+# Beside each other in a trial's folder: its configuration, and the history.
+TRIAL_CONFIG, HISTORY = "config.json", "history"
+STOPPED = "stopped.json"
+FAILURE = "failed.json"
+# Seconds between two looks at a history that is followed. On S3 each look is a request.
+FOLLOW_S, FOLLOW_REMOTE_S = 0.5, 2.0
+_NAME = re.compile(r"epoch_(\d+)\.([a-z0-9_]+)\.json")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One event: an epoch was trained (kind "train") or a checkpoint was scored (kind: the benchmark).
+
+    Attributes:
+        metrics: the figures, with full names such as `train/loss_total` or `validation/mma_3px`.
+        checkpoint: URI of the epoch's checkpoint; written down as its path below the trial's folder.
+        evaluation: file of the complete table, relative to the history's folder; None for training.
+        error: why a checkpoint could not be scored; None if it could.
+        attempt: number of the sweep's attempt that wrote it; None outside of one.
+    """
+
+    epoch: int
+    kind: str
+    metrics: Mapping[str, float]
+    checkpoint: str
+    evaluation: str | None = None
+    error: str | None = None
+    attempt: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name; the same event always has the same."""
+        return event_name(self.epoch, self.kind)
+
+
+def event_name(epoch: int, kind: str) -> str:
+    """The file of an event."""
+    return f"epoch_{epoch:03d}.{kind}.json"
+
+
+class History:
+    """The events of one trial, in a folder or on S3.
+
+    Attributes:
+        attempt: for which is written: nothing is, once a later one has taken the sweep over. None: nobody
+            else can write.
+    """
+
+    def __init__(self, place: str | Path | Store, attempt: Attempt | None = None) -> None:
+        self.store = store_at(place)
+        self.attempt = attempt
+        self._trial = self.store.place.rpartition("/")[0]
+
+    @property
+    def folder(self) -> Path:
+        """Where the events are, if that is a folder."""
+        return folder_of(self.store)
+
+    def require_current(self) -> None:
+        """Looks before something is written.
+
+        Raises:
+            SupersededError: if a later attempt has taken over.
+        """
+        if self.attempt is not None:
+            self.attempt.require_current()
+
+    def write(self, record: Record) -> None:
+        """Adds an event, or replaces the same event of an earlier attempt.
+
+        Raises:
+            SupersededError: if a later attempt has taken over; so do the marks below.
+        """
+        self.require_current()
+        if self.attempt is not None:
+            record = dataclasses.replace(record, attempt=self.attempt.number)
+        if record.checkpoint.startswith(f"{self._trial}/{TRAIN}/"):
+            record = dataclasses.replace(record, checkpoint=record.checkpoint[len(self._trial) + 1 :])
+        put_json(self.store, record.name, {k: v for k, v in vars(record).items() if v is not None})
+
+    def _record(self, name: str, content: bytes) -> Record:
+        """An event as it was written down, its checkpoint below the present place of the trial."""
+        record = parse_json(content, f"{self.store.place}/{name}", partial(typed, Record))
+        # Earlier versions of this program wrote it down with the whole path, which is wrong once it is moved.
+        below = record.checkpoint.rpartition(f"/{self._trial.rpartition('/')[2]}/")[2]
+        if not below.startswith(f"{TRAIN}/"):
+            return record
+        return dataclasses.replace(record, checkpoint=f"{self._trial}/{below}")
+
+    def records(self) -> list[Record]:
+        """All events, by epoch, training before scores."""
+        found = sorted((f for f in self.store.files() if _NAME.fullmatch(f.name)), key=_order)
+        contents = zip(found, self.store.read_all(found), strict=True)
+        return [self._record(file.name, content) for file, content in contents if content is not None]
+
+    def find(self, epoch: int, kind: str) -> Record | None:
+        """The event of this epoch and kind, if it happened."""
+        name = event_name(epoch, kind)
+        content = self.store.read(name)
+        return None if content is None else self._record(name, content)
+
+    def is_complete(self, epochs: int, roles: Collection[str]) -> bool:
+        """Whether every epoch (or, of a trial of 0 epochs, the start) was scored on every benchmark."""
+        scored = {(r.epoch, r.kind) for r in self.records() if r.error is None}
+        wanted = range(1, epochs + 1) if epochs else [0]
+        return all((epoch, role) in scored for epoch in wanted for role in roles)
+
+    def mark_stopped(self, epoch: int) -> None:
+        """Writes down that the scheduler stopped the trial, so that no later attempt continues it."""
+        self.require_current()
+        put_json(self.store, STOPPED, {"epoch": epoch})
+
+    @property
+    def stopped_after(self) -> int | None:
+        """The epoch after which the scheduler stopped the trial; None if it did not."""
+        return read_value(self.store, STOPPED, lambda values: int(values["epoch"]))
+
+    def mark_failed(self, reason: str | None) -> None:
+        """Writes down why the trial's present attempt failed; None takes it back."""
+        self.require_current()
+        if reason is None:
+            self.store.delete(FAILURE)
+        else:
+            put_json(self.store, FAILURE, {"reason": printable(reason)})
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last attempt failed; None if it did not, or died without a word."""
+        return read_value(self.store, FAILURE, lambda values: str(values["reason"]))
+
+    def follow(self, finished: Callable[[], bool], interval: float | None = None) -> Iterator[Record]:
+        """Yields every event once, those of the past first, until `finished` and nothing is left.
+
+        A score that failed at first and then succeeded is two events.
+
+        Args:
+            finished: whether nothing new is written any more.
+            interval: seconds between two looks; None: as the place allows.
+        """
+        if interval is None:
+            interval = FOLLOW_REMOTE_S if self.store.is_remote else FOLLOW_S
+        told: set[tuple[str, bool]] = set()
+        while True:
+            last = finished()
+            for record in self.records():
+                event = (record.name, record.error is None)
+                if event not in told:
+                    told.add(event)
+                    yield record
+            if last:
+                return
+            time.sleep(interval)
+
+
+def final_scores(records: Sequence[Record]) -> list[Record]:
+    """The last score on each benchmark."""
+    return list({r.kind: r for r in records if r.kind != TRAIN and r.evaluation is not None}.values())
+
+
+def read_evaluation(history: History, record: Record) -> Evaluation:
+    """The complete table of a score, with its example matches if they are still there."""
+    from evaluation.evaluation import Evaluation
+    from evaluation.pictures.examples import unpack_examples
+
+    assert record.evaluation is not None
+    table = history.store.read(record.evaluation)
+    if table is None:
+        raise ValueError(f"{history.store.place}/{record.evaluation} is gone, which {record.name} belongs to")
+    evaluation = parse_json(table, f"{history.store.place}/{record.evaluation}", Evaluation.from_json)
+    name = beside_table(record.evaluation, "examples")
+    content = history.store.read(name)
+    if content is None:
+        return evaluation
+    examples = unpack_examples(content, f"{history.store.place}/{name}")
+    return dataclasses.replace(evaluation, examples=examples)
+
+
+def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:
+    """What the scored network sees in a few images; nothing of a score that was written without."""
+    from evaluation.pictures.maps import unpack_maps
+
+    assert record.evaluation is not None
+    name = beside_table(record.evaluation, "maps")
+    content = history.store.read(name)
+    return () if content is None else unpack_maps(content, f"{history.store.place}/{name}")
+
+
+def beside_table(table: str, what: str) -> str:
+    """The archive of that kind which belongs to the table of a score."""
+    return table.replace("table_", f"{what}_").removesuffix(".json") + ".npz"
+
+
+def _order(file: ObjectInfo) -> tuple[int, bool, str]:
+    """By epoch, training before scores."""
+    match = _NAME.fullmatch(file.name)
+    assert match is not None
+    return int(match[1]), match[2] != TRAIN, match[2]
+
+
+def put_json(store: Store, name: str, value: Mapping[str, Any]) -> None:
+    """Keeps a value as a JSON file, completely or not at all."""
+    store.write(name, json.dumps(value, indent=1).encode())
+
+
+def read_value(store: Store, name: str, build: Callable[[Any], T], advice: str = "") -> T | None:
+    """What `put_json` kept; None if there is no such file. Otherwise as `parse_json`.
+
+    Args:
+        store: where it lies.
+        name: of the file.
+        build: as of `parse_json`.
+        advice: as of `parse_json`.
+    """
+    content = store.read(name)
+    return None if content is None else parse_json(content, f"{store.place}/{name}", build, advice)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON file completely or not at all."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(value, indent=1).encode())

@@ -1,0 +1,67 @@
+"""Incidents: what befell a trial, and how it went on, beside its history."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from r2d2.formats.stored_json import parse_json, typed
+from r2d2.printable import printable
+from runner.record.history import History, put_json
+
+LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
+DISK, DAMAGED, STOPPED = "disk", "damaged", "stopped"
+
+# In the last report of a trial that failed: to Tune it ends like any other.
+FAILED = "failed"
+
+# MLflow's tag of the run.
+TAG = "r2d2.incidents"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One of them.
+
+    Attributes:
+        kind: a worker was lost (LOST), gave no sign of life (HANGING) or was told to leave (PREEMPTED),
+            memory did not suffice (MEMORY), a node's disk was full (DISK), a file of Ray's
+            was damaged (DAMAGED), the number of workers differs from
+            the configured (RESIZED), or the sweep was asked to stop (STOPPED).
+        text: what happened and how the trial went on, a sentence.
+        time: seconds since 1970.
+    """
+
+    kind: str
+    text: str
+    time: float
+
+    @property
+    def spoils(self) -> bool:
+        """Whether the trial's figures are no longer those of its configuration."""
+        return self.kind == MEMORY
+
+
+def record_incident(history: History, kind: str, text: str) -> None:
+    """Writes down an incident of now.
+
+    Raises:
+        SupersededError: if a later attempt has taken the sweep over.
+    """
+    history.require_current()
+    incident = Incident(kind, printable(text), time.time())
+    # Several workers may write at once: the name holds the time to the microsecond.
+    name = f"incident_{int(incident.time * 1e6):017d}.{kind}.json"
+    put_json(history.store, name, asdict(incident))
+
+
+def incidents(history: History) -> list[Incident]:
+    """All incidents of a trial, in order."""
+    files = [file for file in history.store.files() if file.name.startswith("incident_")]
+    contents = history.store.read_all(files)
+    return [
+        parse_json(content, f"{history.store.place}/{file.name}", partial(typed, Incident))
+        for file, content in zip(files, contents, strict=True)
+        if content is not None
+    ]

@@ -1,0 +1,261 @@
+"""Lease: keeps two drivers from running one sweep, on one machine or on many.
+
+A driver claims the next attempt's number and renews its claim every few seconds. Whoever comes meanwhile is
+refused. A claim that was not renewed for as long as it says, by the clock of the one who watches, has
+expired: the next driver takes over under a higher number, at once if the owner is known to be dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from r2d2.formats.stored_json import typed
+from r2d2.storage.open import store_at
+from r2d2.storage.store import Store
+from runner.record.attempt import ATTEMPTS, Attempt, latest_number
+from runner.record.history import read_value
+from runner.settings import LEASE_S
+
+log = logging.getLogger(__name__)
+
+RENEWALS = 6
+# What a writer may still finish that had looked just before it was superseded.
+SETTLE_S = 2.0
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What stands in an attempt's file.
+
+    Attributes:
+        number: of the attempt.
+        host: of its driver, for people.
+        machine: tells machines, boots and containers apart.
+        pid: of its driver.
+        born: when that process started, in the machine's own ticks; empty if the system does not say.
+        renewed: seconds since 1970 by the owner's clock.
+        seconds: for which a renewal counts.
+        ended: whether the driver has let go of the sweep.
+    """
+
+    number: int
+    host: str
+    machine: str
+    pid: int
+    born: str
+    renewed: float
+    seconds: float
+    ended: bool = False
+
+    @property
+    def owner(self) -> str:
+        """In words."""
+        return f"process {self.pid} on {self.host}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its driver has let go, or is known to be dead."""
+        return self.ended or (self.machine == _machine() and _born(self.pid) != self.born)
+
+
+def read_claim(place: str | Path | Store) -> Claim | None:
+    """The claim of the last attempt at the sweep in a place; None without any."""
+    store = store_at(place)
+    claim = Attempt(store.place, latest_number(store)).claim
+    return read_value(store, claim, partial(typed, Claim))
+
+
+class Lease:
+    """A driver's hold on a sweep.
+
+    Attributes:
+        attempt: its turn, which all who write for it carry.
+        stop_asked: whether the sweep was asked to stop, as of a moment ago.
+        must_stop: whether it was, or a later attempt has taken over.
+    """
+
+    def __init__(self, attempt: Attempt, seconds: float) -> None:
+        """Starts to renew the claim.
+
+        Args:
+            attempt: was claimed by this process.
+            seconds: for which a renewal counts.
+        """
+        self.attempt = attempt
+        self._seconds = seconds
+        self._over = threading.Event()
+        self.stop_asked = self.must_stop = False
+        self._thread = threading.Thread(target=self._keep, daemon=True, name="lease")
+        self._thread.start()
+
+    def is_lost(self) -> bool:
+        """Whether a later attempt has taken over; if that cannot be looked at now, as of the last look."""
+        with contextlib.suppress(OSError):
+            return not self.attempt.is_current()
+        return self.must_stop and not self.stop_asked
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the sweep was asked to stop; otherwise as `is_lost`."""
+        with contextlib.suppress(OSError):
+            return self.attempt.is_asked_to_stop()
+        return self.stop_asked
+
+    def close(self) -> None:
+        """Lets go of the sweep, so that the next driver need not wait."""
+        self._over.set()
+        self._thread.join()
+        if self.attempt.is_current():
+            self._renew(ended=True)
+
+    def _keep(self) -> None:
+        renewed = time.monotonic()
+        pause = min(1.0, self._seconds / RENEWALS)
+        while not self._over.wait(pause):
+            try:
+                if not self.attempt.is_current():
+                    self.must_stop = True
+                    return
+                self.stop_asked = self.stop_asked or self.attempt.is_asked_to_stop()
+                self.must_stop = self.stop_asked
+                if time.monotonic() - renewed >= self._seconds / RENEWALS:
+                    self._renew()
+                    renewed = time.monotonic()
+            except OSError as error:
+                log.warning("the lease of the sweep in %s is not renewed: %s", self.attempt.place, error)
+
+    def _renew(self, ended: bool = False) -> None:
+        claim = _own_claim(self.attempt.number, self._seconds, ended)
+        self.attempt.store.write(self.attempt.claim, claim)
+
+
+@contextmanager
+def hold(
+    place: str | Path | Store, seconds: float = LEASE_S, say: Callable[[str], None] | None = None
+) -> Iterator[Lease]:
+    """Runs the block as the only driver of a sweep.
+
+    What the sweep left behind vanishes if nothing was started.
+
+    Args:
+        place: the sweep's folder, which is made if need be, or `s3://bucket/prefix`.
+        seconds: for which a renewal counts.
+        say: takes sentences about waiting for another driver's claim to expire.
+
+    Raises:
+        ValueError: if another driver runs the sweep.
+    """
+    store = store_at(place)
+    lease = Lease(_take(store, seconds, say), seconds)
+    try:
+        yield lease
+    finally:
+        lease.close()
+        # What another driver has begun meanwhile is not ours to remove.
+        if lease.attempt.is_current() and not store.files() and store.folders() == [ATTEMPTS]:
+            store.delete_below("")
+
+
+def _take(store: Store, seconds: float, say: Callable[[str], None] | None) -> Attempt:
+    """Claims the next attempt as soon as the last one is over."""
+    number, claim = latest_number(store), read_claim(store)
+    sure = claim is None or claim.is_over
+    if claim is not None and not sure:
+        _wait_for_expiry(store, claim, say)
+    attempt = Attempt(store.place, number + 1, store.timeout)
+    own = _own_claim(attempt.number, seconds)
+    if not store.create(attempt.claim, own):
+        raise _refusal(store, read_claim(store))
+    # The second of two must be refused: a server that does not know the condition may ignore it in silence.
+    if store.is_remote and store.create(attempt.claim, own + b"\n"):
+        store.delete(attempt.claim)
+        raise ValueError(
+            f"{store.place}: the server ignores If-None-Match: two drivers could run one sweep; use a server "
+            "with conditional writes"
+        )
+    if not sure:
+        time.sleep(SETTLE_S)
+    return attempt
+
+
+def _wait_for_expiry(store: Store, claim: Claim, say: Callable[[str], None] | None) -> None:
+    """Watches the last claim for as long as it says.
+
+    Clocks of machines differ, so that only a change counts; this machine's own clock is trusted.
+
+    Raises:
+        ValueError: if it is renewed meanwhile.
+    """
+    timeout = claim.seconds
+    if claim.machine == _machine():
+        age = time.time() - claim.renewed
+        if age < timeout / 2:
+            raise _refusal(store, claim)
+        timeout -= age
+    if timeout > 0 and say is not None:
+        say(f"{claim.owner} runs this sweep; without a sign of life it is taken over in {timeout:.0f} s")
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        time.sleep(_LOOK_S)
+        now = read_claim(store)
+        if now is not None and now.number == claim.number and now.is_over:
+            return
+        if now != claim:
+            raise _refusal(store, now)
+
+
+def _refusal(store: Store, claim: Claim | None) -> ValueError:
+    owner = claim.owner if claim is not None else "another process"
+    return ValueError(
+        f"the sweep in {store.place} is being run by {owner}; wait for it, or end it with "
+        f"r2d2 stop {store.place.rpartition('/')[2]}"
+    )
+
+
+def _own_claim(number: int, seconds: float, ended: bool = False) -> bytes:
+    pid = os.getpid()
+    claim = Claim(number, socket.gethostname(), _machine(), pid, _born(pid), time.time(), seconds, ended)
+    return json.dumps(asdict(claim), indent=1).encode()
+
+
+def _machine() -> str:
+    """This machine since it was started; a container with processes of its own is one."""
+    boot, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.exists():
+        return f"{boot.read_text().strip()} {os.readlink(processes)}"
+    return f"{socket.gethostname()} {uuid.getnode():x}"
+
+
+def _born(pid: int) -> str:
+    """When a process started, which tells it from a later one of the same number; `dead` if there is none."""
+    try:
+        # The command's name, in brackets, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return _born_elsewhere(pid) if not Path("/proc/self").exists() else "dead"
+    except ProcessLookupError:
+        return "dead"
+    return "dead" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _born_elsewhere(pid: int) -> str:
+    """Where the system has no /proc: whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return "dead"
+    except PermissionError:
+        return ""
+    return ""

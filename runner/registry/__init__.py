@@ -1,0 +1,1 @@
+"""MLflow's registry: model packages, the promotion of a champion, names of models."""

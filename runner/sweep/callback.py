@@ -1,0 +1,196 @@
+"""SweepCallback: what Tune tells the sweep's driver, passed on to MLflow and to the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ray import tune
+
+from r2d2.collapse import collapse_warnings
+from r2d2.config import TrainConfig
+from runner.record.ending import INTERRUPTED, Ending, stopped_early
+from runner.record.incidents import STOPPED, incidents
+from runner.record.lease import Lease
+from runner.record.sweep import StoredSweep
+from runner.sweep.progress import SweepProgress, TrialProgress
+from runner.tracking.reporter import Reporter
+from runner.trial.driver import CONFIG_KEY
+from runner.trial.progress import ProgressReader
+from runner.trial.reservation import is_reserved
+from search_spaces.sweep import Trial
+
+BY_STOP = "stopped by r2d2 stop; r2d2 resume continues it"
+
+
+class SweepCallback(tune.Callback):
+    """Follows the trials of one sweep.
+
+    Attributes:
+        statuses: MLflow status of every trial that was started, by key.
+        reasons: why trials failed, by key.
+        interrupted: whether the sweep ended before its trials did.
+    """
+
+    def __init__(
+        self,
+        stored: StoredSweep,
+        reporter: Reporter,
+        progress: SweepProgress,
+        roles: Collection[str],
+        stops: bool,
+        lease: Lease | None = None,
+        over: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """A callback.
+
+        Args:
+            stored: the sweep on disk.
+            reporter: tells MLflow.
+            progress: tells the screen.
+            roles: the benchmarks that a complete trial was scored on.
+            stops: whether a scheduler may stop trials.
+            lease: the driver's hold on the sweep; without it, nothing more is told. None: nobody else has it.
+            over: called with the key of every trial that has ended.
+        """
+        self._stored, self._reporter, self._progress = stored, reporter, progress
+        self._roles, self._stops, self._lease, self._over = roles, stops, lease, over
+        self._running: dict[str, Trial] = {}
+        # How often each running trial was stopped on request before.
+        self._stops_before: dict[str, int] = {}
+        self._warned: set[str] = set()
+        # How many incidents of each trial were told.
+        self._told: dict[str, int] = {}
+        self.statuses: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
+        self.interrupted = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks; this one lives and dies with the driver."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial's driver was started."""
+        ours = _ours(trial)
+        self._running[ours.key] = ours
+        self._stops_before[ours.key] = self._stops_of(ours)
+        # What befell it in earlier attempts was told then.
+        self._told.setdefault(ours.key, len(incidents(self._stored.history(ours))))
+        self.statuses[ours.key] = "RUNNING"
+        steps = ProgressReader(self._stored.trial_store(ours))
+        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, steps))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        """An epoch was trained, or a checkpoint was scored."""
+        if "kind" not in result or self._superseded:
+            return
+        ours = _ours(trial)
+        history = self._stored.history(ours)
+        record = history.find(result["epoch"], result["kind"])
+        self._tell_incidents(ours)
+        assert record is not None, f"{ours.key} reported an event that is not in its history"
+        self._reporter.record(ours, history)
+        self._progress.event(ours.key, record)
+        warnings = collapse_warnings(record.metrics) if record.epoch else []
+        if warnings and ours.key not in self._warned:
+            self._warned.add(ours.key)
+            self._progress.say(f"{ours.key}: warning at epoch {record.epoch}: {'; '.join(warnings)}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial ended by itself, well or not, or the scheduler stopped it."""
+        if self._superseded:
+            return
+        ours = _ours(trial)
+        history = self._stored.history(ours)
+        self._tell_incidents(ours)
+        if self._stop_asked and not history.is_complete(ours.config.epochs, self._roles):
+            # It stays among the running ones, whose end `close` tells.
+            return
+        if history.failure is not None:
+            self._fail(ours, history.failure)
+            return
+        epoch = max((r.epoch for r in history.records()), default=0)
+        # Training may be ahead of the score that stopped it, and one benchmark ahead of the other.
+        if self._stops and not history.is_complete(ours.config.epochs, self._roles):
+            history.mark_stopped(epoch)
+            self._end(ours, stopped_early(epoch))
+        else:
+            self._end(ours, Ending("FINISHED"))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The driver of a trial was lost too often."""
+        ours = _ours(trial)
+        if self._superseded or self._stop_asked:
+            # It stays among the running ones, whose end `close` tells.
+            return
+        history = self._stored.history(ours)
+        if history.failure is None:
+            history.mark_failed("its driver died; --verbose shows Ray's messages")
+        assert history.failure is not None
+        self._fail(ours, history.failure)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """The driver of a trial was lost; Tune starts it again."""
+        self._progress.say(f"{_ours(trial).key}: its driver was lost and starts again")
+
+    def say(self, sentence: str) -> None:
+        """Says something of the sweep as a whole."""
+        self._progress.say(sentence)
+
+    def _fail(self, trial: Trial, reason: str) -> None:
+        self.reasons[trial.key] = reason
+        self._end(trial, Ending("FAILED", reason))
+
+    def _tell_incidents(self, trial: Trial) -> None:
+        known = incidents(self._stored.history(trial))
+        for incident in known[self._told.get(trial.key, 0) :]:
+            self._progress.say(f"{trial.key}: {incident.text}")
+        self._told[trial.key] = len(known)
+
+    def close(self, keys: Collection[str]) -> None:
+        """Tune has returned: what still runs was interrupted, and so was what was never started.
+
+        Args:
+            keys: of the trials that Tune was to run, if they are known beforehand.
+        """
+        self.interrupted |= not self.statuses.keys() >= set(keys)
+        if self._superseded:
+            return
+        why = BY_STOP if self._stop_asked else INTERRUPTED
+        for trial in list(self._running.values()):
+            self.interrupted = True
+            self._end(trial, Ending("KILLED", why))
+
+    @property
+    def _superseded(self) -> bool:
+        return self._lease is not None and self._lease.is_lost()
+
+    @property
+    def _stop_asked(self) -> bool:
+        return self._lease is not None and self._lease.is_asked_to_stop()
+
+    def _stops_of(self, trial: Trial) -> int:
+        return sum(incident.kind == STOPPED for incident in incidents(self._stored.history(trial)))
+
+    def going(self) -> list[str]:
+        """Keys of the trials whose workers run and have not stopped on request since they were started."""
+        attempt = None if self._lease is None else self._lease.attempt
+        return [
+            key
+            for key, trial in self._running.items()
+            if self._stops_of(trial) == self._stops_before[key]
+            and is_reserved(self._stored.trial_store(trial), attempt)
+        ]
+
+    def _end(self, trial: Trial, ending: Ending) -> None:
+        self._running.pop(trial.key, None)
+        self._over(trial.key)
+        self.statuses[trial.key] = ending.status
+        self._reporter.finish(trial, self._stored.history(trial), ending)
+        self._progress.ended(trial.key, ending.word, ending.reason)
+
+
+def _ours(tune_trial: Any) -> Trial:
+    return Trial(TrainConfig.from_dict(tune_trial.config[CONFIG_KEY]))

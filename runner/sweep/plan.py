@@ -1,0 +1,327 @@
+"""SweepPlan: everything about a sweep that can be known, and refused, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from evaluation.actor import JudgeResources
+from evaluation.protocols import PROTOCOLS
+from r2d2.checkpoint import load_model
+from r2d2.config import SCRATCH, DataConfig, with_override
+from r2d2.data.photos import SAMPLES
+from r2d2.data.source_text import absolute_sources
+from r2d2.start import starting_network
+from r2d2.storage.location import absolute_place, is_remote
+from r2d2.storage.open import folder_of
+from r2d2.storage.s3 import FIRST_TIMEOUT
+from r2d2.storage.store import Store
+from runner.benchmarks import VALIDATION, SweepData, prepare_data
+from runner.cluster.resilience import Resilience
+from runner.record.command import StartedSweep, extend_trials
+from runner.record.definition import SweepDefinition
+from runner.record.sweep import StoredSweep
+from runner.settings import Settings
+from runner.terminal.words import silent
+from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
+
+# Entries of `data` that all trials of a sweep share: what is trained on, and what is held out to judge by.
+_SHARED = ("photos", "sources", "held_out", "split_seed")
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """What the command line says about a sweep.
+
+    Attributes:
+        name: of the sweep's folder and MLflow experiment; empty: that of its file.
+        overrides: `key.path=value` assignments applied to every trial.
+        judges: the evaluation actors.
+        gpus_per_worker: None: one if the cluster has any.
+        cpus_per_worker: None: as of `WorkerResources`.
+        concurrent: trials at a time; 0: as many as the cluster holds.
+        verbose: show what Ray's processes print.
+        extension: assignments that make further trials of those there are, see `extend_trials`.
+        num_samples: how many trials a searcher suggests in all; None: as before.
+        only: keys of the trials that are run; empty: all.
+        from_start: whether these trials forget their checkpoints and scores first.
+        resilience: what happens when workers or nodes are lost.
+    """
+
+    name: str = ""
+    overrides: tuple[str, ...] = ()
+    judges: JudgeResources = field(default_factory=JudgeResources)
+    gpus_per_worker: float | None = None
+    cpus_per_worker: int | None = None
+    concurrent: int = 0
+    verbose: bool = False
+    extension: tuple[str, ...] = ()
+    num_samples: int | None = None
+    only: frozenset[str] = frozenset()
+    from_start: bool = False
+    resilience: Resilience = field(default_factory=Resilience)
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A sweep whose every input has been checked.
+
+    Attributes:
+        trials: what will be trained; examples of it if a searcher chooses.
+        inits: path of every model that `init` names.
+        source: the sweep's name or the path of its file.
+        started: the command, as it is written down beside the sweep.
+        store: where the sweep lies.
+    """
+
+    sweep: Sweep
+    question: str
+    trials: tuple[Trial, ...]
+    baselines: tuple[Trial, ...]
+    data: SweepData
+    inits: Mapping[str, str]
+    definition: SweepDefinition
+    store: Store
+    options: SweepOptions
+    source: str
+    started: StartedSweep
+
+    @property
+    def folder(self) -> Path:
+        """Where the sweep lies, if that is a folder."""
+        return folder_of(self.store)
+
+    @property
+    def stored(self) -> StoredSweep:
+        """What there is of the sweep."""
+        return StoredSweep(self.store)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The benchmarks that every checkpoint is scored on, in order."""
+        return tuple(spec.role for spec in self.data.benchmarks)
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """What a searcher searches: the sweep's space with the overrides of the command line."""
+        return _space(self.sweep, self.options)
+
+
+def plan_sweep(
+    source: str, settings: Settings, options: SweepOptions, say: Callable[[str], None] = silent
+) -> SweepPlan:
+    """Checks a sweep and all it needs; writes nothing but the validation benchmark into the cache.
+
+    Args:
+        source: the sweep's name or the path of its file.
+        settings: where things are.
+        options: of the command line.
+        say: told what takes long, in a few words.
+
+    Raises:
+        ValueError: for an unknown sweep, key or value, missing photographs, benchmarks or networks, a name
+            that is taken by another definition, or trials that cannot share a table.
+    """
+    sweep, question = load_sweep(source)
+    name = options.name or Path(source).stem
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
+    _refuse_other_extension(sweep, name, options)
+    options = _with_absolute_places(sweep, options)
+    store = settings.sweep(name)
+    known = _known_definition(settings, name)
+    if known is None:
+        refuse_samples(sweep, name, options.overrides)
+    started = _started(source, options, settings, StartedSweep.load(store))
+    sweep, trials = _extended(sweep, options, started)
+    inits, digest = _starting_networks(trials, settings)
+    data = prepare_data(
+        _common_data(trials),
+        settings.made_benchmarks,
+        settings.hpatches,
+        settings.objects,
+        settings.benchmarks,
+        say,
+    )
+    _require_scored(sweep.metric, data)
+    definition = _define(name, sweep, options, trials, data, digest)
+    if known is not None and (options.extension or options.num_samples):
+        known.require_grown(definition, store.place)
+    elif known is not None:
+        known.require_same(definition, store.place)
+    baselines = tuple(sweep.baselines_of(trials))
+    return SweepPlan(
+        sweep, question, trials, baselines, data, inits, definition, store, options, source, started
+    )
+
+
+def _require_scored(metric: str, data: SweepData) -> None:
+    """Refuses a sweep that is decided by a benchmark which it has not."""
+    role = metric.partition("/")[0]
+    if role not in data.digests:
+        hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
+        raise ValueError(f"the sweep is decided by {metric}, but nothing is scored on '{role}': {hint}")
+
+
+def _define(
+    name: str,
+    sweep: Sweep,
+    options: SweepOptions,
+    trials: Sequence[Trial],
+    data: SweepData,
+    init: str,
+) -> SweepDefinition:
+    """What is written down of a sweep, by which another start of it is known to be the same."""
+    searched = sweep.search_alg is not None
+    return SweepDefinition(
+        name=name,
+        metric=sweep.metric,
+        mode=sweep.mode,
+        trials={} if searched else {t.key: t.config.to_dict() for t in trials},
+        search=_search(sweep, options) if searched else {},
+        photos=f"{data.training.digest} {data.held_out.digest}",
+        benchmarks={
+            s.role: {
+                "protocol": s.protocol,
+                "protocol_digest": PROTOCOLS[s.protocol].digest,
+                "digest": data.digests[s.role],
+            }
+            for s in data.benchmarks
+        },
+        init=init,
+        baseline=sweep.baseline,
+        names=sweep.names,
+    )
+
+
+def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
+    """What the sweep was started with, if it was.
+
+    The first thing that is asked of S3: a wrong address or key is told in seconds, not after the timeout
+    that a running sweep has.
+    """
+    hasty = replace(settings, s3_timeout=min(settings.s3_timeout, FIRST_TIMEOUT))
+    return SweepDefinition.load(hasty.sweep(name))
+
+
+def refuse_samples(sweep: Sweep, name: str, overrides: Sequence[str]) -> None:
+    """Refuses to answer a question with the sample pictures unless they are asked for by name.
+
+    Raises:
+        ValueError: says what to name.
+    """
+    named = any(o.partition("=")[0].strip() in ("data.photos", "data.sources") for o in overrides)
+    data = _common_data(tuple(sweep.trials(overrides)))
+    if not sweep.samples and not named and data.photos == SAMPLES and not data.sources:
+        raise ValueError(
+            f"what shall '{name}' be trained on? Name photographs with --photos PLACE, or training data with "
+            "--set data.sources=wasf=PLACE. A few sample pictures (moon, grass, astronaut ...) are no answer "
+            "to its question; --photos samples takes them all the same"
+        )
+
+
+def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:
+    """A searcher, or a space that is sampled, is asked for more trials; a grid is given them."""
+    if options.extension and sweep.search_alg is not None:
+        raise ValueError(f"a searcher chooses the trials of '{name}'; ask it for more with --num-samples")
+    if options.num_samples and not sweep.is_sampled:
+        raise ValueError(
+            f"'{name}' has no searcher: every point of its grid is a trial; add some with --set KEY=VALUE"
+        )
+
+
+def _started(
+    source: str, options: SweepOptions, settings: Settings, former: StartedSweep | None
+) -> StartedSweep:
+    """The command as it is written down: what was added to the sweep before stays."""
+    added = (options.extension,) if options.extension else ()
+    return StartedSweep(
+        source=source,
+        overrides=options.overrides,
+        judges=options.judges,
+        gpus_per_worker=options.gpus_per_worker,
+        cpus_per_worker=options.cpus_per_worker,
+        concurrent=options.concurrent,
+        resilience=options.resilience,
+        hpatches=settings.hpatches,
+        released=settings.released,
+        extensions=(*(former.extensions if former is not None else ()), *added),
+        num_samples=options.num_samples or (former.num_samples if former is not None else None),
+    )
+
+
+def _extended(sweep: Sweep, options: SweepOptions, started: StartedSweep) -> tuple[Sweep, tuple[Trial, ...]]:
+    """The sweep and its trials with all that was added since it was started."""
+    if started.num_samples is not None:
+        sweep = replace(sweep, num_samples=started.num_samples)
+    trials = sweep.trials(options.overrides)
+    for assignments in started.extensions:
+        trials = extend_trials(trials, assignments)
+    return sweep, tuple(trials)
+
+
+def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
+    """Names the places of photographs and sources in full: workers run in folders of their own.
+
+    So a trial also has the same name from wherever, and however, the places were named.
+    """
+    data = _common_data(tuple(sweep.trials(options.overrides)))
+    if data.sources and data.photos != SAMPLES:
+        raise ValueError(
+            f"data.sources ('{data.sources}') takes the place of data.photos ('{data.photos}'): name "
+            "photographs as one of the sources, photos=PLACE, or leave data.photos out"
+        )
+    overrides = []
+    if data.photos != SAMPLES and not is_remote(data.photos):
+        overrides.append(f"data.photos={absolute_place(data.photos)}")
+    if data.sources:
+        overrides.append(f"data.sources={absolute_sources(data.sources)}")
+    return replace(options, overrides=tuple(dict.fromkeys((*options.overrides, *overrides))))
+
+
+def _space(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:
+    space = dict(sweep.spaces[0])
+    for assignment in options.overrides:
+        space = with_override(space, assignment)
+    return space
+
+
+def _search(sweep: Sweep, options: SweepOptions) -> dict[str, str]:
+    from runner.sweep.search import describe_space
+
+    return {"num_samples": str(sweep.num_samples), **describe_space(_space(sweep, options))}
+
+
+def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
+    """The training data and the split that all trials share."""
+    if not trials:
+        raise ValueError("the sweep has no trials: nothing in its space is a point of a grid")
+    splits = {tuple(getattr(trial.config.data, name) for name in _SHARED) for trial in trials}
+    if len(splits) > 1:
+        *names, last = (f"data.{name}" for name in _SHARED)
+        raise ValueError(
+            f"the trials of a sweep must share {', '.join(names)} and {last}, "
+            f"or their validation scores are not comparable; found {sorted(splits)}"
+        )
+    return trials[0].config.data
+
+
+def _starting_networks(trials: tuple[Trial, ...], settings: Settings) -> tuple[dict[str, str], str]:
+    """Path of every starting network by the name that `init` gives it, and the digest of all of them."""
+    inits, digests = {SCRATCH: SCRATCH}, []
+    for trial in trials:
+        init = trial.config.init
+        if init in inits:
+            continue
+        if init == RELEASED and settings.released is None:
+            raise ValueError(
+                "this sweep fine-tunes the released network: say where it is with --released PATH or "
+                "R2D2_RELEASED (faster2d2_WASF_N16.pt of the R2D2 authors, or any checkpoint folder), "
+                "or train from scratch with --set init=scratch"
+            )
+        inits[init] = str(settings.released) if init == RELEASED else absolute_place(init)
+        starting_network(trial.config, inits[init], settings.objects)
+        digests.append(load_model(inits[init], settings.objects).digest)
+    return inits, " ".join(sorted(digests))

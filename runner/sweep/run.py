@@ -1,0 +1,261 @@
+"""Runs a sweep: Tune asks for trials, the judge scores them, MLflow is told, a table comes out.
+
+Nothing is unpickled to resume. Every trial has a folder named by its configuration, in which its history and
+its checkpoints lie; the same command walks through the same trials, and each one tells what it knows and
+continues where it stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from rich.console import Console
+from rich.text import Text
+
+from evaluation.actor import start_pool
+from runner.cluster.connect import Capacity, ray_cluster
+from runner.cluster.placement import on_this_node
+from runner.cluster.resources import WorkerResources
+from runner.compare.report import comparison_files, save_pictures
+from runner.compare.stored import table_of
+from runner.compare.table import Row
+from runner.record.ending import stored_ending
+from runner.record.lease import Lease, hold
+from runner.record.retry import forget
+from runner.record.sweep import QUESTION, TRIALS
+from runner.settings import Settings
+from runner.sweep.callback import SweepCallback
+from runner.sweep.plan import SweepPlan
+from runner.sweep.progress import SweepProgress, TrialProgress
+from runner.sweep.summary import log_summary
+from runner.sweep.tuner import Trainable, Tuning
+from runner.tracking.experiments import Tracker
+from runner.tracking.note import TrackingNote, has_answered
+from runner.tracking.reporter import Reporter, SweepIdentity
+from runner.tracking.run import DatasetUse
+from runner.tracking.store import without_password
+from runner.trial.driver import run_trial
+from runner.trial.progress import ProgressReader
+from runner.trial.scoring import TrialContext, score_missing
+from runner.trial.slots import end_slot, start_slots
+from search_spaces.sweep import Trial
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep ended with.
+
+    Attributes:
+        table: one row per variant, baselines included, the best first.
+        failed: key and reason of the trials that failed.
+        interrupted: whether it was stopped before all trials had ended.
+        behind: why MLflow has not been told of trials completely, by their keys.
+        summary_run: id of the MLflow run that holds the table.
+        page: where the comparison lies, to be opened in a browser; None without scores.
+    """
+
+    table: list[Row]
+    failed: dict[str, str]
+    interrupted: bool
+    behind: dict[str, str]
+    summary_run: str | None
+    page: str | None = None
+
+
+def run_sweep(
+    plan: SweepPlan, settings: Settings, console: Console, trainable: Trainable = run_trial
+) -> SweepResult:
+    """Runs a sweep to its end, or continues it.
+
+    Args:
+        plan: the sweep.
+        settings: where things are.
+        console: the terminal.
+        trainable: what Tune runs for each trial.
+
+    Raises:
+        ValueError: if the cluster is too small, MLflow does not answer at an address where it never did,
+            the sweep runs already, or another driver has taken it over.
+    """
+    with hold(plan.store, settings.lease_seconds, console.print) as lease:
+        if plan.options.from_start:
+            forget(plan.stored, plan.options.only)
+        tracker, note = _open_tracker(settings), _note(plan)
+        identity = _identity(plan, note)
+        reporter = Reporter(tracker, identity, plan.store.place, partial(_say, console), lease.attempt)
+        failed: dict[str, str] = {}
+        interrupted = False
+        try:
+            if _has_ended(plan):
+                reporter.open()
+            else:
+                _say(console, "starting Ray ...")
+                ray = ray_cluster(settings.ray_address, plan.options.verbose, settings.fork_server)
+                with ray as capacity:
+                    there = capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
+                    worker, concurrent = shares(plan, there)
+                    # Nothing is written before the cluster is known to hold the sweep: a refused one leaves
+                    # no definition behind that a corrected one would differ from.
+                    store = without_password(settings.tracking_uri)
+                    _write_down(plan, note.answered(store) if reporter.open() else note)
+                    callback = _run(plan, worker, concurrent, reporter, console, trainable, lease)
+                failed, interrupted = callback.reasons, callback.interrupted
+            lease.attempt.require_current()
+            behind = _settle(plan, reporter)
+            table = table_of(plan.stored, plan.sweep.metric, plan.sweep.mode)
+            page = summary = None
+            if not interrupted:
+                files = comparison_files(plan.stored, table, plan.question)
+                page = save_pictures(plan.store, files)
+                summary = log_summary(reporter, identity, table, files)
+        finally:
+            reporter.close()
+        return SweepResult(table, failed, interrupted, behind, summary, page)
+
+
+def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
+    """Writes down what the sweep is and how it was started, so that it can be continued and told of."""
+    plan.definition.save(plan.store)
+    plan.started.save(plan.store, plan.source)
+    plan.store.write(QUESTION, plan.question.encode())
+    note.save(plan.store)
+
+
+def _open_tracker(settings: Settings) -> Tracker:
+    """The store; a server that is away is accepted where it has answered a sweep of this home before.
+
+    Raises:
+        ValueError: if it does not answer where it never did: the address may be wrong.
+    """
+    known = has_answered(settings.sweeps, without_password(settings.tracking_uri))
+    return Tracker.of(settings, may_be_away=known)
+
+
+def _note(plan: SweepPlan) -> TrackingNote:
+    data = plan.trials[0].config.data
+    source = data.sources or data.photos
+    uses = (
+        DatasetUse(source, plan.data.training.digest, source, "training"),
+        *(DatasetUse(s.role, plan.data.digests[s.role], s.folder, s.role) for s in plan.data.benchmarks),
+    )
+    former = TrackingNote.load(plan.store)
+    return TrackingNote(uses, former.stores if former is not None else ())
+
+
+def _say(console: Console, sentence: str) -> None:
+    console.print(Text(sentence), soft_wrap=True)
+
+
+def _has_ended(plan: SweepPlan) -> bool:
+    """Whether every trial has ended, so that there is nothing to run."""
+    ended = [trial for trial in plan.stored.trials() if trial_has_ended(plan, trial)]
+    if plan.sweep.search_alg is not None:
+        return sum(trial.config.epochs > 0 for trial in ended) >= plan.sweep.num_samples
+    return {trial.key for trial in listed_trials(plan)} <= {trial.key for trial in ended}
+
+
+def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
+    """Whether the trial was trained and scored to its end, or stopped by the scheduler."""
+    return plan.stored.has_ended(trial, plan.roles)
+
+
+def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
+    """Tells MLflow what it does not have of the ended trials; returns those it did not take, and why."""
+    for trial in [t for t in plan.stored.trials() if trial_has_ended(plan, t)]:
+        history = plan.stored.history(trial)
+        reporter.finish(trial, history, stored_ending(trial, history, plan.roles))
+    return reporter.settle()
+
+
+def shares(plan: SweepPlan, capacity: Capacity) -> tuple[WorkerResources, int]:
+    """What each worker asks for, and how many trials run at a time.
+
+    Raises:
+        ValueError: if a trial asks for more than the cluster has.
+    """
+    asked = plan.options.gpus_per_worker
+    gpus = asked if asked is not None else float(capacity.gpus > 0)
+    worker = WorkerResources(gpus, plan.options.cpus_per_worker)
+    fewest = plan.options.resilience.fewest_workers
+    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, worker, fewest)
+    return worker, min(fits, plan.options.concurrent or fits)
+
+
+def _run(
+    plan: SweepPlan,
+    worker: WorkerResources,
+    concurrent: int,
+    reporter: Reporter,
+    console: Console,
+    trainable: Trainable,
+    lease: Lease,
+) -> SweepCallback:
+    judge = start_pool(plan.data.benchmarks, plan.options.judges, on_this_node())
+    context = TrialContext(
+        trials_folder=plan.store.below(TRIALS).place,
+        judge=judge,
+        roles=plan.roles,
+        inits=dict(plan.inits),
+        worker=worker,
+        metric=plan.sweep.metric,
+        mode=plan.sweep.mode,
+        objects=plan.data.objects,
+        attempt=lease.attempt,
+        resilience=plan.options.resilience,
+        # A scheduler may pause a trial, which would keep its slot.
+        slots=None if plan.sweep.scheduler else start_slots(concurrent),
+    )
+    known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
+    with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
+        stops = plan.sweep.scheduler is not None
+        end = partial(end_slot, context.slots)
+        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease, end)
+        tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
+        tuning.run_listed(_to_run(plan))
+        if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
+            tuning.run_suggested()
+        if not callback.interrupted:
+            callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
+    return callback
+
+
+def _score_what_was_left(
+    plan: SweepPlan, context: TrialContext, reporter: Reporter, progress: SweepProgress
+) -> dict[str, str]:
+    """Scores the checkpoints whose scoring was cut off when their trial was stopped; returns what failed."""
+    failed = {}
+    for trial in [t for t in plan.stored.trials() if plan.stored.history(t).stopped_after is not None]:
+        history = plan.stored.history(trial)
+        for record in score_missing(history, context):
+            reporter.record(trial, history)
+            progress.event(trial.key, record)
+            if record.error is not None:
+                failed[trial.key] = f"epoch {record.epoch} has no score on {record.kind}: {record.error}"
+    return failed
+
+
+def _to_run(plan: SweepPlan) -> list[Trial]:
+    """The known trials that Tune runs: all that have not ended, or those that were asked for.
+
+    A scheduler must know the others too.
+    """
+    only = plan.options.only
+    known = plan.stored.trials() if only else listed_trials(plan)
+    past = plan.sweep.scheduler is not None and plan.sweep.search_alg is None
+    return [t for t in known if (past if trial_has_ended(plan, t) else not only or t.key in only)]
+
+
+def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
+    """The trials that are known before the sweep starts: the starting networks and every grid point."""
+    return plan.baselines if plan.sweep.search_alg is not None else (*plan.baselines, *plan.trials)
+
+
+def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
+    return TrialProgress(trial.key, trial.config.epochs, ProgressReader(plan.stored.trial_store(trial)))
+
+
+def _identity(plan: SweepPlan, note: TrackingNote) -> SweepIdentity:
+    return SweepIdentity(
+        plan.definition.name, plan.sweep.metric, plan.sweep.mode, plan.question, note.datasets
+    )

@@ -1,0 +1,1 @@
+"""Everything that is written to MLflow: experiments, runs, figures, tables."""

@@ -1,0 +1,103 @@
+"""Homes that were moved: what a home names by absolute paths is found below its present place.
+
+Two who keep such paths are other programs' files: a checkpoint's place in the tags of MLflow's runs is read
+anew here, and the places of files in MLflow's SQLite database are put right in it, so that MLflow's own pages
+and `mlflow.pyfunc.load_model` find them too.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from r2d2.storage.store import Store
+
+SWEEPS, TRIALS = "sweeps", "trials"
+# Tables and columns of MLflow's database that hold places of files.
+_PLACES = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+
+
+class PresentPlaces:
+    """Where checkpoints are that lay in this home, wherever it was then."""
+
+    def __init__(self, sweeps: Store) -> None:
+        """Looks at nothing yet.
+
+        Args:
+            sweeps: all sweeps of the home, by name.
+        """
+        self._sweeps = sweeps
+        self._trials = cache(lambda sweep: frozenset(sweeps.folders(f"{sweep}/{TRIALS}")))
+
+    def of(self, checkpoint: str) -> str:
+        """The present place of a checkpoint of a trial that is here; of another one the place it is told of.
+
+        Args:
+            checkpoint: `.../sweeps/NAME/trials/KEY/train/checkpoint_003`, in a folder or on S3.
+        """
+        below = checkpoint.rpartition(f"/{SWEEPS}/")[2]
+        sweep, trials, key, *_ = [*below.split("/", 3), "", "", ""]
+        if below == checkpoint or checkpoint == (here := f"{self._sweeps.place}/{below}"):
+            return checkpoint
+        return here if trials == TRIALS and key in self._trials(sweep) else checkpoint
+
+
+def follow_home(database: Path, artifact_root: Path) -> None:
+    """Puts the places of files right in a home's MLflow database, where the home was moved or copied.
+
+    Nothing is changed in a database that lies elsewhere than its files: it may serve several homes.
+
+    Args:
+        database: of MLflow, a SQLite file.
+        artifact_root: the folder of the home's files.
+
+    Raises:
+        sqlite3.Error: if the database cannot be read or written.
+    """
+    if not database.is_file() or database.parent != artifact_root.parent:
+        return
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        for former in _former_roots(connection, artifact_root):
+            for table, columns in _PLACES.items():
+                known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+                for column in known.intersection(columns):
+                    connection.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608 (our own names)
+                        f"WHERE substr({column}, 1, ?) = ?",
+                        (str(artifact_root), len(former) + 1, len(former) + 1, f"{former}/"),
+                    )
+
+
+def _former_roots(connection: sqlite3.Connection, root: Path) -> list[str]:
+    """The folders in which the home's files were, as the database has them."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
+        return []
+    named: dict[str, str] = dict(connection.execute("SELECT artifact_location, name FROM experiments"))
+    former: dict[str, list[str]] = {}
+    for location, name in named.items():
+        above, _, last = (location or "").rpartition("/")
+        if above.startswith("/") and above != str(root) and last == quote(name, safe=""):
+            # On the disk MLflow unquotes what is quoted in its addresses.
+            former.setdefault(above, []).append(name)
+    return [above for above, names in former.items() if _was_ours(Path(above), names, root)]
+
+
+def _was_ours(former: Path, names: list[str], root: Path) -> bool:
+    """Whether files that are said to be in another folder are in this one."""
+    if former.name != root.name or (former.is_dir() and root.is_dir() and former.samefile(root)):
+        return False
+    return not former.parent.is_dir() or any((root / name).is_dir() for name in names)
+
+
+def present_tags(tags: Mapping[str, str], names: tuple[str, ...], places: PresentPlaces) -> dict[str, str]:
+    """Tags of a run, those that name checkpoints with their present places."""
+    return {key: places.of(value) if key in names else value for key, value in tags.items()}

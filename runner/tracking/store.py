@@ -1,0 +1,187 @@
+"""The MLflow store: opened with our defaults, or refused at once with the reason."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.telemetry import set_telemetry_client
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from runner.tracking.moved_home import follow_home
+
+ANSWER_WITHIN_S = 10.0
+_CHATTY = ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store", "mlflow.pyfunc")
+# What a proxy says for a server that is not there.
+_AWAY = (502, 503, 504)
+# Letters that are shown of a server's own words.
+_WORDS = 200
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+class ServerAwayError(ValueError):
+    """The MLflow server does not answer."""
+
+
+def open_client(
+    tracking_uri: str, artifact_root: str | None = None, *, may_be_away: bool = False
+) -> MlflowClient:
+    """MLflow's client of a store whose answer was waited for.
+
+    Args:
+        tracking_uri: of the store.
+        artifact_root: folder of a local store's files, which may have been moved together with it.
+        may_be_away: whether a server that does not answer is accepted, as one that will.
+
+    Raises:
+        ServerAwayError: if the server does not answer within seconds.
+        ValueError: if the store refuses access, or cannot be opened.
+    """
+    _set_mlflow_up()
+    try:
+        check_store(tracking_uri)
+    except ServerAwayError:
+        if not may_be_away:
+            raise
+        return MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    try:
+        with _one_creates(tracking_uri):
+            if tracking_uri.startswith("sqlite:") and artifact_root is not None:
+                follow_home(_database(tracking_uri), Path(artifact_root))
+            client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
+            client.search_experiments(max_results=1)
+    except Exception as error:
+        shown = without_password(tracking_uri)
+        raise ValueError(f"the MLflow store {shown} cannot be opened: {root_cause(error)}") from error
+    return client
+
+
+def _one_creates(uri: str) -> AbstractContextManager[object]:
+    """Keeps two first commands from making the tables of a SQLite store at once: one of them would fail."""
+    path = _database(uri)
+    if not uri.startswith("sqlite:") or not path.parent.is_dir():
+        return nullcontext()
+    return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _database(uri: str) -> Path:
+    """The file of a SQLite store."""
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+def without_password(uri: str) -> str:
+    """A tracking URI as it may be shown and stored."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
+
+
+def root_cause(error: BaseException) -> str:
+    """What went wrong in the first place, without the layers around it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _set_mlflow_up() -> None:
+    """Our defaults for MLflow's client; the environment overrides them.
+
+    No usage statistics are sent to MLflow's makers; no links, bars and migrations are printed. A request is
+    made once: whoever logs tells it again later, and looks first whether the answer alone was lost.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    set_telemetry_client()  # type: ignore[no-untyped-call]
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def check_store(uri: str) -> None:
+    """Asks a server once, looks at a file once.
+
+    Raises:
+        ServerAwayError: if the server does not answer.
+        ValueError: if it refuses access, or is no store of MLflow's.
+    """
+    scheme = urlsplit(uri).scheme
+    if scheme in ("http", "https") and urlsplit(uri).password is not None:
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI holds a password ({without_password(uri)}), which would be shown where "
+            "jobs are; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
+    if scheme in ("http", "https"):
+        _check_server(uri)
+    elif scheme == "sqlite":
+        _check_sqlite(_database(uri))
+    elif scheme in ("", "file"):
+        raise ValueError(
+            f"MLflow keeps no runs in folders such as '{uri}'; use sqlite:///FILE or http(s)://SERVER"
+        )
+
+
+def _check_server(uri: str) -> None:
+    """Asks once, where MLflow's own client would try again for minutes."""
+    try:
+        response = http_request(  # type: ignore[no-untyped-call]
+            get_default_host_creds(uri),  # type: ignore[no-untyped-call]
+            "/api/2.0/mlflow/experiments/search",
+            "POST",
+            json={"max_results": 1},
+            max_retries=0,
+            timeout=ANSWER_WITHIN_S,
+            raise_on_status=False,
+        )
+    except MlflowException as error:
+        raise ServerAwayError(f"the MLflow server at {uri} does not answer: {root_cause(error)}") from error
+    status = response.status_code
+    said = f"status {status}{_own_words(response.text)}"
+    if status in (401, 403):
+        raise ValueError(f"the MLflow server at {uri} refuses access: {said}{_advice(status, response.text)}")
+    if status in _AWAY:
+        raise ServerAwayError(f"the MLflow server at {uri} does not answer: {said}")
+    if status != 200:
+        raise ValueError(f"what answers at {uri} is no working MLflow server: {said}")
+
+
+def _own_words(text: str) -> str:
+    """What a server says of a refusal: the message of MLflow's JSON, or a line of text; never a page."""
+    try:
+        message = str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = "" if text.lstrip().startswith("<") else text
+    words = " ".join(message.split())
+    return f", '{words[:_WORDS]}'" if words else ""
+
+
+def _advice(status: int, text: str) -> str:
+    """What can be done, where the server's words or its status leave one cause."""
+    if "host header" in text.lower():
+        return (
+            "; its operator adds the name in this address to the names that it answers to "
+            "(mlflow server --allowed-hosts, or MLFLOW_SERVER_ALLOWED_HOSTS)"
+        )
+    login = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    if status == 401:
+        return f"; set {login}, or correct them"
+    return f"; if it knows users, {login} must be those of one who may do this"
+
+
+def _check_sqlite(path: Path) -> None:
+    """Looks at the file first, because MLflow would retry a damaged one for minutes."""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE_MAGIC))
+        if start not in (b"", _SQLITE_MAGIC):
+            raise ValueError(f"{path} is no SQLite database; MLflow's store is one")

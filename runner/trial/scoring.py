@@ -1,0 +1,134 @@
+"""Scoring: a checkpoint goes to the judge, its table goes into the trial's history.
+
+Ray Train runs this in a process of its own beside the training, so it imports neither torch nor Tune.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from r2d2.printable import printable
+from r2d2.storage.cache import CacheSettings
+from r2d2.storage.open import open_store
+from r2d2.storage.s3 import TIMEOUT
+from r2d2.storage.store import Store
+from runner.cluster.resilience import Resilience
+from runner.cluster.resources import WorkerResources
+from runner.record.attempt import Attempt
+from runner.record.checkpoints import checkpoint_place, existing
+from runner.record.history import HISTORY, TRAIN, History, Record, beside_table, put_json
+
+if TYPE_CHECKING:
+    import ray.train
+
+    from evaluation.actor import Verdict
+
+# Beyond every score; finite, because Ray Train keeps it as JSON.
+UNSCORED = 1e9
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What every trial of a sweep is told beside its configuration.
+
+    Attributes:
+        trials_folder: holds one folder per trial; or `s3://bucket/prefix`.
+        judge: handle of the judge pool.
+        roles: the benchmarks to score on, in this order.
+        inits: path of every model that a configuration's `init` names.
+        worker: what each worker asks for.
+        metric, mode: decide which checkpoints are kept.
+        keep: checkpoints kept per trial, best first; the last one is always kept. Three: beside the best and
+            the last one that waits for a score.
+        resilience: what happens when a worker or a node is lost.
+        objects: where each node keeps what it fetches of training data on S3; None: nowhere.
+        attempt: the driver's turn, for which is written.
+        slots: handle of `slots.Slots`; None: whoever is started trains.
+    """
+
+    trials_folder: str
+    judge: Any
+    roles: tuple[str, ...]
+    inits: Mapping[str, str]
+    worker: WorkerResources
+    metric: str
+    mode: str
+    keep: int = 3
+    resilience: Resilience = field(default_factory=Resilience)
+    objects: CacheSettings | None = None
+    attempt: Attempt | None = None
+    slots: Any = None
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a request to S3 is tried again for."""
+        return TIMEOUT if self.objects is None else self.objects.timeout
+
+    def trial(self, place: str) -> Store:
+        """The store of a trial that lies at a place."""
+        return open_store(place, self.timeout)
+
+
+def score_checkpoint(
+    checkpoint: ray.train.Checkpoint, epoch: int, context: TrialContext, folder: str
+) -> dict[str, float]:
+    """Ray Train's validation function: asks the judge for each table and writes it into the history.
+
+    A checkpoint that was scored by an earlier attempt is not scored again. What cannot be scored is written
+    down as an event too: the trial then fails with that reason, after its training.
+
+    Returns:
+        The metrics, by which Ray Train keeps the best checkpoints. One without a score counts as the best, so
+        that it is still there when a later attempt scores it.
+    """
+    return score_place(checkpoint_place(checkpoint), epoch, context, folder)
+
+
+def score_place(place: str, epoch: int, context: TrialContext, folder: str) -> dict[str, float]:
+    """As `score_checkpoint`, of a checkpoint that lies at a place."""
+    history = History(context.trial(folder).below(HISTORY), context.attempt)
+    metrics: dict[str, float] = {}
+    for role in context.roles:
+        record = history.find(epoch, role)
+        if record is None or record.error is not None:
+            record = score_role(history, place, epoch, role, context.judge)
+        metrics |= record.metrics
+    return {context.metric: UNSCORED if context.mode == "max" else -UNSCORED} | metrics
+
+
+def score_missing(history: History, context: TrialContext) -> list[Record]:
+    """Has every checkpoint scored that is still there and lacks a score; returns the new events."""
+    known = history.records()
+    there = existing(known, context.timeout)
+    scored = {(r.epoch, r.kind) for r in known if r.error is None}
+    return [
+        score_role(history, record.checkpoint, record.epoch, role, context.judge)
+        for record in known
+        if record.kind == TRAIN and record.checkpoint in there
+        for role in context.roles
+        if (record.epoch, role) not in scored
+    ]
+
+
+def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) -> Record:
+    """Has a checkpoint scored on one benchmark; the table, or why there is none, goes into the history."""
+    try:
+        verdict: Verdict = ray.get(judge.score.remote(uri, role))
+    except (ray.exceptions.RayTaskError, RuntimeError) as error:
+        failed = Record(epoch, role, {}, uri, error=printable(str(getattr(error, "cause", error))))
+        history.write(failed)
+        return failed
+    # The event is written last: whoever reads it finds the table, the example matches and the maps.
+    history.require_current()
+    name = f"table_{epoch:03d}.{role}.json"
+    put_json(history.store, name, verdict.table)
+    history.store.write(beside_table(name, "examples"), verdict.examples)
+    history.store.write(beside_table(name, "maps"), verdict.maps)
+    metrics = {f"{role}/{key}": value for key, value in verdict.scalars.items()}
+    record = Record(epoch, role, metrics, uri, evaluation=name)
+    history.write(record)
+    return record

@@ -1,0 +1,54 @@
+"""What a worker asks for is what it uses: it reaches Ray, and its threads reach PyTorch."""
+
+import pytest
+
+import runner.trial.driver
+import runner.trial.worker
+from r2d2.config import TrainConfig
+from r2d2.storage.open import open_store
+from runner.cluster.resources import WorkerResources
+from runner.trial.full_disk import Nodes
+from runner.trial.scoring import TrialContext
+from runner.trial.task import WorkerTask
+
+ALONE = TrainConfig()
+FED = TrainConfig.from_dict({"data": {"loader_processes": 3}})
+
+
+def test_loader_processes_are_asked_for():
+    assert WorkerResources().of(ALONE) == {"CPU": 1}
+    assert WorkerResources(0.5).of(FED) == {"CPU": 4, "GPU": 0.5}
+    assert WorkerResources(0.5).describe(FED) == "4 CPUs and 0.5 GPU"
+    assert WorkerResources(2).describe(ALONE) == "1 CPU and 2 GPUs"
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(None, 1), (2, 1), (6, 3)])
+def test_threads_compute_on_what_loader_processes_leave(cpus, threads):
+    assert WorkerResources(cpus=cpus).threads_of(FED) == threads
+
+
+def test_ray_and_the_worker_are_told(tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr(
+        runner.trial.driver, "_kind_of_trainer", lambda _: lambda _worker, **how: told.update(how)
+    )
+    monkeypatch.setattr(runner.trial.driver, "this_node", lambda: "here")
+    worker = WorkerResources(cpus=6)
+    context = TrialContext(
+        str(tmp_path), None, (), {"scratch": "scratch"}, worker, "validation/mma_3px", "max"
+    )
+    runner.trial.driver._trainer(FED, open_store(str(tmp_path)), context, 1, Nodes())
+    assert told["scaling_config"].resources_per_worker == {"CPU": 6}
+    assert WorkerTask(**told["train_loop_config"]).threads == 3
+
+
+def test_pytorch_is_told(tmp_path, monkeypatch):
+    def fail():
+        raise OSError("begun")
+
+    told = []
+    monkeypatch.setattr(runner.worker.torch, "set_num_threads", told.append)
+    monkeypatch.setattr(runner.trial.worker, "keep_memory", fail)
+    with pytest.raises(OSError, match="begun"):
+        runner.worker.work(WorkerTask(FED.to_dict(), "scratch", str(tmp_path), threads=3, started=0.0))
+    assert told == [3]
