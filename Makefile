@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow test-real test-fuzz test-cluster test-nodes soak audit bench
+.PHONY: help setup demo test test-all test-slow test-real test-fuzz test-cluster test-nodes soak walk audit bench
 .PHONY: bench-gpu bench-quality check lint format types layers spelling clean
 
 help: ## Say what each target does
@@ -67,6 +67,9 @@ test-nodes: setup ## Run the quicker tests of clusters: sweeps handed to a head 
 
 soak: setup ## Disturb sweeps on a cluster for MINUTES=60 by random faults of SEED=0, and check what they end with
 	SOAK_MINUTES=$(or $(MINUTES),60) SOAK_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -s -m soak tests/soak
+
+walk: setup ## Run the commands of the README on small inputs and compare with the recording; RECORD=1 records anew
+	$(BIN)/python tests/walk/walk.py $(if $(RECORD),--record)
 
 bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (10 minutes)
 	$(BIN)/python -m bench
