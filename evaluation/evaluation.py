@@ -84,7 +84,7 @@ class Evaluation:
         return tuple(split for split in SPLITS if any(pair.split == split for pair in self.pairs))
 
     def mma(self, split: Split | None = None) -> Floats:
-        """Mean over pairs of the 15 shares, of one split or of all pairs.
+        """Averages the shares of the pairs of one split, or of all pairs: (15,) in [0, 1], at 1 to 15 pixels.
 
         Raises:
             ValueError: if the benchmark has no pair of that split.
@@ -96,7 +96,7 @@ class Evaluation:
         return mean
 
     def table(self) -> dict[str, Floats]:
-        """MMA at 1 to 15 pixels: `overall`, then each split that has pairs."""
+        """Returns MMA at 1 to 15 pixels, (15,) each in [0, 1]: `overall`, then each split that has pairs."""
         return {OVERALL: self.mma()} | {split: self.mma(split) for split in self.splits}
 
     def metrics(self, split: Split | None = None) -> dict[str, float]:

@@ -139,7 +139,17 @@ class PairBatch:
 
 
 def tensors_in(block: Tensor, batch: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The image1, image2 and aflow of a batch that lie one after the other in a block of memory."""
+    """Views a block of memory as the three tensors of a batch, which lie in it one after the other.
+
+    Args:
+        block: (n,) float32, n as `PairBatch.numbers` says.
+        batch: B, number of pairs.
+        height: H of the images, pixels.
+        width: W of the images, pixels.
+
+    Returns:
+        image1 and image2, (B, 3, H, W) each, and aflow, (B, 2, H, W), in the block's memory.
+    """
     shapes = [(batch, channels, height, width) for channels in _CHANNELS]
     parts = torch.split(block, [math.prod(shape) for shape in shapes])
     image1, image2, aflow = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))

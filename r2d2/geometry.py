@@ -34,28 +34,29 @@ def pixel_grid(height: int, width: int, device: torch.device | None = None) -> T
 
 
 def translation(dx: float, dy: float) -> Array:
-    """The homography that moves by (dx, dy) pixels; cropping at (x, y) is `translation(-x, -y)`."""
+    """Returns the homography (3, 3) that moves by (dx, dy) pixels; `translation(-x, -y)` crops at (x, y)."""
     return np.array([[1.0, 0.0, dx], [0.0, 1.0, dy], [0.0, 0.0, 1.0]])
 
 
 def scaling(sx: float, sy: float) -> Array:
-    """The homography that multiplies positions by (sx, sy); the centre of the top-left pixel stays.
+    """Returns the homography (3, 3) that multiplies positions by (sx, sy).
 
-    Resizing an image does something else, it keeps the image's top-left corner: see `resize_homography`.
+    The centre of the top-left pixel stays. Resizing an image does something else: it keeps the image's
+    top-left corner. See `resize_homography`.
     """
     return np.array([[sx, 0.0, 0.0], [0.0, sy, 0.0], [0.0, 0.0, 1.0]])
 
 
 def invert(homography: Array) -> Array:
-    """The homography that leads back."""
+    """Inverts a homography (3, 3): returns the one, (3, 3), that leads back."""
     return np.asarray(np.linalg.inv(homography), dtype=np.float64)
 
 
 def resize_homography(width: float, height: float, new_width: float, new_height: float) -> Array:
-    """From pixels of an image to pixels of the same image resized: x' = (x + 0.5) * new_width / width - 0.5.
+    """Returns the homography (3, 3) from pixels of an image to pixels of the same image resized.
 
-    The frame goes to the frame (corner (-0.5, -0.5) stays), as in Pillow's `resize` and in `interpolate` with
-    `align_corners=False`.
+    x' = (x + 0.5) * new_width / width - 0.5: the frame goes to the frame (corner (-0.5, -0.5) stays), as in
+    Pillow's `resize` and in `interpolate` with `align_corners=False`. All sizes are in pixels.
     """
     sx, sy = new_width / width, new_height / height
     return np.array([[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]])
@@ -68,7 +69,14 @@ def frame_corners(width: float, height: float) -> Array:
 
 
 def homography_from_points(source: Array, target: Array) -> Array:
-    """The homography that maps four points (4, 2) to four others (4, 2), scaled so that its last entry is 1.
+    """Finds the homography that maps four points to four others.
+
+    Args:
+        source: (4, 2), x and y, pixels of image 1.
+        target: (4, 2), where they go, pixels of image 2.
+
+    Returns:
+        (3, 3) float64, scaled so that its last entry is 1.
 
     Raises:
         ValueError: if three of the points lie on a line.
@@ -91,10 +99,17 @@ def apply_homography(homography: Array, points: npt.NDArray[np.floating]) -> Arr
 def apply_homography(
     homography: Array, points: Tensor | npt.NDArray[np.floating]
 ) -> Tensor | npt.NDArray[np.floating]:
-    """Maps points (..., 2); those on or behind the horizon become NaN.
+    """Maps points; those on or behind the horizon become NaN.
 
     The side of the horizon that counts as visible is the one where the pixel (0, 0) lies. Computed in
     float64; an array comes back as float64, a tensor with its own dtype and device.
+
+    Args:
+        homography: (3, 3), pixel to pixel.
+        points: (..., 2), x and y, pixels.
+
+    Returns:
+        (..., 2), x and y, pixels.
     """
     if isinstance(points, Tensor):
         mapped = apply_homography(homography, points.detach().cpu().double().numpy())
@@ -106,7 +121,16 @@ def apply_homography(
 def map_positions(
     homography: Array, x: npt.NDArray[Real], y: npt.NDArray[Real]
 ) -> tuple[npt.NDArray[Real], npt.NDArray[Real]]:
-    """`apply_homography` for x and y apart, in their own precision; a row and a column make a whole grid."""
+    """Maps x and y apart, in their own precision, as `apply_homography` does; a row and a column make a grid.
+
+    Args:
+        homography: (3, 3), pixel to pixel.
+        x: float of any shape, pixels.
+        y: float of any shape that `x` broadcasts with, pixels.
+
+    Returns:
+        the mapped x and y, of the shape that both broadcast to (any shape); NaN behind the horizon.
+    """
     (a, b, c), (d, e, f), _ = homography.tolist()
     inverse = _side(homography) / _depth(homography, x, y)
     # The brackets matter for speed when x is a row and y a column.
@@ -118,7 +142,13 @@ def map_positions(
 
 
 def homography_aflow(homography: Array, height: int, width: int) -> Tensor:
-    """Where every pixel of an H x W image goes: (2, H, W) float32, NaN behind the horizon."""
+    """Maps every pixel of an H x W image: (2, H, W) float32, x and y in image 2, NaN behind the horizon.
+
+    Args:
+        homography: (3, 3), from pixels of image 1 to pixels of image 2.
+        height: H, pixels.
+        width: W, pixels.
+    """
     x, y = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
     aflow = np.empty((2, height, width), dtype=np.float32)
     aflow[0], aflow[1] = map_positions(homography, x, y[:, None])
@@ -148,9 +178,14 @@ def homography_grid(homography: Array, height: int, width: int, height2: int, wi
 
 
 def jacobian(homography: Array, points: npt.NDArray[np.floating]) -> Array:
-    """The derivative of the mapped (x, y) by the point (x, y) around each point (..., 2): (..., 2, 2).
+    """Differentiates the mapped position by the position, at each point.
 
-    Rows are the mapped x and y, columns the point's x and y.
+    Args:
+        homography: (3, 3), pixel to pixel.
+        points: (..., 2), x and y, pixels.
+
+    Returns:
+        (..., 2, 2) float64: rows are the mapped x and y, columns the point's x and y.
     """
     mapped = apply_homography(homography, points)
     depth = _depth(homography, points[..., 0], points[..., 1])[..., None, None]
@@ -158,7 +193,15 @@ def jacobian(homography: Array, points: npt.NDArray[np.floating]) -> Array:
 
 
 def local_scale(homography: Array, points: npt.NDArray[np.floating]) -> Array:
-    """How much lengths grow around each point (..., 2): sqrt|det d mapped / d point|, (...)."""
+    """Returns how much lengths grow around each point: sqrt|det d mapped / d point|.
+
+    Args:
+        homography: (3, 3), pixel to pixel.
+        points: (..., 2), x and y, pixels.
+
+    Returns:
+        float64 of any shape, that of the points without the 2; NaN behind the horizon.
+    """
     depth = _depth(homography, points[..., 0], points[..., 1])
     scale: Array = np.sqrt(np.abs(np.linalg.det(homography))) / depth**1.5
     return scale

@@ -187,13 +187,14 @@ def build_network(config: NetworkConfig, seed: int | None = None) -> R2D2Network
 
 
 def network_from_state(config: NetworkConfig, state: Mapping[str, Tensor], source: str) -> R2D2Network:
-    """A network with given weights, in eval mode.
+    """Builds a network with given weights, in eval mode.
 
     Shapes are compared before anything is allocated for the network.
 
     Args:
         config: the architecture.
-        state: parameters and buffers by name; every floating type is converted to float32.
+        state: parameters and buffers by name, of any shape and floating type; a type other than float32 is
+            converted to it, another shape than the architecture's is refused.
         source: where they come from, for error messages.
 
     Raises:

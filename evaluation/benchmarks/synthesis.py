@@ -56,11 +56,14 @@ NOISE = 8.0
 
 
 def first_view(photo: Size, size: Size) -> Homography:
-    """The view of image 1: the middle of the photograph, upright.
+    """Returns the view of image 1: the middle of the photograph, upright.
 
     Args:
-        photo: its width and height.
-        size: of image 1; a photograph that is smaller is enlarged.
+        photo: its width and height, pixels.
+        size: width and height of image 1, pixels; a photograph that is smaller is enlarged.
+
+    Returns:
+        (3, 3), from pixels of image 1 to pixels of the photograph.
     """
     (photo_width, photo_height), (width, height) = photo, size
     scale = COVERAGE * min(photo_width / width, photo_height / height)
@@ -72,16 +75,16 @@ def first_view(photo: Size, size: Size) -> Homography:
 def random_viewpoint(
     strength: float, view: Homography, photo: Size, size: Size, rng: np.random.Generator
 ) -> Homography:
-    """A random homography from image 1 to an image of the same size that the photograph fills.
+    """Draws a homography from image 1 to an image of the same size that the photograph fills.
 
-    Rotated, tilted, moved aside and enlarged, by amounts that `strength` fixes, in directions that are drawn.
-    If the photograph does not reach into the corners, the image is enlarged until it does.
+    The view is rotated, tilted, moved aside and enlarged. `strength` fixes the amounts, `rng` draws the
+    directions. If the photograph does not reach into the corners, the image is enlarged until it does.
 
     Args:
         strength: in [0, 1].
-        view: of image 1.
-        photo: width and height of the photograph.
-        size: of the images.
+        view: (3, 3), of image 1, from its pixels to pixels of the photograph.
+        photo: width and height of the photograph, pixels.
+        size: width and height of the images, pixels.
         rng: draws the directions.
 
     Returns:
@@ -106,7 +109,15 @@ def random_viewpoint(
 
 
 def reduce_photo(photo: Pixels, size: Size) -> Pixels:
-    """The photograph, made smaller if image 1 would skip most of its pixels; (H, W, 3)."""
+    """Shrinks a photograph (H, W, 3) uint8 if image 1 would skip most of its pixels.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        size: width and height of image 1, pixels.
+
+    Returns:
+        (h, w, 3) uint8 RGB, at most MAX_REDUCTION pixels for each pixel of image 1 along a side.
+    """
     height, width = photo.shape[:2]
     scale = COVERAGE * min(width / size[0], height / size[1])
     if scale <= MAX_REDUCTION:
@@ -116,7 +127,16 @@ def reduce_photo(photo: Pixels, size: Size) -> Pixels:
 
 
 def render(photo: Pixels, view: Homography, size: Size) -> Pixels:
-    """What the view shows, antialiased: each pixel is the mean of 3 x 3 bilinear samples; (H, W, 3)."""
+    """Renders what a view shows, antialiased: each pixel is the mean of 3 x 3 bilinear samples.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        view: (3, 3), from pixels of the result to pixels of the photograph.
+        size: (width, height) of the result, pixels.
+
+    Returns:
+        (h, w, 3) uint8 RGB of that size.
+    """
     width, height = size
     fine = (SAMPLES * width, SAMPLES * height)
     aflow = homography_aflow(view @ resize_homography(*fine, width, height), fine[1], fine[0])

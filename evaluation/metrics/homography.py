@@ -75,7 +75,13 @@ class Estimator:
             raise ValueError(f"estimator '{self.name}': poselib has a threshold and a seed, dlt has neither")
 
     def estimate(self, keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]) -> Estimate:
-        """The homography from image 1 to image 2, if the matches determine one."""
+        """Estimates the homography from image 1 to image 2, if the matches determine one.
+
+        Args:
+            keypoints1: (N, 2 or more), x and y first, pixels of image 1.
+            keypoints2: (M, 2 or more), the same in image 2.
+            matches: (K, 2), indices into both.
+        """
         if self.threshold is None or self.seed is None:
             return Estimate(homography_dlt(keypoints1, keypoints2, matches))
         return robust_estimate(keypoints1, keypoints2, matches, self.threshold, self.seed)
@@ -110,7 +116,18 @@ def homography_robust(
     threshold: float = ROBUST_THRESHOLD,
     seed: int = 0,
 ) -> Floats | None:
-    """The homography of `robust_estimate`."""
+    """Returns the homography of `robust_estimate` alone.
+
+    Args:
+        keypoints1: (N, 2 or more), x and y first, pixels of image 1.
+        keypoints2: (M, 2 or more), the same in image 2.
+        matches: (K, 2), indices into both.
+        threshold: pixels of image 2 up to which a match supports an estimate; positive.
+        seed: of the random draws.
+
+    Returns:
+        homography_1to2: (3, 3), Frobenius norm 1; None if the supporting matches do not determine one.
+    """
     return robust_estimate(keypoints1, keypoints2, matches, threshold, seed).homography_1to2
 
 

@@ -46,12 +46,15 @@ class Overlap:
 
 
 def equal_budget(keypoints1: Points, keypoints2: Points, budget: int | None = None) -> tuple[Points, Points]:
-    """The best keypoints of both images, equally many: the more there are, the more are found by chance.
+    """Keeps the best keypoints of both images, equally many: more keypoints are found again by chance.
 
     Args:
         keypoints1: (N, 2 or more), best first.
         keypoints2: (M, 2 or more), best first.
         budget: at most as many; None for the smaller of N and M.
+
+    Returns:
+        the first K of each, (K, 2 or more).
     """
     count = min(len(keypoints1), len(keypoints2))
     if budget is not None:

@@ -73,7 +73,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def pack(arrays: Arrays) -> bytes:
-    """Arrays as a compressed archive."""
+    """Packs arrays of any shape into a compressed archive."""
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     return content.getvalue()
@@ -81,7 +81,7 @@ def pack(arrays: Arrays) -> bytes:
 
 @contextmanager
 def unpacked(content: bytes, complaint: str) -> Iterator[Arrays]:
-    """The arrays of an archive, for as long as the block lasts; nothing is executed.
+    """Gives the arrays of an archive, of any shape, for as long as the block lasts; nothing is executed.
 
     Args:
         content: of `pack`.

@@ -20,7 +20,7 @@ MAX_LINES = 200
 
 
 def drawn(total: int) -> npt.NDArray[np.int64]:
-    """Indices of the matches that are drawn: all, or MAX_LINES of them, evenly chosen."""
+    """Chooses the matches that are drawn: (K,) int64, indices of all, or of MAX_LINES evenly spread ones."""
     return np.linspace(0, total - 1, min(total, MAX_LINES)).astype(np.int64)
 
 

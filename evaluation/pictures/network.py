@@ -131,11 +131,14 @@ def pair_picture(seen: tuple[ImageMaps, ImageMaps], found: PairMatches, title: s
 
 
 def apart(keypoints: FloatArray, count: int = MAX_CIRCLES) -> npt.NDArray[np.int64]:
-    """Indices of the best keypoints whose patches hardly overlap, at most `count`.
+    """Chooses the best keypoints whose patches hardly overlap.
 
     Args:
-        keypoints: (N, 3): x, y, patch diameter, best first.
+        keypoints: (N, 3): x, y, patch diameter, pixels, best first.
         count: at most so many are chosen.
+
+    Returns:
+        (K,) int64, their indices, best first.
     """
     chosen: list[int] = []
     free = np.ones(len(keypoints), dtype=bool)

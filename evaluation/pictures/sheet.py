@@ -67,7 +67,14 @@ class Panel:
         return self.top + self.height
 
     def place(self, points: Points) -> npt.NDArray[np.float64]:
-        """Positions (N, 2) in pixels of the image, as pixels of the sheet."""
+        """Converts positions in pixels of the image to pixels of the sheet.
+
+        Args:
+            points: (N, 2 or more), x and y first.
+
+        Returns:
+            (N, 2) float64.
+        """
         return (points[:, :2].astype(np.float64) + 0.5) * self.scale - 0.5 + [self.left, self.top]
 
 

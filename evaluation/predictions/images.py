@@ -27,7 +27,15 @@ def size_at(size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
 
 
 def resized(image: Image, shorter_side: int | None) -> Image:
-    """An image (H, W, 3) at the size of `size_at`: bilinear, antialiased where it shrinks."""
+    """Resizes an image to the size of `size_at`: bilinear, antialiased where it shrinks.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        shorter_side: of the result, pixels; None: the image as it is.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
     size = (image.shape[1], image.shape[0])
     wanted = size_at(size, shorter_side)
     if wanted == size:
@@ -90,5 +98,5 @@ def _version(path: Path) -> _Version:
 
 
 def grey(image: Image) -> Image:
-    """The image without colour, (H, W), so that the colours are those of the marks."""
+    """Turns an image (H, W, 3) uint8 into its grey, (H, W) uint8, so that the only colours are the marks'."""
     return np.asarray(PillowImage.fromarray(image).convert("L"))

@@ -61,7 +61,7 @@ class PredictionStore:
         self._entries = LruFolder(folder, max_bytes, SUFFIX)
 
     def read(self, key: Mapping[str, Any]) -> Arrays | None:
-        """What was written under this key; None if there is nothing, or nothing whole."""
+        """Reads the arrays, of any shape, of this key; None if there is nothing, or nothing whole."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -71,7 +71,7 @@ class PredictionStore:
         return _unpack(content)
 
     def write(self, key: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Stores arrays, unless it would not fit or an earlier attempt failed; see `warning`."""
+        """Stores arrays of any shape, unless they do not fit or an earlier attempt failed; see `warning`."""
         content = _pack(arrays)
         if self.warning is not None or not self._entries.fits(len(content)):
             return
@@ -88,7 +88,12 @@ class PredictionStore:
 
 
 def encode_keypoints(keypoints: Keypoints) -> Arrays:
-    """Keypoints as arrays for a store: three bytes for each number of a descriptor, the rest as it is."""
+    """Converts N keypoints to arrays for a store: three bytes for each number of a descriptor.
+
+    Returns:
+        keypoints (N, 3), scores (N,), image_size (2,) int64, descriptor_step (N, 1) float64, and
+            descriptor_bytes (N, D, 3) uint8.
+    """
     descriptors = keypoints.descriptors.astype(np.float64)
     largest = np.abs(descriptors).max(axis=1, keepdims=True, initial=0)
     step = np.where(largest > 0, largest, 1) / (2 ** (BITS - 1) - 1)
@@ -103,7 +108,12 @@ def encode_keypoints(keypoints: Keypoints) -> Arrays:
 
 
 def decode_keypoints(arrays: Mapping[str, npt.NDArray[Any]]) -> Keypoints:
-    """The inverse of `encode_keypoints`, up to 2**-23 of the largest number of each descriptor."""
+    """Inverts `encode_keypoints`, up to 2**-23 of the largest number of each descriptor.
+
+    Args:
+        arrays: keypoints (N, 3), scores (N,), image_size (2,), descriptor_step (N, 1) and descriptor_bytes
+            (N, D, 3), as `encode_keypoints` makes them.
+    """
     stored = arrays["descriptor_bytes"]
     padded = np.zeros((*stored.shape[:2], 4), dtype=np.uint8)
     # Into the upper bytes, so that the sign is where it belongs.

@@ -16,10 +16,10 @@ def mma_curves(
     curves: Mapping[str, npt.NDArray[np.floating]],
     bands: Mapping[str, npt.NDArray[np.floating]] | None = None,
 ) -> str:
-    """MMA against the threshold as an SVG file, one curve per name, the legend sorted by MMA@3.
+    """Draws MMA against the threshold as an SVG file, one curve per name, the legend sorted by MMA@3.
 
     Args:
-        curves: name -> 15 shares in [0, 1]; at least one.
+        curves: name -> (15,), shares in [0, 1]; at least one name.
         bands: name -> (2, 15), the lower and the upper end of the intervals; a curve may have none.
     """
     lines = [

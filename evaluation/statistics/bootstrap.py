@@ -187,7 +187,11 @@ class SeedVariances:
 
     @classmethod
     def of(cls, samples: Sequence[Floats]) -> SeedVariances:
-        """As the seeds of these samples scatter; a sample of a single seed adds nothing."""
+        """Estimates the variances from how the seeds of these samples scatter; single seeds add nothing.
+
+        Args:
+            samples: each (R, S, K): seeds, sequences, columns; S and K are the same in all.
+        """
         columns = samples[0].shape[2]
         between, residual, weight = np.zeros((3, columns))
         for sample in samples:
@@ -206,7 +210,15 @@ class SeedVariances:
         return cls(between, residual, degrees)
 
     def errors(self, degrees: Floats, replicates: int) -> Floats:
-        """Errors of the means of the seeds, ascending, (replicates, K)."""
+        """Returns errors of the means of the seeds: equally probable values of Student's distribution.
+
+        Args:
+            degrees: (K,), degrees of freedom, at least 1.
+            replicates: how many values.
+
+        Returns:
+            (replicates, K), ascending, in the unit of the score.
+        """
         if not self.between.any():
             return np.zeros((replicates, len(self.between)))
         errors: Floats = np.sqrt(self.between) * student_quantiles(degrees, replicates)
@@ -214,13 +226,16 @@ class SeedVariances:
 
 
 def student_quantiles(degrees: Floats, count: int) -> Floats:
-    """Student's distributions cut into `count` equally probable parts: the middle of each, (count, K).
+    """Cuts Student's distributions into `count` equally probable parts and returns the middle of each.
 
-    Not drawn at random, so that the tails, on which small p-values depend, are not left to chance.
+    They are not drawn at random, so that the tails, on which small p-values depend, are not left to chance.
 
     Args:
         degrees: (K,), degrees of freedom, at least 1.
-        count: how many parts.
+        count: N, how many parts.
+
+    Returns:
+        (N, K), ascending.
     """
     middles = 2 * (np.arange(count) + 0.5) / count - 1
     # From 0 to 600,000 in steps of at most 0.35 %: beyond lies a millionth even of one degree of freedom.
@@ -250,7 +265,7 @@ def holm(p: Floats) -> Floats:
         p: (n, ...), n comparisons along the first axis.
 
     Returns:
-        corrected: the same shape, in [0, 1].
+        corrected: (n, ...), in [0, 1].
     """
     order = np.argsort(p, axis=0)
     ranked = np.take_along_axis(p, order, axis=0)

@@ -88,7 +88,7 @@ def by_photograph(scored: Sequence[Evaluation], metric: PairMetric) -> dict[str,
 
 
 def difference(values: Floats, chosen_from: int = 1, bound: float = math.inf) -> PairedDifference:
-    """The mean of differences with Student's interval, whose lower end allows for the choice.
+    """Averages differences, with Student's interval, whose lower end allows for the choice.
 
     For few photographs the allowance is widened as the interval is, by Student's quantile over the normal
     one.

@@ -47,7 +47,7 @@ class Pool:
 
 
 def pool(means: Sequence[Floats], paired: bool) -> Pool:
-    """The variance that the variants have in common.
+    """Estimates the variance that the variants have in common.
 
     Args:
         means: of n variants, (seeds, K) each, at least two seeds; the means over sequences.

@@ -72,11 +72,14 @@ class Variant:
         return [_sorted_pairs(scored) for scored in self.evaluations]
 
     def numbers(self, metrics: Sequence[str], chosen: Bools | None = None) -> Floats:
-        """The number of every pair: (seeds, sequences, pairs of a sequence, metrics); NaN where it has none.
+        """Returns the number of every pair; NaN where a pair has none.
 
         Args:
             metrics: keys of `evaluation.metrics.pair_metrics.PAIR_METRICS`.
-            chosen: (sequences,), those that count, as if the benchmark had no other; None: all.
+            chosen: (sequences,) bool, those that count, as if the benchmark had no other; None: all.
+
+        Returns:
+            (seeds, sequences, pairs, metrics): the pairs are those of a sequence.
 
         Raises:
             ValueError: if sequences have unequally many pairs, so that their mean is not the mean over pairs,
@@ -100,12 +103,12 @@ class Variant:
     def scores(
         self, metrics: Sequence[str], chosen: Bools | None = None, lacking: Bools | None = None
     ) -> Scores:
-        """The means over the pairs of a sequence, the seeds in ascending order.
+        """Averages the numbers over the pairs of a sequence; the seeds come in ascending order.
 
         Args:
             metrics: as in `numbers`.
-            chosen: as in `numbers`.
-            lacking: (sequences, pairs, metrics), what is left out of the means, of all sequences; None:
+            chosen: (sequences,) bool, as in `numbers`.
+            lacking: (sequences, pairs, metrics) bool, what is left out of the means, of all sequences; None:
                 nothing. A sequence of which all is left out has the mean NaN.
         """
         numbers = self.numbers(metrics, chosen)

@@ -97,20 +97,7 @@ class OpenImage:
     _orientation: int
 
     def decode(self, shrink: int = 1) -> tuple[Image.Image, int]:
-        """The upright image with its pixels, that of a JPEG perhaps at 1/2, 1/4 or 1/8 of its size.
-
-        Shrinking makes decoding quicker.
-
-        Args:
-            shrink: the largest shrinking that is welcome: 1, 2, 4 or 8.
-
-        Returns:
-            The image, RGB, and the factor it was shrunk by. Each pixel covers factor x factor pixels of the
-            photograph, from its top left corner on; the last row and column perhaps in part.
-
-        Raises:
-            ImageRefused: if the pixels cannot be decoded.
-        """
+        """Decodes the pixels: RGB (H, W, 3) uint8 in [0, 255], upright."""
         factor = self._draft(shrink)
         with refusing(self.path):
             image = _to_rgb(self._file, self.path)
@@ -203,7 +190,11 @@ def normalise(pixels: Pixels) -> Tensor:
 
 
 def normalise_planes(planes: Tensor) -> Tensor:
-    """The same for float planes (..., 3, H, W) of RGB in [0, 255], in their own memory."""
+    """Normalises planes (..., 3, H, W) of RGB in [0, 255] in their own memory, as `normalise` does.
+
+    Returns:
+        the same planes, (..., 3, H, W) float.
+    """
     mean, std = _statistics(planes.device)
     return planes.sub_(mean).div_(std)
 

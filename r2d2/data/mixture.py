@@ -98,11 +98,14 @@ class Mixture:
         return tuple(counts.tolist())
 
     def order(self, pairs: int, rng: Callable[..., np.random.Generator]) -> Ints:
-        """The items of an epoch of so many pairs: each source in random orders, evenly among the others.
+        """Orders the items of an epoch: each source in random orders, spread evenly among the others.
 
         Args:
-            pairs: of the epoch.
-            rng: a generator of random numbers for (cycle,) or (cycle, source).
+            pairs: how many items the epoch has.
+            rng: gives a generator of random numbers for (cycle,) or (cycle, source).
+
+        Returns:
+            (pairs,) int64, numbers of items of the mixture; a small source's items come again in each cycle.
         """
         parts, times = [], []
         for number, count in enumerate(self.counts(pairs)):

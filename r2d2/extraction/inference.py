@@ -38,7 +38,15 @@ class LevelMaps(Protocol):
         """(H, W) float32 in [0, 1)."""
 
     def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The descriptors (N, D) float32, unit length, of N pixels."""
+        """Returns the descriptors of N pixels.
+
+        Args:
+            rows: (N,) int64, y of the pixels.
+            columns: (N,) int64, x of the pixels.
+
+        Returns:
+            (N, D) float32, unit length.
+        """
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,15 @@ class DenseMaps:
         return self.features.repeatability[0, 0]
 
     def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The descriptors (N, D) of N pixels."""
+        """Picks the descriptors of N pixels out of the dense map.
+
+        Args:
+            rows: (N,) int64, y of the pixels.
+            columns: (N,) int64, x of the pixels.
+
+        Returns:
+            (N, D) float32, unit length.
+        """
         return self.features.descriptors[0][:, rows, columns].T
 
 
@@ -78,7 +94,15 @@ class FastMaps:
     halved: bool
 
     def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The descriptors (N, D) of N pixels."""
+        """Normalises the features of N pixels, upsampled if the network upsamples them, and of no others.
+
+        Args:
+            rows: (N,) int64, y of the pixels.
+            columns: (N,) int64, x of the pixels.
+
+        Returns:
+            (N, D) float32, unit length.
+        """
         chosen = self._doubled(rows, columns) if self.halved else self.features[rows, columns]
         length = chosen.square().sum(dim=1, keepdim=True).clamp_min(_LEAST_LENGTH**2).sqrt()
         return chosen / length

@@ -58,7 +58,7 @@ class Extractor:
             self._fast = FastNetwork(network, fast_precision(self._device))
 
     def __call__(self, image: Tensor) -> Keypoints:
-        """The keypoints of one image; see `extract_keypoints`."""
+        """Finds the keypoints of one image (3, H, W) float, normalised RGB; see `extract_keypoints`."""
         _check_image(image)
         if image.shape != self._last_shape:
             # What a process keeps of freed memory serves images of one size.

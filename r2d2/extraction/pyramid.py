@@ -36,10 +36,17 @@ class Tile:
 
 
 def pyramid(image: Tensor, settings: ExtractionSettings) -> Iterator[tuple[float, Tensor]]:
-    """The scales to search and the image (1, 3, h, w) at each, from large to small.
+    """Yields the scales to search and the image at each, from large to small.
 
     Each level is resized from the one before, whether that one is searched or not. The pyramid also ends
     before a level smaller than MIN_SIDE; it would have no end without a smallest scale and size.
+
+    Args:
+        image: (1, 3, H, W) float32, normalised RGB.
+        settings: the scales and sizes that are searched.
+
+    Yields:
+        the scale, at most 1, and the image resized by it, (1, 3, h, w) float32.
     """
     height, width = image.shape[2:]
     longer = max(height, width)

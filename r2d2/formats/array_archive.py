@@ -45,7 +45,7 @@ _DAMAGE = (
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
-    """Reads the arrays of these names that an archive holds; nothing is unpickled.
+    """Reads the arrays, of any shape, of these names that an archive holds; nothing is unpickled.
 
     Raises:
         ValueError: says what is wrong, without the file's name: no archive, damaged, larger than the limits,
@@ -59,7 +59,7 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]
 
 
 def parse_arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an archive in memory. Otherwise as `read_arrays`."""
+    """Reads all arrays, of any shape, of an archive in memory; otherwise as `read_arrays`."""
     return _read(io.BytesIO(content), None)
 
 

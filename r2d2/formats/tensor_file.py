@@ -29,7 +29,7 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Writes named tensors of any device; gives the sha256 (hexadecimal) of the file."""
+    """Writes named tensors of any shape and device; returns the SHA-256 (hexadecimal) of the file."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = safetensors.torch.save(plain)
     path.write_bytes(content)
@@ -37,11 +37,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Reads named tensors onto the CPU.
+    """Reads named tensors, of any shape, onto the CPU.
 
     Args:
         path: the file.
-        sha256: what it must have, as `write_tensors` gave it; None: not compared.
+        sha256: what it must have, as `write_tensors` returned it; None: not compared.
 
     Raises:
         ValueError: names the file and says what is wrong: missing, a pickle, damaged.

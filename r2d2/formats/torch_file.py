@@ -82,7 +82,7 @@ class SavedFile:
     storages: Mapping[str, Tensor]
 
     def tensor(self, saved: SavedTensor) -> Tensor:
-        """A tensor: a view of its storage.
+        """Makes a tensor, of any shape that the file says, as a view of its storage.
 
         Raises:
             ValueError: if its shape is damaged or leads out of the storage.

@@ -33,9 +33,16 @@ def register(function: ReliabilityLoss) -> ReliabilityLoss:
 
 @register
 def ap(matches: Matches, config: LossConfig) -> Tensor:
-    """1 - AP R - (1 - R) floor: reliable (R = 1) pays where the average precision exceeds `ap_floor`.
+    """Costs 1 - AP R - (1 - R) floor: reliable (R = 1) pays where the average precision exceeds `ap_floor`.
 
     Revaud et al., "R2D2: Reliable and repeatable detector and descriptor", NeurIPS 2019.
+
+    Args:
+        matches: (B, Q) queries with what they meet in image 2.
+        config: `ap_floor` in [0, 1].
+
+    Returns:
+        (B, Q), the cost of each query, in [0, 1].
     """
     positives = bin_weights(sampling.positive_scores(matches).view(-1, 1))
     negatives = bin_weights(sampling.negative_scores(matches).flatten(0, 1))
@@ -47,13 +54,20 @@ def ap(matches: Matches, config: LossConfig) -> Tensor:
 
 @register
 def hardnet(matches: Matches, config: LossConfig) -> Tensor:
-    """R l + (1 - R) kappa with HardNet's l: being unreliable costs `kappa`, so that R need not collapse.
+    """Costs R l + (1 - R) kappa with HardNet's l: unreliable costs `kappa`, so R need not collapse.
 
     R grows where l < kappa. A network that tells nothing apart pays l = 1, the margin: from scratch, R falls
     to 0 with kappa = 0.5, and little is learnt; not so with 0.8 or 1. Trained networks pay about 0.5.
 
     Negatives of a query are the positives of all other valid queries of the batch, but for those of the same
     image whose truth is strictly nearer than 5 px.
+
+    Args:
+        matches: (B, Q) queries with what they meet in image 2.
+        config: `kappa` and `anchor_swap`.
+
+    Returns:
+        (B, Q), the cost of each query.
     """
     valid = matches.valid.flatten()
     near = sampling.near_in_same_image(matches.truth, matches.truth)
@@ -72,7 +86,7 @@ def reliability_loss(
     config: LossConfig,
     generator: torch.Generator,
 ) -> tuple[Tensor, Matches]:
-    """The mean cost of the valid queries of a batch, and the queries.
+    """Averages the cost of the valid queries of a batch; returns it with the queries.
 
     Without a valid query the loss is 0 and so is its gradient.
 
@@ -82,6 +96,9 @@ def reliability_loss(
         aflow: (B, 2, H, W), pixels of image 2, NaN unknown.
         config: which loss; where queries and distractors lie.
         generator: queries are drawn from it, then distractors.
+
+    Returns:
+        the loss, a scalar, and the (B, Q) queries that it was computed from.
     """
     height, width = features1.descriptors.shape[2:]
     height2, width2 = features2.descriptors.shape[2:]

@@ -42,7 +42,15 @@ def register(function: Similarity) -> Similarity:
 
 @register
 def cosine(patches1: Tensor, patches2: Tensor) -> Tensor:
-    """Sum PQ / (|P| |Q|), the similarity of the R2D2 paper; in [0, 1]; 0 where a patch is all zero."""
+    """Sums PQ / (|P| |Q|), the similarity of the R2D2 paper.
+
+    Args:
+        patches1: (M, N*N) in [0, 1).
+        patches2: (M, N*N) in [0, 1).
+
+    Returns:
+        (M,) in [0, 1]; 0 where a patch is all zero.
+    """
     norm1, norm2 = torch.linalg.vector_norm(patches1, dim=1), torch.linalg.vector_norm(patches2, dim=1)
     norms: Tensor = norm1.clamp_min(EPS) * norm2.clamp_min(EPS)
     return (patches1 * patches2).sum(dim=1) / norms
@@ -50,14 +58,30 @@ def cosine(patches1: Tensor, patches2: Tensor) -> Tensor:
 
 @register
 def dice(patches1: Tensor, patches2: Tensor) -> Tensor:
-    """2 sum PQ / (sum P² + sum Q²), in [0, 1], of raw patches: it sees their brightness, cosine does not."""
+    """Computes 2 sum PQ / (sum P² + sum Q²) of raw patches: it sees their brightness, cosine does not.
+
+    Args:
+        patches1: (M, N*N) in [0, 1).
+        patches2: (M, N*N) in [0, 1).
+
+    Returns:
+        (M,) in [0, 1]; 0 where both patches are all zero.
+    """
     squares = (patches1.square() + patches2.square()).sum(dim=1)
     return 2 * (patches1 * patches2).sum(dim=1) / squares.clamp_min(EPS**2)
 
 
 @register
 def jaccard(patches1: Tensor, patches2: Tensor) -> Tensor:
-    """Sum PQ / (sum P² + sum Q² - sum PQ) = dice / (2 - dice), in [0, 1], of raw patches."""
+    """Computes sum PQ / (sum P² + sum Q² - sum PQ) = dice / (2 - dice) of raw patches.
+
+    Args:
+        patches1: (M, N*N) in [0, 1).
+        patches2: (M, N*N) in [0, 1).
+
+    Returns:
+        (M,) in [0, 1]; 0 where both patches are all zero.
+    """
     product = (patches1 * patches2).sum(dim=1)
     squares = (patches1.square() + patches2.square()).sum(dim=1)
     return product / (squares - product).clamp_min(EPS**2)
@@ -65,16 +89,31 @@ def jaccard(patches1: Tensor, patches2: Tensor) -> Tensor:
 
 @register
 def czekanowski(patches1: Tensor, patches2: Tensor) -> Tensor:
-    """2 sum min(P, Q) / sum (P + Q), in [0, 1], of raw patches."""
+    """Computes 2 sum min(P, Q) / sum (P + Q) of raw patches.
+
+    Args:
+        patches1: (M, N*N) in [0, 1).
+        patches2: (M, N*N) in [0, 1).
+
+    Returns:
+        (M,) in [0, 1]; 0 where both patches are all zero.
+    """
     return 2 * patches1.minimum(patches2).sum(dim=1) / (patches1 + patches2).sum(dim=1).clamp_min(EPS)
 
 
 @register
 def squared_chord(patches1: Tensor, patches2: Tensor) -> Tensor:
-    """2 sum sqrt(pq) - 1 with p = P / sum P and q = Q / sum Q, in [-1, 1]; -1 where a patch is all zero.
+    """Computes 2 sum sqrt(pq) - 1 with p = P / sum P and q = Q / sum Q.
 
     The slope of the root is infinite at 0: products below TINY count as 0 with slope 0, which moves no value
     by more than 1e-6. (An eps under the root would be summed over all masked pixels.)
+
+    Args:
+        patches1: (M, N*N) in [0, 1).
+        patches2: (M, N*N) in [0, 1).
+
+    Returns:
+        (M,) in [-1, 1]; -1 where a patch is all zero.
     """
     p = patches1 / patches1.sum(dim=1, keepdim=True).clamp_min(EPS)
     q = patches2 / patches2.sum(dim=1, keepdim=True).clamp_min(EPS)
@@ -87,10 +126,10 @@ def squared_chord(patches1: Tensor, patches2: Tensor) -> Tensor:
 def similarity_loss(
     repeatability1: Tensor, repeatability2: Tensor, aflow: Tensor, similarity: str, patch_size: int
 ) -> Tensor:
-    """1 - mean similarity of the patches of map 1 and of map 2 seen from image 1.
+    """Computes 1 - mean similarity of the patches of map 1 and of map 2 seen from image 1.
 
-    Pixels without a partner in image 2 are 0 in both maps; patches without a valid pixel do not count. If
-    no patch counts, the loss is 0 and so is its gradient.
+    Pixels without a partner in image 2 are 0 in both maps; patches without a valid pixel do not count. If no
+    patch counts, the loss is 0 and so is its gradient.
 
     Args:
         repeatability1: (B, 1, H, W) in [0, 1].
@@ -98,6 +137,9 @@ def similarity_loss(
         aflow: (B, 2, H, W), pixels of image 2, NaN unknown.
         similarity: a key of SIMILARITIES.
         patch_size: side N of the patches, pixels, even; their stride is N / 2.
+
+    Returns:
+        scalar in [0, 1], or up to 2 for a similarity that may be negative.
 
     Raises:
         ValueError: if the maps are smaller than a patch.

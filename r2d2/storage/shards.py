@@ -176,17 +176,17 @@ def through_shards(files: FileSet) -> FileSet:
 def sequential_order(
     shards: Sequence[int] | npt.NDArray[np.integer], rng: np.random.Generator, window: int = WINDOW
 ) -> npt.NDArray[np.int64]:
-    """An order of items that reads their shards a few at a time and is random otherwise.
+    """Orders items so that their shards are read a few at a time, and at random otherwise.
 
     The order of the shards is random, and so is that of the items within each window of `window` shards.
 
     Args:
-        shards: the number of the shard that each item lies in.
+        shards: (n,), the number of the shard that each item lies in.
         rng: decides all of it.
         window: shards whose items are mixed, at least 1.
 
     Returns:
-        A permutation of range(len(shards)).
+        (n,) int64, a permutation of range(n).
     """
     if window < 1:
         raise ValueError(f"window is {window}; it must be at least 1")

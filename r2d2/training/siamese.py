@@ -38,7 +38,12 @@ class SiameseNetwork(nn.Module):
             compile_network(network, next(network.parameters()).device)
 
     def forward(self, image1: Tensor, image2: Tensor) -> tuple[DenseFeatures, DenseFeatures]:
-        """The maps of images 1 and of images 2, (B, 3, H, W) each."""
+        """Returns the maps of images 1 and of images 2.
+
+        Args:
+            image1: (B, 3, H, W) float32, normalised RGB.
+            image2: (B, 3, H, W) float32, normalised RGB.
+        """
         with torch.autocast(image1.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             return self.network(image1), self.network(image2)
 

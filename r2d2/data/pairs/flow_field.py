@@ -32,20 +32,43 @@ class FlowField(ABC):
 
     @abstractmethod
     def relative(self, rows: Ints, columns: Ints) -> Floats:
-        """The flow (x, y) at pixels of image 1, (..., 2) of the shape the two broadcast to; NaN unknown."""
+        """Returns how far the partner of each pixel of image 1 lies from it.
+
+        Args:
+            rows: int64 of any shape, y of the pixels.
+            columns: int64 of any shape that `rows` broadcasts with, x of the pixels.
+
+        Returns:
+            (..., 2) float32: x and y of the flow, pixels; NaN where it is unknown.
+        """
 
     def partners(self, rows: Ints, columns: Ints) -> Array:
-        """Positions (x, y) in image 2 of pixels of image 1, (..., 2) float64; NaN unknown."""
+        """Returns where the partner of each pixel of image 1 lies in image 2.
+
+        Args:
+            rows: int64 of any shape, y of the pixels.
+            columns: int64 of any shape that `rows` broadcasts with, x of the pixels.
+
+        Returns:
+            (..., 2) float64: x and y in image 2, pixels; NaN where the flow is unknown.
+        """
         positions = np.stack(np.broadcast_arrays(columns, rows), axis=-1)
         return positions + self.relative(rows, columns).astype(np.float64)
 
     def windows(
         self, size1: Size, size2: Size, resize2: Array, crop_size: int, rng: np.random.Generator
     ) -> tuple[Window, Window] | None:
-        """The best of five valid tries for two windows that show the same; see `Correspondence.windows`.
+        """Finds the best of five valid tries for two windows that show the same place.
 
-        A try takes a random pixel whose flow is known; it is valid if the pixel's partner lies in image 2 and
-        the local scale, by central differences, in (0.2, 5).
+        A try takes a random pixel whose flow is known. It is valid if the pixel's partner lies in image 2 and
+        the local scale, by central differences, lies in (0.2, 5).
+
+        Args:
+            size1: (width, height) of image 1, pixels.
+            size2: (width, height) of image 2 rescaled, pixels.
+            resize2: (3, 3), from pixels of image 2 to pixels of image 2 rescaled.
+            crop_size: side of the windows after resizing, pixels.
+            rng: draws the pixels that are tried.
         """
         rows, columns = self._tried(size1, rng.random((CANDIDATES, 2)))
         scale2, shift2 = resize2.diagonal()[:2], resize2[:2, 2]
@@ -64,9 +87,12 @@ class FlowField(ABC):
         return windows[best]
 
     def crop_aflow(self, window1: Window, crop_size: int) -> Floats:
-        """Where each pixel of a crop lies in image 2, pixels: (2, crop_size, crop_size), NaN unknown.
+        """Returns where each pixel of a crop of image 1 lies in image 2.
 
-        The flow is interpolated bilinearly; it is unknown where any pixel that takes part is unknown.
+        The flow is interpolated bilinearly. It is unknown where any pixel that takes part is unknown.
+
+        Returns:
+            (2, crop_size, crop_size) float32: x and y, pixels; NaN unknown.
         """
         x = window1.left - 0.5 + (np.arange(crop_size) + 0.5) * window1.width / crop_size
         y = window1.top - 0.5 + (np.arange(crop_size) + 0.5) * window1.height / crop_size
@@ -123,7 +149,10 @@ class FlowField(ABC):
 
 
 def both(of_x_and_y: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Where something holds of x and of y, (..., 2); NumPy's `all` is far slower along so short an axis."""
+    """Says where something holds of both x and y: (..., 2) bool becomes (...) bool, any shape.
+
+    NumPy's `all` is far slower along so short an axis.
+    """
     found: npt.NDArray[np.bool_] = of_x_and_y[..., 0] & of_x_and_y[..., 1]
     return found
 

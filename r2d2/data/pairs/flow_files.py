@@ -44,7 +44,15 @@ class AachenFlow(FlowField):
                 raise ImageRefused(mask, f"{width}x{height} pixels; its flow has {_text(self.size)}")
 
     def relative(self, rows: Ints, columns: Ints) -> Floats:
-        """The flow at pixels, NaN where masked."""
+        """Returns the flow at pixels, NaN where the mask says that it is unknown.
+
+        Args:
+            rows: int64 of any shape, y of the pixels.
+            columns: int64 of any shape that `rows` broadcasts with, x of the pixels.
+
+        Returns:
+            (..., 2) float32: x and y of the flow, pixels, in steps of 1 / AACHEN_UNIT.
+        """
         flow = self._flow[rows, columns].astype(np.float32) / np.float32(AACHEN_UNIT)
         if self._known is not None:
             flow[~self._known[rows, columns]] = np.nan
@@ -72,7 +80,15 @@ class MiddleburyFlow(FlowField):
         self._flow = np.frombuffer(numbers, "<c8").reshape(height, width)
 
     def relative(self, rows: Ints, columns: Ints) -> Floats:
-        """The flow at pixels, NaN where unknown."""
+        """Returns the flow at pixels, NaN where the file marks it as unknown by a huge value.
+
+        Args:
+            rows: int64 of any shape, y of the pixels.
+            columns: int64 of any shape that `rows` broadcasts with, x of the pixels.
+
+        Returns:
+            (..., 2) float32: x and y of the flow, pixels.
+        """
         found = self._flow[rows, columns]
         flow = found.view("<f4").reshape(*found.shape, 2)
         # Comparisons with NaN are false.
@@ -93,7 +109,15 @@ class KittiFlow(FlowField):
         self.size = (high.shape[1], high.shape[0])
 
     def relative(self, rows: Ints, columns: Ints) -> Floats:
-        """The flow at pixels, NaN where it is marked as unknown."""
+        """Returns the flow at pixels, NaN where the file's third channel marks it as unknown.
+
+        Args:
+            rows: int64 of any shape, y of the pixels.
+            columns: int64 of any shape that `rows` broadcasts with, x of the pixels.
+
+        Returns:
+            (..., 2) float32: x and y of the flow, pixels, in steps of 1 / KITTI_UNIT.
+        """
         values = self._high[rows, columns].astype(np.int32) * 256 + self._low[rows, columns]
         flow = (values[..., :2] - KITTI_ZERO).astype(np.float32) / np.float32(KITTI_UNIT)
         flow[values[..., 2] == 0] = np.nan

@@ -45,7 +45,11 @@ class Correspondence(Protocol):
         """
 
     def crop_aflow(self, window1: Window, crop_size: int) -> Floats:
-        """Where each pixel of a crop lies in image 2, pixels: (2, crop_size, crop_size), NaN unknown."""
+        """Returns where each pixel of a crop of image 1 lies in image 2.
+
+        Returns:
+            (2, crop_size, crop_size) float32: x and y, pixels; NaN unknown.
+        """
 
 
 Match = Callable[[Size, Size], Correspondence]
@@ -64,12 +68,24 @@ class HomographyMatch:
     def windows(
         self, size1: Size, size2: Size, resize2: Array, crop_size: int, rng: np.random.Generator
     ) -> tuple[Window, Window] | None:
-        """As of photographs under a random homography."""
+        """Finds the windows as for photographs under a random homography; see `find_windows`.
+
+        Args:
+            size1: (width, height) of image 1, pixels.
+            size2: (width, height) of image 2 rescaled, pixels.
+            resize2: (3, 3), from pixels of image 2 to pixels of image 2 rescaled.
+            crop_size: side of the windows after resizing, pixels.
+            rng: draws the pixels that are tried.
+        """
         draws = rng.random((DRAWS, 2))
         return find_windows(resize2 @ self.homography_1to2, size1, size2, crop_size, draws)
 
     def crop_aflow(self, window1: Window, crop_size: int) -> Floats:
-        """The homography at every pixel."""
+        """Applies the homography to every pixel of a crop of image 1.
+
+        Returns:
+            (2, crop_size, crop_size) float32: x and y in image 2, pixels.
+        """
         homography = self.homography_1to2 @ window1.from_crop(crop_size)
         aflow: Floats = homography_aflow(homography, crop_size, crop_size).numpy()
         return aflow

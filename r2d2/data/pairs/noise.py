@@ -57,7 +57,7 @@ class NoiseField:
         return cls(rows, columns, damping * width / k, crop_size)
 
     def drawn(self, rng: np.random.Generator) -> Tensor:
-        """Draws it: (3, crop_size, crop_size) float32, grey levels, mean 0."""
+        """Draws the noise on the CPU: (3, crop_size, crop_size) float32, grey levels, mean 0."""
         count = self.rows * self.columns * 3
         # Eight bytes at a time is the quickest way to draw them.
         words = rng.integers(0, 2**64 - 1, -(-count // 8), dtype=np.uint64, endpoint=True)
@@ -66,7 +66,11 @@ class NoiseField:
         return self._resized(planes)[0].to(torch.float32).sub_(127.5).mul_(self.width / 256)
 
     def drawn_on(self, device: torch.device, seed: int) -> Tensor:
-        """The same, other draws, on a device."""
+        """Draws the noise on a device, from other random numbers than `drawn`.
+
+        Returns:
+            (3, crop_size, crop_size) float32, grey levels, mean 0.
+        """
         generator = torch.Generator(device).manual_seed(seed)
         planes = torch.rand(1, 3, self.rows, self.columns, generator=generator, device=device)
         return self._resized(planes.sub_(0.5).mul_(self.width))[0]
@@ -83,7 +87,7 @@ def noise_field(
     crop_size: int,
     width: float,
 ) -> Tensor:
-    """Draws a `NoiseField.seen`."""
+    """Draws the noise of a `NoiseField.seen`: (3, crop_size, crop_size) float32, grey levels, mean 0."""
     return NoiseField.seen(before, after, window, crop_size, width).drawn(rng)
 
 

@@ -46,11 +46,14 @@ class Jitter:
         return cls(factors, tuple(names[k] for k in rng.permutation(4)))
 
     def apply(self, planes: Tensor, whole: Tensor) -> Tensor:
-        """Changes the planes (3, N) of a window of an image.
+        """Changes the colours of a window of an image.
 
         Args:
-            planes: (3, N) in [0, 255].
-            whole: (3, M), pixels from all over the image, for its mean grey, on which contrast turns.
+            planes: (3, N) float32, RGB in [0, 255].
+            whole: (3, M) float32, pixels from all over the image, for its mean grey, on which contrast turns.
+
+        Returns:
+            (3, N) float32 in [0, 255].
         """
         at_contrast = self.order.index("contrast")
         for name in self.order[:at_contrast]:
@@ -83,7 +86,16 @@ class JitterBatch:
         return cls(factors)
 
     def apply(self, planes: Tensor, whole: Tensor) -> Tensor:
-        """Changes the planes (B, 3, N) of windows of B images; `whole` (B, 3, M) is for the mean greys."""
+        """Changes the colours of a window of each of B images.
+
+        Args:
+            planes: (B, 3, N) float32, RGB in [0, 255], the pixels of the windows.
+            whole: (B, 3, M) float32, pixels from all over each image, whose mean grey is the pivot of
+                contrast.
+
+        Returns:
+            (B, 3, N) float32 in [0, 255].
+        """
         count = planes.shape[-1]
         pixels = torch.cat([planes, whole], dim=-1)
         factors = self.factors.to(planes.device, non_blocking=True)[..., None, None]
@@ -98,23 +110,40 @@ class JitterBatch:
 
 
 def grey(planes: Tensor) -> Tensor:
-    """The grey of RGB planes (..., 3, N), (..., 1, N)."""
+    """Returns the grey of RGB planes (..., 3, N) as (..., 1, N): weighted as in Pillow's "L"."""
     red, green, blue = planes.unbind(-2)
     return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2]).unsqueeze(-2)
 
 
 def change_brightness(planes: Tensor, factor: float) -> Tensor:
-    """Multiplies, and clips to [0, 255]."""
+    """Multiplies RGB planes (..., 3, N) by a factor and clips them to [0, 255]; returns (..., 3, N)."""
     return (planes * factor).clamp_(0, WHITE)
 
 
 def change_contrast(planes: Tensor, factor: float, pivot: Tensor) -> Tensor:
-    """Multiplies the distance to the grey `pivot`, and clips to [0, 255]."""
+    """Multiplies the distance of each value to a grey, and clips to [0, 255].
+
+    Args:
+        planes: (..., 3, N) float, RGB in [0, 255].
+        factor: 1 changes nothing.
+        pivot: scalar, or (..., 1, 1) float: the grey, in [0, 255].
+
+    Returns:
+        (..., 3, N) float.
+    """
     return torch.lerp(pivot, planes, factor).clamp_(0, WHITE)
 
 
 def change_saturation(planes: Tensor, factor: float) -> Tensor:
-    """Multiplies the distance to each pixel's own grey, and clips to [0, 255]."""
+    """Multiplies the distance of each value to its pixel's own grey, and clips to [0, 255].
+
+    Args:
+        planes: (..., 3, N) float, RGB in [0, 255].
+        factor: 1 changes nothing, 0 leaves the grey.
+
+    Returns:
+        (..., 3, N) float.
+    """
     return torch.lerp(grey(planes), planes, factor).clamp_(0, WHITE)
 
 
@@ -125,6 +154,13 @@ def shift_hue(planes: Tensor, turns: float | Tensor) -> Tensor:
     in [0, 1]. Its hue is then 1 - r + g + b away from red, on the side of the stronger of green and blue; and
     the red of a hue at distance d from red is 2 - d clipped to [0, 1]. Likewise in turn for green and blue.
     Here all of it is multiplied by the chroma, which spreading would divide by.
+
+    Args:
+        planes: (..., 3, N) float, RGB.
+        turns: scalar or (..., 1, 1), share of a full turn.
+
+    Returns:
+        (..., 3, N) float.
     """
     red, green, blue = planes.unbind(-2)
     low = torch.minimum(torch.minimum(red, green), blue).unsqueeze(-2)

@@ -43,22 +43,22 @@ class PairPlan:
 
     @cached_property
     def crop1_to_photo(self) -> Array:
-        """From pixels of the first crop to pixels of the photograph."""
+        """Returns the homography (3, 3) float64 from pixels of the first crop to pixels of the photograph."""
         return resize_homography(*self.image1, *self.photo) @ self.window1.from_crop(self.crop_size)
 
     @cached_property
     def image2_to_photo(self) -> Array:
-        """From pixels of image 2 to pixels of the photograph."""
+        """Returns the homography (3, 3) float64 from pixels of image 2 to pixels of the photograph."""
         return resize_homography(*self.image1, *self.photo) @ invert(self.homography_1to2)
 
     @cached_property
     def crop2_to_photo(self) -> Array:
-        """From pixels of the second crop to pixels of the photograph."""
+        """Returns the homography (3, 3) float64 from pixels of the second crop to those of the photograph."""
         return self.image2_to_photo @ self.window2.from_crop(self.crop_size)
 
     @cached_property
     def crop1_to_crop2(self) -> Array:
-        """From pixels of the first crop to pixels of the second."""
+        """Returns the homography (3, 3) float64 from pixels of the first crop to pixels of the second."""
         to_image2 = self.homography_1to2 @ self.window1.from_crop(self.crop_size)
         return self.window2.to_crop(self.crop_size) @ to_image2
 
@@ -100,12 +100,15 @@ def resized(size: Size, shorter: float) -> Size:
 
 
 def tilt_homography(size: Size, side: int, growth: int) -> Array:
-    """From an image to the same tilted: one side of its frame grows at both ends, into a trapezium.
+    """Returns the homography that tilts an image: one side of its frame grows at both ends, into a trapezium.
 
     Args:
         size: (width, height) of the image, pixels.
         side: TOP, RIGHT, BOTTOM or LEFT: which one grows.
         growth: by how much the side grows at each end, pixels.
+
+    Returns:
+        (3, 3) float64, pixel to pixel.
     """
     width, height = size
     axis = 1 if side in (TOP, BOTTOM) else 0

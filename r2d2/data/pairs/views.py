@@ -32,7 +32,7 @@ _ROUNDING = 1e-6
 
 
 def view(image: Image.Image, to_image: Array, side: int) -> Tensor:
-    """The square image that shows `image` through a homography, bilinear.
+    """Samples the square view of an image through a homography, bilinearly.
 
     Shrinking is antialiased: in one resampling where the view is an upright rectangle of the image, otherwise
     by its amount at the centre of the view, in x and in y. Positions outside the image repeat its border.
@@ -57,12 +57,12 @@ def view(image: Image.Image, to_image: Array, side: int) -> Tensor:
 
 
 def thumbnail(image: Image.Image, to_image: Array, size: tuple[int, int], side: int) -> Tensor:
-    """A regular grid of single pixels from all over an image: (3, side, side) float32 in [0, 255].
+    """Picks single pixels in a regular grid from all over an image: (3, side, side) float32 in [0, 255].
 
     Args:
         image: RGB.
         to_image: (3, 3), from pixels of the picture to be sampled to pixels of `image`.
-        size: (width, height) of the picture to be sampled.
+        size: (width, height) of the picture to be sampled, pixels.
         side: how many positions in x and in y.
     """
     # Pillow counts from the corner of a pixel, not from its centre.
@@ -75,7 +75,15 @@ def thumbnail(image: Image.Image, to_image: Array, size: tuple[int, int], side: 
 
 
 def least_shrink(to_pixels: Array, side: int) -> float:
-    """The least by which a view shrinks the image, in any direction at any corner: pixels per pixel."""
+    """Returns the least factor by which a view shrinks the image, in any direction at any corner.
+
+    Args:
+        to_pixels: (3, 3), from pixels of the view to pixels of the image.
+        side: of the view, pixels.
+
+    Returns:
+        pixels of the image per pixel of the view.
+    """
     corners = frame_corners(side, side)
     return float(np.linalg.svd(jacobian(to_pixels, corners), compute_uv=False).min())
 
@@ -107,10 +115,19 @@ def _bytes(image: Image.Image) -> Tensor:
 
 
 def part_in_view(image: Image.Image, to_image: Array, side: int) -> tuple[Tensor, Array, bool]:
-    """The part of an image that is in view, (1, 3, h, w) uint8, shrunk if the view shrinks; the way to it.
+    """Cuts out the part of an image that is in view, and shrinks it if the view shrinks it.
 
-    And whether nothing outside the image is in view. Of an upright rectangle that is shrunk, the part is the
-    view itself.
+    Of an upright rectangle that is shrunk, the part is the view itself.
+
+    Args:
+        image: RGB.
+        to_image: (3, 3), from pixels of the view to pixels of the image.
+        side: of the view, pixels.
+
+    Returns:
+        part: (1, 3, h, w) uint8 RGB.
+        to_part: (3, 3) float64, from pixels of the view to pixels of the part.
+        inside: whether the view shows nothing outside the image.
     """
     corners, shrink = _extent(to_image, side)
     box = _box(image, to_image, side)

@@ -45,16 +45,16 @@ class Window:
 
     @property
     def frame(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Left and top, and width and height, as arrays."""
+        """Returns the corner (left, top) and the size (width, height) as arrays (2,) int64, pixels."""
         return np.array([self.left, self.top]), np.array([self.width, self.height])
 
     def from_crop(self, crop_size: int) -> Array:
-        """The homography from pixels of the window resized to crop_size x crop_size to those of the image."""
+        """Returns the homography (3, 3) from the window's crop, crop_size pixels a side, to the image."""
         resize = resize_homography(crop_size, crop_size, self.width, self.height)
         return translation(self.left, self.top) @ resize
 
     def to_crop(self, crop_size: int) -> Array:
-        """The inverse of `from_crop`."""
+        """Returns the homography (3, 3) from the image to the window's crop: the inverse of `from_crop`."""
         resize = resize_homography(self.width, self.height, crop_size, crop_size)
         return resize @ translation(-self.left, -self.top)
 
