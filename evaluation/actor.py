@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.full_disk import DiskFull, says_full
+from r2d2.storage.errors import full_disk_of
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
@@ -119,13 +118,8 @@ class Judge:
         Raises:
             DiskFull: if a disk of this node has no room for what must be fetched.
         """
-        try:
+        with full_disk_of(ray.util.get_node_ip_address()):  # type: ignore[no-untyped-call]
             return self._score(source, role)
-        except OSError as error:
-            if not says_full(error):
-                raise
-            where = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-            raise DiskFull.on(where, ray.get_runtime_context().get_node_id(), error) from error
 
     def _score(self, source: str, role: str) -> Verdict:
         import torch
@@ -150,14 +144,10 @@ class Judge:
 
 
 class JudgePool:
-    """Hands each checkpoint to a judge that has nothing to do; one that dies is restarted and asked again.
-
-    One whose node has no room on its disk is replaced by one on another node, if there is any.
-    """
+    """Hands each checkpoint to a judge that has nothing to do; one that dies is restarted and asked again."""
 
     def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> None:
         self._benchmarks, self._resources = benchmarks, resources
-        self._full: set[str] = set()
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(resources.number):
             self._idle.put_nowait(self._start_judge())
@@ -167,8 +157,7 @@ class JudgePool:
 
         Raises:
             RuntimeError: if `ATTEMPTS` judges died over this checkpoint, or before they could be asked.
-            DiskFull: if no node has room for what a judge must fetch.
-            ray.exceptions.RayTaskError: what else the judge raised, e.g. for a corrupt checkpoint.
+            ray.exceptions.RayTaskError: what the judge raised, e.g. for a corrupt checkpoint or a full disk.
         """
         judge, last, attempts = await self._idle.get(), None, 0
         try:
@@ -180,13 +169,6 @@ class JudgePool:
                     await judge.is_alive.options(max_task_retries=-1).remote()
                     verdict: Verdict = await judge.score.remote(source, role)
                     return verdict
-                except DiskFull as error:
-                    self._full.add(error.node)
-                    other = self._other_node()
-                    if other is None:
-                        raise
-                    ray.kill(judge)
-                    judge = self._start_judge(other)
                 except ray.exceptions.ActorDiedError as error:
                     # Perhaps for good, as when it could not be started: a dead one is idle before all others.
                     judge, last, attempts = self._start_judge(), str(error), attempts + 1
@@ -196,26 +178,10 @@ class JudgePool:
         finally:
             self._idle.put_nowait(judge)
 
-    def _other_node(self) -> str | None:
-        """A node that lives, has not been full, and could hold a judge if nothing else ran there."""
-        needs = {"CPU": self._resources.num_cpus, "GPU": self._resources.num_gpus}
-        nodes = ray.nodes()  # type: ignore[no-untyped-call]
-        others = (
-            str(node["NodeID"])
-            for node in nodes
-            if node["Alive"]
-            and node["NodeID"] not in self._full
-            and all(node["Resources"].get(name, 0) >= amount for name, amount in needs.items())
-        )
-        return next(others, None)
-
-    def _start_judge(self, node: str | None = None) -> Any:
-        """Starts a judge, on a node if one is named and as long as that lives."""
+    def _start_judge(self) -> Any:
         needs = {"num_cpus": self._resources.num_cpus, "num_gpus": self._resources.num_gpus}
-        where = "DEFAULT" if node is None else NodeAffinitySchedulingStrategy(node, soft=True)
         judge: Any = ray.remote(Judge)
-        options = {**needs, "max_restarts": -1, "scheduling_strategy": where}
-        return judge.options(**options).remote(self._benchmarks, self._resources.threads)
+        return judge.options(**needs, max_restarts=-1).remote(self._benchmarks, self._resources.threads)
 
 
 def start_pool(

@@ -5,7 +5,6 @@ Inner functions trust them. B images, H rows, W columns, D numbers per descripto
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,18 +116,6 @@ class PairBatch:
             t.to(device, non_blocking=True) for t in (self.image1, self.image2, self.aflow)
         )
         return PairBatch(image1, image2, aflow, self.samples, self.refused)
-
-    def split(self, pieces: int) -> list[PairBatch]:
-        """The pairs in at most so many batches, the first ones one pair larger if it does not come out even.
-
-        Replaced photos are left out: they belong to the whole.
-        """
-        count = min(pieces, len(self))
-        ends = [len(self) // count * k + min(k, len(self) % count) for k in range(count + 1)]
-        return [
-            PairBatch(self.image1[a:b], self.image2[a:b], self.aflow[a:b], self.samples[a:b])
-            for a, b in itertools.pairwise(ends)
-        ]
 
     def pin_memory(self) -> PairBatch:
         """The same pairs in memory that a GPU copies from without waiting; needs a GPU."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from r2d2.storage.full_disk import says_full
+from r2d2.storage.errors import says_full
 from r2d2.storage.names import require_text
 from r2d2.unknown import unknown
 from runner.terminal.console import clean_output

@@ -18,25 +18,21 @@ class Share:
         parts: their numbers, from 0, in the order they are computed.
         of: parts of a step, over all workers.
         workers: how many workers share them.
-        pieces: how many pieces each part is computed in, to save memory. More than one makes another loss:
-            distractors and batch statistics then come from the pairs of a piece.
     """
 
     parts: tuple[int, ...] = (0,)
     of: int = 1
     workers: int = 1
-    pieces: int = 1
 
     def __post_init__(self) -> None:
         assert self.parts, "a worker without a part"
         assert all(0 <= part < self.of for part in self.parts), f"parts {self.parts} of {self.of}"
-        assert self.pieces >= 1, f"{self.pieces} pieces"
 
     @classmethod
-    def of_worker(cls, rank: int, workers: int, of: int, pieces: int = 1) -> Share:
+    def of_worker(cls, rank: int, workers: int, of: int) -> Share:
         """The share of worker `rank` of `workers` in steps of `of` parts: every `workers`-th part."""
         assert 0 <= rank < workers <= of, f"worker {rank} of {workers}, {of} parts"
-        return cls(tuple(range(rank, of, workers)), of, workers, pieces)
+        return cls(tuple(range(rank, of, workers)), of, workers)
 
     @property
     def weight(self) -> float:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from r2d2.storage.errors import name_full_disk
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
@@ -25,8 +27,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        name_full_disk(error, path)
         raise
     _sync(path.parent)
 
@@ -70,6 +73,9 @@ def create_file(path: Path, content: bytes) -> bool:
         os.link(whole, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        name_full_disk(error, path)
+        raise
     finally:
         whole.unlink(missing_ok=True)
     _sync(path.parent)

@@ -12,12 +12,15 @@ from torch import nn
 
 from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, PairBatch
-from r2d2.training.out_of_memory import OutOfMemory
 
 GIB = 2**30
 
 # PyTorch has an own error for GPUs only.
 _NO_MEMORY_ON_CPU = ("can't allocate memory", "not enough memory")
+
+
+class OutOfMemory(ValueError):  # noqa: N818 - it says what happened
+    """A step needs more memory than the device has."""
 
 
 def ahead(batches: Iterable[Deliverable], device: torch.device) -> Iterator[tuple[Deliverable, PairBatch]]:
@@ -75,13 +78,12 @@ def _probe(x: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def enough_memory(config: TrainConfig, device: torch.device, pieces: int = 1) -> Iterator[None]:
+def enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """Says in one sentence what to lower if the work inside runs out of memory.
 
     Args:
         config: the training.
         device: of the network.
-        pieces: how many pieces a step's pairs are computed in.
 
     Raises:
         OutOfMemory: in place of PyTorch's error.
@@ -91,10 +93,10 @@ def enough_memory(config: TrainConfig, device: torch.device, pieces: int = 1) ->
     except (RuntimeError, MemoryError) as error:
         if not _is_of_memory(error):
             raise
-        side, pairs = config.data.crop_size, -(-config.pairs_per_worker // pieces)
+        side = config.data.crop_size
         raise OutOfMemory(
-            f"{pairs} pairs of {side} x {side} px at a time do not fit into the memory "
-            f"of {device} ({memory_figures(device)}); lower pairs_per_worker (it is part of the loss), "
+            f"{config.pairs_per_worker} pairs of {side} x {side} px do not fit into the memory of {device} "
+            f"({memory_figures(device)}); lower pairs_per_worker (it is part of the loss), "
             "data.crop_size or network.channels, or set compute.precision to bfloat16"
         ) from error
 

@@ -59,7 +59,7 @@ def train_epoch(
         start_step: how many steps of the epoch are done already.
 
     Yields:
-        One report per part of a step, several if parts are computed in pieces.
+        One report per part of a step.
 
     Raises:
         NonFiniteLoss: before the weights are touched.
@@ -74,7 +74,7 @@ def train_epoch(
     taken = _by_step(ahead(batches, device), share)
     for step in itertools.count(start_step):
         # Pixels that the device makes take of its memory as well.
-        with enough_memory(config, device, share.pieces):
+        with enough_memory(config, device):
             parts = next(taken, None)
             if parts is None:
                 return
@@ -82,17 +82,17 @@ def train_epoch(
             _set_rate(optimiser, rate)
             done = train_step(siamese, parts, config, optimiser, share, (epoch, step))
         now = time.perf_counter()
-        for piece, values in done:
+        for part, values in done:
             yield StepReport(
                 step=step,
-                part=piece.part,
+                part=part.number,
                 total=values.total,
                 terms=values.terms,
                 statistics=values.statistics,
-                pairs=len(piece.batch),
-                invalid_pairs=piece.unknown,
-                refused=piece.refused,
-                elapsed=(now - started) / piece.of,
+                pairs=len(part.batch),
+                invalid_pairs=part.unknown,
+                refused=part.refused,
+                elapsed=now - started,
                 learning_rate=rate,
             )
         started = time.perf_counter()

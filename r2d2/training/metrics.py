@@ -20,7 +20,7 @@ _SUMMED = (
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one part of a step did, or one piece of a part.
+    """What one part of a step did.
 
     Attributes:
         step: number within the epoch, from 0.
@@ -31,7 +31,7 @@ class StepReport:
         pairs: number of pairs in the batch.
         invalid_pairs: how many of them have no pixel with a known partner.
         refused: (file, reason) of photos that were replaced while making the batch.
-        elapsed: seconds of the step, waiting for its batches included; divided among the pieces of a part.
+        elapsed: seconds of the step, waiting for its batches included.
         learning_rate: of the step.
     """
 

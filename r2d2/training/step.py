@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -39,7 +38,7 @@ class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened
 
 @dataclass(frozen=True)
 class Values:
-    """What a piece computed before the weights were moved: see `epoch_metrics.StepReport`."""
+    """What a part computed before the weights were moved: see `metrics.StepReport`."""
 
     total: float
     terms: dict[str, float]
@@ -48,24 +47,19 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Pairs that pass through the network together: a part of a step, or a piece of one.
+class Part:
+    """Pairs of a step that pass through the network together.
 
     Attributes:
-        part: number of the part within the step.
-        number: of the piece within its part, of `of` pieces.
+        number: of the part within the step.
         batch: its pairs on the network's device.
         unknown: how many of them have no pixel with a known partner.
-        weight: of its gradient in that of the worker.
-        refused: photos that were replaced while making the part; told with its first piece.
+        refused: photos that were replaced while making the part.
     """
 
-    part: int
     number: int
-    of: int
     batch: PairBatch
     unknown: int
-    weight: float
     refused: tuple[tuple[str, str], ...]
 
 
@@ -87,79 +81,67 @@ class _Computed:
         return Values(total, terms, {name: next(numbers) for name in self.statistics}, gradient_norm)
 
 
-def query_generator(seed: int, epoch: int, part: int, step: int, piece: int = 0) -> torch.Generator:
+def query_generator(seed: int, epoch: int, part: int, step: int) -> torch.Generator:
     """The random numbers of one part of a step, on the CPU: the same on every device, and after resuming."""
-    # The first piece draws what the whole part draws: a fifth word, even 0, would change the numbers.
-    words = [seed, epoch, part, step, *([piece] if piece else [])]
-    state = np.random.SeedSequence(words).generate_state(1, np.uint32)
+    state = np.random.SeedSequence([seed, epoch, part, step]).generate_state(1, np.uint32)
     return torch.Generator().manual_seed(int(state[0]))
 
 
 def train_step(
     siamese: nn.Module,
-    parts: Sequence[tuple[Deliverable, PairBatch]],
+    batches: Sequence[tuple[Deliverable, PairBatch]],
     config: TrainConfig,
     optimiser: torch.optim.Optimizer,
     share: Share,
     where: tuple[int, int],
-) -> list[tuple[Piece, Values]]:
+) -> list[tuple[Part, Values]]:
     """Trains on the worker's parts of one step. The device is waited for once, before weights are touched.
 
     Args:
         siamese: a `SiameseNetwork`, or that in `DistributedDataParallel`.
-        parts: the batch of each part, as it came and on the network's device.
+        batches: of each part, as it came and on the network's device.
         config: the training.
         optimiser: of the network's parameters.
-        share: which parts they are, and in how many pieces each is computed.
+        share: which parts they are.
         where: number of the epoch, and of the step in it: with the part's they seed the queries.
 
     Raises:
         NonFiniteLoss: before the weights are touched.
     """
     epoch, step = where
-    pieces, computed = _pieces(parts, share), []
+    # What came says which pairs are known without waiting for the device.
+    parts = [
+        Part(number, on_device, sum(not known for known in came.known), came.refused)
+        for number, (came, on_device) in zip(share.parts, batches, strict=True)
+    ]
+    computed = []
     optimiser.zero_grad(set_to_none=True)
-    for piece in pieces:
-        generator = query_generator(config.seed, epoch, piece.part, step, piece.number)
-        with _last_exchanges(siamese, piece is pieces[-1]), _first_counts(siamese, piece.part, share):
-            computed.append(_add_gradient(siamese, piece, config, generator))
+    for part in parts:
+        generator = query_generator(config.seed, epoch, part.number, step)
+        with _last_exchanges(siamese, part is parts[-1]), _first_counts(siamese, part.number, share):
+            computed.append(_add_gradient(siamese, part.batch, config, share.weight, generator))
     gradients = [p.grad for p in siamese.parameters() if p.grad is not None]
     read = _read(computed, nn.utils.get_total_norm(gradients))
-    for piece, values in zip(pieces, read, strict=True):
-        _check_finite(values, piece.batch.samples)
+    for part, values in zip(parts, read, strict=True):
+        _check_finite(values, part.batch.samples)
     optimiser.step()
-    return list(zip(pieces, read, strict=True))
-
-
-def _pieces(parts: Sequence[tuple[Deliverable, PairBatch]], share: Share) -> list[Piece]:
-    found = []
-    for part, (came, on_device) in zip(share.parts, parts, strict=True):
-        # What came says which pairs are known without waiting for the device.
-        known = iter(came.known)
-        split = on_device.split(share.pieces)
-        for number, piece in enumerate(split):
-            unknown = sum(not one for one in itertools.islice(known, len(piece)))
-            weight = share.weight * (len(piece) / len(came))
-            refused = came.refused if number == 0 else ()
-            found.append(Piece(part, number, len(split), piece, unknown, weight, refused))
-    return found
+    return list(zip(parts, read, strict=True))
 
 
 def _add_gradient(
-    siamese: nn.Module, piece: Piece, config: TrainConfig, generator: torch.Generator
+    siamese: nn.Module, batch: PairBatch, config: TrainConfig, weight: float, generator: torch.Generator
 ) -> _Computed:
-    """Adds a piece's gradient to the parameters'."""
-    batch = piece.batch
+    """Adds a part's gradient, times its weight in the worker's, to the parameters'."""
     features1, features2 = siamese(batch.image1, batch.image2)
     loss = pair_loss(features1, features2, batch.aflow, config.loss, generator)
     # Multiplying by one would change nothing but the graph.
-    torch.autograd.backward(loss.total if piece.weight == 1 else loss.total * piece.weight)
+    torch.autograd.backward(loss.total if weight == 1 else loss.total * weight)
     statistics = loss.statistics | collapse_tensors(features1, features2)
     return _Computed(loss.total.detach(), loss.terms, statistics)
 
 
 def _last_exchanges(siamese: nn.Module, last: bool) -> AbstractContextManager[None]:
-    """Data-parallel workers exchange the sum of their gradients, with the last piece of a step."""
+    """Data-parallel workers exchange the sum of their gradients, with the last part of a step."""
     if last or not isinstance(siamese, nn.parallel.DistributedDataParallel):
         return nullcontext()
     return siamese.no_sync()
@@ -179,11 +161,11 @@ def _first_counts(siamese: nn.Module, part: int, share: Share) -> Iterator[None]
 
 
 def _read(computed: Sequence[_Computed], norm: Tensor) -> list[Values]:
-    """The numbers of all pieces, in one transfer."""
-    tensors = [norm, *(tensor for piece in computed for tensor in piece.tensors())]
+    """The numbers of all parts, in one transfer."""
+    tensors = [norm, *(tensor for part in computed for tensor in part.tensors())]
     gradient_norm, *others = torch.stack([tensor.float() for tensor in tensors]).tolist()
     numbers = iter(others)
-    return [piece.values(numbers, gradient_norm) for piece in computed]
+    return [part.values(numbers, gradient_norm) for part in computed]
 
 
 def _check_finite(values: Values, samples: tuple[str, ...]) -> None:

@@ -99,8 +99,7 @@ def sweeps() -> None:
     type=click.IntRange(0),
     default=Resilience.max_restarts,
     show_default=True,
-    help="How often workers may be lost, or meet a full disk, with no epoch trained in between, before a "
-    "trial fails.",
+    help="How often workers may be lost with no epoch trained in between, before a trial fails.",
 )
 @click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
 def sweep(

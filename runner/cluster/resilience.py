@@ -18,8 +18,8 @@ class Resilience:
             missing ones too; 0: it waits until it can have all of them.
         silence: seconds without a step, or another sign of life, after which a worker counts as hanging and
             all workers of its trial are started again; 0: never.
-        max_restarts: how often workers may be lost or meet a full disk, without an epoch being trained in
-            between, before the trial fails. Nodes that are taken away with notice do not count.
+        max_restarts: how often workers may be lost without an epoch being trained in between, before the
+            trial fails. Nodes that are taken away with notice do not count.
     """
 
     checkpoint_steps: int = 0

@@ -10,8 +10,10 @@ from r2d2.formats.stored_json import parse_json, typed
 from r2d2.printable import printable
 from runner.record.history import History, put_json
 
-LOST, HANGING, PREEMPTED, MEMORY, RESIZED = "lost", "hanging", "preempted", "memory", "resized"
-DISK, DAMAGED, STOPPED = "disk", "damaged", "stopped"
+LOST, HANGING, PREEMPTED, RESIZED = "lost", "hanging", "preempted", "resized"
+DAMAGED, STOPPED = "damaged", "stopped"
+# Of trials of earlier versions, which went on with half the pairs at a time when memory did not suffice.
+MEMORY = "memory"
 
 # In the last report of a trial that failed: to Tune it ends like any other.
 FAILED = "failed"
@@ -26,9 +28,8 @@ class Incident:
 
     Attributes:
         kind: a worker was lost (LOST), gave no sign of life (HANGING) or was told to leave (PREEMPTED),
-            memory did not suffice (MEMORY), a node's disk was full (DISK), a file of Ray's
-            was damaged (DAMAGED), the number of workers differs from
-            the configured (RESIZED), or the sweep was asked to stop (STOPPED).
+            a file of Ray's was damaged (DAMAGED), the number of workers differs from the configured
+            (RESIZED), or the sweep was asked to stop (STOPPED).
         text: what happened and how the trial went on, a sentence.
         time: seconds since 1970.
     """

@@ -29,7 +29,6 @@ from runner.record.checkpoints import TRAIN_RUN, upload_checkpoint
 from runner.record.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
 from runner.record.incidents import DAMAGED, FAILED, STOPPED, record_incident
 from runner.trial.entry import train_worker
-from runner.trial.full_disk import Nodes, avoiding, room_beside
 from runner.trial.preemption import this_node
 from runner.trial.recovery import NodeLeaves, train_to_the_end
 from runner.trial.reservation import free_reservations, leave_reservations
@@ -152,22 +151,13 @@ def _train(config: TrainConfig, store: Store, context: TrialContext) -> None:
     if resilience.silence:
         os.environ[_SILENCE] = str(resilience.silence)
 
-    def fit(pieces: int, full: Nodes) -> None:
+    def fit() -> None:
         free_reservations(store, context.attempt)
         _mend_snapshot(store, history)
-        _trainer(config, store, context, pieces, full).fit()
-
-    def elsewhere(full: Nodes) -> bool:
-        return room_beside(full, context.worker.of(config)) >= resilience.fewest_workers(config.num_workers)
+        _trainer(config, store, context).fit()
 
     try:
-        train_to_the_end(
-            fit,
-            history,
-            config.pairs_per_worker,
-            resilience.max_restarts,
-            elsewhere,
-        )
+        train_to_the_end(fit, history, resilience.max_restarts)
         remove_forgotten(store)
     except RuntimeError as error:
         # From this thread: a driver that was asked to stop waits for this word and takes no report before.
@@ -217,9 +207,7 @@ def _kind_of_trainer(num_workers: int) -> type[DataParallelTrainer]:
     return TorchTrainer
 
 
-def _trainer(
-    config: TrainConfig, store: Store, context: TrialContext, pieces: int, full: Nodes
-) -> DataParallelTrainer:
+def _trainer(config: TrainConfig, store: Store, context: TrialContext) -> DataParallelTrainer:
     resilience = context.resilience
     task = WorkerTask(
         config=config.to_dict(),
@@ -229,15 +217,11 @@ def _trainer(
         objects=None if context.objects is None else asdict(context.objects),
         checkpoint_steps=resilience.checkpoint_steps,
         silence=resilience.silence,
-        pieces=pieces,
         threads=context.worker.threads_of(config),
         driver_node=this_node(),
         attempt=None if context.attempt is None else asdict(context.attempt),
     )
     fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
-    if full:
-        # Ray Train counts these nodes when it decides how many workers to wait for.
-        most = max(fewest, min(most, room_beside(full, context.worker.of(config))))
     workers: Any = most if fewest == most else (fewest, most)
     return _kind_of_trainer(most)(
         train_worker,
@@ -247,7 +231,6 @@ def _trainer(
             use_gpu=context.worker.gpus > 0,
             resources_per_worker=context.worker.of(config),
             placement_strategy="PACK",
-            label_selector=avoiding(full),  # type: ignore[call-arg]  # Ray's types are those of its former Train.
         ),
         run_config=ray.train.RunConfig(
             name=TRAIN_RUN,

@@ -9,15 +9,11 @@ import ray
 import ray.train
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
-from r2d2.storage.full_disk import DiskFull
-from r2d2.training.out_of_memory import OutOfMemory
+from r2d2.storage.errors import DiskFull
 from runner.record.attempt import HaltedError
 from runner.record.history import TRAIN, History
-from runner.record.incidents import DISK, HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
-from runner.trial.full_disk import Nodes
+from runner.record.incidents import HANGING, LOST, PREEMPTED, incidents, record_incident
 from runner.trial.preemption import Preempted, node_leaves, this_node
-
-HALVES = 2
 
 # What says more of why a group stopped than that a connection was lost; the first kind says most.
 _TELLING = (
@@ -33,38 +29,27 @@ class NodeLeaves(Exception):  # noqa: N818 - it says what happened
     """The node of a trial's driver is taken away: Tune starts the driver again on another one."""
 
 
-def train_to_the_end(
-    fit: Callable[[int, Nodes], object],
-    history: History,
-    pairs_per_worker: int,
-    max_restarts: int,
-    elsewhere: Callable[[Nodes], bool],
-) -> None:
+def train_to_the_end(fit: Callable[[], object], history: History, max_restarts: int) -> None:
     """Trains until it is done, from the last checkpoint each time that it stopped for a reason to go on.
 
-    A lost or hanging worker is one, up to `max_restarts` times without an epoch trained in between; a full
-    disk likewise, while there are other nodes; a notice that a node is taken away, always; too little memory,
-    once, with half the pairs at a time from then on.
+    A lost or hanging worker is one, up to `max_restarts` times without an epoch trained in between; a notice
+    that a node is taken away, always. Too little memory, a full disk and bad data or settings are none.
 
     Args:
-        fit: trains with the parts of a step computed in so many pieces, not on the nodes given, whose disks
-            are full; raises what Ray Train raises.
+        fit: trains; raises what Ray Train raises.
         history: of the trial; what happened is written down beside it.
-        pairs_per_worker: of which half is computed at a time if memory does not suffice.
         max_restarts: see above.
-        elsewhere: whether it can train without the nodes given.
 
     Raises:
         RuntimeError: if it cannot go on, with the reason.
         NodeLeaves: if the node of this process is taken away.
         SupersededError: if a later attempt has taken the sweep over.
     """
-    losses, trained, full = 0, _epochs(history), Nodes()
+    losses, trained = 0, _epochs(history)
     while True:
         started = time.time()
-        pieces = HALVES if any(i.kind == MEMORY for i in incidents(history)) else 1
         try:
-            fit(pieces, full)
+            fit()
             return
         except ray.train.WorkerGroupError as error:
             fault = main_fault(list(error.worker_failures.values()))
@@ -79,15 +64,11 @@ def train_to_the_end(
         if _epochs(history) > trained:
             losses, trained = 0, _epochs(history)
         losses += _counts(fault)
-        if isinstance(fault, DiskFull):
-            full |= {fault.node}
-            may_go_on = elsewhere(full)
-        else:
-            may_go_on = _may_go_on(fault, pieces, pairs_per_worker)
-        if losses > max_restarts or not may_go_on:
+        # The same data, settings and machine would give these again.
+        if losses > max_restarts or isinstance(fault, ValueError | DiskFull):
             asked = isinstance(fault, HaltedError)
             raise RuntimeError(str(fault) if asked else f"training failed: {fault}") from fault
-        _write_down(history, fault, started, pairs_per_worker)
+        _write_down(history, fault, started)
         if isinstance(fault, Preempted) and node_leaves(this_node()):
             raise NodeLeaves(str(fault)) from fault
 
@@ -108,25 +89,9 @@ def _counts(fault: Exception) -> bool:
     return not isinstance(fault, ValueError | Preempted) and not getattr(fault, "preempted", False)
 
 
-def _may_go_on(fault: Exception, pieces: int, pairs_per_worker: int) -> bool:
-    if isinstance(fault, OutOfMemory):
-        return pieces == 1 and pairs_per_worker >= HALVES
-    # The same data and settings would give it again.
-    return not isinstance(fault, ValueError)
-
-
-def _write_down(history: History, fault: Exception, started: float, pairs_per_worker: int) -> None:
-    if isinstance(fault, OutOfMemory):
-        text = (
-            f"{fault}. The trial goes on with half of the {pairs_per_worker} pairs at a time, gradients "
-            "added: distractors and batch statistics come from fewer pairs, so its figures are not those of "
-            "its configuration"
-        )
-        record_incident(history, MEMORY, text)
-    elif isinstance(fault, Preempted):
+def _write_down(history: History, fault: Exception, started: float) -> None:
+    if isinstance(fault, Preempted):
         record_incident(history, PREEMPTED, f"{fault}; the trial goes on from there")
-    elif isinstance(fault, DiskFull):
-        record_incident(history, DISK, f"{fault}; the trial goes on on another node from its last checkpoint")
     elif isinstance(fault, WorkerHealthCheckTimeoutError):
         text = "a worker gave no answer for too long; all workers start again from the last checkpoint"
         record_incident(history, HANGING, text)

@@ -25,7 +25,6 @@ class WorkerTask:
         attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
         checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
         silence: seconds without a sign of life after which a worker ends itself; 0: never.
-        pieces: how many pieces a part of a step is computed in, see `Share`.
         driver_node: Ray's id of the node of the trial's driver.
     """
 
@@ -37,7 +36,6 @@ class WorkerTask:
     objects: dict[str, Any] | None = None
     checkpoint_steps: int = 0
     silence: float = 0.0
-    pieces: int = 1
     driver_node: str = ""
     attempt: dict[str, Any] | None = None
 

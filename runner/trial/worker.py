@@ -25,6 +25,7 @@ from r2d2.processor.allocator import keep_memory
 from r2d2.scratch import scratch_folder
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
+from r2d2.storage.errors import full_disk_of
 from r2d2.storage.location import fetched
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import StepReport
@@ -33,7 +34,6 @@ from runner.record.attempt import AttemptWatch, HaltedError, SupersededError
 from runner.record.checkpoints import TRAIN_RUN, checkpoint_place
 from runner.record.history import HISTORY, TRAIN, History, Record
 from runner.record.incidents import HANGING, RESIZED, record_incident
-from runner.trial.full_disk import naming_node
 from runner.trial.partial_epoch import PartialEpoch, merged
 from runner.trial.preemption import Notice, Preempted
 from runner.trial.progress import PROGRESS_SECONDS, ProgressWriter
@@ -72,7 +72,7 @@ def work(task: WorkerTask) -> None:
     with Watchdog(task.silence, bark) as watchdog, AttemptWatch(turn if rank == 0 else None) as watch:
         worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog, watch)
         worker.startup["worker/entered_s"] = entered
-        with naming_node():
+        with full_disk_of(ray.util.get_node_ip_address()):  # type: ignore[no-untyped-call]
             worker.run()
 
 
@@ -117,7 +117,7 @@ class _Worker:
     @property
     def share(self) -> Share:
         """The parts of a step that this worker computes."""
-        return Share.of_worker(self.rank, self.num_workers, self.config.num_workers, self.task.pieces)
+        return Share.of_worker(self.rank, self.num_workers, self.config.num_workers)
 
     @functools.cached_property
     def progress(self) -> ProgressWriter:
@@ -180,8 +180,7 @@ class _Worker:
 
     def _next_step(self, reports: Iterator[StepReport]) -> list[StepReport]:
         """Trains the next step; returns its reports, none if the epoch has ended."""
-        pieces = min(self.task.pieces, self.config.pairs_per_worker)
-        return list(itertools.islice(reports, len(self.share.parts) * pieces))
+        return list(itertools.islice(reports, len(self.share.parts)))
 
     def _between_steps(self, trained: _Trained, partial: PartialEpoch, steps: int) -> None:
         """Leaves a checkpoint if one is due, a node will be taken away, or the sweep was asked to stop."""

@@ -3,10 +3,8 @@
 import asyncio
 import errno
 import os
-import pickle
 import signal
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +27,7 @@ from r2d2.checkpoint import save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split
 from r2d2.network import build_network
-from r2d2.storage.full_disk import DiskFull
+from r2d2.storage.errors import DiskFull
 
 pytestmark = [
     pytest.mark.cluster,
@@ -152,69 +150,19 @@ def test_a_judge_that_cannot_be_started_says_why_and_is_replaced(cluster, specs,
     assert pairs(asyncio.run(story())) == pairs(undisturbed)
 
 
-class FullNode:
-    """A judge on a node without room; `judge.method.remote(...)` as Ray has it."""
-
-    def __init__(self, node, verdict=None):
-        self.node, self.verdict = node, verdict
-        self.is_alive = self.score = self
-
-    def options(self, **_):
-        return self
-
-    async def remote(self, *asked):
-        if asked and self.verdict is None:
-            raise DiskFull.on("10.0.0.1", self.node, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        return self.verdict
-
-
-@pytest.fixture
-def nodes(monkeypatch):
-    """A cluster of two nodes, of which the second may have room."""
-    started, killed = [], []
-
-    def start(pool, node="a"):
-        started.append(FullNode(node, verdict="scored" if node == "b" and nodes.room else None))
-        return started[-1]
-
-    nodes = SimpleNamespace(room=False, started=started, killed=killed)
-    alive = [{"NodeID": name, "Alive": True, "Resources": {"CPU": 1.0}} for name in ("a", "b")]
-    monkeypatch.setattr(JudgePool, "_start_judge", start)
-    monkeypatch.setattr(ray, "nodes", lambda: alive)
-    monkeypatch.setattr(ray, "kill", killed.append)
-    return nodes
-
-
-def test_a_judge_whose_node_has_a_full_disk_is_replaced_by_one_on_another_node(nodes):
-    nodes.room = True
-    assert asyncio.run(JudgePool((), JudgeResources(num_cpus=1)).score("model", "validation")) == "scored"
-    assert [judge.node for judge in nodes.started] == ["a", "b"]
-    assert nodes.killed == nodes.started[:1]
-
-
-def test_where_all_disks_are_full_the_score_fails_with_the_reason(nodes):
-    with pytest.raises(DiskFull, match=r"a disk that the node 10.0.0.1 writes to is full: \[Errno 28\]"):
-        asyncio.run(JudgePool((), JudgeResources()).score("model", "validation"))
-    assert [judge.node for judge in nodes.started] == ["a", "b"]
-
-
-def test_a_node_that_cannot_hold_a_judge_is_no_other_node(nodes):
-    with pytest.raises(DiskFull):
-        asyncio.run(JudgePool((), JudgeResources(num_gpus=1)).score("model", "validation"))
-    assert [judge.node for judge in nodes.started] == ["a"]
-
-
 def test_a_full_disk_is_told_apart_from_other_errors(cluster, monkeypatch):
     judge = object.__new__(Judge)
-    errors = iter([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), OSError(errno.EIO, "broken")])
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/model")
+    errors = iter([full, OSError(errno.EIO, "broken")])
 
     def fail(*_):
         raise next(errors)
 
     monkeypatch.setattr(judge, "_score", fail)
-    with pytest.raises(DiskFull, match="No space left") as full:
+    with pytest.raises(
+        DiskFull, match=rf"the node {ray.util.get_node_ip_address()} is full \(/tmp/model: No space"
+    ):
         judge.score("model", "validation")
-    assert pickle.loads(pickle.dumps(full.value)).node == ray.get_runtime_context().get_node_id()
     with pytest.raises(OSError, match="broken"):
         judge.score("model", "validation")
 

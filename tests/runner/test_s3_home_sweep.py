@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from faulty_proxy import Fault
 from rich.console import Console
-from small_disk import small_disk
+from small_disk import enlarge, small_disk
 
 from r2d2.checkpoint import load_model
 from r2d2.storage.open import open_store
@@ -182,21 +183,28 @@ def little_room(tmp_path, monkeypatch):
         # Ray's own files and those of this process lie where they always do.
         monkeypatch.setenv("RAY_TMPDIR", "/tmp")
         monkeypatch.setattr(tempfile, "tempdir", "/tmp")
-        yield
+        yield folder
 
 
-@pytest.mark.usefixtures("little_room")
-def test_a_full_disk_fails_the_trial_with_the_reason_and_others_go_on(s3, tmp_path):
+def test_a_full_disk_fails_the_trial_with_the_reason_and_retry_continues_it(s3, tmp_path, little_room):
     file = tmp_path / "tiny.py"
     file.write_text(SWEEP.replace('"channels": 1', '"channels": tune.grid_search([1, 4])'))
-    plan, result = run(file, settings_of(s3.place("home"), tmp_path))
+    settings = settings_of(s3.place("home"), tmp_path)
+    plan, result = run(file, settings)
     small, large = sorted(plan.stored.trials(), key=lambda trial: trial.config.network.channels)
     assert result.failed.keys() == {large.key}
-    assert os.strerror(errno.ENOSPC) in result.failed[large.key]
+    assert re.search(
+        rf"a disk of the node [\d.]+ is full \({little_room}.*: {os.strerror(errno.ENOSPC)}\)",
+        result.failed[large.key],
+    )
     # What was not kept did not happen.
     assert plan.stored.history(large).records() == []
     assert not any("/checkpoint_0" in file.name for file in plan.stored.trial_store(large).walk())
     assert plan.stored.history(small).is_complete(EPOCHS, plan.roles)
+    enlarge(little_room, "64m")
+    again = plan_sweep(str(file), settings, SweepOptions(only=frozenset({large.key})))
+    assert run_sweep(again, settings, Console(quiet=True)).failed == {}
+    assert again.stored.history(large).is_complete(EPOCHS, again.roles)
 
 
 def test_the_history_holds_what_is_told_of_training(undisturbed):

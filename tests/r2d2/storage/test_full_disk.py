@@ -7,7 +7,8 @@ import tempfile
 
 import pytest
 
-from r2d2.storage.full_disk import DiskFull, says_full
+from r2d2.storage.atomic import atomic_file
+from r2d2.storage.errors import DiskFull, full_disk_of, says_full
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
@@ -34,8 +35,16 @@ def test_other_errors_do_not():
     assert not says_full(OSError("no number"))
 
 
-def test_it_names_the_node_on_its_way_between_processes():
-    error = DiskFull.on("10.0.0.1", "abc", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    sent = pickle.loads(pickle.dumps(error))
-    assert sent.node == "abc"
-    assert str(sent).startswith("a disk that the node 10.0.0.1 writes to is full: [Errno 28]")
+def test_the_node_and_the_file_are_named_on_the_way_between_processes(tmp_path):
+    no_room = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(DiskFull) as found, full_disk_of("10.0.0.1"), atomic_file(tmp_path / "weights"):
+        raise no_room
+    expected = f"a disk of the node 10.0.0.1 is full ({tmp_path}/weights: No space left on device)"
+    assert str(pickle.loads(pickle.dumps(found.value))) == f"{expected}; make room, then retry"
+    with pytest.raises(PermissionError), full_disk_of("10.0.0.1"):
+        raise PermissionError(errno.EACCES, "not yours")
+
+
+def test_what_is_written_without_a_name_is_temporary():
+    with pytest.raises(DiskFull, match=rf"\({tempfile.gettempdir()}: No space"), full_disk_of("10.0.0.1"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -13,8 +9,7 @@ from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
-from r2d2.training.device import ahead, compile_network, enough_memory
-from r2d2.training.out_of_memory import OutOfMemory
+from r2d2.training.device import OutOfMemory, ahead, compile_network, enough_memory
 
 CPU = torch.device("cpu")
 
@@ -82,8 +77,8 @@ def test_too_little_memory_says_what_to_lower():
         torch.empty(2**60)
 
 
-def test_too_little_memory_of_python_says_it_too_and_counts_the_pieces():
-    with pytest.raises(OutOfMemory, match="4 pairs of 192"), enough_memory(TrainConfig(), CPU, pieces=2):
+def test_too_little_memory_of_python_says_it_too():
+    with pytest.raises(OutOfMemory, match="8 pairs of 192"), enough_memory(TrainConfig(), CPU):
         raise MemoryError
 
 
@@ -96,58 +91,3 @@ def test_too_little_memory_of_a_gpu_says_it_too():
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shapes"), enough_memory(TrainConfig(), CPU):
         raise RuntimeError("shapes do not fit")
-
-
-IN_LITTLE_MEMORY = """
-import resource
-import sys
-from pathlib import Path
-
-import torch
-
-from r2d2.training.out_of_memory import OutOfMemory
-from r2d2.losses.config import LossConfig
-from r2d2.network_config import NetworkConfig
-from r2d2.config import TrainConfig
-from r2d2.containers import PairBatch
-from r2d2.geometry import pixel_grid
-from r2d2.network import build_network
-from r2d2.data.share import Share
-from r2d2.training.siamese import SiameseNetwork
-from r2d2.training.epoch import make_optimiser, train_epoch
-
-PAIRS, SIDE = 16, 96
-pieces, limit = int(sys.argv[1]), int(sys.argv[2])
-torch.set_num_threads(1)
-loss = LossConfig(border=8, query_stride=16)
-config = TrainConfig(NetworkConfig("fast", 8, 32), loss, pairs_per_worker=PAIRS)
-siamese = SiameseNetwork(build_network(config.network, seed=0))
-images = torch.randn(PAIRS, 3, SIDE, SIDE)
-batch = PairBatch(images, images, pixel_grid(SIDE, SIDE).repeat(PAIRS, 1, 1, 1), ("pair",) * PAIRS)
-if limit:
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-try:
-    steps = train_epoch(siamese, [batch], config, make_optimiser(siamese, config), 1, Share(pieces=pieces))
-    print([report.pairs for report in steps])
-except OutOfMemory as error:
-    print(error)
-peak = next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmPeak" in l)
-print(int(peak.split()[1]) * 1024)
-"""
-
-
-def step_in_memory(pieces, limit=0):
-    """Does a step in a process that may have so many bytes (0: any); what it says, and its peak in bytes."""
-    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(pieces), str(limit)]
-    said, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return said, int(peak)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
-@pytest.mark.slow
-def test_half_the_pairs_at_a_time_fit_where_all_of_them_do_not():
-    (_, whole), (_, half) = step_in_memory(1), step_in_memory(2)
-    limit = (whole + half) // 2
-    assert step_in_memory(2, limit)[0] == "[8, 8]"
-    refused, _ = step_in_memory(1, limit)
-    assert refused.startswith("16 pairs of 192 x 192 px at a time do not fit into the memory of cpu (")

@@ -24,9 +24,9 @@ from r2d2.losses.similarity import SIMILARITIES
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
 from r2d2.schedule import OptimiserConfig
+from r2d2.training.device import OutOfMemory
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import StepReport, combine_workers, summarise
-from r2d2.training.out_of_memory import OutOfMemory
 from r2d2.training.siamese import SiameseNetwork
 from r2d2.training.step import NonFiniteLoss, query_generator
 
@@ -226,22 +226,6 @@ def test_workers_of_unequal_shares_have_the_mean_over_parts_as_mean_of_their_gra
         torch.testing.assert_close((a + b) / 2, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_part_in_pieces_reports_each_and_weighs_them_by_their_pairs():
-    batch = replace(make_batch(pairs=3), refused=(("broken.jpg", "truncated"),))
-    reports, gradient, _ = gradient_of(Share(pieces=2), [batch])
-    assert [(r.step, r.part, r.pairs, r.refused) for r in reports] == [
-        (0, 0, 2, batch.refused),
-        (0, 0, 1, ()),
-    ]
-    first, second = batch.split(2)
-    assert (first.samples, second.samples) == (batch.samples[:2], batch.samples[2:])
-    # Queries of the second piece are others, so only the first one's gradient can be computed alone.
-    _, alone, _ = gradient_of(Share(), [first])
-    assert any(not torch.allclose(a, b) for a, b in zip(gradient, alone, strict=True))
-    total = (2 * reports[0].total + reports[1].total) / 3
-    assert summarise(reports)["train/loss_total"] == pytest.approx(total)
-
-
 def test_pairs_whose_pixels_are_made_on_the_device_are_trained_on_as_others_are(siamese):
     data = DataConfig(crop_size=SIDE, pixels="device", pairs_per_epoch=4)
     config = replace(CONFIG, data=data, pairs_per_worker=2)
@@ -266,7 +250,7 @@ def test_too_little_memory_for_the_pixels_of_a_batch_is_said_like_that_of_a_step
         train(siamese, Batches([make_batch()]))
 
 
-def test_queries_differ_by_seed_epoch_part_step_and_piece_and_by_nothing_else():
+def test_queries_differ_by_seed_epoch_part_and_step_and_by_nothing_else():
     keys = [
         (0, 1, 0, 0),
         (1, 1, 0, 0),
@@ -274,7 +258,6 @@ def test_queries_differ_by_seed_epoch_part_step_and_piece_and_by_nothing_else():
         (0, 1, 1, 0),
         (0, 1, 0, 1),
         (0, 0, 1, 1),
-        (0, 1, 0, 0, 1),
     ]
     # Trainings that earlier versions began go on with the same queries.
     assert query_generator(1, 2, 3, 4).initial_seed() == 4251844491

@@ -7,7 +7,6 @@ import runner.trial.worker
 from r2d2.config import TrainConfig
 from r2d2.storage.open import open_store
 from runner.cluster.resources import WorkerResources
-from runner.trial.full_disk import Nodes
 from runner.trial.scoring import TrialContext
 from runner.trial.task import WorkerTask
 
@@ -37,7 +36,7 @@ def test_ray_and_the_worker_are_told(tmp_path, monkeypatch):
     context = TrialContext(
         str(tmp_path), None, (), {"scratch": "scratch"}, worker, "validation/mma_3px", "max"
     )
-    runner.trial.driver._trainer(FED, open_store(str(tmp_path)), context, 1, Nodes())
+    runner.trial.driver._trainer(FED, open_store(str(tmp_path)), context)
     assert told["scaling_config"].resources_per_worker == {"CPU": 6}
     assert WorkerTask(**told["train_loop_config"]).threads == 3
 
@@ -47,8 +46,8 @@ def test_pytorch_is_told(tmp_path, monkeypatch):
         raise OSError("begun")
 
     told = []
-    monkeypatch.setattr(runner.worker.torch, "set_num_threads", told.append)
+    monkeypatch.setattr(runner.trial.worker.torch, "set_num_threads", told.append)
     monkeypatch.setattr(runner.trial.worker, "keep_memory", fail)
     with pytest.raises(OSError, match="begun"):
-        runner.worker.work(WorkerTask(FED.to_dict(), "scratch", str(tmp_path), threads=3, started=0.0))
+        runner.trial.worker.work(WorkerTask(FED.to_dict(), "scratch", str(tmp_path), threads=3, started=0.0))
     assert told == [3]

@@ -43,10 +43,3 @@ def test_parts_may_change_hands_and_the_metrics_stay_those_of_all():
     assert merged(reversed(two)) == whole
     each = [summarise(whole.reports[part]) for part in (0, 1, 2)]
     assert merged(two).metrics() == combine_workers(each)
-
-
-def test_a_part_computed_in_pieces_counts_its_steps():
-    found = PartialEpoch(1)
-    for step in (0, 0, 1, 1):
-        found.add(report(step, 0))
-    assert found.steps == 2
