@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of weights, configuration, epoch and optimiser state. Reading one executes nothing.
+"""Saves and loads checkpoints: weights, configuration, epoch, optimiser. Reading one executes nothing.
 
     weights.safetensors     every parameter and buffer of the network
     config.json             format, code_version, epoch, step, metrics, digest, the complete TrainConfig, and
@@ -51,7 +51,7 @@ _HEADER_TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment of a training.
+    """A Checkpoint is a network in the middle or at the end of a training, with all that continues it.
 
     Attributes:
         network: in eval mode, on the CPU.
@@ -76,7 +76,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Model:
-    """A network to be used, wherever it comes from.
+    """A Model is a network to be used, wherever it comes from.
 
     Attributes:
         network: in eval mode, on the CPU.
@@ -101,7 +101,7 @@ def save_checkpoint(
     metrics: Mapping[str, float] | None = None,
     step: int = 0,
 ) -> None:
-    """Writes a checkpoint; atomic. An earlier checkpoint or an empty folder of that name is replaced.
+    """Writes a checkpoint as a whole or not at all; replaces an earlier one or an empty folder of that name.
 
     Args:
         folder: the checkpoint's name; folders above it are made.
@@ -172,7 +172,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def load_model(source: str | Path, cache: CacheSettings | None = None) -> Model:
-    """The network of a checkpoint folder or of an upstream `.pt` file; nothing in it is executed.
+    """Loads the network of a checkpoint folder or of an upstream `.pt` file; nothing in it is executed.
 
     Args:
         source: a path, or `s3://bucket/prefix` of either.
@@ -198,7 +198,7 @@ def load_model(source: str | Path, cache: CacheSettings | None = None) -> Model:
 
 
 def network_digest(network: R2D2Network) -> str:
-    """Sha256 (hexadecimal) of architecture and weights: what decides a network's answers, and nothing else.
+    """Returns the SHA-256 (hexadecimal) of architecture and weights: all that decides a network's answers.
 
     It does not depend on the device, on the order of the parameters, or on the optimiser.
     """

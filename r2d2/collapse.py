@@ -1,4 +1,4 @@
-"""Signs that a network has collapsed: maps that say the same of every pixel.
+"""Looks for signs that a network has collapsed: its maps say the same of every pixel.
 
 All similarity losses are satisfied by a flat repeatability map, and a reliability loss may be satisfied by
 calling every pixel unreliable. The loss alone does not show it.
@@ -32,7 +32,7 @@ def collapse_signs(*features: DenseFeatures) -> dict[str, float]:
 
 @torch.no_grad()
 def collapse_tensors(*features: DenseFeatures) -> dict[str, Tensor]:
-    """Signs of a collapse in the maps of some images, as scalars on the maps' device.
+    """Measures signs of a collapse in the maps of some images, as scalars on the maps' device.
 
     Returns:
         `collapse_repeatability_std`: standard deviation over the pixels of an image, mean over images;
@@ -55,7 +55,7 @@ def collapse_tensors(*features: DenseFeatures) -> dict[str, Tensor]:
 
 
 def histogram_entropy(values: Tensor, bins: int = _ENTROPY_BINS) -> Tensor:
-    """Entropy of the histogram over [0, 1] of each row of values (M, P), over log(bins): (M,), in [0, 1]."""
+    """Computes the entropy of the histogram of each row of values (M, P), over log(bins): (M,), in [0, 1]."""
     place = (values * bins).long().clamp_(0, bins - 1)
     counts = values.new_zeros(values.shape[0], bins)
     counts.scatter_add_(1, place, torch.ones_like(values))
@@ -64,7 +64,7 @@ def histogram_entropy(values: Tensor, bins: int = _ENTROPY_BINS) -> Tensor:
 
 
 def collapse_warnings(metrics: Mapping[str, float]) -> list[str]:
-    """What to warn of, in plain sentences; nothing if all is well.
+    """Turns metrics into warnings, in plain sentences; returns none if all is well.
 
     Args:
         metrics: keys like `warning_signs/repeatability_std` of training (once `train/collapse_...`), or from

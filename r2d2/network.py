@@ -1,4 +1,4 @@
-"""The network: an image in, three dense maps out.
+"""Defines the network: an image goes in, three dense maps come out.
 
 Two architectures after Revaud et al., "R2D2: Reliable and Repeatable Detector and Descriptor" (NeurIPS 2019):
 `quad`, all at full resolution, and `fast`, whose deeper layers run at half resolution. Parameter names follow
@@ -81,7 +81,7 @@ NETWORKS: dict[str, Callable[[int, int], Layers]] = {"quad": _quad, "fast": _fas
 
 
 class R2D2Network(nn.Module):
-    """Image -> descriptors, reliability and repeatability of every pixel.
+    """An R2D2Network maps an image to descriptors, reliability and repeatability of every pixel.
 
     Attributes:
         config: which architecture it is, how wide, and how long its descriptors are.
@@ -101,7 +101,7 @@ class R2D2Network(nn.Module):
         self.sal = nn.Conv2d(config.dim, 1, kernel_size=1)
 
     def forward(self, image: Tensor) -> DenseFeatures:
-        """The three maps of a batch of images.
+        """Computes the three maps of a batch of images.
 
         Args:
             image: (B, 3, H, W) float, RGB normalised by `images.normalise`; H and W at least MIN_SIDE.
@@ -169,7 +169,7 @@ class _Heads(torch.autograd.Function):
 
 
 def build_network(config: NetworkConfig, seed: int | None = None) -> R2D2Network:
-    """A network with PyTorch's default initial weights.
+    """Builds a network with PyTorch's default initial weights.
 
     Args:
         config: the architecture.

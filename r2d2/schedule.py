@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step's number: without state, so resuming needs none."""
+"""Computes the learning rate from the step's number: without state, so resuming needs none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEDULES = (CONSTANT, *_DECAYS)
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """How it is trained: Adam, and the course of its learning rate (`r2d2.schedule`)."""
+    """An OptimiserConfig sets Adam and the course of its learning rate."""
 
     learning_rate: float = setting(1e-4, "step size, the largest of the schedule", low=0)
     weight_decay: float = setting(5e-4, "weight of the L2 penalty", low=0)
@@ -32,11 +32,11 @@ class OptimiserConfig:
 
 
 def learning_rate(config: OptimiserConfig, step: int, total_steps: int) -> float:
-    """The learning rate of one step.
+    """Returns the learning rate of one step.
 
     The first `warmup_steps` steps climb in equal parts to `learning_rate`; the first step after them has it
-    too; from there a decay leads to `final_share` of it at the last step of the training. A training of
-    fewer steps than the warm-up only climbs.
+    too; from there a decay leads to `final_share` of it at the last step of the training. A training of fewer
+    steps than the warm-up only climbs.
 
     Args:
         config: peak, schedule, warm-up and final share.

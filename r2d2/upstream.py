@@ -1,4 +1,4 @@
-"""Import of the `.pt` files in which the authors of R2D2 and their successors released networks.
+"""Imports the `.pt` files in which the authors of R2D2 and their successors released networks.
 
 Such a file is a pickle of `{"net": "Fast_Quad_L2Net_ConfCFS(mchan=4)", "state_dict": {...}, ...}`. Nothing in
 it is executed: `torch_file` makes tensors and plain containers only, and the text that upstream code hands to
@@ -25,7 +25,7 @@ _LONGEST_NAME = 200
 
 
 def load_upstream(path: Path) -> R2D2Network:
-    """The network of an upstream `.pt` file, in eval mode on the CPU.
+    """Loads the network of an upstream `.pt` file, in eval mode on the CPU.
 
     Raises:
         ValueError: names the file and says what is wrong: no such file, no plain weights, code in the pickle,
@@ -45,7 +45,7 @@ def load_upstream(path: Path) -> R2D2Network:
 
 
 def parse_network(text: object) -> NetworkConfig:
-    """The architecture that an upstream constructor call names, e.g. `Quad_L2Net_ConfCFS(mchan=6)`.
+    """Reads the architecture from an upstream constructor call, e.g. `Quad_L2Net_ConfCFS(mchan=6)`.
 
     Raises:
         ValueError: if it is anything but a known name called with whole numbers for `mchan` and `dim`.

@@ -1,1 +1,1 @@
-"""Benchmarks: pairs of images with known homographies, from HPatches or made of validation photographs."""
+"""Opens and makes benchmarks: pairs of images with known homographies."""

@@ -1,4 +1,4 @@
-"""Benchmarks in the layout of HPatches: a folder of sequences, each six images and five homographies."""
+"""Opens benchmarks in HPatches' layout: a folder of sequences, each six images and five homographies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LEFT_OUT = frozenset(
 
 @dataclass(frozen=True)
 class Sequence:
-    """Six images of one scene.
+    """A Sequence is six images of one scene with the homographies from the first to the others.
 
     Attributes:
         name: of its folder.
@@ -61,7 +61,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The sequences of a folder, sorted by name, without the left-out ones.
+    """A Benchmark holds the sequences of a folder, sorted by name, without the left-out ones.
 
     Attributes:
         name: of the folder.
@@ -77,12 +77,12 @@ class Benchmark:
 
     @cached_property
     def image_digests(self) -> dict[Path, str]:
-        """SHA-256 (hexadecimal) of the bytes of every image file. Computed once per value."""
+        """Returns the SHA-256 (hexadecimal) of the bytes of every image file. Computed once per value."""
         return {image: file_digest(image) for sequence in self.sequences for image in sequence.images}
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the protocol sees: names of sequences, bytes of images, homographies.
+        """Returns the SHA-256 of what the protocol sees: names of sequences, bytes of images, homographies.
 
         It does not depend on where the folder lies, nor on other files in it. Computed once per value.
         """
@@ -125,13 +125,13 @@ def open_benchmark(place: str | Path, cache: CacheSettings | None = None) -> Ben
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 (hexadecimal) of the bytes of a file."""
+    """Returns the SHA-256 (hexadecimal) of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def split_of(sequence: str) -> Split | None:
-    """The split a sequence belongs to by its name."""
+    """Returns the split that a sequence belongs to by its name; None for a name of neither."""
     prefixes: dict[str, Split] = {"i_": "illumination", "v_": "viewpoint"}
     return prefixes.get(sequence[:2])
 

@@ -1,4 +1,4 @@
-"""Views of a photograph: the same scene from known viewpoints and in known light, so that the truth is exact.
+"""Renders a photograph from known viewpoints and in known light, so that the truth is exact.
 
 A view is a homography from pixels of an image to pixels of the photograph. Every image is sampled from the
 photograph itself, never from another image, so that none is a copy of a copy.
@@ -165,7 +165,7 @@ def _fills(view: Homography, photo: Size, size: Size) -> bool:
 
 
 def relight(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """Darker or brighter, flatter, tinted, blurred and noisy.
+    """Makes an image darker or brighter, flatter, tinted, blurred and noisy.
 
     Amounts are fixed by `strength`; the direction, the tint and the noise are drawn.
 

@@ -1,4 +1,4 @@
-"""The validation benchmark: sequences with known homographies, made from photographs kept out of training.
+"""Makes the validation benchmark from photographs that are kept out of training.
 
 Sweeps choose on it, so that nothing is tuned on HPatches. Its folder has the layout of HPatches and a
 `manifest.json` that says what it was made from.
@@ -35,7 +35,7 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a validation benchmark was made from; equal manifests mean equal benchmarks.
+    """A Manifest says what a validation benchmark was made from; equal manifests mean equal benchmarks.
 
     Attributes:
         photos: the digest of the photographs.
@@ -52,7 +52,7 @@ class Manifest:
     refused: tuple[tuple[str, str], ...] = ()
 
     def same_source(self, other: Manifest) -> bool:
-        """Whether both benchmarks were made from the same photographs in the same way."""
+        """Says whether both benchmarks were made from the same photographs in the same way."""
         mine, others = asdict(self), asdict(other)
         return all(mine[key] == others[key] for key in ("photos", "seed", "size", "version"))
 
@@ -103,7 +103,7 @@ def build_validation_benchmark(
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """What a validation benchmark was made from; None if the folder is none, or one of an unknown form."""
+    """Reads what a validation benchmark was made from; None if the folder is none or of an unknown form."""
     path = folder / MANIFEST
     if not path.is_file():
         return None

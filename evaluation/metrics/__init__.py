@@ -1,1 +1,1 @@
-"""Metrics of a pair of images: matching, mean matching accuracy, homography accuracy, repeatability."""
+"""Measures a pair of images: matching, mean matching accuracy, homography accuracy, repeatability."""

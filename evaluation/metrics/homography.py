@@ -1,4 +1,4 @@
-"""Homography accuracy: how well a pair's matches tell where the corners of image 1 lie in image 2.
+"""Measures homography accuracy: how well matches tell where the corners of image 1 lie in image 2.
 
 MHA (mean homography accuracy) is the share of pairs whose corners are found within some pixels (DeTone et
 al., SuperPoint, CVPRW 2018); AUC is the area under the curve of those shares (Sarlin et al., SuperGlue, CVPR
@@ -43,7 +43,7 @@ _DEGENERATE = 1e-6
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an estimator made of the matches of a pair.
+    """An Estimate is the homography that an estimator found for a pair, if it found one.
 
     Attributes:
         homography_1to2: (3, 3), Frobenius norm 1; None if the matches do not determine one.
@@ -56,7 +56,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Estimator:
-    """How a homography is estimated from the matches of a pair.
+    """An Estimator says how a homography is estimated from the matches of a pair.
 
     Attributes:
         name: `dlt`, see `homography_dlt`, or `poselib`, see `homography_robust`.
@@ -92,7 +92,7 @@ POSELIB = Estimator("poselib", ROBUST_THRESHOLD, seed=0)
 
 
 def homography_dlt(keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]) -> Floats | None:
-    """The homography that fits all matches best in the algebraic least-squares sense, each counting the same.
+    """Fits a homography to all matches, each counting the same, by algebraic least squares.
 
     The normalised direct linear transformation: Hartley and Zisserman, Multiple View Geometry, algorithm 4.2.
     One wrong match spoils it, which is why it tells more about the matches than a robust estimate.
@@ -138,7 +138,7 @@ def robust_estimate(
     threshold: float = ROBUST_THRESHOLD,
     seed: int = 0,
 ) -> Estimate:
-    """The homography that most matches agree on, by PoseLib's LO-RANSAC; the same each time.
+    """Finds the homography that most matches agree on, by PoseLib's LO-RANSAC; the same each time.
 
     Args:
         keypoints1: (N, 2 or more), x and y first, pixels of image 1.
@@ -170,7 +170,7 @@ def robust_estimate(
 
 
 def corner_error(estimate: Floats | None, homography_1to2: Floats, width: float, height: float) -> float:
-    """How far the corners of image 1 are misplaced in image 2, mean of the four, pixels of image 2.
+    """Measures how far the corners of image 1 are misplaced in image 2: mean of the four, pixels of image 2.
 
     The corners are those of the image's frame, (-0.5, -0.5) to (W - 0.5, H - 0.5).
 
@@ -192,7 +192,7 @@ def corner_error(estimate: Floats | None, homography_1to2: Floats, width: float,
 
 
 def mha(errors: Floats) -> Floats:
-    """The share of pairs with a corner error of at most 1, 3 and 5 pixels.
+    """Returns the share of pairs with a corner error of at most 1, 3 and 5 pixels.
 
     Args:
         errors: (P,) at least one, pixels; infinite for a pair without homography.
@@ -206,7 +206,7 @@ def mha(errors: Floats) -> Floats:
 
 
 def auc(errors: Floats) -> Floats:
-    """The area under the curve of shares of pairs over corner errors up to 1, 3 and 5 pixels, over its width.
+    """Integrates the curve of shares of pairs over corner errors up to 1, 3 and 5 px, over its width.
 
     As in SuperGlue's `pose_auc` and glue-factory: the curve goes in straight lines from (0, 0) through the
     points (i-th smallest error, i / P) and is flat from the last one below the threshold. It is therefore not

@@ -1,4 +1,4 @@
-"""Mutual nearest neighbours: which descriptors of two images choose each other."""
+"""Matches mutual nearest neighbours: the descriptors of two images that choose each other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK_BYTES = 64 * 2**20
 def mutual_nearest_neighbours(
     descriptors1: FloatArray | Tensor, descriptors2: FloatArray | Tensor, device: torch.device | None = None
 ) -> Matches:
-    """Pairs of descriptors that are each other's nearest by dot product, exactly, in float32.
+    """Finds the descriptors that are each other's nearest by dot product, exactly, in float32.
 
     Of equal dot products the one with the lower index is nearest, so that the result is the same each time.
     Memory beyond the descriptors stays below 256 MiB whatever their number.

@@ -1,4 +1,4 @@
-"""Mean matching accuracy (MMA): the share of matches whose error is small.
+"""Measures mean matching accuracy (MMA): the share of matches whose error is small.
 
 Definition: Dusmanu et al., D2-Net, CVPR 2019, and its benchmark code.
 """
@@ -22,7 +22,7 @@ def matching_errors(
     matches: npt.NDArray[np.integer],
     homography_1to2: Floats,
 ) -> Floats:
-    """How far each match is from the truth, measured in image 2 only.
+    """Measures how far each match is from the truth, in image 2 only.
 
     Args:
         keypoints1: (N, 2 or more), x and y first, pixels of image 1.
@@ -40,7 +40,7 @@ def matching_errors(
 
 
 def mma(errors: Floats) -> Floats:
-    """The share of one pair's matches with an error of at most 1, 2, ..., 15 pixels.
+    """Returns the share of one pair's matches with an error of at most 1, 2, ..., 15 pixels.
 
     Args:
         errors: (K,), pixels.

@@ -1,4 +1,4 @@
-"""PairMetric: a figure of a benchmark that is the mean of one number per pair, as a comparison needs it.
+"""Lists the figures of a benchmark that are means of one number per pair, as a comparison needs them.
 
 Every figure of `Evaluation.metrics` is one, under the same key.
 """
@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PairMetric:
-    """A number of every pair, whose mean over pairs is the figure.
+    """A PairMetric is a number of every pair, whose mean over pairs is the figure.
 
     Attributes:
         key: as in `Evaluation.metrics`, e.g. `auc_5px_poselib`.
@@ -37,11 +37,11 @@ class PairMetric:
 
     @property
     def highest(self) -> float:
-        """The largest value possible; the smallest is 0."""
+        """Returns the largest value possible; the smallest is 0."""
         return 1.0 if self.is_share else np.inf
 
     def of(self, pairs: Sequence[PairScore]) -> Floats:
-        """The numbers of pairs, (P,), in their order; NaN where a pair has none.
+        """Returns the numbers of P pairs, (P,), in their order; NaN where a pair has none.
 
         Raises:
             ValueError: if they were not computed.
@@ -56,7 +56,7 @@ class PairMetric:
 
 
 def auc_shares(errors: Floats, threshold: float) -> Floats:
-    """What each pair adds to the area under the curve of corner errors: their mean is `homography.auc`.
+    """Returns what each pair adds to the area under the curve of corner errors: the mean is `homography.auc`.
 
     The curve rises by 1 / P, in a straight line, on the way from each error to the next larger one; the pair
     of the larger error is given the area to the right of that line. So its number depends on one other pair.
@@ -143,7 +143,7 @@ def _computed(pairs: Sequence[PairScore]) -> list[str]:
 
 
 def find_pair_metric(key: str) -> PairMetric:
-    """The metric of a key.
+    """Finds the metric of a key.
 
     Raises:
         ValueError: for an unknown key; names the known ones.

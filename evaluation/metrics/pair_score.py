@@ -1,4 +1,4 @@
-"""PairScore: what is known of one pair of images once its matches are judged."""
+"""Scores one pair of images once its matches are known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MISSING = {"corner_error_dlt": math.inf, "corner_error_poselib": math.inf, "loc
 
 @dataclass(frozen=True)
 class PairScore:
-    """The score of one pair (1, k). What is None was not computed.
+    """A PairScore holds the figures of one pair (1, k). What is None was not computed.
 
     Attributes:
         sequence: its name.
@@ -69,7 +69,7 @@ class PairScore:
     inliers_poselib: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As what `json.dumps` takes; without what was not computed, infinity and NaN as null.
+        """Returns what `json.dumps` takes, without what was not computed; infinity and NaN become null.
 
         The split is left out: it follows from the sequence's name.
         """
@@ -78,7 +78,7 @@ class PairScore:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PairScore:
-        """Reads what `to_json` gave, or an earlier version that knew fewer numbers.
+        """Reads what `to_json` returned, or an earlier version that knew fewer numbers.
 
         Raises:
             ValueError: if there are not 15 shares.
@@ -102,7 +102,7 @@ _NUMBERS = (*_MISSING, "matching_score", "coverage1", "coverage2")
 
 @dataclass(frozen=True)
 class JudgedPair:
-    """What a pair is judged by.
+    """A JudgedPair holds the keypoints, the matches and the truth of a pair: all that its score needs.
 
     Attributes:
         sequence: its name.
@@ -122,7 +122,7 @@ class JudgedPair:
     errors: Floats
 
     def score(self, estimators: tuple[Estimator, ...]) -> PairScore:
-        """All metrics of the pair; a homography is estimated by each of the estimators."""
+        """Computes all metrics of the pair; each estimator estimates a homography."""
         return PairScore(
             sequence=self.sequence,
             split=split_of(self.sequence),

@@ -1,4 +1,4 @@
-"""Repeatability: are the same places found in both images, how precisely, and are they matched?
+"""Measures repeatability: are the same places found in both images, how precisely, and matched?
 
 Definitions: Mikolajczyk et al., A comparison of affine region detectors, IJCV 2005, and for points instead of
 regions DeTone et al., SuperPoint, CVPRW 2018. Positions are in pixels of their image.
@@ -30,7 +30,7 @@ CELLS = 32
 
 @dataclass(frozen=True)
 class Overlap:
-    """Which keypoints of a pair lie in what both images show, and how far the other image's nearest is.
+    """An Overlap says which keypoints both images show, and how far the other image's nearest one is.
 
     Attributes:
         visible1, visible2: (N,) and (M,), whether the keypoint, mapped, lies inside the other image.
@@ -89,7 +89,7 @@ def overlap(
 
 
 def repeatability(pair: Overlap) -> Floats:
-    """The share of visible keypoints with a keypoint of the other image within 1 and 3 pixels.
+    """Returns the share of visible keypoints with a keypoint of the other image within 1 and 3 pixels.
 
     The mean of both directions; a direction without visible keypoints counts 0. To be compared only at the
     same number of keypoints, see `equal_budget`.
@@ -104,7 +104,7 @@ def repeatability(pair: Overlap) -> Floats:
 
 
 def localisation_error(pair: Overlap) -> float:
-    """The mean distance of the keypoints found again within 3 pixels, of both directions together, pixels.
+    """Averages the distance of keypoints found again within 3 pixels, both directions together, in pixels.
 
     Returns:
         error: in [0, 3]; NaN if there is none, so that the pair is left out of a mean and not taken for good.
@@ -115,11 +115,11 @@ def localisation_error(pair: Overlap) -> float:
 
 
 def matching_score(pair: Overlap, matches: npt.NDArray[np.integer], errors: Floats) -> float:
-    """The share of visible keypoints that are matched correctly: with an error of at most 3 pixels.
+    """Returns the share of visible keypoints that are matched with an error of at most 3 pixels.
 
     The mean of both directions, as in SuperPoint; a direction without visible keypoints counts 0. A correct
-    match whose keypoint lies just outside what both images show counts for nothing, so that no share
-    exceeds 1.
+    match whose keypoint lies just outside what both images show counts for nothing, so that no share exceeds
+    1.
 
     Args:
         pair: of the keypoints that were matched.
@@ -139,7 +139,7 @@ def matching_score(pair: Overlap, matches: npt.NDArray[np.integer], errors: Floa
 
 
 def coverage(keypoints: Points, size: Size) -> float:
-    """The share of the image with keypoints: of the cells of a 32 x 32 grid over it, those with at least one.
+    """Returns the share of an image that has keypoints: of 32 x 32 cells, those with at least one.
 
     Cells are W / 32 by H / 32 pixels. A keypoint on or beyond the border counts in the nearest cell.
 

@@ -1,1 +1,1 @@
-"""Statistics: means, differences, intervals and p-values over sequences and seeds."""
+"""Computes means, differences, intervals and p-values over sequences and seeds."""

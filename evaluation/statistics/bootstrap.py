@@ -1,12 +1,11 @@
-"""Bootstrap over sequences and seeds: how far a mean may lie from what it estimates.
+"""Estimates by a bootstrap over sequences and seeds how far a mean may lie from the truth.
 
-Model: the score of seed r on sequence s, the mean of its pairs, is `mean + a_s + b_r + e_rs`. Both
-sequences and seeds are samples. The five pairs of a sequence share its photographs, so sequences are
-drawn, not pairs.
+Model: the score of seed r on sequence s, the mean of its pairs, is `mean + a_s + b_r + e_rs`. Both sequences
+and seeds are samples. The five pairs of a sequence share its photographs, so sequences are drawn, not pairs.
 
 Why not draw both with replacement and take percentiles (Owen, The pigeonhole bootstrap, Ann. Appl. Stat.
-2007)? The variance of n draws is too small by (n - 1) / n, a third for three seeds, and percentiles of
-few draws lack the tails of Student's distribution. Instead:
+2007)? The variance of n draws is too small by (n - 1) / n, a third for three seeds, and percentiles of few
+draws lack the tails of Student's distribution. Instead:
 
 * The mean squares of the table of R seeds and S sequences give the variance of the mean without bias, as
   in the analysis of variance (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4), in
@@ -30,8 +29,8 @@ few draws lack the tails of Student's distribution. Instead:
 The seeds' part of a difference is pooled over the variants of a table where they scatter alike
 (`evaluation.statistics.pooling`), which leaves far more degrees of freedom than R - 1.
 
-What it cannot do: with two seeds intervals hold the truth in 92 to 98 % of studies, with six sequences in
-94 to 98 %, or in 91 % if scores are very skewed (exponential) and seeds do not matter.
+What it cannot do: with two seeds intervals hold the truth in 92 to 98 % of studies, with six sequences in 94
+to 98 %, or in 91 % if scores are very skewed (exponential) and seeds do not matter.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ _INTERVAL_EXPONENT = 0.25
 
 @dataclass(frozen=True)
 class Resampling:
-    """Draws of n sequences with replacement; one object serves all variants, so their draws are the same.
+    """A Resampling holds draws of n sequences with replacement; all variants are given the same draws.
 
     Attributes:
         counts: (replicates, n), how often each sequence was drawn.
@@ -74,11 +73,11 @@ class Resampling:
 
     @property
     def replicates(self) -> int:
-        """How many times all sequences were drawn."""
+        """Returns how many times all sequences were drawn."""
         return len(self.counts)
 
     def studentised(self, values: Floats) -> Floats:
-        """The error of the mean in units of its standard error, each draw divided by its own.
+        """Computes the error of the mean in units of its standard error, each draw divided by its own.
 
         Args:
             values: (n, K), one value per sequence in each of K columns; n at least 2.
@@ -117,7 +116,7 @@ def resample(n: int, replicates: int = REPLICATES) -> Resampling:
 
 @dataclass(frozen=True)
 class Estimates:
-    """K means with what is known of their error.
+    """Estimates hold K means with what is known of their error.
 
     Attributes:
         value: (K,).
@@ -140,7 +139,7 @@ class Estimates:
 def estimate(
     samples: Sequence[Floats], replicates: int = REPLICATES, seeds: SeedVariances | None = None
 ) -> Estimates:
-    """The sum of the samples' means, over the same sequences and over seeds of each sample's own.
+    """Estimates the sum of the samples' means, over the same sequences and over each sample's own seeds.
 
     The mean of one variant is `[scores]`; a difference with common seeds is `[scores - others]` (whatever
     both share drops out), one without is `[scores, -others]`. A sample of one seed adds nothing for its seed:
@@ -172,7 +171,7 @@ def estimate(
 
 @dataclass(frozen=True)
 class SeedVariances:
-    """Parts of the variance of a sum of means over seeds and sequences, (K,) each.
+    """SeedVariances hold the parts of the variance of a sum of means over seeds and sequences, (K,) each.
 
     Attributes:
         between: what the means of the seeds say: seeds and residuals.

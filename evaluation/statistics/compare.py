@@ -1,4 +1,4 @@
-"""Comparing: variants become a comparison, which says which differences are real."""
+"""Compares variants: says which differences are real."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _baselines(names: Collection[str], baseline: str | Mapping[str, str]) -> dic
 
 
 def mean_curves(variants: Sequence[Variant], replicates: int = REPLICATES) -> tuple[Mean, ...]:
-    """The mean MMA of every variant at 1 to 15 pixels with its interval, by split, variant and threshold.
+    """Computes the mean MMA of every variant at 1 to 15 pixels with intervals, by split and threshold.
 
     Args:
         variants: of one comparison, at least one.
@@ -303,7 +303,7 @@ def _hindrance(variant: Variant, baseline: Variant) -> Verdict | None:
 
 
 def verdict(metric: PairMetric, estimate: float, p: float, covers_seeds: bool) -> Verdict:
-    """What a corrected p-value says of variants, or, with a single seed on a side, of these networks."""
+    """Says what a corrected p-value means for variants or, with one seed on a side, for these networks."""
     # NaN, the p-value of a single sequence, is not below anything.
     if not covers_seeds:
         return "these networks differ" if p < ALPHA else "seeds needed"

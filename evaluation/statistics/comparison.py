@@ -1,4 +1,4 @@
-"""Comparison: means of variants, and differences to a baseline, with what is known of their error."""
+"""Holds a comparison: means of variants, differences to a baseline, and what is known of their error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Verdict = Literal[
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean score of one variant.
+    """A Mean is the mean score of one variant.
 
     Attributes:
         variant: its name.
@@ -54,7 +54,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the mean score of one variant lies above that of the baseline.
+    """A Difference says how far the mean score of one variant lies above that of the baseline.
 
     Attributes:
         variant, baseline: their names.
@@ -67,8 +67,8 @@ class Difference:
             single sequence, or if nothing is tested.
         verdict: "better" or "worse" if `p_holm` is below 0.05; a smaller error is better. "these networks
             differ" if it is, but a side has one network only: nothing is known of other seeds, and "seeds
-            needed" if it is not. Nothing is tested where one side was trained for more epochs than the
-            other, or where one has collapsed.
+            needed" if it is not. Nothing is tested where one side was trained for more epochs than the other,
+            or where one has collapsed.
         sequences: how many.
         same_seeds: whether they were compared seed by seed.
         covers_seeds: whether both have more than one seed, so that the interval covers other seeds.
@@ -93,7 +93,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class SequenceDifference:
-    """Where a variant wins: its difference to the baseline on one sequence.
+    """A SequenceDifference shows where a variant wins: its difference to the baseline on one sequence.
 
     Attributes:
         variant, baseline: their names.
@@ -117,7 +117,7 @@ class SequenceDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Variants of one benchmark and protocol, each against its baseline.
+    """A Comparison sets the variants of one benchmark and protocol each against its baseline.
 
     Attributes:
         baselines: the baseline of each variant that has one, by the variant's name.
@@ -140,21 +140,21 @@ class Comparison:
 
     @property
     def baseline(self) -> str:
-        """The name of the baseline, or of all of them, in the order of the variants."""
+        """Returns the name of the baseline, or of all of them, in the order of the variants."""
         return " / ".join(dict.fromkeys(self.baselines.values()))
 
     def mean(self, variant: str, metric: str, split: str = OVERALL) -> Mean:
-        """One of the means; KeyError if there is none."""
+        """Finds one of the means; KeyError if there is none."""
         wanted = (variant, metric, split)
         return {(row.variant, row.metric, row.split): row for row in self.means}[wanted]
 
     def difference(self, variant: str, metric: str, split: str = OVERALL) -> Difference:
-        """One of the differences; KeyError if there is none."""
+        """Finds one of the differences; KeyError if there is none."""
         wanted = (variant, metric, split)
         return {(row.variant, row.metric, row.split): row for row in self.differences}[wanted]
 
     def to_rows(self) -> dict[str, list[dict[str, Any]]]:
-        """The three tables, `means`, `differences` and `by_sequence`, as what `json.dumps` takes."""
+        """Returns the tables `means`, `differences` and `by_sequence` as what `json.dumps` takes."""
         return {
             "means": [asdict(row) for row in self.means],
             "differences": [asdict(row) for row in self.differences],

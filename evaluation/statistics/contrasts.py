@@ -1,4 +1,4 @@
-"""Contrasts: the scores of variants against those of their baseline, and what is known of their error."""
+"""Sets the scores of variants against those of their baseline, and estimates the error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one variant.
+    """Scores hold the mean of every sequence and seed of one variant.
 
     Attributes:
         values: (seeds, sequences, K): the mean over the pairs of a sequence, in K metrics.
@@ -31,7 +31,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Contrast:
-    """What `evaluation.statistics.bootstrap.estimate` is told about a difference, and what it answers.
+    """A Contrast holds what `bootstrap.estimate` needs to know about a difference, and what it answers.
 
     Attributes:
         samples: (seeds, sequences, K) each, signed: their means add up to the difference.
@@ -45,7 +45,7 @@ class Contrast:
 
 
 def contrast(variant: Scores, baseline: Scores) -> Contrast:
-    """The scores of a variant against those of the baseline.
+    """Sets the scores of a variant against those of the baseline.
 
     Seeds that agree only in part are taken as unrelated: if they are related after all, the interval is too
     wide rather than too narrow.
@@ -60,7 +60,7 @@ def contrast(variant: Scores, baseline: Scores) -> Contrast:
 def estimate_contrasts(
     baseline: Scores, variants: Sequence[Scores], replicates: int = REPLICATES
 ) -> list[tuple[Contrast, Estimates]]:
-    """The difference of each variant to the baseline, in K metrics, the seeds' variance pooled over all.
+    """Estimates the difference of each variant to the baseline; the seeds' variance is pooled over all.
 
     Args:
         baseline: what all are compared with.

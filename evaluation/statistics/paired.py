@@ -1,4 +1,4 @@
-"""PairedDifference: how far one network lies above another on photographs that both were scored on.
+"""Compares two networks on photographs that both were scored on.
 
 The photographs are the sample: all pairs made of one photograph are one number, because they share what the
 photograph shows. A network that was chosen as the best of N on the same photographs owes part of its lead to
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How far a network lies above another.
+    """A PairedDifference says how far a network lies above another, with its 95 % interval.
 
     Attributes:
         estimate: mean over photographs, larger is better (an error counts with the opposite sign).
@@ -45,7 +45,7 @@ class PairedDifference:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the first network is shown to be better."""
+        """Says whether the first network is shown to be better."""
         return self.low > 0
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class PairedDifference:
 def paired_difference(
     scored: Sequence[Evaluation], other: Sequence[Evaluation], metric: str, chosen_from: int = 1
 ) -> PairedDifference:
-    """How far one network lies above another on the same validation benchmarks.
+    """Measures how far one network lies above another on the same validation benchmarks.
 
     Args:
         scored: evaluations of the one.
@@ -78,7 +78,7 @@ def paired_difference(
 
 
 def by_photograph(scored: Sequence[Evaluation], metric: PairMetric) -> dict[str, float]:
-    """The mean of a metric over all pairs of each photograph of validation benchmarks, by its name there."""
+    """Averages a metric over all pairs of each photograph of validation benchmarks, by its name there."""
     numbers: dict[str, list[float]] = {}
     for evaluation in scored:
         for pair, number in zip(evaluation.pairs, metric.of(evaluation.pairs), strict=True):
@@ -108,7 +108,7 @@ def difference(values: Floats, chosen_from: int = 1, bound: float = math.inf) ->
 
 
 def lead_of_best(networks: int) -> float:
-    """The expected largest of so many standard normal numbers; 0 for one.
+    """Returns the expected largest of so many standard normal numbers; 0 for one.
 
     G. Blom, Statistical Estimates and Transformed Beta-Variables, 1958: the quantile (N - 3/8) / (N + 1/4);
     within 0.03 for any N.

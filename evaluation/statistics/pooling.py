@@ -1,4 +1,4 @@
-"""Pooling: what the seeds of all variants of a table say together of how much a seed matters.
+"""Pools what the seeds of all variants of a table say of how much a seed matters.
 
 Three seeds of one variant leave two degrees of freedom, with which Student's distribution asks for a lead of
 12.6 standard errors where p is to be below 0.05 / 8. Trainings of the variants of one table differ in their
@@ -33,7 +33,7 @@ LEAST_VARIANTS = 3
 
 @dataclass(frozen=True)
 class Pool:
-    """The variance of the mean of one seed over all sequences, in K columns.
+    """A Pool holds the variance, shared by variants, of one seed's mean over all sequences, in K columns.
 
     Attributes:
         variance: (K,).

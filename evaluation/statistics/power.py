@@ -1,10 +1,10 @@
-"""Power: how small a true gain a comparison can show, and what it would take to show a given one.
+"""Computes how small a true gain a comparison can show, and what it would take to show a given one.
 
-A difference of two means over R seeds and S sequences has the variance
-`seed / R + cell / (R S) + sequence / S`. A gain is shown if it exceeds its error as many times as Student's
-distribution asks for at the level that Holm's first step gives, 0.05 / V for V differences; to be shown in 80
-of 100 studies it has to lie one more quantile above (Cohen, Statistical Power Analysis, 1988). Degrees of
-freedom are those of seeds' variances that are pooled over the variants, V (R - 1).
+A difference of two means over R seeds and S sequences has the variance `seed / R + cell / (R S) + sequence /
+S`. A gain is shown if it exceeds its error as many times as Student's distribution asks for at the level that
+Holm's first step gives, 0.05 / V for V differences; to be shown in 80 of 100 studies it has to lie one more
+quantile above (Cohen, Statistical Power Analysis, 1988). Degrees of freedom are those of seeds' variances
+that are pooled over the variants, V (R - 1).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_SEEDS, MOST_SEQUENCES = 100, 10_000
 
 @dataclass(frozen=True)
 class Variances:
-    """Of what the variance of a difference consists.
+    """Variances are the parts of the variance of a difference.
 
     Attributes:
         seed: of the difference over seeds.
@@ -38,7 +38,7 @@ class Variances:
     sequence: float = 0.0
 
     def error(self, seeds: int, sequences: int) -> float:
-        """The standard error of the difference."""
+        """Returns the standard error of the difference, in the unit of the score."""
         return math.sqrt(self.seed / seeds + self.cell / (seeds * sequences) + self.sequence / sequences)
 
 
@@ -52,7 +52,7 @@ def smallest_detectable(
     pair: float = PAIR,
     pairs: int = 5,
 ) -> float:
-    """The smallest true gain that is called better in 80 of 100 studies, after the correction.
+    """Returns the smallest true gain that is called better in 80 of 100 studies, after the correction.
 
     Args:
         variants: how many are compared with a baseline, at least 1.
@@ -71,7 +71,7 @@ def smallest_detectable(
 
 
 def detectable(variances: Variances, variants: int, seeds: int, sequences: int) -> float:
-    """The same for variances that are known, e.g. those of a comparison."""
+    """Returns the smallest detectable gain for known variances, e.g. those of a comparison."""
     # scipy costs a tenth of a second, which the command line need not wait for.
     from scipy.special import stdtrit
 
@@ -83,7 +83,7 @@ def detectable(variances: Variances, variants: int, seeds: int, sequences: int) 
 
 
 def needed_seeds(gain: float, variances: Variances, variants: int, sequences: int) -> int | None:
-    """How many seeds would show a gain in 80 of 100 studies; None if not even a hundred would."""
+    """Returns how many seeds would show a gain in 80 of 100 studies; None if not even a hundred would."""
     for seeds in range(2, MOST_SEEDS + 1):
         if detectable(variances, variants, seeds, sequences) <= abs(gain):
             return seeds
@@ -91,7 +91,7 @@ def needed_seeds(gain: float, variances: Variances, variants: int, sequences: in
 
 
 def needed_sequences(gain: float, variances: Variances, variants: int, seeds: int) -> int | None:
-    """How many sequences would show a gain in 80 of 100 studies; None if not even ten thousand would."""
+    """Returns how many sequences would show a gain in 80 of 100 studies; None if ten thousand would not."""
     if detectable(variances, variants, seeds, MOST_SEQUENCES) > abs(gain):
         return None
     low, high = 1, MOST_SEQUENCES

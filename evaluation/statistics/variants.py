@@ -1,4 +1,4 @@
-"""Variants: what a table compares, and what makes two of them comparable."""
+"""Defines variants: what a table compares, and what makes two of them comparable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Variant:
-    """The evaluations of one variant, one for each seed it was trained with.
+    """A Variant holds the evaluations of one loss, one for each seed it was trained with.
 
     Attributes:
         name: as in the table.
@@ -63,12 +63,12 @@ class Variant:
 
     @property
     def sequences(self) -> dict[str, Split | None]:
-        """The split of each sequence, sorted by name."""
+        """Returns the split of each sequence, sorted by name."""
         return {pair.sequence: pair.split for pair in _sorted_pairs(self.evaluations[0])}
 
     @cached_property
     def sorted_pairs(self) -> list[list[PairScore]]:
-        """The pairs of each evaluation, by sequence and image."""
+        """Returns the pairs of each evaluation, by sequence and image."""
         return [_sorted_pairs(scored) for scored in self.evaluations]
 
     def numbers(self, metrics: Sequence[str], chosen: Bools | None = None) -> Floats:

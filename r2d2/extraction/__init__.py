@@ -1,1 +1,1 @@
-"""Extraction: keypoints and descriptors of an image, over a pyramid of its sizes."""
+"""Extracts the keypoints and descriptors of an image, over a pyramid of its sizes."""

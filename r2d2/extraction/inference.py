@@ -1,4 +1,4 @@
-"""The network as extraction runs it: both maps of an image, and descriptors where they are asked for.
+"""Runs the network as extraction needs it: maps of every pixel, descriptors where they are asked for.
 
 `DenseMaps` holds what the network itself answers. `FastNetwork` computes the same, up to rounding, with less
 work: every BatchNorm is folded into its convolution, all convolutions but the last run in 16 bits where the
@@ -27,15 +27,15 @@ _LEAST_LENGTH = 1e-12
 
 
 class LevelMaps(Protocol):
-    """What keypoints of one image are made of."""
+    """LevelMaps are what the keypoints of one image at one scale are made of."""
 
     @property
     def reliability(self) -> Tensor:
-        """(H, W) float32 in [0, 1]."""
+        """Returns the reliability of every pixel: (H, W) float32 in [0, 1]."""
 
     @property
     def repeatability(self) -> Tensor:
-        """(H, W) float32 in [0, 1)."""
+        """Returns the repeatability of every pixel: (H, W) float32 in [0, 1)."""
 
     def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Returns the descriptors of N pixels.
@@ -51,18 +51,18 @@ class LevelMaps(Protocol):
 
 @dataclass(frozen=True)
 class DenseMaps:
-    """The maps of a network's `forward`, which describes every pixel."""
+    """DenseMaps are the answer of a network's `forward`, which describes every pixel."""
 
     features: DenseFeatures
 
     @property
     def reliability(self) -> Tensor:
-        """(H, W)."""
+        """Returns the reliability of every pixel: (H, W) float32 in [0, 1]."""
         return self.features.reliability[0, 0]
 
     @property
     def repeatability(self) -> Tensor:
-        """(H, W)."""
+        """Returns the repeatability of every pixel: (H, W) float32 in [0, 1)."""
         return self.features.repeatability[0, 0]
 
     def describe(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class DenseMaps:
 
 @dataclass(frozen=True)
 class FastMaps:
-    """The maps of `FastNetwork` beside the features that descriptors are made of.
+    """FastMaps are the maps of `FastNetwork`, beside the features that descriptors are made of.
 
     Attributes:
         features: (h, w, D) float32; half the size of the maps if `halved`.
@@ -117,10 +117,10 @@ class FastMaps:
 
 
 class FastNetwork:
-    """A network prepared for extraction. It holds the weights as they were when it was made."""
+    """A FastNetwork is a network prepared for extraction, with the weights of the moment it was made."""
 
     def __init__(self, network: R2D2Network, precision: torch.dtype) -> None:
-        """Folds the weights.
+        """Folds every BatchNorm into the convolution before it.
 
         Args:
             network: its `forward` must be that of R2D2Network; left as it is.
@@ -137,7 +137,7 @@ class FastNetwork:
             self._head_bias = torch.cat([network.clf.bias[1:] - network.clf.bias[:1], network.sal.bias])
 
     def __call__(self, image: Tensor) -> FastMaps:
-        """The maps of one image (1, 3, H, W) float32, on the device of the weights."""
+        """Computes the maps of one image (1, 3, H, W) float32, on the device of the weights."""
         x = image.contiguous(memory_format=torch.channels_last)
         for convolution in self._convolutions:
             x = convolution(x)
@@ -215,12 +215,12 @@ class _Convolution:
 
 
 def is_plain(network: R2D2Network) -> bool:
-    """Whether the network computes its maps as R2D2Network does; only then may its layers be folded."""
+    """Says whether a network computes its maps as R2D2Network does; only then may its layers be folded."""
     return type(network).forward is R2D2Network.forward
 
 
 def fast_precision(device: torch.device) -> torch.dtype:
-    """In what most convolutions of `FastNetwork` run on this device: 16 bits where that is fast."""
+    """Chooses what most convolutions of `FastNetwork` run in on this device: 16 bits where that is fast."""
     if device.type == "cuda":
         return torch.float16
     able = torch.cpu.get_capabilities()

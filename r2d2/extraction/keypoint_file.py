@@ -1,4 +1,4 @@
-"""The file of one image's keypoints, in the layout of the R2D2 authors' `.r2d2` files."""
+"""Reads and writes the keypoints of one image in the layout of the R2D2 authors' `.r2d2` files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keypoints of one image: dense maps of a pyramid of its scales, local maxima, the best k.
+"""Finds the keypoints of one image: dense maps over a pyramid, local maxima, the best k.
 
 After the extraction of Revaud et al. (NeurIPS 2019).
 """
@@ -109,7 +109,7 @@ class Extractor:
 
 
 def extract_keypoints(network: R2D2Network, image: Tensor, settings: ExtractionSettings) -> Keypoints:
-    """The keypoints of one image, best first.
+    """Finds the keypoints of one image, best first.
 
     Of equal scores, larger scales come first, then upper rows, then left columns; so does the cut at `top_k`.
     Where a map is not a number, there is no keypoint.
@@ -126,7 +126,7 @@ def extract_keypoints(network: R2D2Network, image: Tensor, settings: ExtractionS
 
 
 def arithmetic(settings: ExtractionSettings, device: torch.device) -> str:
-    """Which arithmetic `extract_keypoints` uses for these settings on this device.
+    """Names the arithmetic that `extract_keypoints` uses for these settings on this device.
 
     Part of the name under which results are stored: those of different arithmetic differ a little.
 

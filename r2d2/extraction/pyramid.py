@@ -1,4 +1,4 @@
-"""The sizes at which an image is searched, and the tiles that one size is searched in."""
+"""Chooses the sizes at which an image is searched, and the tiles that one size is searched in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TILE_MARGIN = 32
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a level: the pixels it answers for, and the window around them that the network looks at.
+    """A Tile is the part of a level that it answers for, and the window around it that the network sees.
 
     Attributes:
         window: slices of rows and columns of the level; they start at even numbers, as the half-resolution
@@ -62,7 +62,7 @@ def pyramid(image: Tensor, settings: ExtractionSettings) -> Iterator[tuple[float
 
 
 def tiles(height: int, width: int) -> list[Tile]:
-    """Tiles whose cores cover a level, each pixel once; a single one if the level is small.
+    """Cuts a level into tiles whose cores cover it, each pixel once; a small level is a single tile.
 
     The window ends where the level does, so that the network sees the level's border where there is one.
     """

@@ -1,4 +1,4 @@
-"""ExtractionSettings: which scales of an image are searched, and what becomes a keypoint."""
+"""Defines ExtractionSettings: which scales of an image are searched, and what becomes a keypoint."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from r2d2.settings import setting
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """Which scales of an image are searched, and which local maxima become keypoints.
+    """ExtractionSettings say which scales are searched, and which local maxima become keypoints.
 
     A level of scale s = 1, 1 / scale_factor, 1 / scale_factor^2, ... is searched if, up to 0.001,
-    max(min_scale, min_size / longer side) <= s <= min(max_scale, max_size / longer side).
-    An image is never enlarged, so one whose longer side is below min_size has no level and no keypoints.
+    max(min_scale, min_size / longer side) <= s <= min(max_scale, max_size / longer side). An image is never
+    enlarged, so one whose longer side is below min_size has no level and no keypoints.
     """
 
     top_k: int | None = setting(5000, "keep this many best keypoints of all levels; none: all", low=1)
@@ -45,7 +45,7 @@ class ExtractionSettings:
                 )
 
     def full_resolution(self) -> ExtractionSettings:
-        """The same settings without bounds on the size, down to 0.3 of it."""
+        """Returns the same settings without bounds on the size, down to 0.3 of it."""
         return dataclasses.replace(self, min_size=0, max_size=9999, min_scale=0.3, max_scale=1.0)
 
 

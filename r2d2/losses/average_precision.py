@@ -1,4 +1,4 @@
-"""Average precision with a gradient: the share of positives among the best scores, by soft histograms.
+"""Computes average precision with a gradient: how pure the best scores are, by soft histograms.
 
 After K. He, Y. Lu, S. Sclaroff, "Local descriptors optimized for average precision", CVPR 2018.
 """
@@ -18,7 +18,7 @@ _CHUNK = 2**20
 
 
 def average_precision(scores: Tensor, labels: Tensor, bins: int = BINS) -> Tensor:
-    """The average precision of each row of scores.
+    """Computes the average precision of each row of scores.
 
     Args:
         scores: (M, N), in [-1, 1]; what lies outside [0, 1] counts as 0 or 1.
@@ -32,7 +32,7 @@ def average_precision(scores: Tensor, labels: Tensor, bins: int = BINS) -> Tenso
 
 
 def average_precision_of_weights(positives: Tensor, everything: Tensor) -> Tensor:
-    """The average precision of rows of which the weight in each bin is known.
+    """Computes the average precision of rows from the weights in their bins.
 
     Args:
         positives: (M, bins), weight of the positives, best bin first; see `bin_weights`.
@@ -47,7 +47,7 @@ def average_precision_of_weights(positives: Tensor, everything: Tensor) -> Tenso
 
 
 def bin_weights(scores: Tensor, mask: Tensor | None = None, bins: int = BINS) -> Tensor:
-    """The soft histogram of each row of scores.
+    """Computes the soft histogram of each row of scores.
 
     Bin k has its centre at 1 - k / (bins - 1) and a triangular weight of half-width 1 / (bins - 1); the first
     and the last bin are flat on the outside. A score thus gives 1 - f to one bin and f to the next.

@@ -1,4 +1,4 @@
-"""LossConfig: which loss trains a network, and its numbers."""
+"""Defines LossConfig: which loss trains a network, and its numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from r2d2.settings import setting
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Which loss trains it: reliability term + similarity term + peakiness term."""
+    """A LossConfig chooses the reliability, similarity and peakiness terms and their weights."""
 
     reliability: str = setting("ap", "reliability loss")
     similarity: str = setting("cosine", "similarity of the repeatability maps")

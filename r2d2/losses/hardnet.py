@@ -1,4 +1,4 @@
-"""The HardNet loss: a descriptor must be nearer to its partner than to the nearest stranger.
+"""Computes the HardNet loss: a descriptor must lie nearer to its partner than to any stranger.
 
 A. Mishchuk, D. Mishkin, F. Radenović, J. Matas, "Working hard to know your neighbor's margins", NeurIPS 2017.
 """
@@ -18,7 +18,7 @@ _EXCLUDED = 10.0
 def hardest_in_batch(
     anchors: Tensor, positives: Tensor, excluded: Tensor | None = None, anchor_swap: bool = False
 ) -> Tensor:
-    """The loss of each anchor against the hardest negative among the other positives.
+    """Computes the loss of each anchor against the hardest negative among the other positives.
 
     Args:
         anchors: (N, D).
@@ -43,7 +43,7 @@ def hardest_in_batch(
 
 
 def distance_matrix(anchors: Tensor, positives: Tensor) -> Tensor:
-    """sqrt(|a|² + |p|² - 2 a.p + 1e-6) of anchors (N, D) and positives (M, D): (N, M)."""
+    """Computes sqrt(|a|² + |p|² - 2 a.p + 1e-6) of anchors (N, D) and positives (M, D): (N, M)."""
     squares = anchors.square().sum(dim=1)[:, None] + positives.square().sum(dim=1)
     # Rounding, above all of the fast matrix products of GPUs, can leave less than 0.
     return ((squares - 2 * anchors @ positives.T).clamp_min(0) + 1e-6).sqrt()

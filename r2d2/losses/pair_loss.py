@@ -1,4 +1,4 @@
-"""The loss of a batch of pairs: a weighted sum of a reliability, a similarity and a peakiness term."""
+"""Sums the loss of a batch of pairs: weighted reliability, similarity and peakiness terms."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from r2d2.losses.similarity import similarity_loss
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What a batch costs.
+    """LossTerms hold the loss of a batch, its terms, and what the terms were computed from.
 
     Attributes:
         total: scalar with gradient, the weighted sum.
         terms: scalars "reliability", "similarity", "peakiness", without gradient and before weighting.
         statistics: scalars without gradient: "valid_queries", how many queries of the batch have a partner;
-            "pairs_without_query", how many pairs of the batch have no such query;
-            "query_reliability", the mean reliability of those queries, in [0, 1], 0 if there are none.
+            "pairs_without_query", how many pairs of the batch have no such query; "query_reliability", the
+            mean reliability of those queries, in [0, 1], 0 if there are none.
     """
 
     total: Tensor
@@ -39,7 +39,7 @@ def pair_loss(
     config: LossConfig,
     generator: torch.Generator,
 ) -> LossTerms:
-    """What the maps of a batch of pairs cost.
+    """Computes the loss of a batch of pairs from the network's maps.
 
     It is not divided by the number of workers: data-parallel training averages their gradients.
 

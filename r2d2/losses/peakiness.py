@@ -1,4 +1,4 @@
-"""Peakiness: a repeatability map shall have one clear peak in every patch, not be flat."""
+"""Computes peakiness: a repeatability map shall have one clear peak in every patch, not be flat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def peakiness_loss(repeatability: Tensor, patch_size: int) -> Tensor:
-    """1 - mean(max - mean) over the (N + 1) x (N + 1) surroundings of every pixel of the smoothed map.
+    """Computes 1 - mean(max - mean) over the (N + 1) x (N + 1) window around every pixel, after smoothing.
 
     Smoothed is the mean of 3x3 pixels. Zeros beyond the border count in means, not in maxima. (Revaud et al.,
     "R2D2: Reliable and repeatable detector and descriptor", NeurIPS 2019; the smoothing is of their code.)

@@ -1,8 +1,8 @@
-"""Reliability losses: match well where you say you are reliable, or say that you are not.
+"""Computes reliability losses: match well where you say you are reliable, or say that you are not.
 
 To add one: write a function below, decorate it with `@register`, done. Its name is the name in the
-configuration. It receives the `Matches` of a batch and the LossConfig and returns the cost of each query,
-(B, Q), finite also where the query is not valid.
+configuration. It receives the `Matches` of a batch and the LossConfig and returns the cost of each query, (B,
+Q), finite also where the query is not valid.
 """
 
 from __future__ import annotations

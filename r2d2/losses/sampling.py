@@ -1,4 +1,4 @@
-"""Which pixels the reliability losses compare: queries, their true partners, neighbours and distractors."""
+"""Chooses the pixels that reliability losses compare: queries, partners, neighbours, distractors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK, _LARGE_CHUNK = 2**19, 2**25
 
 @dataclass(frozen=True)
 class Matches:
-    """Q pixels of each image 1, the same in all, and what they meet in the images 2.
+    """Matches hold Q pixels of each image 1, the same in all, and what they meet in the images 2.
 
     Entries of queries that are not valid are finite, and mean nothing.
 
@@ -51,7 +51,7 @@ class Matches:
 
 
 def draw_positions(height: int, width: int, config: LossConfig, generator: torch.Generator) -> Tensor:
-    """Pixels of an H x W image, at least `config.border` from its border.
+    """Draws pixels of an H x W image, at least `config.border` from its border.
 
     Random ones: (H - 2 border)(W - 2 border) // stride², drawn with replacement. With `config.query_grid`
     every stride-th pixel of every stride-th row, row by row, from the border on.
@@ -115,19 +115,19 @@ def match(
 
 
 def positive_scores(matches: Matches) -> Tensor:
-    """The score of each query's best positive: (B, Q)."""
+    """Scores each query's best positive, by dot product: (B, Q) in [-1, 1]."""
     return (matches.anchors * matches.positives).sum(dim=2)
 
 
 def negative_scores(matches: Matches) -> Tensor:
-    """The scores of the pixels around the truth that are wrong: (B, Q, 80), row by row."""
+    """Scores the pixels around the truth that are wrong: (B, Q, 80) in [-1, 1], row by row."""
     ring = offsets(NEGATIVE_RADIUS, OUTER_RADIUS).to(matches.truth.device)
     index = _window(matches.truth, ring, *matches.descriptors2.shape[2:])
     return window_scores(matches.anchors, matches.descriptors2, index)
 
 
 def distractor_scores(matches: Matches) -> Tensor:
-    """The scores of the distractors of all images 2: (B, Q, B * n), image by image.
+    """Scores the distractors of all images 2: (B, Q, B * n) in [-1, 1], image by image.
 
     A distractor of the query's own image that is strictly nearer than 5 px to the truth scores 0: it may be
     right.
@@ -139,7 +139,7 @@ def distractor_scores(matches: Matches) -> Tensor:
 
 
 def near_in_same_image(truth: Tensor, positions: Tensor) -> Tensor:
-    """Which positions lie strictly nearer than 5 px to a truth, in the same image.
+    """Says which positions lie strictly nearer than 5 px to a truth of the same image.
 
     Args:
         truth: (B, Q, 2), pixels.
@@ -156,7 +156,7 @@ def near_in_same_image(truth: Tensor, positions: Tensor) -> Tensor:
 
 
 def offsets(inner: int, outer: int) -> Tensor:
-    """All (x, y) with inner² <= x² + y² <= outer²: (n, 2) int64, row by row."""
+    """Lists all (x, y) with inner² <= x² + y² <= outer²: (n, 2) int64, row by row."""
     side = torch.arange(-outer, outer + 1)
     y, x = torch.meshgrid(side, side, indexing="ij")
     squared = x.square() + y.square()
@@ -165,7 +165,7 @@ def offsets(inner: int, outer: int) -> Tensor:
 
 
 def window_scores(anchors: Tensor, descriptors: Tensor, index: Tensor) -> Tensor:
-    """Dot products of each anchor with the descriptors of its own window of pixels.
+    """Computes the dot products of each anchor with the descriptors of its own window of pixels.
 
     Args:
         anchors: (B, Q, D).

@@ -1,4 +1,4 @@
-"""Similarity of two repeatability maps, patch by patch.
+"""Compares two repeatability maps, patch by patch.
 
 To add one: write a function below, decorate it with `@register`, done. Its name is the name in the
 configuration; the command line, the sweeps and the tests find it by themselves. It receives

@@ -1,4 +1,4 @@
-"""Allocator: has the C library keep the memory of large tensors for the next ones.
+"""Has the C library keep the memory of large tensors for the next ones.
 
 By default glibc asks the system for every block above 32 MiB and gives it back when it is freed. The maps of
 a training step are larger, and the system clears each anew, page by page, whenever it is written to first: a
@@ -17,7 +17,7 @@ _LARGEST = 2**31 - 1
 
 
 def share_one_heap() -> bool:
-    """From here on, threads of this process and of its forks have one heap, whose size is not limited.
+    """Makes all threads of this process and of its forks use one heap of unlimited size, from here on.
 
     By default each thread has one of its own, of 64 MiB, and what is larger never stays. Threads that have
     asked for memory before keep theirs.
@@ -29,7 +29,7 @@ def share_one_heap() -> bool:
 
 
 def keep_memory() -> bool:
-    """From here on, this process keeps what it frees, about as much as it ever had, and uses it again.
+    """Makes this process keep the memory that it frees, about as much as it ever had, and use it again.
 
     In threads only after `share_one_heap`, or with MALLOC_ARENA_MAX=1 in the environment of the program.
 
@@ -40,7 +40,7 @@ def keep_memory() -> bool:
 
 
 def give_back() -> bool:
-    """Gives back to the system what this process keeps of freed memory; what comes next asks for it anew.
+    """Gives the freed memory that this process keeps back to the system; later needs ask for it anew.
 
     Where blocks of ever other sizes are asked for, those that are kept fit badly, and more and more are.
 

@@ -1,8 +1,8 @@
-"""Convolution: PyTorch's, with the gradients of its weights in the layout that this processor is fastest in.
+"""Computes the gradients of a convolution's weights in the layout that this processor is fastest in.
 
 Forwards, and for the gradients of its input, a convolution of float32 is as fast in channels_last as in
-PyTorch's plain layout, or faster. For the gradients of the weights the library has no good routine there
-with AVX2 alone, and with AVX-512 none for dilated convolutions: 1.5 to 4 times slower, more than copying both
+PyTorch's plain layout, or faster. For the gradients of the weights the library has no good routine there with
+AVX2 alone, and with AVX-512 none for dilated convolutions: 1.5 to 4 times slower, more than copying both
 tensors costs.
 """
 
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 
 class Convolution(nn.Conv2d):
-    """A two-dimensional convolution: the same numbers as PyTorch's but for rounding."""
+    """A Convolution computes the same numbers as PyTorch's two-dimensional one, but for rounding."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         usual = self.groups == 1 and self.padding_mode == "zeros" and not isinstance(self.padding, str)

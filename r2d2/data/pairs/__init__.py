@@ -1,1 +1,1 @@
-"""Pairs of views with their correspondence, made of one photograph or of two that are matched."""
+"""Makes pairs of views with their correspondence, of one photograph or of two that are matched."""

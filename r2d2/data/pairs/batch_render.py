@@ -1,4 +1,4 @@
-"""Pairs whose pixels are made on a device: a whole batch at a time, warped, with noise and colour changes.
+"""Makes the pixels of pairs on a device, a whole batch at a time: warped, with noise and new colours.
 
 What the loader's processes hand over is small: of each photograph the bytes in view, how they are seen, and
 seeds. The pairs are those of `make_pair`, up to rounding, but for other draws of the same noise.
@@ -35,7 +35,7 @@ _LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class PreparedPair:
-    """A pair before its pixels are made.
+    """A PreparedPair holds all that a pair is made from, before its pixels are made.
 
     Attributes:
         part1, part2: (3, h, w) uint8 RGB, of any size: what is in view.
@@ -67,7 +67,7 @@ def prepare_pair(
     sample: str = "",
     second: ImageFile | None = None,
 ) -> PreparedPair:
-    """What `make_pair` does before it makes pixels; its arguments and errors."""
+    """Does what `make_pair` does before it makes pixels, with the same arguments and errors."""
     seen = look(path, config, rng, second)
     plan, side = seen.plan, seen.plan.crop_size
     part1, to_part1, _ = part_in_view(seen.image1, seen.to_image1 @ plan.crop1_to_photo, side)
@@ -83,7 +83,7 @@ def prepare_pair(
 
 @dataclass(frozen=True)
 class PreparedBatch:
-    """B prepared pairs, ready to travel to a device.
+    """A PreparedBatch holds B prepared pairs as tensors, ready to travel to a device.
 
     Attributes:
         parts: (2B, 3, H, W) uint8: the parts of images 1, then of images 2, padded at the right and below.
@@ -113,19 +113,19 @@ class PreparedBatch:
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """Of each pair whether it has common windows."""
+        """Says of each pair whether it has common windows."""
         return tuple((~torch.isnan(self.crop1_to_crop2[:, 2, 2])).tolist())
 
     def pin_memory(self) -> PreparedBatch:
-        """The same in memory that a GPU copies from without waiting; needs a GPU."""
+        """Copies the batch to memory that a GPU reads from without waiting; needs a GPU."""
         return replace(self, **{name: getattr(self, name).pin_memory() for name in ("parts", *_SMALL)})
 
     def to(self, device: torch.device) -> PairBatch:
-        """The pairs, their pixels made on `device`."""
+        """Makes the pixels of the pairs on `device`."""
         return render_batch(self, device)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """To another process go the parts in shared memory and what is small by value: it would cost more."""
+        """Sends the parts to another process in shared memory, and small values by copy, which is cheaper."""
         small = {name: getattr(self, name).numpy() for name in _SMALL}
         others = (self.noises, self.crop_size, self.samples, self.refused)
         return _received, (self.parts, small, *others)
@@ -143,7 +143,7 @@ def _received(
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """Prepared pairs, and others that are pairs already.
+    """A MixedBatch holds prepared pairs, and others whose pixels are made already.
 
     Attributes:
         prepared, made: both.
@@ -159,25 +159,25 @@ class MixedBatch:
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """Names, for error messages."""
+        """Names the pairs in error messages."""
         return self._in_order(self.prepared.samples, self.made.samples)
 
     @property
     def refused(self) -> tuple[tuple[str, str], ...]:
-        """(file, reason) of photos that were replaced."""
+        """Lists (file, reason) of the photographs that were replaced."""
         return self.prepared.refused + self.made.refused
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """Of each pair whether any pixel has a known partner."""
+        """Says of each pair whether any pixel has a known partner."""
         return self._in_order(self.prepared.known, self.made.known)
 
     def pin_memory(self) -> MixedBatch:
-        """The same in memory that a GPU copies from without waiting; needs a GPU."""
+        """Copies the batch to memory that a GPU reads from without waiting; needs a GPU."""
         return MixedBatch(self.prepared.pin_memory(), self.made.pin_memory(), self.order)
 
     def to(self, device: torch.device) -> PairBatch:
-        """The pairs, their pixels made or copied there."""
+        """Makes or copies the pixels of the pairs on `device`, in the order of the batch."""
         first, second = self.prepared.to(device), self.made.to(device)
         order = torch.tensor(self.order, device=device)
         image1, image2, aflow = (
@@ -196,7 +196,7 @@ class MixedBatch:
 
 
 def collate_prepared(pairs: Sequence[PreparedPair | Pair]) -> PreparedBatch | MixedBatch | PairBatch:
-    """Puts pairs of equal crop size into a batch, prepared ones and pairs."""
+    """Puts prepared pairs and made pairs of equal crop size into one batch."""
     prepared = [pair for pair in pairs if isinstance(pair, PreparedPair)]
     made = [pair for pair in pairs if isinstance(pair, Pair)]
     if not prepared:

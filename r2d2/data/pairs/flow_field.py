@@ -1,4 +1,4 @@
-"""FlowField: dense flow between two images, asked for only where it is needed."""
+"""Asks for the dense flow between two images only where it is needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACES = 64
 
 
 class FlowField(ABC):
-    """How far each pixel of image 1 is from its partner in image 2.
+    """A FlowField says how far each pixel of image 1 lies from its partner in image 2.
 
     Attributes:
         size: (width, height) of image 1, pixels.

@@ -1,4 +1,4 @@
-"""Flow files: Aachen's PNG of int16, Middlebury's `.flo`, KITTI's PNG of 16 bits.
+"""Reads flow files: Aachen's PNG of int16, Middlebury's `.flo`, KITTI's PNG of 16 bits.
 
 Each is read once, as it is stored; numbers become flow only where they are asked for.
 """
@@ -24,7 +24,7 @@ _HEADER_BYTES = 12
 
 
 class AachenFlow(FlowField):
-    """A PNG whose bytes are int16 (x, y) per pixel, in 1/16 pixel; its mask, a PNG, is 0 where unknown.
+    """Reads a PNG whose bytes are int16 (x, y) per pixel, in 1/16 pixel; its mask is 0 where unknown.
 
     Raises:
         ImageRefused: if a file cannot be used, or the mask has another size.
@@ -60,7 +60,7 @@ class AachenFlow(FlowField):
 
 
 class MiddleburyFlow(FlowField):
-    """A `.flo` file: magic number, width, height, then float32 (x, y) per pixel; unknown beyond 1e9.
+    """Reads a `.flo` file: magic number, width, height, then float32 (x, y); unknown beyond 1e9.
 
     Raises:
         ImageRefused: if the file cannot be used.
@@ -97,7 +97,7 @@ class MiddleburyFlow(FlowField):
 
 
 class KittiFlow(FlowField):
-    """A PNG of three 16-bit channels: x and y as 64 times the flow + 2^15, and whether they are known.
+    """Reads a PNG of three 16-bit channels: x and y as 64 times the flow + 2^15, and whether known.
 
     Raises:
         ImageRefused: if the file cannot be used.

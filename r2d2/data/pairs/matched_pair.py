@@ -1,4 +1,4 @@
-"""Two images of one scene, and what leads from one to the other, become a training pair.
+"""Makes a training pair of two images of one scene whose correspondence is known.
 
 The recipe rescales image 2, changes its colours, and crops both where the flow says that they show the same.
 Here the windows are found by asking for the flow at the tried positions, and only they are resampled, once
@@ -29,12 +29,12 @@ Floats = npt.NDArray[np.float32]
 
 
 class Correspondence(Protocol):
-    """What leads from image 1 to image 2."""
+    """A Correspondence says where the pixels of image 1 lie in image 2."""
 
     def windows(
         self, size1: Size, size2: Size, resize2: Array, crop_size: int, rng: np.random.Generator
     ) -> tuple[Window, Window] | None:
-        """The best of five valid tries for two windows that show the same place, None if no try is valid.
+        """Finds the best of five valid tries for two windows that show the same place; None if none is valid.
 
         Args:
             size1: (width, height) of image 1, pixels.
@@ -57,7 +57,7 @@ Match = Callable[[Size, Size], Correspondence]
 
 @dataclass(frozen=True)
 class HomographyMatch:
-    """A homography between two images.
+    """A HomographyMatch is a correspondence by one homography.
 
     Attributes:
         homography_1to2: (3, 3), from pixels of image 1 to pixels of image 2.

@@ -1,4 +1,4 @@
-"""Noise of single pixels, as a resized window of a resized image shows it."""
+"""Draws noise of single pixels as a resized window of a resized image shows it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STEPS = 32
 
 @dataclass(frozen=True)
 class NoiseField:
-    """How uniform noise of single pixels of an image is seen by a window of that image after two resizings.
+    """A NoiseField says how a window shows uniform noise of an image's pixels after two resizings.
 
     The recipe adds noise to the whole tilted image, resizes that image, cuts the window and resizes it to the
     crop. Here the noise of the window alone is made and resized once, at the strength that the two resizings
@@ -40,7 +40,7 @@ class NoiseField:
     def seen(
         cls, before: tuple[int, int], after: tuple[int, int], window: Window, crop_size: int, width: float
     ) -> NoiseField:
-        """The noise of a window.
+        """Works out the noise field of a window.
 
         Args:
             before: (width, height) of the image that gets the noise, pixels.

@@ -1,4 +1,4 @@
-"""A photograph becomes a training pair: two views of it under a known homography.
+"""Makes a training pair of one photograph: two views of it under a known homography.
 
 The recipe resizes, tilts and resizes the whole photograph and then crops. Here all random numbers are drawn
 first, the two windows are found by geometry alone (`r2d2.data.pairs.plan`), and only they are resampled, once
@@ -70,7 +70,7 @@ def make_pair(
 
 @dataclass(frozen=True)
 class Seen:
-    """A photograph that was decoded for a pair, and what to make of it.
+    """A Seen holds a photograph that was decoded for a pair, and the plan of that pair.
 
     Attributes:
         plan: everything random but the noise.
@@ -85,7 +85,7 @@ class Seen:
     to_image2: Array
 
     def thumbnail(self) -> Tensor:
-        """Pixels from all over image 2, (3, THUMBNAIL, THUMBNAIL) float32 in [0, 255]."""
+        """Picks pixels from all over image 2: (3, THUMBNAIL, THUMBNAIL) float32 in [0, 255]."""
         way = self.to_image2 @ self.plan.image2_to_photo
         return thumbnail(self.image2, way, self.plan.image2, THUMBNAIL)
 
@@ -93,7 +93,7 @@ class Seen:
 def look(
     path: ImageFile, config: DataConfig, rng: np.random.Generator, second: ImageFile | None = None
 ) -> Seen:
-    """Draws a pair and decodes what it is made of; arguments and errors as of `make_pair`."""
+    """Draws a pair and decodes what it is made of; arguments and errors are those of `make_pair`."""
     with open_image(path) as photo:
         plan = draw_plan(photo.size, config, rng)
         if second is None:
@@ -105,7 +105,7 @@ def look(
 
 
 def power_of_two(shrink: float) -> int:
-    """By how much (1, 2, 4 or 8) the decoder may shrink what is shrunk by `shrink` anyway."""
+    """Returns how much (1, 2, 4 or 8) the decoder may shrink what is shrunk by `shrink` anyway."""
     return min(1 << int(math.log2(max(shrink, 1))), _MAX_DECODER_SHRINK)
 
 

@@ -1,4 +1,4 @@
-"""Random changes of brightness, contrast, saturation and hue, on float planes (3, N) of RGB in [0, 255]."""
+"""Changes brightness, contrast, saturation and hue at random, on planes (3, N) of RGB in [0, 255]."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GREY = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Jitter:
-    """A random change of brightness, contrast, saturation and hue.
+    """A Jitter is one random change of brightness, contrast, saturation and hue, in random order.
 
     Attributes:
         factors: of "brightness", "contrast", "saturation" (1: no change); turns of "hue" (0: no change).
@@ -34,7 +34,7 @@ class Jitter:
 
     @classmethod
     def draw(cls, config: DataConfig, rng: np.random.Generator) -> Jitter:
-        """Factors uniform in [1 - c, 1 + c], hue uniform in [-c, c], in random order; five draws."""
+        """Draws factors uniformly in [1 - c, 1 + c], the hue in [-c, c], and their order; five draws."""
         amounts = rng.uniform(-1, 1, 4).tolist()
         factors = {
             "brightness": 1 + config.brightness * amounts[0],
@@ -67,7 +67,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class JitterBatch:
-    """The changes of B images, for one pass over all of them whatever their orders.
+    """A JitterBatch changes B images in one pass over all of them, whatever their orders.
 
     Attributes:
         factors: (4, B, 4): of the change that is k-th in an image's order its factor, of the others one that
@@ -78,7 +78,7 @@ class JitterBatch:
 
     @classmethod
     def of(cls, jitters: Sequence[Jitter]) -> JitterBatch:
-        """Those of single images."""
+        """Puts the changes of single images together."""
         factors = torch.tensor([_NEUTRAL] * len(jitters)).repeat(4, 1, 1)
         for image, jitter in enumerate(jitters):
             for k, name in enumerate(jitter.order):

@@ -1,4 +1,4 @@
-"""Everything random and geometric about a pair, decided before any pixel is read."""
+"""Decides everything random and geometric about a pair before any pixel is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class PairPlan:
-    """How a photograph becomes a pair: image 1 is the photo resized, image 2 is image 1 tilted and resized.
+    """A PairPlan says how a photograph becomes a pair: image 1 is resized, image 2 is tilted and resized.
 
     Attributes:
         photo: (width, height) of the photograph, pixels; image1, image2: likewise.
@@ -64,7 +64,7 @@ class PairPlan:
 
 
 def draw_plan(photo: Size, config: DataConfig, rng: np.random.Generator) -> PairPlan:
-    """Draws a pair by the recipe: always the same number of draws, whatever they say.
+    """Draws a pair by the recipe, always with the same number of draws.
 
     Args:
         photo: (width, height) of the photograph, pixels.
@@ -94,7 +94,7 @@ def draw_plan(photo: Size, config: DataConfig, rng: np.random.Generator) -> Pair
 
 
 def resized(size: Size, shorter: float) -> Size:
-    """The size (width, height) in whole pixels of an image rescaled to a given shorter side."""
+    """Returns the size (width, height), whole pixels, of an image rescaled to a given shorter side."""
     factor = shorter / min(size)
     return round(size[0] * factor), round(size[1] * factor)
 
@@ -126,7 +126,7 @@ def tilt_homography(size: Size, side: int, growth: int) -> Array:
 
 
 def shorter_side(draw: float, config: DataConfig) -> float:
-    """A draw in [0, 1) becomes a shorter side, log-uniform in its range, pixels."""
+    """Turns a draw in [0, 1) into a shorter side, pixels, log-uniform in its range."""
     low, high = config.min_shorter_side, config.max_shorter_side
     return float(low * (high / low) ** draw)
 

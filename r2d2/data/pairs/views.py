@@ -1,4 +1,4 @@
-"""A view: what a homography shows of an image. An upright rectangle is resampled once, straight to its size.
+"""Samples a view: what a homography shows of an image. An upright rectangle is resampled only once.
 
 Any other view is sampled from the part in view, which is shrunk beforehand where the view shrinks it. Images
 are Pillow's, so that only that part leaves Pillow's memory.

@@ -1,4 +1,4 @@
-"""Where a pair is cropped: two windows that show the same place at the same scale.
+"""Finds where a pair is cropped: two windows that show the same place at the same scale.
 
 Only geometry: no pixel is looked at. Positions in pixels as in `r2d2.geometry`, sizes as (width, height).
 """
@@ -36,7 +36,7 @@ _NEAR_EDGES = ((np.arange(CELLS)[:, None] + np.array([0.1, 0.9])) / CELLS).ravel
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of whole pixels of an image: columns `left` to `left + width - 1`, rows likewise."""
+    """A Window is a rectangle of whole pixels: columns `left` to `left + width - 1`, rows likewise."""
 
     left: int
     top: int
@@ -66,7 +66,7 @@ def find_windows(
     crop_size: int,
     draws: npt.NDArray[np.float64],
 ) -> tuple[Window, Window] | None:
-    """The best pair of windows among the first five valid tries, or None if no try is valid.
+    """Finds the best pair of windows among the first five valid tries; None if no try is valid.
 
     A try takes a random pixel of image 1; it is valid if the pixel's partner lies in image 2 and the local
     scale s there in (0.2, 5). The windows are centred on the two and have sides crop_size * max(1, 1/s) in
@@ -97,7 +97,7 @@ def valid_tries(
     size2: tuple[int, int],
     crop_size: int,
 ) -> list[tuple[Window, Window]]:
-    """The windows around the first five valid tries, see `find_windows`; fewer if fewer are valid.
+    """Places windows around the first five valid tries, see `find_windows`; fewer if fewer are valid.
 
     Args:
         centres1: (draws, 2), the random pixels of image 1.
@@ -121,7 +121,7 @@ def valid_tries(
 
 
 def place_window(centre: Sequence[float], side: float, size: tuple[int, int]) -> Window:
-    """The square of a given side around a centre (x, y), in whole pixels, shifted into an image of a size."""
+    """Places a square of a given side around a centre (x, y), in whole pixels, shifted into the image."""
     # Ten of them for each pair: no loop over the two sides.
     whole = math.floor(side + 0.5)
     width, height = min(whole, size[0]), min(whole, size[1])
@@ -133,7 +133,7 @@ def place_window(centre: Sequence[float], side: float, size: tuple[int, int]) ->
 def fallback_windows(
     size1: tuple[int, int], size2: tuple[int, int], crop_size: int, draws: npt.NDArray[np.float64]
 ) -> tuple[Window, Window]:
-    """Windows at random places (2, 2) in [0, 1), for a pair without common windows."""
+    """Places windows at random places (2, 2) in [0, 1), for a pair without common windows."""
     window1, window2 = (
         place_window((draw * np.array(size)).tolist(), crop_size, size)
         for size, draw in zip((size1, size2), draws, strict=True)

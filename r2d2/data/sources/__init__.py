@@ -1,4 +1,4 @@
-"""Sources of training pairs, one in each file, found by their names.
+"""Opens sources of training pairs, one kind in each file, found by their names.
 
 To add one: write a file here with a class that is a `PairSource` and has a classmethod `open(place, places)`,
 and list it below. Its name is then good in `data.sources`, on the command line and in the tests.

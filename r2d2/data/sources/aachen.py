@@ -1,4 +1,4 @@
-"""`aachen` (A): the day photographs of Aachen Day-Night's database, `images_upright/db/*.jpg`."""
+"""Opens `aachen` (A): the day photographs of Aachen Day-Night's database, `images_upright/db/*.jpg`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from r2d2.storage.files import FileSet, StoredFile
 
 @dataclass(frozen=True)
 class AachenSource(PhotoSource):
-    """Photographs of the database, each an item; queries are not trained on."""
+    """An AachenSource offers the photographs of the database, each an item; it leaves out the queries."""
 
     @classmethod
     def open(cls, place: str, places: OpenPlace) -> AachenSource:
-        """The photographs below a place; see `PairSource`."""
+        """Opens the photographs below a place; see `PairSource`."""
         files = places(place)
         found = {name: StoredFile(files, name) for name in database(files).values()}
         if not found:
@@ -27,7 +27,7 @@ class AachenSource(PhotoSource):
 
 
 def database(files: FileSet) -> dict[str, str]:
-    """The files of the database's photographs by their names without suffix."""
+    """Finds the files of the database's photographs, by their names without suffix."""
     return {
         name[len(DATABASE) :].rpartition(".")[0]: name
         for name in files.names

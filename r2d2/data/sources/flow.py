@@ -1,4 +1,4 @@
-"""`flow` (F): pairs of images with dense flow.
+"""Opens `flow` (F): pairs of images with dense flow.
 
 Aachen's `optical_flow/flow/A_B.png` with `optical_flow/mask/A_B.png`, between `images_upright/db/A.jpg` and
 `B.jpg`; and folders of one's own, each with `1.*`, `2.*` and `flow_1_2.flo` or `flow_1_2.png`, as Middlebury
@@ -34,11 +34,11 @@ OWN = "flow_1_2"
 
 @dataclass(frozen=True)
 class FlowSource(ItemSource):
-    """Pairs of images, each with its flow an item."""
+    """A FlowSource offers pairs of images with dense flow, each an item."""
 
     @classmethod
     def open(cls, place: str, places: OpenPlace) -> FlowSource:
-        """The pairs below a place; flow without its images or mask is left out with a warning."""
+        """Opens the pairs below a place; flow without its images or mask is left out with a warning."""
         files = places(place)
         flows = [name for name in files.names if name.startswith(FLOW) and name.endswith(".png")]
         items = {**_aachen_items(files, flows), **_own_items(files)}
@@ -53,7 +53,7 @@ class FlowSource(ItemSource):
         return cls(files, tuple(items[name] for name in sorted(items)))
 
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
-        """Windows of both images where the flow says that they show the same; see `make_matched_pair`."""
+        """Cuts windows of both images that show the same place by the flow; see `make_matched_pair`."""
         image1, image2, *others = self.files(item)
 
         def match(size1: Size, _: Size) -> FlowField:

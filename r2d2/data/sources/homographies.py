@@ -1,4 +1,4 @@
-"""`homographies`: pairs of one's own with known homographies, in folders of HPatches' layout.
+"""Opens `homographies`: a user's pairs with known homographies, in folders of HPatches' layout.
 
 Each folder has images `1.*` to `N.*` and text files `H_1_k`, from pixels of image 1 to pixels of image k; its
 pairs are (1, k). A benchmark that is trained on measures nothing any more.
@@ -27,11 +27,11 @@ PREFIX = "H_1_"
 
 @dataclass(frozen=True)
 class HomographySource(ItemSource):
-    """Pairs (1, k), each with its homography an item."""
+    """A HomographySource offers the pairs (1, k) with their homographies, each an item."""
 
     @classmethod
     def open(cls, place: str, places: OpenPlace) -> HomographySource:
-        """The pairs below a place."""
+        """Opens the pairs below a place."""
         files = places(place)
         images: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for name in files.names:
@@ -50,7 +50,7 @@ class HomographySource(ItemSource):
         return cls(files, tuple(items))
 
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
-        """Windows of both images that show the same by the homography; see `make_matched_pair`."""
+        """Cuts windows of both images that show the same place by the homography; see `make_matched_pair`."""
         image1, image2, file = self.files(item)
 
         def match(_size1: Size, _size2: Size) -> HomographyMatch:

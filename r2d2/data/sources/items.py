@@ -1,4 +1,4 @@
-"""ItemSource: what the sources have in common whose items are made of several files."""
+"""Gives sources whose items are made of several files what they have in common."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from r2d2.storage.files import FileSet, StoredFile
 
 @dataclass(frozen=True)
 class Item:
-    """The files of an item.
+    """An Item names the files of one pair.
 
     Attributes:
         name: of the item.
@@ -35,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemSource(ABC):
-    """Pairs of images in the files of one place; see `PairSource`.
+    """An ItemSource offers pairs of images in the files of one place; see `PairSource`.
 
     Attributes:
         place: the files.
@@ -50,35 +50,35 @@ class ItemSource(ABC):
 
     @property
     def photos(self) -> None:
-        """None: pairs cannot be held out for the validation benchmark, which is made of photographs."""
+        """Returns None: the validation benchmark is made of photographs, so no pair can be held out."""
         return None
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over names and contents of all files that are used."""
+        """Returns the SHA-256 over names and contents of all files that are used."""
         used = sorted({name for item in self.items for name in _names(item)})
         return digest_of((name, StoredFile(self.place, name)) for name in used)
 
     def name(self, item: int) -> str:
-        """The item's."""
+        """Returns the item's own name."""
         return self.items[item].name
 
     def files(self, item: int) -> tuple[StoredFile, ...]:
-        """Both images, and what leads from one to the other."""
+        """Returns both images, and the files of their correspondence."""
         return tuple(StoredFile(self.place, name) for name in _names(self.items[item]))
 
     @abstractmethod
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
-        """See `PairSource.make`."""
+        """Makes a pair of an item; see `PairSource.make`."""
 
     def prepare(
         self, item: int, config: DataConfig, rng: np.random.Generator, sample: str
     ) -> PreparedPair | Pair:
-        """See `PairSource.prepare`."""
+        """Prepares a pair of an item; see `PairSource.prepare`."""
         return self.make(item, config, rng, sample)
 
     def without(self, held_out: Container[StoredFile]) -> Self | None:
-        """The items neither of whose images is held out."""
+        """Returns the items neither of whose images is held out; None if there are none."""
         images = {name for item in self.items for name in (item.image1, item.image2)}
         taken = {name for name in images if StoredFile(self.place, name) in held_out}
         left = tuple(item for item in self.items if not taken & {item.image1, item.image2})

@@ -1,4 +1,4 @@
-"""`photos`: photographs of one's own, in folders; random homographies make pairs of them."""
+"""Opens `photos`: a user's photographs in folders; random homographies make pairs of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from r2d2.storage.files import StoredFile
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """Photographs, each an item.
+    """A PhotoSource offers photographs, each an item.
 
     Attributes:
         photos: all of them.
@@ -28,7 +28,7 @@ class PhotoSource:
 
     @classmethod
     def open(cls, place: str, places: OpenPlace) -> PhotoSource:
-        """The photographs at a place, or with the name "samples" those that installed packages ship."""
+        """Opens the photographs at a place, or those that installed packages ship, named "samples"."""
         return cls(open_photos(place, places))
 
     def __len__(self) -> int:
@@ -36,27 +36,27 @@ class PhotoSource:
 
     @property
     def digest(self) -> str:
-        """That of the photographs."""
+        """Returns the digest of the photographs."""
         return self.photos.digest
 
     def name(self, item: int) -> str:
-        """The photograph's."""
+        """Returns the photograph's own name."""
         return self.photos.names[item]
 
     def files(self, item: int) -> tuple[StoredFile, ...]:
-        """The photograph."""
+        """Returns the photograph's file."""
         return (self.photos.files[item],)
 
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
-        """Two views of the photograph; see `make_pair`."""
+        """Makes two views of the photograph; see `make_pair`."""
         return make_pair(self.photos.files[item], config, rng, sample)
 
     def prepare(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> PreparedPair:
-        """The same before its pixels are made; see `prepare_pair`."""
+        """Does what `make` does before it makes pixels; see `prepare_pair`."""
         return prepare_pair(self.photos.files[item], config, rng, sample)
 
     def without(self, held_out: Container[StoredFile]) -> PhotoSource | None:
-        """The photographs that are not held out."""
+        """Returns the photographs that are not held out; None if there are none."""
         kept = zip(self.photos.names, self.photos.files, strict=True)
         left = {name: file for name, file in kept if file not in held_out}
         return type(self)(photo_set(left)) if left else None

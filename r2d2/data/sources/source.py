@@ -1,4 +1,4 @@
-"""PairSource: where training pairs come from, item by item."""
+"""Defines PairSource: where training pairs come from, item by item."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ MAX_NAMED = 3
 
 
 class PairSource(Protocol):
-    """Items that each become a pair, another one each time. Can be pickled."""
+    """A PairSource offers items, each of which becomes another pair every time. It can be pickled."""
 
     def __len__(self) -> int:
-        """Number of items."""
+        """Returns the number of items."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names and contents of all items, wherever they lie."""
+        """Returns the SHA-256 over names and contents of all items, wherever they lie."""
 
     @property
     def photos(self) -> PhotoSet | None:
-        """The photographs, if the items are single ones: they may be held out for validation."""
+        """Returns the photographs if each item is one, so that some may be held out; otherwise None."""
 
     def name(self, item: int) -> str:
-        """What an item is called wherever its place is."""
+        """Returns what an item is called wherever its place is."""
 
     def files(self, item: int) -> tuple[StoredFile, ...]:
-        """Every file that `make` opens."""
+        """Returns every file that `make` opens for an item."""
 
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
         """Makes a pair of an item.
@@ -58,17 +58,17 @@ class PairSource(Protocol):
     def prepare(
         self, item: int, config: DataConfig, rng: np.random.Generator, sample: str
     ) -> PreparedPair | Pair:
-        """What `make` does before it makes pixels; the pair itself where only `make` can make them."""
+        """Does what `make` does before it makes pixels; makes the pair where only `make` can."""
 
     def without(self, held_out: Container[StoredFile]) -> PairSource | None:
-        """The items that show nothing of what is held out; None if there are none."""
+        """Returns the items that show nothing of what is held out; None if there are none."""
 
 
 class SourceType(Protocol):
-    """A kind of source: opens a place."""
+    """A SourceType opens places as one kind of source."""
 
     def open(self, place: str, places: OpenPlace) -> PairSource:
-        """The source at a place.
+        """Opens the source at a place.
 
         Args:
             place: a folder, or `s3://bucket/prefix`.
@@ -81,7 +81,7 @@ class SourceType(Protocol):
 
 
 class HeldOut:
-    """Whether a file is a held-out photograph: by its content, or as the same photograph of Aachen."""
+    """A HeldOut knows the held-out photographs by their content, and Aachen's also by their name."""
 
     def __init__(self, photos: PhotoSet) -> None:
         self._copies = Copies(photos.files)
@@ -93,13 +93,13 @@ class HeldOut:
 
 
 def database_name(name: str) -> str | None:
-    """The photograph of Aachen's database that a file is, without its suffix; None if it is another file."""
+    """Returns which photograph of Aachen's database a file is, without suffix; None for another file."""
     _, found, below = f"/{name}".rpartition(f"/{DATABASE}")
     return str(PurePosixPath(below).with_suffix("")) if found else None
 
 
 def some_of(names: Iterable[str]) -> str:
-    """How many, and the names of the first ones: `5: a, b, c and 2 more`."""
+    """Says how many names there are, and the first ones: `5: a, b, c and 2 more`."""
     names = list(names)
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return f"{len(names)}: {', '.join(names[:MAX_NAMED])}{more}"

@@ -1,4 +1,4 @@
-"""`style` (S): Aachen's photographs in the style of others: `style_transfer/NAME.jpg.st_STYLE.jpg`.
+"""Opens `style` (S): Aachen's photographs in other styles: `style_transfer/NAME.jpg.st_STYLE.jpg`.
 
 The styled picture shows the same view as `images_upright/db/NAME.jpg`, perhaps at another size. It takes the
 place of image 2 of a pair made by a random homography.
@@ -26,11 +26,11 @@ STYLED, MARK = "style_transfer/", ".st_"
 
 @dataclass(frozen=True)
 class StyleSource(ItemSource):
-    """Style transfers, each an item."""
+    """A StyleSource offers style transfers, each an item."""
 
     @classmethod
     def open(cls, place: str, places: OpenPlace) -> StyleSource:
-        """The transfers below a place whose photograph is there; others are left out with a warning."""
+        """Opens the transfers below a place whose photograph is there; it warns of the others."""
         files = places(place)
         photos = database(files)
         styled = [name for name in files.names if name.startswith(STYLED) and MARK in name and is_image(name)]
@@ -48,12 +48,12 @@ class StyleSource(ItemSource):
         return cls(files, tuple(found))
 
     def make(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> Pair:
-        """A view of the photograph and one of its styled picture; see `make_pair`."""
+        """Makes a view of the photograph and one of its styled picture; see `make_pair`."""
         photo, styled = self.files(item)
         return make_pair(photo, config, rng, sample, second=styled)
 
     def prepare(self, item: int, config: DataConfig, rng: np.random.Generator, sample: str) -> PreparedPair:
-        """The same before its pixels are made; see `prepare_pair`."""
+        """Does what `make` does before it makes pixels; see `prepare_pair`."""
         photo, styled = self.files(item)
         return prepare_pair(photo, config, rng, sample, second=styled)
 

@@ -1,4 +1,4 @@
-"""`web` (W): random photographs of the web, as revisitop1m has them in folders `000` to `fff`."""
+"""Opens `web` (W): random photographs of the web, as revisitop1m has them in folders `000` to `fff`."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ CLASSIC_COUNT = 3125
 
 @dataclass(frozen=True)
 class WebSource(PhotoSource):
-    """Photographs in folders, each an item."""
+    """A WebSource offers photographs in folders, each an item."""
