@@ -88,12 +88,14 @@ class Resampling:
         n = len(values)
         width = _KERNEL * n**-0.2
         spread = values.std(axis=0, ddof=1)
+        # Mean and scale drop out of a studentised error; in these units one width of noise suits all columns.
         unit = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
         # Sums over the draws of (unit + width * noise) and of its square, without forming the draws.
         mean = (self.counts @ unit + width * self.noise.sum(axis=1, keepdims=True)) / n
         square = (
             self.counts @ unit**2 + 2 * width * (self.noise @ unit) + width**2 * self.noise_squared[:, None]
         )
+        # The divisor is the standard error of that very draw.
         errors: Floats = mean / np.sqrt((square / n - mean**2) / (n - 1))
         return errors
 
@@ -102,8 +104,10 @@ class Resampling:
 def resample(n: int, replicates: int = REPLICATES) -> Resampling:
     """Draws n of n sequences with replacement, `replicates` times; the same draws in every call."""
     rng = np.random.default_rng((_SEED, n))
+    # Each replicate has numbers of its own, so that one `bincount` counts all of them apart.
     drawn = rng.integers(n, size=(replicates, n)) + n * np.arange(replicates)[:, None]
     noise = rng.standard_normal((replicates, n))
+    # These sums are all that `studentised` needs of the draws, for any number of columns.
     cells = replicates * n
     counts = np.bincount(drawn.ravel(), minlength=cells)
     sums = np.bincount(drawn.ravel(), weights=noise.ravel(), minlength=cells)
@@ -157,15 +161,19 @@ def estimate(
         unknown = np.full_like(value, np.nan)
         return Estimates(value, *[unknown] * 6)
     seeds = seeds or SeedVariances.of(samples)
+    # Both are estimates, so their difference may fall below 0; the variance does not.
     beyond = np.maximum(profile.var(axis=0, ddof=1) / n - seeds.residual, 0)
     total = beyond + seeds.between
     share = np.divide(seeds.between, total, out=np.ones_like(total), where=total > 0)
     by_sequences = np.sqrt(beyond) * resample(n, replicates).studentised(profile)
+    # Both parts of the error are independent. The seeds' values ascend, so they are shuffled, always alike.
     order = np.random.default_rng(_SEED).permutation(replicates)
     # A share below a millionth counts as one: the degrees of freedom stay finite.
     by_seeds = seeds.errors(seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT, replicates)[order]
     lower, upper = np.quantile(by_sequences + by_seeds, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
+    # With fewer degrees of freedom than the interval: see the beginning of this file.
     p = _p_value(value, by_sequences + seeds.errors(seeds.degrees, replicates)[order])
+    # An error is the estimate less the truth: its upper end is how far the truth may lie below.
     return Estimates(value, value - upper, value - lower, p, seeds.between, seeds.residual, beyond)
 
 
@@ -199,12 +207,14 @@ class SeedVariances:
                 continue
             by_seed = sample.mean(axis=1)
             centred = sample - by_seed[:, None]
+            # What seed and sequence do not explain.
             residuals = centred - centred.mean(axis=0)
             freedom = (seeds - 1) * (sequences - 1)
             variance = by_seed.var(axis=0, ddof=1) / seeds
             between += variance
             residual += (residuals**2).sum(axis=(0, 1)) / freedom / (seeds * sequences)
             weight += variance**2 / (seeds - 1)
+        # Satterthwaite: the degrees of a sum of variances that have different ones.
         degrees = np.divide(between**2, weight, out=np.ones(columns), where=weight > 0)
         return cls(between, residual, degrees)
 

@@ -53,7 +53,9 @@ def contrast(variant: Scores, baseline: Scores) -> Contrast:
     mine, others = variant.values, baseline.values
     covers_seeds = min(len(mine), len(others)) > 1
     if variant.seeds is None or variant.seeds != baseline.seeds:
+        # The sign turns the sum of the means into their difference.
         return Contrast((mine, -others), same_seeds=False, covers_seeds=covers_seeds)
+    # What a seed does to both sides drops out, which makes the interval narrower.
     return Contrast((mine - others,), same_seeds=True, covers_seeds=covers_seeds)
 
 
@@ -68,6 +70,7 @@ def estimate_contrasts(
         replicates: how many draws of the bootstrap.
     """
     rows = [baseline, *variants]
+    # Two pools: where seeds are paired, their common effect is taken off the scatter.
     pools = {paired: _Pooled.of(rows, paired) for paired in (True, False)}
     found = []
     for place, variant in enumerate(variants, start=1):
@@ -111,6 +114,7 @@ class _Pooled:
         if self.pool is None or not sides or not set(sides) <= set(self.places):
             return own
         inside = self.pool.members[[self.places.index(side) for side in sides]].all(axis=0)
+        # The variance of a mean of R seeds is that of one over R; those of both sides add up.
         between = self.pool.variance * sum(1 / self.counts[side] for side in sides)
         return replace(
             own,

@@ -102,6 +102,8 @@ def difference(values: Floats, chosen_from: int = 1, bound: float = math.inf) ->
     if n < 2:
         return PairedDifference(estimate, math.nan, math.nan, n, chosen_from)
     half = float(stdtrit(n - 1, 1 - ALPHA / 2)) * float(values.std(ddof=1)) / math.sqrt(n)
+    # The best of N equal networks leads by so many standard errors of one score. The error of a difference is
+    # sqrt(2) times as large, and `half` is 1.96 of those.
     allowance = lead_of_best(chosen_from) / (math.sqrt(2) * NormalDist().inv_cdf(1 - ALPHA / 2))
     low, high = estimate - half * (1 + allowance), estimate + half
     return PairedDifference(estimate, max(low, -bound), min(high, bound), n, chosen_from)

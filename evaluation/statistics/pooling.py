@@ -55,6 +55,7 @@ def pool(means: Sequence[Floats], paired: bool) -> Pool:
     """
     squares = _two_way if paired else _one_way
     members = np.ones((len(means), means[0].shape[1]), dtype=np.bool_)
+    # Who is left out changes what the others are compared with, so the test runs until nobody stands out.
     while True:
         scatter = squares(means, members)
         outlying = _outlying(scatter, members)
@@ -62,6 +63,7 @@ def pool(means: Sequence[Floats], paired: bool) -> Pool:
             break
         members &= ~outlying
     members &= members.sum(axis=0) >= LEAST_VARIANTS
+    # A column without members divides by 1; nobody uses its variance.
     degrees = np.maximum(scatter.degrees, 1)
     return Pool(scatter.total / degrees, degrees, members)
 
@@ -90,6 +92,7 @@ def _one_way(means: Sequence[Floats], members: Bools) -> _Scatter:
 def _two_way(means: Sequence[Floats], members: Bools) -> _Scatter:
     table = np.array(means)
     count = members.sum(axis=0)
+    # What a seed does to all members is no scatter of any of them.
     by_seed = (table * members[:, None]).sum(axis=0) / np.maximum(count, 1)
     centred = table - by_seed
     residuals = centred - centred.mean(axis=1, keepdims=True)
@@ -106,6 +109,7 @@ def _outlying(scatter: _Scatter, members: Bools) -> Bools:
     # Imported here: scipy costs a tenth of a second, which the command line need not wait for.
     from scipy.special import fdtrc
 
+    # Rounding may leave less than 0.
     others = np.maximum(scatter.total - scatter.own, 0)
     degrees = scatter.degrees - scatter.own_degrees
     with np.errstate(divide="ignore", invalid="ignore"):

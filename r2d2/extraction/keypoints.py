@@ -67,6 +67,7 @@ class Extractor:
         height, width = image.shape[1:]
         with torch.inference_mode(), _evaluating(self._network), full_precision(self._device):
             batch = image.to(device=self._device, dtype=torch.float32)[None]
+            # An image without a level has keypoints of the right shape too: none.
             found = [_nothing(self._network.config.dim, self._device)]
             for scale, level in pyramid(batch, self.settings):
                 candidates = self._search(level)
@@ -90,6 +91,7 @@ class Extractor:
             give_back()
         found = _joined(parts)
         columns, rows = found.places.unbind(dim=1)
+        # In the order of a single tile, so that equal scores are cut in the same way.
         found = found.chosen(torch.argsort(rows * width + columns))
         return found.chosen(_best(found.scores, self.settings.top_k))
 
@@ -180,11 +182,13 @@ def _maxima(maps: LevelMaps, tile: Tile, settings: ExtractionSettings) -> tuple[
     # max_pool2d spreads NaN to the neighbours, which may well be maxima.
     comparable = torch.nan_to_num(maps.repeatability, nan=-math.inf)
     highest = F.max_pool2d(comparable[None], kernel_size=3, stride=1, padding=1)[0]
+    # On a plateau every pixel equals the highest of its neighbourhood, and all of them are taken.
     chosen = (
         (comparable == highest)
         & (comparable >= settings.min_repeatability)
         & (maps.reliability >= settings.min_reliability)
     )
+    # The margin belongs to the neighbouring tiles, which see it with its surroundings.
     row_core, column_core = tile.core
     rows, columns = torch.nonzero(chosen[row_core, column_core], as_tuple=True)
     return rows + row_core.start, columns + column_core.start

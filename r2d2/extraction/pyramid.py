@@ -52,6 +52,7 @@ def pyramid(image: Tensor, settings: ExtractionSettings) -> Iterator[tuple[float
     longer = max(height, width)
     smallest = max(settings.min_scale, settings.min_size / longer)
     largest = min(settings.max_scale, settings.max_size / longer)
+    # Divisions add up their rounding; the tolerance keeps a level that lies at a bound.
     scale, level = 1.0, image
     while scale + SCALE_TOLERANCE >= smallest and min(level.shape[2:]) >= MIN_SIDE:
         if scale - SCALE_TOLERANCE <= largest:
@@ -68,6 +69,7 @@ def tiles(height: int, width: int) -> list[Tile]:
     """
     rows, columns = 1, 1
     while _part(height, rows) * _part(width, columns) > TILE_PIXELS:
+        # The longer side is cut: of all shapes squares have the fewest pixels of margin.
         if _part(height, rows) >= _part(width, columns):
             rows += 1
         else:
@@ -81,6 +83,7 @@ def tiles(height: int, width: int) -> list[Tile]:
 
 def _part(side: int, count: int) -> int:
     """The length of `count` equal parts of a side, rounded up to an even number."""
+    # Even, as the half-resolution grid of `fast` starts at even pixels.
     return -(-side // (2 * count)) * 2
 
 
@@ -89,4 +92,5 @@ def _spans(side: int, part: int) -> Iterator[tuple[slice, slice]]:
     for start in range(0, side, part):
         first = max(0, start - TILE_MARGIN)
         end = min(side, start + part)
+        # The core counts from the start of its window, since only the window is seen.
         yield slice(first, min(side, end + TILE_MARGIN)), slice(start - first, end - first)

@@ -41,6 +41,7 @@ def average_precision_of_weights(positives: Tensor, everything: Tensor) -> Tenso
     Returns:
         (M,): sum over bins of precision * recall gained, where 0/0 counts as 0.
     """
+    # The best bin comes first: a cumulative sum holds what a threshold at that bin would find.
     precision = _ratio(positives.cumsum(dim=1), everything.cumsum(dim=1))
     gained = _ratio(positives, positives.sum(dim=1, keepdim=True))
     return (precision * gained).sum(dim=1)
@@ -78,6 +79,7 @@ class _BinWeights(torch.autograd.Function):
             upper_part = 1 - lower_part
             if mask is not None:
                 upper_part, lower_part = upper_part * mask[rows], lower_part * mask[rows]
+            # A slice is a view, so both additions land in `weights`.
             weights[rows].scatter_add_(1, upper, upper_part).scatter_add_(1, upper + 1, lower_part)
         return weights
 
@@ -91,6 +93,7 @@ class _BinWeights(torch.autograd.Function):
         result = torch.empty_like(scores)
         for rows in _row_chunks(scores):
             upper, _ = _split(_places(scores[rows], bins), bins)
+            # Outside [0, 1] the histogram is flat: such scores get no gradient.
             inside = (scores[rows] >= 0) & (scores[rows] <= 1)
             if mask is not None:
                 inside &= mask[rows]

@@ -30,11 +30,14 @@ def hardest_in_batch(
         (N,), max(0, 1 + d_ii - d_negative), in [0, 3]; 0 for an anchor without negatives.
     """
     if anchors.shape[0] == 0:
+        # An empty sum that still belongs to the graph, so that `backward` works.
         return (anchors * positives).sum(dim=1)
     distances = distance_matrix(anchors, positives)
     forbidden = (distances < SAME) | torch.eye(len(anchors), dtype=torch.bool, device=anchors.device)
     if excluded is not None:
         forbidden = forbidden | excluded
+    # Infinity would do in the value, but not in the gradient. An anchor whose candidates are all forbidden
+    # pays at most 1 + 2 - 10, hence nothing.
     candidates = distances + _EXCLUDED * forbidden
     hardest = candidates.amin(dim=1)
     if anchor_swap:
@@ -46,4 +49,5 @@ def distance_matrix(anchors: Tensor, positives: Tensor) -> Tensor:
     """Computes sqrt(|a|² + |p|² - 2 a.p + 1e-6) of anchors (N, D) and positives (M, D): (N, M)."""
     squares = anchors.square().sum(dim=1)[:, None] + positives.square().sum(dim=1)
     # Rounding, above all of the fast matrix products of GPUs, can leave less than 0.
+    # The slope of the root is infinite at 0: the constant keeps gradients finite.
     return ((squares - 2 * anchors @ positives.T).clamp_min(0) + 1e-6).sqrt()

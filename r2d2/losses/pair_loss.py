@@ -59,6 +59,7 @@ def pair_loss(
     reliability, matches = reliability_loss(features1, features2, aflow, config, generator)
     maps1, maps2 = features1.repeatability, features2.repeatability
     similarity = similarity_loss(maps1, maps2, aflow, config.similarity, config.patch_size)
+    # Two flat maps are perfectly similar. This term is what forbids them.
     peakiness = (peakiness_loss(maps1, config.patch_size) + peakiness_loss(maps2, config.patch_size)) / 2
     total = (
         config.weight_reliability * reliability

@@ -25,6 +25,7 @@ def peakiness_loss(repeatability: Tensor, patch_size: int) -> Tensor:
     # Rows, then columns: 2 (N + 1) instead of (N + 1)² comparisons a pixel.
     highest = F.max_pool2d(smooth, (1, side), stride=1, padding=(0, margin))
     highest = F.max_pool2d(highest, (side, 1), stride=1, padding=(margin, 0))
+    # The mean of a difference is the difference of the means: no map of differences is made.
     return 1 - highest.mean() + _mean_of_means(smooth, side)
 
 
@@ -34,6 +35,8 @@ def _mean_of_means(maps: Tensor, side: int) -> Tensor:
     Every pixel counts as often as it lies in surroundings: less often near the border.
     """
     rows, columns = (_counts(size, side, maps) for size in maps.shape[2:])
+    # How often a pixel counts is a product of its row's and its column's number: two products of matrices
+    # stand for a filter of side² numbers a pixel.
     return (maps[:, 0] @ columns @ rows).mean() / (len(rows) * len(columns) * side**2)
 
 

@@ -47,6 +47,7 @@ def ap(matches: Matches, config: LossConfig) -> Tensor:
     positives = bin_weights(sampling.positive_scores(matches).view(-1, 1))
     negatives = bin_weights(sampling.negative_scores(matches).flatten(0, 1))
     distractors = bin_weights(sampling.distractor_scores(matches).flatten(0, 1))
+    # Histograms add up, so the scores of positives, neighbours and distractors are never put side by side.
     precision = average_precision_of_weights(positives, positives + negatives + distractors)
     reliability = matches.reliability
     return 1 - precision.view_as(reliability) * reliability - (1 - reliability) * config.ap_floor
@@ -71,6 +72,7 @@ def hardnet(matches: Matches, config: LossConfig) -> Tensor:
     """
     valid = matches.valid.flatten()
     near = sampling.near_in_same_image(matches.truth, matches.truth)
+    # A query without a partner has no positive that could be a negative of others.
     excluded = near | ~(valid[:, None] & valid)
     cost = hardest_in_batch(
         matches.anchors.flatten(0, 1), matches.positives.flatten(0, 1), excluded, config.anchor_swap
@@ -106,5 +108,7 @@ def reliability_loss(
     distractors = sampling.draw_positions(height2, width2, config, generator).to(aflow.device)
     matches = sampling.match(features1, features2, aflow, queries, distractors)
     costs = RELIABILITY_LOSSES[config.reliability](matches, config)
+    # Masked, not selected: shapes stay the same at every step, and nothing waits for the device.
     total = torch.where(matches.valid, costs, torch.zeros_like(costs)).sum()
+    # Without a valid query this is 0 / 1, not 0 / 0.
     return total / matches.valid.sum().clamp(min=1), matches

@@ -69,6 +69,7 @@ def draw_positions(height: int, width: int, config: LossConfig, generator: torch
     count = inner_height * inner_width // stride**2
     if count == 0:
         return torch.zeros(0, 2, dtype=torch.int64, device=device)
+    # On the generator's device, so that a seed draws the same positions whatever the maps lie on.
     x = torch.randint(border, border + inner_width, (count,), generator=generator, device=device)
     y = torch.randint(border, border + inner_height, (count,), generator=generator, device=device)
     return torch.stack([x, y], dim=1)
@@ -95,10 +96,12 @@ def match(
     valid = ((truth >= 0) & (truth <= last)).all(dim=2)
 
     near = _window(truth, offsets(0, POSITIVE_RADIUS), height2, width2)
+    # Which position is best is a choice without a gradient; the descriptor there has one.
     with torch.no_grad():
         best = window_scores(anchors, descriptors2, near).argmax(dim=2, keepdim=True)
     at_best = near.gather(2, best).squeeze(2)
     at_distractors = _flat_index(distractors, width2).expand(batch, -1)
+    # One gather for both: backwards, each would fill a whole map of gradients.
     found = _gather(descriptors2, torch.cat([at_best, at_distractors], dim=1))
     reliability = _gather(features1.reliability, at_queries) + _gather(features2.reliability, at_best)
     count = queries.shape[0]
@@ -135,6 +138,7 @@ def distractor_scores(matches: Matches) -> Tensor:
     batch, count, dim = matches.anchors.shape
     scores = matches.anchors.reshape(-1, dim) @ matches.distractors.reshape(-1, dim).T
     near = near_in_same_image(matches.truth, matches.distractor_positions.expand(batch, -1, -1))
+    # In average precision 0 is the worst bin, behind whatever counts.
     return scores.masked_fill(near, 0.0).view(batch, count, near.shape[1])
 
 
@@ -151,6 +155,7 @@ def near_in_same_image(truth: Tensor, positions: Tensor) -> Tensor:
     (batch, count, _), others = truth.shape, positions.shape[1]
     apart = (truth[:, :, None] - positions[:, None]).square().sum(dim=3)
     near = torch.zeros(batch, count, batch, others, dtype=torch.bool, device=truth.device)
+    # Only where the image of the query is the image of the position; all else stays False.
     near.diagonal(dim1=0, dim2=2).copy_((apart < NEGATIVE_RADIUS**2).permute(1, 2, 0))
     return near.view(batch * count, batch * others)
 
@@ -201,10 +206,13 @@ class _WindowScores(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         anchors, rows, index = ctx.saved_tensors
         for_anchors, for_rows = torch.empty_like(anchors), torch.zeros_like(rows)
+        # Gathered again: to keep the windows of the forward pass would take M x O x D numbers.
         for part in _anchor_chunks(index, rows):
             windows = _windows(rows, index[part])
             for_anchors[part] = torch.bmm(gradient[part, None], windows).squeeze(1)
+            # In the memory of the windows, which are not needed any more.
             spread = torch.mul(gradient[part, :, None], anchors[part, None], out=windows)
+            # Windows overlap, so the gradients of a pixel add up.
             for_rows.index_add_(0, index[part].flatten(), spread.flatten(0, 1))
         return for_anchors, for_rows, None
 
@@ -248,5 +256,6 @@ def _rounded(flow: Tensor) -> Tensor:
 def _window(truth: Tensor, steps: Tensor, height: int, width: int) -> Tensor:
     """The pixels around each truth (B, Q, 2), clamped to the image, as index (B, Q, O) = y * W + x."""
     positions = truth.long()[:, :, None] + steps.to(truth.device)
+    # At the border a window repeats the pixels of the edge, so that all windows have equally many.
     x, y = positions[..., 0].clamp(0, width - 1), positions[..., 1].clamp(0, height - 1)
     return y * width + x

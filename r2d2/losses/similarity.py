@@ -67,6 +67,7 @@ def dice(patches1: Tensor, patches2: Tensor) -> Tensor:
     Returns:
         (M,) in [0, 1]; 0 where both patches are all zero.
     """
+    # A sum of squares, so the smallest divisor is EPS squared.
     squares = (patches1.square() + patches2.square()).sum(dim=1)
     return 2 * (patches1 * patches2).sum(dim=1) / squares.clamp_min(EPS**2)
 
@@ -119,6 +120,7 @@ def squared_chord(patches1: Tensor, patches2: Tensor) -> Tensor:
     q = patches2 / patches2.sum(dim=1, keepdim=True).clamp_min(EPS)
     product = p * q
     positive = product > TINY
+    # `where` before and after the root: a gradient of infinity times 0 would be NaN, even where it is masked.
     roots = product.where(positive, product.new_ones(())).sqrt().where(positive, product.new_zeros(()))
     return 2 * roots.sum(dim=1) - 1
 
@@ -146,8 +148,10 @@ def similarity_loss(
     """
     warped, valid = warp(repeatability2, aflow)
     seen = torch.where(valid, repeatability1, torch.zeros_like(repeatability1))
+    # One valid pixel is enough: pixels that are 0 in both maps add nothing to any of the sums above.
     counts = cut_patches(valid.to(warped.dtype), patch_size).any(dim=1)
     values = SIMILARITIES[similarity](cut_patches(seen, patch_size), cut_patches(warped, patch_size))
+    # Masked, not selected: the number of patches stays the same, and nothing waits for the device.
     losses = torch.where(counts, 1 - values, torch.zeros_like(values))
     return losses.sum() / counts.sum().clamp(min=1)
 

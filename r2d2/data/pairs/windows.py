@@ -107,10 +107,14 @@ def valid_tries(
         size2: (width, height) of image 2, pixels.
         crop_size: side of the windows after resizing, pixels.
     """
+    # A frame reaches half a pixel beyond the outer centres. Comparisons with NaN are false.
     x, y = centres2.T
     inside = (x > -0.5) & (x < size2[0] - 0.5) & (y > -0.5) & (y < size2[1] - 0.5)
+    # The first five in the order of the draws, as in the recipe; the rest would cost time and change pairs.
     valid = np.flatnonzero(inside & (scales > MIN_SCALE) & (scales < MAX_SCALE))[:TRIES]
     chosen = (values[valid].tolist() for values in (centres1, centres2, scales))
+    # Where image 2 is s times larger, its window must be s times larger to show the same. The smaller window
+    # has the size of the crop, so no pixel is enlarged.
     return [
         (
             place_window(centre1, crop_size * max(1, 1 / scale), size1),
@@ -153,8 +157,11 @@ def _overlap(
         np.array([(w.left, w.top, w.width, w.height) for w in windows], dtype=np.float64)
         for windows in (windows1, windows2)
     )
+    # The first share is that of window 1, the second that of window 2: a window that lies within the other
+    # and fills little of it must not win.
     lands = _within(homography_1to2, _CENTRES, frames1, frames2)
     hit = _within(invert(homography_1to2), _NEAR_EDGES, frames2, frames1)
+    # A cell is hit if any of its four points is: first the two in y, then the two in x.
     rows = hit[:, ::2] | hit[:, 1::2]
     cells = rows[..., ::2] | rows[..., 1::2]
     share: npt.NDArray[np.float64] = np.minimum(lands.sum(axis=(1, 2)), cells.sum(axis=(1, 2))) / CELLS**2
@@ -164,6 +171,7 @@ def _overlap(
 def _within(homography: Array, places: Array, frames: Array, others: Array) -> npt.NDArray[np.bool_]:
     """Whether places (N,) x (N,) of each of K frames (K, 4) land in the other frame: (K, N, N), rows y."""
     lines = frames[:, :2, None] - 0.5 + places * frames[:, 2:, None]
+    # A row of x and a column of y stand for the N x N places.
     x, y = map_positions(homography, lines[:, 0, None, :], lines[:, 1, :, None])
     left, top, right, bottom = (edge[:, None, None] for edge in _edges(others))
     return (x > left) & (x < right) & (y > top) & (y < bottom)
