@@ -27,15 +27,15 @@ VERBS = {
     "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
     "prune": ("manage", "List what is no longer needed, and delete it."),
     "resume": ("manage", "Continue a sweep as it was started."),
-    "retry": ("manage", "Run the failed trials of a sweep again."),
+    "retry": ("manage", "Run failed trials of a sweep again."),
     "settings": ("settings", "List what --set can set: meaning, default, allowed values."),
     "show": ("show", "Draw what a model sees and matches, or training pairs."),
     "stop": ("manage", "Stop a running sweep; its trials can be continued."),
     "submit": ("submit", "Run a sweep on a Ray cluster."),
     "sweep": ("sweep", "Run a sweep, or resume it."),
     "sweeps": ("sweep", "List the sweeps of search_spaces/ with their questions."),
-    "sync": ("manage", "Tell MLflow what it missed of a sweep."),
-    "ui": ("machine", "Start the MLflow server on the local store."),
+    "sync": ("manage", "Log to MLflow what it missed of a sweep."),
+    "ui": ("machine", "Start MLflow's pages on the local store."),
 }
 # What a verb says at once: to import what it needs takes seconds.
 WORDS = {
@@ -134,10 +134,10 @@ def _sentence(error: Exception) -> str | None:
 @click.option("--traceback", is_flag=True, help="Show where an error came from.")
 @click.version_option(package_name="r2d2-runner")
 def main(traceback: bool) -> None:
-    """Train, judge and compare variants of R2D2 local features.
+    """Train, score and compare variants of R2D2 local features.
 
-    Everything local lies in .r2d2 (or R2D2_HOME). MLFLOW_TRACKING_URI and RAY_ADDRESS name servers to use
-    instead of the local ones.
+    Sweeps and checkpoints lie in the folder .r2d2, or where R2D2_HOME says. MLFLOW_TRACKING_URI and
+    RAY_ADDRESS name servers to use instead of the local ones.
     """
 
 

@@ -28,34 +28,50 @@ _FILE = OutputFile()
 @click.argument("what", nargs=-1, required=True)
 @click.option(
     "--metric",
-    help="What is compared and orders the table, e.g. mma_3px, auc_5px_dlt, repeatability_3px_viewpoint; of "
-    "a sweep that HPatches scores hpatches/auc_5px_poselib too [default: what decides the sweep; mma_3px].",
+    help="Metric that is compared and orders the table, e.g. mma_3px or repeatability_3px_viewpoint; a "
+    "benchmark may precede it, e.g. hpatches/auc_5px_poselib [default: the sweep's own, or mma_3px].",
 )
 @click.option(
     "--baseline",
     metavar="ROW",
-    help="Any row, which all others are compared with [default: as the sweep's file says; else the first].",
+    help="Row that all others are compared with [default: as the sweep's file says, else the first].",
 )
-@click.option("--role", default="", help="Benchmark of sweeps and runs [default: that of the metric].")
-@click.option("--benchmark", metavar="PLACE", help="Folder or s3://... to judge models and features on.")
-@click.option("--protocol", default="d2net", show_default=True, help="How to judge them.")
-@click.option("--html", type=_FILE, help="Write one page with all figures, which needs no network.")
-@click.option("--markdown", type=_FILE, help="Write it as Markdown.")
 @click.option(
-    "--csv", type=_FILE, help="Write one long table: a line per variant, metric, split or sequence."
+    "--role",
+    default="",
+    help="Benchmark whose scores are compared, e.g. hpatches [default: that of the metric].",
 )
-@click.option("--json", type=_FILE, help="Write everything as JSON.")
+@click.option(
+    "--benchmark",
+    metavar="PLACE",
+    help="Benchmark that models and features are scored on: a folder or s3://BUCKET/PREFIX.",
+)
+@click.option(
+    "--protocol",
+    default="d2net",
+    show_default=True,
+    help="Protocol that models and features are scored by; see `r2d2 evaluate`.",
+)
+@click.option("--html", type=_FILE, help="File for the comparison as one HTML page, which needs no network.")
+@click.option("--markdown", type=_FILE, help="File for the comparison as Markdown.")
+@click.option(
+    "--csv",
+    type=_FILE,
+    help="File for one long table as CSV: a line for each variant, metric, split or sequence.",
+)
+@click.option("--json", type=_FILE, help="File for everything as JSON.")
 def compare(what: tuple[str, ...], **options: Any) -> None:
     """Show which differences are real: one row per variant, the mean over its seeds, 95 % intervals.
 
-    WHAT is the name of a sweep, finished or not, or any list of sweeps, runs:/ID, files written by
-    `r2d2 evaluate --json`, and, with --benchmark, models (checkpoint folders and .pt files, here or on s3://,
-    models:/NAME@ALIAS) and features:TAG, the files IMAGE.TAG in D2-Net's format that `r2d2 evaluate --help`
-    describes. NAME=WHAT names one; equal names are seeds of one variant: `a.pt b.pt` compares two networks
-    and says nothing of their losses, for which each name needs two seeds.
+    WHAT is the name of one sweep, finished or not, or a list. A list may hold sweeps, runs:/ID and files
+    that `r2d2 evaluate --json` wrote. With --benchmark it may also hold models (checkpoint folders and .pt
+    files, on disk or S3, and models:/NAME@ALIAS) and features:TAG, the files IMAGE.TAG that
+    `r2d2 evaluate --help` describes.
 
-    What was judged by different protocols or on different images is refused. p-values are corrected for the
-    number of variants.
+    NAME=WHAT names an entry. Entries of equal name are seeds of one variant. `a.pt b.pt` compares two
+    networks and says nothing about their losses: for that, each name needs two seeds.
+
+    Scores of different protocols or images are refused. p-values are corrected for the number of variants.
     """
     from runner.compare.sources import is_sweep
 

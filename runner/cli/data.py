@@ -33,17 +33,19 @@ def data() -> None:
     "origins",
     multiple=True,
     metavar="ORIGIN",
-    help="Address, archive (zip, tar), folder or place on S3; may be given several times "
-    "[default: the known addresses of SOURCE].",
+    help="Origin of the data: a web address, an archive (zip, tar), a folder or s3://BUCKET/PREFIX; may be "
+    "given several times [default: the known addresses of SOURCE].",
 )
-@click.option("--to", "place", required=True, metavar="PLACE", help="Folder or s3://bucket/prefix.")
+@click.option(
+    "--to", "place", required=True, metavar="PLACE", help="Destination: a folder or s3://BUCKET/PREFIX."
+)
 @click.option("--shards", is_flag=True, help="Store plain tar files with an index instead of single files.")
 @click.option(
     "--shard-mib",
     default=SHARD_BYTES // _MIB,
     show_default=True,
     type=click.IntRange(1),
-    help="Size of a shard, MiB.",
+    help="Size of each shard, MiB.",
 )
 @click.option(
     "--sha256",

@@ -41,9 +41,11 @@ def extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help_text = f"{text} [default: {getattr(defaults, field):g}]"
         command = click.option(flag, field, type=kind, help=help_text)(command)
     full = click.option(
-        "--full-resolution", is_flag=True, help="Short for --min-size 0 --max-size 9999 --min-scale 0.3."
+        "--full-resolution",
+        is_flag=True,
+        help="Search the full image: --min-size 0 --max-size 9999 --min-scale 0.3.",
     )
-    exact = click.option("--exact", is_flag=True, help="float32 without short cuts; slower.")
+    exact = click.option("--exact", is_flag=True, help="Compute in float32 without short cuts; slower.")
     return full(exact(command))
 
 
@@ -63,13 +65,18 @@ def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> Extr
 @click.option(
     "--features",
     metavar="TAG",
-    help="Judge the files IMAGE.TAG beside the images instead of a network; see above.",
+    help="Suffix of the files IMAGE.TAG that are scored instead of a network; see above.",
 )
 @click.option(
-    "--benchmark", required=True, metavar="PLACE", help="In HPatches' layout: a folder or s3://BUCKET/PREFIX."
+    "--benchmark",
+    required=True,
+    metavar="PLACE",
+    help="Benchmark in HPatches' layout: a folder or s3://BUCKET/PREFIX.",
 )
-@click.option("--protocol", default="d2net", show_default=True, help=f"One of {', '.join(PROTOCOLS)}.")
-@click.option("--json", "json_file", type=OutputFile(), help="Write everything to this file.")
+@click.option(
+    "--protocol", default="d2net", show_default=True, help=f"Protocol of the scores: {', '.join(PROTOCOLS)}."
+)
+@click.option("--json", "json_file", type=OutputFile(), help="File for all figures as JSON.")
 @click.option("--no-cache", is_flag=True, help="Neither use nor store predictions in R2D2_HOME/cache.")
 @extraction_options
 def evaluate(
@@ -83,11 +90,12 @@ def evaluate(
 ) -> None:
     """Score MODEL on a benchmark: MMA, homographies, repeatability, localisation, keypoints, matches.
 
-    MODEL is a checkpoint folder, an upstream .pt file, runs:/RUN_ID or models:/NAME@ALIAS. Or name
-    --features TAG, files in D2-Net's format: beside each image IMAGE a numpy archive (npz) with the name
-    IMAGE.TAG, e.g. 1.ppm.sift, of `keypoints` (N, 2 or more: x, y, perhaps a scale, in pixels of the image
-    file, (0, 0) the centre of the top-left pixel), `descriptors` (N, D) and `scores` (N,), higher is better.
-    Without scores the order counts, best first.
+    MODEL is a checkpoint folder, an upstream .pt file, runs:/RUN_ID or models:/NAME@ALIAS.
+
+    Instead of MODEL, --features TAG scores files in D2-Net's format: beside each image IMAGE lies a numpy
+    archive (npz) called IMAGE.TAG, e.g. 1.ppm.sift. It holds `keypoints` (N, 2 or more): x, y and perhaps a
+    scale, in pixels of the image file, where (0, 0) is the centre of the top-left pixel; `descriptors`
+    (N, D); and `scores` (N,), higher is better. Without scores the order counts, best first.
     """
     from runner.compare.terminal import evaluation_tables
     from runner.models.evaluate import FEATURES, find_protocol, judge

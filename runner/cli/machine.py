@@ -51,15 +51,23 @@ def ui(host: str, port: int) -> None:
 @click.option(
     "--address",
     envvar="RAY_ADDRESS",
-    help="Cluster to look at too: HOST:PORT, ray://HOST:PORT, or its dashboard, http://localhost:8265 "
-    "[RAY_ADDRESS].",
+    help="Address of a cluster to check too: HOST:PORT, ray://HOST:PORT, or its dashboard, e.g. "
+    "http://localhost:8265 [RAY_ADDRESS].",
 )
-@click.option("--home", help="Of the sweeps, as the nodes see it; with a dashboard's address [R2D2_HOME].")
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="With it too, for the job.")
+@click.option(
+    "--home", help="Home of the sweeps as the nodes see it; only with a dashboard's address [R2D2_HOME]."
+)
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Variable of the job; only with a dashboard's address.",
+)
 def doctor(address: str | None, home: str | None, variables: tuple[str, ...]) -> None:
     """Check this machine: packages, folders, disk, photographs, Ray, MLflow. One line each.
 
-    With the address of a cluster every node is looked at: versions, code, folders, S3, MLflow, GPUs, clock,
+    With the address of a cluster, every node is checked too: versions, code, folders, S3, MLflow, GPUs, clock,
     disk, and an all-reduce between nodes. Through a dashboard this runs on the cluster, as a job.
     """
     if address is not None and address.startswith(("http://", "https://")):

@@ -24,13 +24,13 @@ STOPPED_WITHIN_S = 60.0
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--dry-run, --verbose, --trust and those of the cluster."""
     dry_run = click.option(
-        "--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop."
+        "--dry-run", is_flag=True, help="Print every trial and the estimated time, and run nothing."
     )
-    verbose = click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
+    verbose = click.option("--verbose", is_flag=True, help="Show also what Ray's processes print.")
     trust = click.option(
         "--trust",
         is_flag=True,
-        help="Execute the sweep's file although this user did not start it from this machine.",
+        help="Trust the sweep's stored file: execute it though this user did not start it from this machine.",
     )
     return dry_run(cluster_options(trust(verbose(command))))
 
@@ -39,7 +39,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("sweep")
 @_run_options
 def resume(sweep: str, dry_run: bool, verbose: bool, **asked: Any) -> None:
-    """Continue a sweep with the options that it was run with last, but for those given: SWEEP is its name.
+    """Continue the sweep SWEEP with the options of its last run, but for those that are given.
 
     Every trial that has not ended goes on from its last checkpoint, failed ones too.
     """
@@ -53,11 +53,13 @@ def resume(sweep: str, dry_run: bool, verbose: bool, **asked: Any) -> None:
     "extension",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Add each trial with this entry of TrainConfig changed. Several values of a key, as in --set seed=3 "
-    "--set seed=4, are tried one by one; several keys in all combinations.",
+    help="Setting that the added trials change, see `r2d2 settings`. Several values of one key, as in "
+    "--set seed=3 --set seed=4, are tried one by one; several keys are tried in all combinations.",
 )
 @click.option(
-    "--num-samples", type=click.IntRange(1), help="Trials of a searcher, or draws from a space, in all."
+    "--num-samples",
+    type=click.IntRange(1),
+    help="Number of trials of a searcher, or of draws from a space, in all.",
 )
 @_run_options
 def extend(
@@ -68,12 +70,12 @@ def extend(
     verbose: bool,
     **asked: Any,
 ) -> None:
-    """Add trials to a sweep, and run them; what SWEEP has stays as it is.
+    """Add trials to the sweep SWEEP, and run them; its other trials stay as they are.
 
-    Trials that are there already are not made twice. What would change them is refused.
+    A trial that the sweep has already is not made twice. A change to such a trial is refused.
     """
     if bool(extension) == (num_samples is not None):
-        raise ValueError("what is to be added? Give --set KEY=VALUE, or --num-samples of a searcher")
+        raise ValueError("nothing is to be added: give --set KEY=VALUE, or --num-samples of a searcher")
     added = {"extension": extension, "num_samples": num_samples}
     _continue(_plan(sweep, asked, verbose=verbose, **added), dry_run)
 
@@ -81,8 +83,12 @@ def extend(
 @click.command()
 @click.argument("sweep")
 @click.argument("trials", nargs=-1)
-@click.option("--failed", is_flag=True, help="All trials that failed.")
-@click.option("--from-start", is_flag=True, help="Forget their checkpoints and scores first.")
+@click.option("--failed", is_flag=True, help="Run all trials that failed.")
+@click.option(
+    "--from-start",
+    is_flag=True,
+    help="Delete the checkpoints and scores of these trials first, and train them anew.",
+)
 @_run_options
 def retry(
     sweep: str,
@@ -93,16 +99,16 @@ def retry(
     verbose: bool,
     **asked: Any,
 ) -> None:
-    """Run the failed trials of a sweep again, all or those named, and no others.
+    """Run failed trials of the sweep SWEEP again, all or those named, and no others.
 
-    They go on from their last checkpoints, as they do with `r2d2 resume`, which runs what was interrupted or
-    never started too. What fails by itself fails again: --from-start trains anew.
+    They go on from their last checkpoints. `r2d2 resume` does that too, and also runs trials that were
+    interrupted or never started. A trial that fails by itself fails again: --from-start trains it anew.
     """
     from runner.record.retry import choose_failed
     from runner.record.sweep import StoredSweep
 
     if failed == bool(trials):
-        raise ValueError("which trials? Give --failed, or the names of failed trials")
+        raise ValueError("no trial is named: give --failed, or the names of failed trials")
     stored = StoredSweep(Settings.from_environment().sweep(sweep))
     chosen = choose_failed(stored, trials)
     plan = _plan(sweep, asked, verbose=verbose, only=frozenset(chosen), from_start=from_start)
@@ -120,12 +126,12 @@ def retry(
     default=STOPPED_WITHIN_S,
     show_default=True,
     type=click.FloatRange(0),
-    help="Seconds to wait for its end.",
+    help="Seconds to wait for the end of the sweep.",
 )
 def stop(sweep: str, within: float) -> None:
-    """Stop a running sweep from another terminal; SWEEP is its name.
+    """Stop the running sweep SWEEP, also from another terminal or machine.
 
-    Its trials keep their last checkpoints, and `r2d2 resume SWEEP` continues them.
+    The trials keep their last checkpoints, and `r2d2 resume SWEEP` continues them.
     """
     from runner.record.stopping import stop_sweep
     from runner.record.sweep import StoredSweep
@@ -198,9 +204,9 @@ def _continue(plan: SweepPlan, dry_run: bool) -> None:
 @click.command()
 @click.argument("name")
 def sync(name: str) -> None:
-    """Tell MLflow what it missed of the sweep NAME while it was away.
+    """Log to MLflow what it missed of the sweep NAME while its server was away.
 
-    What it has is not told twice. Needs the sweep's folder in R2D2_HOME, no Ray and no photographs.
+    Nothing is logged twice. The command needs the sweep's folder in R2D2_HOME, but no Ray and no photographs.
     """
     from runner.sweep.sync import sync_sweep
     from runner.tracking.experiments import Tracker
@@ -225,18 +231,17 @@ def sync(name: str) -> None:
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="So many of the best and of the last checkpoints of each trial stay.",
+    help="Number of the best and of the last checkpoints that each trial keeps.",
 )
-@click.option(
-    "--failed", is_flag=True, help="Failed trials too; the sweep, when it goes on, starts them anew."
-)
+@click.option("--failed", is_flag=True, help="List failed trials too; a sweep that goes on starts them anew.")
 @click.option("--yes", is_flag=True, help="Delete what is listed.")
 def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
-    """List what is no longer needed of SWEEP, or of everything here, with sizes; with --yes, delete it.
+    """List what is no longer needed of SWEEP, or of all sweeps, with sizes; with --yes, delete it.
 
-    Checkpoints of ended trials that are neither among the best nor the last, trials that a sweep does not
-    have, Tune's own files; without SWEEP also stored predictions, and MLflow's runs of sweeps that are gone,
-    with their files. Nothing that a registered model was made from, and nothing of a sweep that runs.
+    Not needed are checkpoints of ended trials that are neither among the best nor among the last, trials that
+    are no longer part of their sweep, and Tune's own files; without SWEEP also stored predictions, and
+    MLflow's runs of sweeps that are gone, with their files. What a registered model was made from stays, and
+    so does everything of a running sweep.
     """
     from runner.sweep.prune import Pruning, delete, find_items
     from runner.tracking.experiments import Tracker

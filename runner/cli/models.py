@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("sweep", required=False)
 @click.option("--run", "run_id", help="Id of the MLflow run to promote instead of a sweep's best.")
-@click.option("--metric", help="What chose the checkpoint [default: the sweep's own, or validation/mma_3px].")
+@click.option(
+    "--metric", help="Metric that chose the checkpoint [default: the sweep's own, or validation/mma_3px]."
+)
 @click.option("--name", default="r2d2", show_default=True, help="Name of the registered model.")
 @click.option("--alias", default="champion", show_default=True, help="Alias that the best version carries.")
-@click.option("--force", is_flag=True, help="Promote what would be refused; the version says so.")
+@click.option("--force", is_flag=True, help="Promote also what would be refused; the version says so.")
 @click.option("--rollback", is_flag=True, help="Give the alias back to the version that held it before.")
 @click.option("--list", "listing", is_flag=True, help="List the versions, and who held the alias when.")
 def promote(
@@ -40,10 +42,10 @@ def promote(
 ) -> None:
     """Make the best checkpoint of SWEEP (or of a run) the champion, if it is shown to be better.
 
-    Refused are a collapsed network, one that is not above its own starting network, and one that is not shown
-    to be better than the present champion. For that, both are scored on fresh pairs of the sweep's held-out
-    photographs. Load the champion with mlflow.pyfunc.load_model("models:/r2d2@champion"). Status 1: it was
-    not promoted.
+    A network is refused if it has collapsed, if it is not above its own starting network, or if it is not
+    shown to be better than the present champion: both are scored on fresh pairs of the sweep's held-out
+    photographs. Load the champion with mlflow.pyfunc.load_model("models:/r2d2@champion"). The status is 1 if
+    nothing was promoted.
     """
     console, settings = make_console(), Settings.from_environment()
     if rollback or listing:

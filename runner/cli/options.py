@@ -11,9 +11,10 @@ import click
 if TYPE_CHECKING:
     from runner.sweep.plan import SweepOptions
 
-_CONCURRENT = "Trials at a time; new sweeps: 0, all that fit."
+_CONCURRENT = "Number of trials that run at a time; 0: as many as fit [default of a new sweep: 0]."
 _WORKERS_CPUS = (
-    "Threads that compute, and loader processes; new sweeps: 1, and 1 for each of data.loader_processes."
+    "CPUs of each worker, for its computing threads and its loader processes [default of a new sweep: 1, "
+    "and 1 for each of data.loader_processes]."
 )
 
 
@@ -22,15 +23,28 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--concurrent", type=click.IntRange(0), help=_CONCURRENT),
         click.option(
-            "--gpus-per-worker", type=click.FloatRange(0), help="New sweeps: 1 if the cluster has any."
+            "--gpus-per-worker",
+            type=click.FloatRange(0),
+            help="GPUs of each worker [default of a new sweep: 1 if the cluster has any, else 0].",
         ),
         click.option("--cpus-per-worker", type=click.IntRange(1), help=_WORKERS_CPUS),
-        click.option("--judges", "number", type=click.IntRange(1), help="Evaluation actors; new sweeps: 1."),
         click.option(
-            "--judge-cpus", "num_cpus", type=click.FloatRange(0), help="CPUs of each; new sweeps: 0."
+            "--judges",
+            "number",
+            type=click.IntRange(1),
+            help="Number of evaluation actors, which score checkpoints [default of a new sweep: 1].",
         ),
         click.option(
-            "--judge-gpus", "num_gpus", type=click.FloatRange(0), help="GPUs of each; new sweeps: 0."
+            "--judge-cpus",
+            "num_cpus",
+            type=click.FloatRange(0),
+            help="CPUs of each evaluation actor [default of a new sweep: 0].",
+        ),
+        click.option(
+            "--judge-gpus",
+            "num_gpus",
+            type=click.FloatRange(0),
+            help="GPUs of each evaluation actor [default of a new sweep: 0].",
         ),
     )
     for option in reversed(options):

@@ -26,12 +26,29 @@ COUNT = 6
 @click.argument("model", required=False)
 @click.argument("image", required=False, type=_FILE)
 @click.argument("image2", required=False, type=_FILE)
-@click.option("--homography", type=_FILE, help="Nine numbers: from pixels of IMAGE to pixels of IMAGE2.")
-@click.option("--pairs", "photos", metavar="SOURCE", help="Photographs, or sources as data.sources.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set an entry of TrainConfig.")
+@click.option(
+    "--homography",
+    type=_FILE,
+    help="File of nine numbers: the homography from pixels of IMAGE to pixels of IMAGE2.",
+)
+@click.option(
+    "--pairs",
+    "photos",
+    metavar="SOURCE",
+    help="Source of training pairs: photographs, or sources as in data.sources.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting of the training; `r2d2 settings` lists them.",
+)
 @click.option("--seed", type=int, help="Seed of the training pairs [default: 0].")
-@click.option("--count", type=click.IntRange(1, 40), help=f"How many training pairs [default: {COUNT}].")
-@click.option("--out", type=_FILE, metavar="FILE.png", help="Where to [default: show_*.png in this folder].")
+@click.option("--count", type=click.IntRange(1, 40), help=f"Number of training pairs [default: {COUNT}].")
+@click.option(
+    "--out", type=_FILE, metavar="FILE.png", help="File for the picture [default: show_*.png in this folder]."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @extraction_options
 def show(
@@ -49,12 +66,12 @@ def show(
 ) -> None:
     """Draw what MODEL sees in IMAGE, and what it matches between IMAGE and IMAGE2; or training pairs.
 
-    Of an image: keypoints with their patches, repeatability, reliability. Of two images: the matches too, the
-    correct ones green and the wrong ones orange if a homography is known, from --homography, or because the
-    images are `1` and `k` of a sequence with a file H_1_k.
+    Of one image the picture shows the keypoints with their patches, the repeatability and the reliability. Of
+    two images it shows the matches too. Correct ones are green and wrong ones orange if a homography is known:
+    from --homography, or because the images are `1` and `k` of a sequence with a file H_1_k.
 
-    With --pairs SOURCE, without a model: what a training on SOURCE is fed, pale where a crop shows nothing of
-    the other one. SOURCE is a folder or s3://BUCKET/PREFIX of photographs, `samples`, or sources as in
+    With --pairs SOURCE and no model the picture shows what a training on SOURCE is fed. A crop is pale where
+    it shows nothing of the other crop. SOURCE is a folder or s3://BUCKET/PREFIX of photographs, `samples`, or sources as in
     data.sources, e.g. `flow=/data/aachen`.
     """
     images = [path for path in (image, image2) if path is not None]

@@ -26,16 +26,18 @@ from runner.terminal.fitted_table import Column, FittedTable
     "--address",
     envvar="RAY_API_SERVER_ADDRESS",
     required=True,
-    help="Of the dashboard: http://localhost:8265 by an SSH tunnel, or https://... [RAY_API_SERVER_ADDRESS].",
+    help="Address of the cluster's dashboard, e.g. http://localhost:8265 [RAY_API_SERVER_ADDRESS].",
 )
 @click.option(
     "--home",
     envvar="R2D2_HOME",
-    help="For trials and checkpoints: s3://BUCKET/PREFIX, or a folder that every node sees [R2D2_HOME].",
+    help="Home of trials and checkpoints: s3://BUCKET/PREFIX, or a folder that every node sees [R2D2_HOME].",
 )
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable for the job.")
-@click.option("--detach", is_flag=True, help="Do not follow the log.")
-@click.option("--status", is_flag=True, help="List the jobs of NAME, or of all sweeps, and stop.")
+@click.option(
+    "--env", "variables", multiple=True, metavar="NAME=VALUE", help="Variable of the job's environment."
+)
+@click.option("--detach", is_flag=True, help="Leave the log at once; the job goes on.")
+@click.option("--status", is_flag=True, help="List the jobs of NAME, or of all sweeps, and submit nothing.")
 @click.option("--stop", is_flag=True, help="Stop the job of NAME; submitting it again resumes it.")
 def submit(
     name: str | None,
@@ -49,8 +51,8 @@ def submit(
 ) -> None:
     """Run the sweep NAME on a Ray cluster; all further options are those of `r2d2 sweep`.
 
-    The code goes along as it is here. The log is followed; leaving it does not stop the job. A sweep that
-    runs already is not run twice: its log is followed instead. One that ended is resumed.
+    The job runs a copy of the code that this command runs from. The command follows the job's log; Ctrl-C
+    leaves the log and does not stop the job. If the sweep runs already, its log is followed. If it has ended, it is resumed.
     """
     from runner.cluster.jobs import SweepJobs, refuse_secrets
 
@@ -58,7 +60,7 @@ def submit(
         _show(SweepJobs(address), name)
         return
     if name is None:
-        raise ValueError("which sweep? Give its name (see r2d2 sweeps) or the path of its file")
+        raise ValueError("no sweep is named: give its name (see r2d2 sweeps) or the path of its file")
     if stop:
         own_name = _own_name(name, arguments)
         job, by_itself = SweepJobs(address).stop(own_name)

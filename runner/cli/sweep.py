@@ -31,7 +31,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     hpatches = click.option(
         "--hpatches",
         metavar="PLACE",
-        help="HPatches to score every checkpoint on too, a folder or s3://BUCKET/PREFIX [R2D2_HPATCHES].",
+        help="HPatches, to score every checkpoint on too: a folder or s3://BUCKET/PREFIX [R2D2_HPATCHES].",
     )
     photos = click.option(
         "--photos",
@@ -61,17 +61,25 @@ def sweeps() -> None:
     help="Size of each training: `small` takes seconds and shows that all works, `laptop` a minute or two.",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting of every trial: r2d2 settings."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting of every trial; `r2d2 settings` lists them.",
 )
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
-@click.option("--released", metavar="PLACE", help="The network that sweeps fine-tune [R2D2_RELEASED].")
-@click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and stop.")
-@click.option("--address", help="With --dry-run: ask the cluster at HOST:PORT.")
 @click.option(
-    "--seconds-per-epoch", type=click.FloatRange(0), help="With --dry-run: instead of timing a step."
+    "--released", metavar="PLACE", help="Released network that sweeps fine-tune, a .pt file [R2D2_RELEASED]."
+)
+@click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and run nothing.")
+@click.option("--address", help="Address HOST:PORT of the cluster that --dry-run asks for its size.")
+@click.option(
+    "--seconds-per-epoch",
+    type=click.FloatRange(0),
+    help="Seconds of an epoch that --dry-run assumes instead of timing a step.",
 )
 @click.option(
-    "--price", type=click.FloatRange(0), help="With --dry-run: of an hour of a GPU, in any currency."
+    "--price", type=click.FloatRange(0), help="Price of an hour of a GPU, in any currency, for --dry-run."
 )
 @cluster_options
 @click.option(
@@ -79,13 +87,13 @@ def sweeps() -> None:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="A checkpoint after so many steps of an epoch too; 0: after epochs only.",
+    help="Number of steps after which a checkpoint is written within an epoch too; 0: after epochs only.",
 )
 @click.option(
     "--min-workers",
     type=click.IntRange(0),
     default=0,
-    help="Train on with at least so many of a trial's workers, the loss unchanged; 0: wait for all.",
+    help="Smallest number of workers that a trial trains on with, the loss unchanged; 0: it waits for all.",
 )
 @click.option(
     "--silence",
@@ -99,9 +107,9 @@ def sweeps() -> None:
     type=click.IntRange(0),
     default=Resilience.max_restarts,
     show_default=True,
-    help="How often workers may be lost with no epoch trained in between, before a trial fails.",
+    help="Number of losses of workers, with no epoch in between, that a trial survives.",
 )
-@click.option("--verbose", is_flag=True, help="Show what Ray's processes print.")
+@click.option("--verbose", is_flag=True, help="Show also what Ray's processes print.")
 def sweep(
     name: str,
     photos: str | None,
@@ -121,7 +129,7 @@ def sweep(
     verbose: bool,
     **asked: Any,
 ) -> None:
-    """Run the sweep NAME (see `r2d2 sweeps`), or the one in the file NAME.py; again: resume it.
+    """Run the sweep NAME (see `r2d2 sweeps`), or the one in the file NAME.py, or resume it.
 
     Every checkpoint is scored on a validation benchmark made of held-out photographs, and on HPatches if a
     folder is given. Finished trials are not run again; the others continue from their last checkpoint.
@@ -252,7 +260,7 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
     if result.behind:
         reasons = "; ".join(dict.fromkeys(result.behind.values()))
         console.print(
-            f"MLflow has not been told everything of {len(result.behind)} trials ({escape(reasons)}): "
+            f"MLflow lacks something of {len(result.behind)} trials ({escape(reasons)}); log it with "
             f"r2d2 sync {plan.definition.name}",
             soft_wrap=True,
         )

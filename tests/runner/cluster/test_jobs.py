@@ -294,7 +294,7 @@ def test_a_missing_file_is_named(tmp_path):
         (["smoke", "--home", "/a", "--env", "x"], "--env 'x' is no assignment"),
         (["smoke", "--home", "/a", "--jury", "2"], "No such option"),
         (["smoke", "--home", "/a"], "no job server answers at http://127.0.0.1:1"),
-        ([], "which sweep?"),
+        ([], "no sweep is named"),
         (["smoke", "--home", "/a", "--set", "data.sources=photos=there"], "the training data lie in 'there'"),
         (["smoke", "--home", "/a", "--env", "MY_API_KEY=1"], "MY_API_KEY holds a secret"),
         (
