@@ -67,8 +67,8 @@ def ui(host: str, port: int) -> None:
 def doctor(address: str | None, home: str | None, variables: tuple[str, ...]) -> None:
     """Check this machine: packages, folders, disk, photographs, Ray, MLflow. One line each.
 
-    With the address of a cluster, every node is checked too: versions, code, folders, S3, MLflow, GPUs, clock,
-    disk, and an all-reduce between nodes. Through a dashboard this runs on the cluster, as a job.
+    With the address of a cluster, every node is checked too: versions, code, folders, S3, MLflow, GPUs,
+    clock, disk, and an all-reduce between nodes. Through a dashboard this runs on the cluster, as a job.
     """
     if address is not None and address.startswith(("http://", "https://")):
         from runner.cli.submit import run_as_job

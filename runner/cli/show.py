@@ -67,12 +67,12 @@ def show(
     """Draw what MODEL sees in IMAGE, and what it matches between IMAGE and IMAGE2; or training pairs.
 
     Of one image the picture shows the keypoints with their patches, the repeatability and the reliability. Of
-    two images it shows the matches too. Correct ones are green and wrong ones orange if a homography is known:
-    from --homography, or because the images are `1` and `k` of a sequence with a file H_1_k.
+    two images it shows the matches too. Correct ones are green and wrong ones orange if a homography is
+    known: from --homography, or because the images are `1` and `k` of a sequence with a file H_1_k.
 
     With --pairs SOURCE and no model the picture shows what a training on SOURCE is fed. A crop is pale where
-    it shows nothing of the other crop. SOURCE is a folder or s3://BUCKET/PREFIX of photographs, `samples`, or sources as in
-    data.sources, e.g. `flow=/data/aachen`.
+    it shows nothing of the other crop. SOURCE is a folder or s3://BUCKET/PREFIX of photographs, `samples`, or
+    sources as in data.sources, e.g. `flow=/data/aachen`.
     """
     images = [path for path in (image, image2) if path is not None]
     for_images = homography is not None or any(f is not None and f is not False for f in flags.values())

@@ -52,7 +52,8 @@ def submit(
     """Run the sweep NAME on a Ray cluster; all further options are those of `r2d2 sweep`.
 
     The job runs a copy of the code that this command runs from. The command follows the job's log; Ctrl-C
-    leaves the log and does not stop the job. If the sweep runs already, its log is followed. If it has ended, it is resumed.
+    leaves the log and does not stop the job. If the sweep runs already, its log is followed. If it has ended,
+    it is resumed.
     """
     from runner.cluster.jobs import SweepJobs, refuse_secrets
 
