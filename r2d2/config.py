@@ -15,7 +15,7 @@ from typing import Any
 from r2d2.losses.config import LossConfig
 from r2d2.network_config import NetworkConfig
 from r2d2.schedule import SCHEDULES, OptimiserConfig
-from r2d2.settings import Choices, build, check, flatten, override, setting
+from r2d2.settings import Choice, Choices, build, check, flatten, override, setting
 
 SCRATCH = "scratch"
 
@@ -40,14 +40,14 @@ def _similarities() -> tuple[str, ...]:
 
 PIXELS = ("loader", "device")
 PRECISIONS = ("bfloat16", "float32")
-# What may be chosen by name. Networks and losses take torch to import, so they are asked for at the check.
+# What may be chosen by name. The registries take torch to import, so they are asked for names of others only.
 CHOICES: Choices = {
-    "network.name": _networks,
-    "loss.reliability": _reliability_losses,
-    "loss.similarity": _similarities,
-    "optimiser.schedule": lambda: tuple(sorted(SCHEDULES)),
-    "data.pixels": lambda: PIXELS,
-    "compute.precision": lambda: PRECISIONS,
+    "network.name": Choice(("fast", "quad"), _networks),
+    "loss.reliability": Choice(("ap", "hardnet"), _reliability_losses),
+    "loss.similarity": Choice(("cosine", "czekanowski", "dice", "jaccard", "squared_chord"), _similarities),
+    "optimiser.schedule": Choice(tuple(sorted(SCHEDULES))),
+    "data.pixels": Choice(PIXELS),
+    "compute.precision": Choice(PRECISIONS),
 }
 
 

@@ -34,7 +34,7 @@ class Entry:
     def allowed(self) -> str:
         """Which values it takes; imports the losses and networks where it chooses among them."""
         if self.key in CHOICES:
-            return ", ".join(CHOICES[self.key]())
+            return ", ".join(CHOICES[self.key].names)
         return allowed_values(self.annotation, self.metadata)
 
 

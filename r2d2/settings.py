@@ -7,15 +7,39 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from r2d2.unknown import did_you_mean, unknown
 
 T = TypeVar("T")
 
-# Dotted key -> the values that it takes; a function, since the modules that know them take long to import.
-Choices = Mapping[str, Callable[[], tuple[str, ...]]]
+
+@dataclass(frozen=True)
+class Choice:
+    """The names that a setting takes.
+
+    Attributes:
+        shipped: those that this version has. They are known without importing what they name, which takes
+            seconds where that is torch.
+        find: finds all names, those that somebody has added too.
+    """
+
+    shipped: tuple[str, ...]
+    find: Callable[[], tuple[str, ...]] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+        return self.shipped if self.find is None else self.find()
+
+    def allows(self, name: str) -> bool:
+        """Says whether a name may be chosen."""
+        return name in self.shipped or name in self.names
+
+
+# By dotted key.
+Choices = Mapping[str, Choice]
 
 
 def setting(
@@ -147,8 +171,8 @@ def check(config: Any, choices: Choices, path: str = "") -> None:
             check(value, choices, f"{name}.")
             continue
         _check_value(name, value, hints[entry.name], entry.metadata)
-        if name in choices:
-            _check_choice(name, value, choices[name]())
+        if name in choices and not choices[name].allows(value):
+            raise ValueError(_refused_choice(name, value, choices[name]))
 
 
 def _check_value(name: str, value: Any, annotation: Any, metadata: types.MappingProxyType[Any, Any]) -> None:
@@ -161,11 +185,10 @@ def _check_value(name: str, value: Any, annotation: Any, metadata: types.Mapping
             raise ValueError(f"{name} is {value!r}; it must be {_range(low, high)}")
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        # `network.name` is a network, `loss.similarity` a similarity.
-        noun = next(part for part in reversed(name.split(".")) if part != "name")
-        raise ValueError(unknown(noun, value, known, where=f" ({name})"))
+def _refused_choice(name: str, value: str, choice: Choice) -> str:
+    # `network.name` is a network, `loss.similarity` a similarity.
+    noun = next(part for part in reversed(name.split(".")) if part != "name")
+    return unknown(noun, value, choice.names, where=f" ({name})")
 
 
 def allowed_values(annotation: Any, metadata: Mapping[str, Any]) -> str:

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
-from r2d2.config import TrainConfig, with_override
+from r2d2.config import CHOICES, TrainConfig, with_override
 
 
 def test_defaults_are_those_of_the_paper():
@@ -105,3 +107,15 @@ def test_an_override_leaves_the_dictionary_it_was_given_alone():
     values = {"loss": {"similarity": "dice"}}
     with_override(values, "loss.similarity=jaccard")
     assert values == {"loss": {"similarity": "dice"}}
+
+
+def test_the_shipped_names_are_those_of_the_registries():
+    for choice in CHOICES.values():
+        assert choice.shipped == choice.names
+
+
+def test_a_training_is_configured_without_torch():
+    """Drivers, and verbs that only read what is stored, start without it."""
+    code = "import sys; from r2d2.config import TrainConfig; TrainConfig(); print('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
