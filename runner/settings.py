@@ -37,7 +37,6 @@ INHERITED = (
     "R2D2_LEASE_S",
     "R2D2_CLUSTER_CPUS",
     "R2D2_CLUSTER_GPUS",
-    "R2D2_FORK_SERVER",
 )
 # Variables of the last release that have another name now.
 FORMER_NAMES = {"R2D2_S3_PATIENCE": "R2D2_S3_TIMEOUT"}
@@ -67,8 +66,6 @@ class Settings:
             30).
         cluster_cpus, cluster_gpus: that an autoscaler may add up to, which no driver can ask it
             (R2D2_CLUSTER_CPUS, R2D2_CLUSTER_GPUS); 0: what is there counts.
-        fork_server: whether workers are forked from a process that has imported what they need
-            (R2D2_FORK_SERVER, 1 or 0, default 1).
     """
 
     home: str | Path
@@ -83,14 +80,13 @@ class Settings:
     lease_seconds: float = LEASE_S
     cluster_cpus: float = 0.0
     cluster_gpus: float = 0.0
-    fork_server: bool = True
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Reads the variables that the attributes name.
 
         Raises:
-            ValueError: if one that must be a number is none of at least 0, or one that must be 1 or 0 is not.
+            ValueError: if one that must be a number is none of at least 0.
         """
         environment = _today(environment)
         home = absolute_place(environment.get("R2D2_HOME") or HOME_FOLDER).rstrip("/")
@@ -107,7 +103,6 @@ class Settings:
             lease_seconds=_number(environment, "R2D2_LEASE_S", LEASE_S, "seconds"),
             cluster_cpus=_number(environment, "R2D2_CLUSTER_CPUS", 0.0, "CPUs"),
             cluster_gpus=_number(environment, "R2D2_CLUSTER_GPUS", 0.0, "GPUs"),
-            fork_server=_switch(environment, "R2D2_FORK_SERVER", True),
         )
 
     @property
@@ -183,13 +178,6 @@ def _number(environment: Mapping[str, str], name: str, default: float, unit: str
     if not 0 <= number < math.inf:
         raise ValueError(f"{name} is '{text}'; it must be a number of {unit}, at least 0")
     return number
-
-
-def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
-    text = environment.get(name)
-    if text not in (None, "", "0", "1"):
-        raise ValueError(f"{name} is '{text}'; it must be 1 (yes) or 0 (no)")
-    return text == "1" if text else default
 
 
 def _local(home: str) -> Path:

@@ -12,26 +12,15 @@ import sys
 from typing import Any
 
 # Parameters of glibc's mallopt(3), and the largest value of its type.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _LARGEST = 2**31 - 1
-
-
-def share_one_heap() -> bool:
-    """Makes all threads of this process and of its forks use one heap of unlimited size, from here on.
-
-    By default each thread has one of its own, of 64 MiB, and what is larger never stays. Threads that have
-    asked for memory before keep theirs.
-
-    Returns:
-        Whether the C library does so; glibc does.
-    """
-    return _set({_ARENA_MAX: 1})
 
 
 def keep_memory() -> bool:
     """Makes this process keep the memory that it frees, about as much as it ever had, and use it again.
 
-    In threads only after `share_one_heap`, or with MALLOC_ARENA_MAX=1 in the environment of the program.
+    Threads keep theirs only if the program was started with MALLOC_ARENA_MAX=1: otherwise each thread has a
+    heap of its own, of 64 MiB, and larger blocks never stay.
 
     Returns:
         Whether the C library does so; glibc does.

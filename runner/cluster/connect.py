@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig
-from runner.cluster.fork_client import executable
 from runner.cluster.ray_faults import OWN, make_token_folder, plain_faults, refuse_dashboard
 from runner.cluster.resources import WorkerResources, workers_on
 from search_spaces.sweep import Trial, home_folder
+
+_ONE_HEAP = "MALLOC_ARENA_MAX"
 
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
 # Ray warns of processes for actors that ask for no CPU, as if they were a mistake: ours wait, and are meant.
@@ -26,7 +27,7 @@ from search_spaces.sweep import Trial, home_folder
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    "MALLOC_ARENA_MAX": "1",
+    _ONE_HEAP: "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_worker_maximum_startup_concurrency": "16",
@@ -41,21 +42,6 @@ _ASKED_BY = (
     "lower num_workers, or what a worker asks for: --gpus-per-worker, and --cpus-per-worker, by default one "
     "and one for each of data.loader_processes"
 )
-
-# What the processes of a trial need, imported once for all of them; see `runner.cluster.fork_server`. The
-# last one is what PyTorch imports when the first optimiser is made.
-WORKER_MODULES = (
-    "ray.tune",
-    "ray.train.torch",
-    "runner.trial.driver",
-    "runner.trial.worker",
-    "evaluation.evaluator",
-    "torch._dynamo",
-)
-
-
-# With these a job says itself how its workers are started.
-_OWN_PYTHON = {"py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight"}
 
 
 @dataclass(frozen=True)
@@ -131,15 +117,13 @@ class Capacity:
 
 
 @contextmanager
-def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Iterator[Capacity]:
+def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
     """Joins the cluster at `address`, or starts one on this machine for as long as the context lasts.
 
     Args:
         address: of the cluster; `auto`: the one that runs on this machine; None or `local`: one
             of one's own, whatever else runs here.
         verbose: whether Ray's own messages and the workers' output are shown.
-        forked: whether a fork server on each node makes the workers, which saves them their imports. Its own
-            take seconds: not for what needs one or two workers.
 
     Raises:
         ValueError: if Ray cannot be started, or the cluster not be joined; see `ray_faults`.
@@ -157,7 +141,6 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
         os.environ.setdefault(name, value)
     import ray
 
-    command = executable(WORKER_MODULES) if forked and not _OWN_PYTHON & _job_environment() else None
     # What a trial failed of is said in one sentence by the sweep; the traceback comes with --verbose.
     level = logging.INFO if verbose else logging.CRITICAL
     try:
@@ -168,7 +151,7 @@ def ray_cluster(address: str | None, verbose: bool, forked: bool = False) -> Ite
                 log_to_driver=verbose,
                 logging_level=level,
                 include_dashboard=False if address == OWN else None,
-                runtime_env={"py_executable": command} if command else None,
+                runtime_env=None if address == OWN else {"env_vars": {_ONE_HEAP: ENVIRONMENT[_ONE_HEAP]}},
             )
             capacity = _capacity()
         for name in ("ray.tune", "ray.train"):
@@ -187,10 +170,12 @@ def _capacity() -> Capacity:
     return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), tuple(nodes))
 
 
-def _job_environment() -> set[str]:
-    """What the job in which this process runs says of its workers' environment; nothing outside of a job."""
-    config = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-    return set(config.get("runtime_env") or {})
+def on_this_node() -> Any:
+    """Ray's scheduling strategy for the node of this process and no other, since others may go before it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _leave(shutdown: Callable[[], None]) -> None:

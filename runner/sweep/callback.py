@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from ray import tune
@@ -40,7 +40,6 @@ class SweepCallback(tune.Callback):
         roles: Collection[str],
         stops: bool,
         lease: Lease | None = None,
-        over: Callable[[str], None] = lambda _: None,
     ) -> None:
         """A callback.
 
@@ -51,10 +50,9 @@ class SweepCallback(tune.Callback):
             roles: the benchmarks that a complete trial was scored on.
             stops: whether a scheduler may stop trials.
             lease: the driver's hold on the sweep; without it, nothing more is told. None: nobody else has it.
-            over: called with the key of every trial that has ended.
         """
         self._stored, self._reporter, self._progress = stored, reporter, progress
-        self._roles, self._stops, self._lease, self._over = roles, stops, lease, over
+        self._roles, self._stops, self._lease = roles, stops, lease
         self._running: dict[str, Trial] = {}
         # How often each running trial was stopped on request before.
         self._stops_before: dict[str, int] = {}
@@ -186,7 +184,6 @@ class SweepCallback(tune.Callback):
 
     def _end(self, trial: Trial, ending: Ending) -> None:
         self._running.pop(trial.key, None)
-        self._over(trial.key)
         self.statuses[trial.key] = ending.status
         self._reporter.finish(trial, self._stored.history(trial), ending)
         self._progress.ended(trial.key, ending.word, ending.reason)

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from evaluation.actor import start_pool
-from runner.cluster.connect import Capacity, ray_cluster
-from runner.cluster.placement import on_this_node
+from runner.cluster.connect import Capacity, on_this_node, ray_cluster
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import comparison_files, save_pictures
 from runner.compare.stored import table_of
@@ -38,7 +37,6 @@ from runner.tracking.store import without_password
 from runner.trial.driver import run_trial
 from runner.trial.progress import ProgressReader
 from runner.trial.scoring import TrialContext, score_missing
-from runner.trial.slots import end_slot, start_slots
 from search_spaces.sweep import Trial
 
 
@@ -91,7 +89,7 @@ def run_sweep(
                 reporter.open()
             else:
                 _say(console, "starting Ray ...")
-                ray = ray_cluster(settings.ray_address, plan.options.verbose, settings.fork_server)
+                ray = ray_cluster(settings.ray_address, plan.options.verbose)
                 with ray as capacity:
                     there = capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
                     worker, concurrent = shares(plan, there)
@@ -203,14 +201,11 @@ def _run(
         objects=plan.data.objects,
         attempt=lease.attempt,
         resilience=plan.options.resilience,
-        # A scheduler may pause a trial, which would keep its slot.
-        slots=None if plan.sweep.scheduler else start_slots(concurrent),
     )
     known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
-        end = partial(end_slot, context.slots)
-        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease, end)
+        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
         tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
         tuning.run_listed(_to_run(plan))
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:

@@ -20,9 +20,6 @@ from search_spaces.sweep import Trial
 
 # How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
 LOST_DRIVERS = 10
-# Trials beyond those that train, at most: their drivers are up and wait for a slot, so that no processor lies
-# idle while a trial is scored for the last time and Tune starts the next.
-AHEAD = 4
 
 Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
@@ -51,10 +48,7 @@ class Tuning:
         """Runs the given trials."""
         if trials:
             space = tune.grid_search([trial.config.to_dict() for trial in trials])
-            started = self.concurrent
-            if self.context.slots is not None:
-                started += min(self.concurrent, AHEAD)
-            self._run(space, num_samples=1, max_concurrent_trials=started)
+            self._run(space, num_samples=1, max_concurrent_trials=self.concurrent)
             self.callback.close([trial.key for trial in trials])
 
     def run_suggested(self) -> None:

@@ -26,14 +26,13 @@ from r2d2.storage.open import folder_of
 from r2d2.storage.store import Store
 from runner.record.attempt import SupersededError
 from runner.record.checkpoints import TRAIN_RUN, upload_checkpoint
-from runner.record.history import HISTORY, TRAIN, TRIAL_CONFIG, History, put_json
+from runner.record.history import HISTORY, TRIAL_CONFIG, History, put_json
 from runner.record.incidents import DAMAGED, FAILED, STOPPED, record_incident
 from runner.trial.entry import train_worker
 from runner.trial.preemption import this_node
 from runner.trial.recovery import NodeLeaves, train_to_the_end
 from runner.trial.reservation import free_reservations, leave_reservations
 from runner.trial.scoring import TrialContext, score_checkpoint, score_missing, score_place
-from runner.trial.slots import leave_slot
 from runner.trial.storage import (
     drop_damaged_snapshot,
     last_checkpoint,
@@ -41,7 +40,6 @@ from runner.trial.storage import (
     storage_arguments,
 )
 from runner.trial.task import WorkerTask
-from runner.trial.turn import Turn
 from search_spaces.sweep import Trial
 
 CONFIG_KEY = "trial"
@@ -103,13 +101,9 @@ def final_score(history: History, metric: str) -> dict[str, Any]:
 
 def _run(config: TrainConfig, store: Store, history: History, context: TrialContext) -> None:
     training = _Training(partial(_train if config.epochs else _score_start, config, store, context))
-    known = {record.name for record in history.records()}
     if history.stopped_after is None and not history.is_complete(config.epochs, context.roles):
         training.start()
     for record in history.follow(training.ended):
-        if (record.epoch, record.kind) == (config.epochs, TRAIN) and record.name not in known:
-            # It was the last step: what is left to do needs no worker.
-            leave_slot(context.slots, Trial(config).key)
         tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
     training.raise_error()
     errors = [r for r in history.records() if r.error is not None]
@@ -234,7 +228,6 @@ def _trainer(config: TrainConfig, store: Store, context: TrialContext) -> DataPa
         ),
         run_config=ray.train.RunConfig(
             name=TRAIN_RUN,
-            callbacks=[Turn(context.slots, Trial(config).key)],  # type: ignore[list-item]  # Ray takes its own, too.
             **storage_arguments(store),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=context.keep,

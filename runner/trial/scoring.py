@@ -47,7 +47,6 @@ class TrialContext:
         resilience: what happens when a worker or a node is lost.
         objects: where each node keeps what it fetches of training data on S3; None: nowhere.
         attempt: the driver's turn, for which is written.
-        slots: handle of `slots.Slots`; None: whoever is started trains.
     """
 
     trials_folder: str
@@ -61,7 +60,6 @@ class TrialContext:
     resilience: Resilience = field(default_factory=Resilience)
     objects: CacheSettings | None = None
     attempt: Attempt | None = None
-    slots: Any = None
 
     @property
     def timeout(self) -> float:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import FaultyProxy, until
+from ray_node import ray_node
+from stub_trial import figure
 
-from bench.stub import figure
-from bench.sweep import ray_node
 from runner.record.sweep import StoredSweep
 from runner.tracking.experiments import Tracker
 from runner.tracking.run import rounded

@@ -2,7 +2,8 @@
 
 import sys
 
-from bench.stub import stub_trial
+from stub_trial import stub_trial
+
 from runner.settings import Settings
 from runner.sweep.plan import SweepOptions, plan_sweep
 from runner.sweep.run import run_sweep

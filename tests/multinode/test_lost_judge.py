@@ -19,7 +19,7 @@ from r2d2.config import TrainConfig
 from r2d2.data.photos import open_photos, split
 from r2d2.network import build_network
 from r2d2.storage.errors import DiskFull
-from runner.cluster.placement import on_this_node
+from runner.cluster.connect import on_this_node
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(600)]
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from stub_trial import events
 
 import runner.sweep.run
-from bench.stub import events
 from runner.cluster.connect import Capacity
 from runner.settings import Settings
 from runner.sweep.plan import SweepOptions, plan_sweep
@@ -63,7 +63,6 @@ def drive(tmp_path, monkeypatch):
     monkeypatch.setattr(runner.sweep.run, "ray_cluster", no_cluster)
     monkeypatch.setattr(runner.sweep.run, "start_pool", no_pool_but_here)
     monkeypatch.setattr(runner.sweep.run, "on_this_node", lambda: "here")
-    monkeypatch.setattr(runner.sweep.run, "start_slots", lambda *_: None)
     monkeypatch.setattr(Tuning, "run_listed", run_here)
     monkeypatch.setattr("runner.tracking.reporter.ASK_AGAIN", (0.02, 0.1))
     file = tmp_path / "told.py"

@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
+from stub_trial import events
 
-from bench.stub import events
 from evaluation.protocols import PROTOCOLS
 from r2d2.config import TrainConfig
 from r2d2.storage.open import open_store

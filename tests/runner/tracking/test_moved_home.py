@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from stub_trial import events
 
-from bench.stub import events
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
 from r2d2.config import TrainConfig

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r2d2.config import TrainConfig
 from runner.record.history import HISTORY, TRAIN, History, Record, write_json
-from runner.trial.slots import leave_slot, take_slot
 from search_spaces.sweep import Trial
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
     from runner.sweep.tuner import Trainable
     from runner.trial.scoring import TrialContext
-
-# In a trial's folder: when it began and ended to train, in seconds since 1970.
-BUSY = "busy.json"
 
 
 def stub_trial(seconds: float, digest: str) -> Trainable:
@@ -34,7 +29,6 @@ def stub_trial(seconds: float, digest: str) -> Trainable:
         from ray import tune
 
         trial = Trial(TrainConfig.from_dict(config["trial"]))
-        take_slot(context.slots, trial.key)
         began = time.time()
         folder = Path(context.trials_folder) / trial.key
         write_json(folder / "config.json", trial.config.to_dict())
@@ -44,9 +38,6 @@ def stub_trial(seconds: float, digest: str) -> Trainable:
             for record in events(trial, epoch, history.folder, digest):
                 history.write(record)
                 tune.report({"epoch": record.epoch, "kind": record.kind, **record.metrics})
-        leave_slot(context.slots, trial.key)
-        # Not until now: what it took longer than that, it waited for the driver.
-        (folder / BUSY).write_text(json.dumps([began, began + seconds]))
         return {"epoch": trial.config.epochs, context.metric: record.metrics[context.metric]}
 
     return run
