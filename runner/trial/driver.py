@@ -196,9 +196,9 @@ def _kind_of_trainer(num_workers: int) -> type[DataParallelTrainer]:
     """
     if num_workers == 1:
         return DataParallelTrainer
-    from ray.train.v2.torch.torch_trainer import TorchTrainer
+    from ray.train.torch import TorchTrainer
 
-    return TorchTrainer
+    return TorchTrainer  # type: ignore[return-value]  # Ray's types are those of its former Train.
 
 
 def _trainer(config: TrainConfig, store: Store, context: TrialContext) -> DataParallelTrainer:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import ray
 import ray.train
 import ray.train.collective
-from ray._private.state import state
+
+from runner.cluster.ray_internals import is_draining
 
 # So often, about, is asked for a notice.
 INTERVAL_S = 2.0
@@ -49,14 +50,9 @@ class Notice:
         self._asked = (self._steps, time.monotonic())
         pace = (self._asked[1] - when) / (self._steps - steps)
         following = self._steps + max(1, int(INTERVAL_S / pace))
-        said = (following, self._asked_to_stop() or node_leaves(self._driver_node))
+        said = (following, self._asked_to_stop() or is_draining(self._driver_node))
         self._next, other = ray.train.collective.broadcast_from_rank_zero(said)
         return workers or other
-
-
-def node_leaves(node: str) -> bool:
-    """Whether a node was told to drain: nothing new starts on it, and it will be gone."""
-    return node in state.get_draining_nodes()
 
 
 def this_node() -> str:

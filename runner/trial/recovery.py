@@ -7,20 +7,20 @@ from collections.abc import Callable
 
 import ray
 import ray.train
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from r2d2.storage.errors import DiskFull
+from runner.cluster.ray_internals import NoAnswer, is_draining, unwrapped
 from runner.record.attempt import HaltedError
 from runner.record.history import TRAIN, History
 from runner.record.incidents import HANGING, LOST, PREEMPTED, incidents, record_incident
-from runner.trial.preemption import Preempted, node_leaves, this_node
+from runner.trial.preemption import Preempted, this_node
 
 # What says more of why a group stopped than that a connection was lost; the first kind says most.
 _TELLING = (
     ValueError,
     Preempted,
     DiskFull,
-    WorkerHealthCheckTimeoutError,
+    NoAnswer,
     ray.exceptions.RayActorError,
 )
 
@@ -69,14 +69,13 @@ def train_to_the_end(fit: Callable[[], object], history: History, max_restarts: 
             asked = isinstance(fault, HaltedError)
             raise RuntimeError(str(fault) if asked else f"training failed: {fault}") from fault
         _write_down(history, fault, started)
-        if isinstance(fault, Preempted) and node_leaves(this_node()):
+        if isinstance(fault, Preempted) and is_draining(this_node()):
             raise NodeLeaves(str(fault)) from fault
 
 
 def main_fault(faults: list[Exception]) -> Exception:
     """Why a group of workers stopped: the others fail too when one does, of the connection to it."""
-    # What a worker raised is handed on as it is; that it is gone is wrapped.
-    bare = [f.health_check_failure if isinstance(f, WorkerHealthCheckFailedError) else f for f in faults]
+    bare = [unwrapped(fault) for fault in faults]
     for kind in _TELLING:
         for fault in bare:
             if isinstance(fault, kind):
@@ -92,7 +91,7 @@ def _counts(fault: Exception) -> bool:
 def _write_down(history: History, fault: Exception, started: float) -> None:
     if isinstance(fault, Preempted):
         record_incident(history, PREEMPTED, f"{fault}; the trial goes on from there")
-    elif isinstance(fault, WorkerHealthCheckTimeoutError):
+    elif isinstance(fault, NoAnswer):
         text = "a worker gave no answer for too long; all workers start again from the last checkpoint"
         record_incident(history, HANGING, text)
     elif not any(i.kind == HANGING and i.time >= started for i in incidents(history)):

@@ -36,7 +36,7 @@ def is_reserved(trial: Store, attempt: Attempt | None) -> bool:
 
 def free_reservations(trial: Store, attempt: Attempt | None) -> None:
     """Frees what trainings of this attempt and of earlier ones held, if they still do."""
-    from ray._raylet import PlacementGroupID
+    from ray import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
     noted = [file.name for file in trial.files() if file.name.startswith(RESERVATION)]

@@ -3,11 +3,11 @@
 import pytest
 from ray.exceptions import ActorDiedError, RayActorError
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
 
 from r2d2.storage.errors import DiskFull
 from r2d2.training.device import OutOfMemory
 from r2d2.training.step import NonFiniteLoss
+from runner.cluster.ray_internals import NoAnswer, WorkerHealthCheckFailedError
 from runner.record.attempt import HaltedError
 from runner.record.history import TRAIN, History, Record
 from runner.record.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
@@ -90,7 +90,7 @@ def test_too_little_memory_and_a_full_disk_fail_at_once_with_their_sentence(hist
 @pytest.mark.parametrize("leaves", [False, True])
 def test_notices_are_not_counted_and_a_driver_whose_node_leaves_goes_too(history, monkeypatch, leaves):
     monkeypatch.setattr(recovery, "this_node", lambda: "here")
-    monkeypatch.setattr(recovery, "node_leaves", lambda node: leaves and node == "here")
+    monkeypatch.setattr(recovery, "is_draining", lambda node: leaves and node == "here")
     fits = Fits(*[Preempted("a node will be taken away; kept up to step 5 of 9")] * 3)
     if leaves:
         with pytest.raises(NodeLeaves):
@@ -108,7 +108,7 @@ def test_a_worker_lost_because_its_node_was_taken_away_does_not_count(history):
 
 
 def test_a_worker_without_an_answer_hangs_and_one_that_said_so_itself_is_told_once(history):
-    train_to_the_end(Fits(WorkerHealthCheckTimeoutError("no answer")), history, max_restarts=1)
+    train_to_the_end(Fits(NoAnswer("no answer")), history, max_restarts=1)
     assert kinds(history) == [HANGING]
 
     class Hangs(Fits):
