@@ -104,8 +104,7 @@ def retry(
     They go on from their last checkpoints. `r2d2 resume` does that too, and also runs trials that were
     interrupted or never started. A trial that fails by itself fails again: --from-start trains it anew.
     """
-    from runner.record.retry import choose_failed
-    from runner.record.sweep import StoredSweep
+    from runner.record.sweep import StoredSweep, choose_failed
 
     if failed == bool(trials):
         raise ValueError("no trial is named: give --failed, or the names of failed trials")
@@ -133,7 +132,7 @@ def stop(sweep: str, within: float) -> None:
 
     The trials keep their last checkpoints, and `r2d2 resume SWEEP` continues them.
     """
-    from runner.record.stopping import stop_sweep
+    from runner.record.lease import stop_sweep
     from runner.record.sweep import StoredSweep
 
     settings = Settings.from_environment()

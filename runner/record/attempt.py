@@ -1,4 +1,4 @@
-"""Attempt: one driver's turn at a sweep, by number. The highest number counts; the others stop writing.
+"""Attempt: one driver's run of a sweep, by number. The highest number counts; the others stop writing.
 
 Numbers are claimed by making a file that must not exist yet, which needs no file locks, on NFS or S3 neither.
 Everybody who writes into the sweep carries the attempt and looks first whether a later one was claimed.
@@ -32,7 +32,7 @@ class HaltedError(ValueError):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One driver's turn; a plain value that travels to workers.
+    """One driver's run of a sweep; a plain value that travels to workers.
 
     Attributes:
         place: the sweep's folder, or `s3://bucket/prefix`.

@@ -1,7 +1,12 @@
-"""StartedSweep: the command that a sweep was started with, so that it can be continued by name alone."""
+"""StartedSweep: the command that a sweep was started with, so that it can be continued by name alone.
+
+A sweep's own file is executed if this user has started a sweep with it, or says to trust it; no other stored
+code is.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -10,14 +15,16 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import click
+
 from evaluation.actor import JudgeResources
 from r2d2.config import TrainConfig, with_override
 from r2d2.formats.stored_json import typed
+from r2d2.storage.atomic import atomic_file
 from r2d2.storage.open import store_at
 from r2d2.storage.store import Store
 from runner.cluster.resilience import Resilience
 from runner.record.history import put_json, read_value
-from runner.record.trust import remember, trusted_copy
 from runner.settings import Settings
 from search_spaces.sweep import Trial
 
@@ -122,6 +129,46 @@ def _remember(content: bytes) -> None:
         remember(content)
     except OSError as error:
         log.info("the sweep's file cannot be remembered as this user's own: %s", error)
+
+
+def remember(content: bytes) -> Path:
+    """Keeps a sweep file among those that this user trusts; returns the user's own copy.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    copy = _copy(content)
+    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with atomic_file(copy) as file:
+        file.write(content)
+    return copy
+
+
+def trusted_copy(content: bytes, where: str, trust: bool) -> Path:
+    """The user's own copy of a sweep file that was stored with a sweep: what is checked is what is executed.
+
+    Args:
+        content: of the stored file.
+        where: it is stored.
+        trust: whether the user has just said that it may be executed.
+
+    Raises:
+        ValueError: if the user has neither started a sweep with this content nor said to trust it.
+    """
+    copy = _copy(content)
+    if trust:
+        return remember(content)
+    if not copy.is_file() or copy.read_bytes() != content:
+        raise ValueError(
+            f"{where} is a program that this user did not start from this machine (SHA-256 "
+            f"{copy.stem}); whoever may write there may have put it there. Read it, and give --trust to run "
+            "it"
+        )
+    return copy
+
+
+def _copy(content: bytes) -> Path:
+    return Path(click.get_app_dir("r2d2"), "trusted_sweeps", f"{hashlib.sha256(content).hexdigest()}.py")
 
 
 def extend_trials(trials: Sequence[Trial], assignments: Sequence[str]) -> list[Trial]:

@@ -2,24 +2,28 @@
 
 A driver claims the next attempt's number and renews its claim every few seconds. Whoever comes meanwhile is
 refused. A claim that was not renewed for as long as it says, by the clock of the one who watches, has
-expired: the next driver takes over under a higher number, at once if the owner is known to be dead.
+expired: the next driver takes over under a higher number. It does so at once on the machine where the owner
+ran and died: the owner holds a lock on a temporary file there, which the system releases when a process ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
+import re
 import socket
+import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from r2d2.formats.stored_json import typed
 from r2d2.storage.open import store_at
@@ -34,6 +38,7 @@ RENEWALS = 6
 # What a writer may still finish that had looked just before it was superseded.
 SETTLE_S = 2.0
 _LOOK_S = 0.5
+_LOCK_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,25 @@ class Claim:
     Attributes:
         number: of the attempt.
         host: of its driver, for people.
-        machine: tells machines, boots and containers apart.
         pid: of its driver.
-        born: when that process started, in the machine's own ticks; empty if the system does not say.
         renewed: seconds since 1970 by the owner's clock.
         seconds: for which a renewal counts.
         ended: whether the driver has let go of the sweep.
+        lock: name of the file on which the driver holds a lock; empty in claims of earlier versions.
     """
 
     number: int
     host: str
-    machine: str
     pid: int
-    born: str
     renewed: float
     seconds: float
     ended: bool = False
+    lock: str = ""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Claim:
+        """A claim as it was written down, by an earlier version too."""
+        return typed(cls, {name: value for name, value in values.items() if name not in ("machine", "born")})
 
     @property
     def owner(self) -> str:
@@ -68,34 +76,52 @@ class Claim:
     @property
     def is_over(self) -> bool:
         """Whether its driver has let go, or is known to be dead."""
-        return self.ended or (self.machine == _machine() and _born(self.pid) != self.born)
+        return self.ended or self.lives_here() is False
+
+    def lives_here(self) -> bool | None:
+        """Whether its driver lives; None if that cannot be seen from here: it may run on another machine."""
+        if not _LOCK_NAME.fullmatch(self.lock):
+            return None
+        try:
+            file = os.open(_lock_file(self.lock), os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            # Others may look at the same time: they share the lock that a dead driver has left.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
 
 
 def read_claim(place: str | Path | Store) -> Claim | None:
     """The claim of the last attempt at the sweep in a place; None without any."""
     store = store_at(place)
     claim = Attempt(store.place, latest_number(store)).claim
-    return read_value(store, claim, partial(typed, Claim))
+    return read_value(store, claim, Claim.from_json)
 
 
 class Lease:
     """A driver's hold on a sweep.
 
     Attributes:
-        attempt: its turn, which all who write for it carry.
+        attempt: its attempt, which all who write for it carry.
         stop_asked: whether the sweep was asked to stop, as of a moment ago.
         must_stop: whether it was, or a later attempt has taken over.
     """
 
-    def __init__(self, attempt: Attempt, seconds: float) -> None:
+    def __init__(self, attempt: Attempt, seconds: float, lock: str) -> None:
         """Starts to renew the claim.
 
         Args:
             attempt: was claimed by this process.
             seconds: for which a renewal counts.
+            lock: name of the file on which this process holds a lock.
         """
         self.attempt = attempt
-        self._seconds = seconds
+        self._seconds, self._lock = seconds, lock
         self._over = threading.Event()
         self.stop_asked = self.must_stop = False
         self._thread = threading.Thread(target=self._keep, daemon=True, name="lease")
@@ -137,7 +163,7 @@ class Lease:
                 log.warning("the lease of the sweep in %s is not renewed: %s", self.attempt.place, error)
 
     def _renew(self, ended: bool = False) -> None:
-        claim = _own_claim(self.attempt.number, self._seconds, ended)
+        claim = _own_claim(self.attempt.number, self._seconds, self._lock, ended)
         self.attempt.store.write(self.attempt.claim, claim)
 
 
@@ -158,24 +184,55 @@ def hold(
         ValueError: if another driver runs the sweep.
     """
     store = store_at(place)
-    lease = Lease(_take(store, seconds, say), seconds)
-    try:
-        yield lease
-    finally:
-        lease.close()
-        # What another driver has begun meanwhile is not ours to remove.
-        if lease.attempt.is_current() and not store.files() and store.folders() == [ATTEMPTS]:
-            store.delete_below("")
+    with _own_lock() as lock:
+        lease = Lease(_take(store, seconds, lock, say), seconds, lock)
+        try:
+            yield lease
+        finally:
+            lease.close()
+            # What another driver has begun meanwhile is not ours to remove.
+            if lease.attempt.is_current() and not store.files() and store.folders() == [ATTEMPTS]:
+                store.delete_below("")
 
 
-def _take(store: Store, seconds: float, say: Callable[[str], None] | None) -> Attempt:
+def stop_sweep(sweep: Store, within: float) -> str:
+    """Asks the driver of a sweep, which another process is, to stop, and waits for its end.
+
+    Args:
+        sweep: where the sweep lies.
+        within: seconds to wait.
+
+    Returns:
+        What came of it, in one sentence.
+
+    Raises:
+        ValueError: if no driver runs the sweep.
+    """
+    name = sweep.place.rpartition("/")[2]
+    claim = read_claim(sweep)
+    if claim is None or claim.is_over:
+        raise ValueError(f"nothing runs the sweep '{name}'; r2d2 resume {name} would")
+    Attempt(sweep.place, claim.number, sweep.timeout).ask_to_stop()
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        now = read_claim(sweep)
+        if now is not None and (now.number > claim.number or now.is_over):
+            return f"The sweep '{name}' is stopped; r2d2 resume {name} continues it."
+        time.sleep(_LOOK_S)
+    return (
+        f"{claim.owner} was asked to stop the sweep '{name}' and has not done so within {within:.0f} s; it "
+        "ends as soon as it hears of it."
+    )
+
+
+def _take(store: Store, seconds: float, lock: str, say: Callable[[str], None] | None) -> Attempt:
     """Claims the next attempt as soon as the last one is over."""
     number, claim = latest_number(store), read_claim(store)
     sure = claim is None or claim.is_over
     if claim is not None and not sure:
         _wait_for_expiry(store, claim, say)
     attempt = Attempt(store.place, number + 1, store.timeout)
-    own = _own_claim(attempt.number, seconds)
+    own = _own_claim(attempt.number, seconds, lock)
     if not store.create(attempt.claim, own):
         raise _refusal(store, read_claim(store))
     # The second of two must be refused: a server that does not know the condition may ignore it in silence.
@@ -185,6 +242,8 @@ def _take(store: Store, seconds: float, say: Callable[[str], None] | None) -> At
             f"{store.place}: the server ignores If-None-Match: two drivers could run one sweep; use a server "
             "with conditional writes"
         )
+    if claim is not None and claim.lives_here() is False:
+        _lock_file(claim.lock).unlink(missing_ok=True)
     if not sure:
         time.sleep(SETTLE_S)
     return attempt
@@ -199,7 +258,7 @@ def _wait_for_expiry(store: Store, claim: Claim, say: Callable[[str], None] | No
         ValueError: if it is renewed meanwhile.
     """
     timeout = claim.seconds
-    if claim.machine == _machine():
+    if claim.lives_here():
         age = time.time() - claim.renewed
         if age < timeout / 2:
             raise _refusal(store, claim)
@@ -224,38 +283,23 @@ def _refusal(store: Store, claim: Claim | None) -> ValueError:
     )
 
 
-def _own_claim(number: int, seconds: float, ended: bool = False) -> bytes:
-    pid = os.getpid()
-    claim = Claim(number, socket.gethostname(), _machine(), pid, _born(pid), time.time(), seconds, ended)
+def _own_claim(number: int, seconds: float, lock: str, ended: bool = False) -> bytes:
+    claim = Claim(number, socket.gethostname(), os.getpid(), time.time(), seconds, ended, lock)
     return json.dumps(asdict(claim), indent=1).encode()
 
 
-def _machine() -> str:
-    """This machine since it was started; a container with processes of its own is one."""
-    boot, processes = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    if boot.exists():
-        return f"{boot.read_text().strip()} {os.readlink(processes)}"
-    return f"{socket.gethostname()} {uuid.getnode():x}"
-
-
-def _born(pid: int) -> str:
-    """When a process started, which tells it from a later one of the same number; `dead` if there is none."""
+@contextmanager
+def _own_lock() -> Iterator[str]:
+    """Holds a lock on a new file, which is removed when the block ends; yields the name for `Claim.lock`."""
+    name = uuid.uuid4().hex
+    file = os.open(_lock_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        # The command's name, in brackets, may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return _born_elsewhere(pid) if not Path("/proc/self").exists() else "dead"
-    except ProcessLookupError:
-        return "dead"
-    return "dead" if fields[0] in ("Z", "X") else fields[19]
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield name
+    finally:
+        _lock_file(name).unlink(missing_ok=True)
+        os.close(file)
 
 
-def _born_elsewhere(pid: int) -> str:
-    """Where the system has no /proc: whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return "dead"
-    except PermissionError:
-        return ""
-    return ""
+def _lock_file(name: str) -> Path:
+    return Path(tempfile.gettempdir(), f"r2d2-lease-{name}")

@@ -1,15 +1,18 @@
-"""StoredSweep: what a sweep's folder holds, finished or not. It needs no Ray, no MLflow, no photographs."""
+"""StoredSweep: what a sweep's folder holds, and how its trials ended. It needs neither Ray nor MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from r2d2.config import TrainConfig
 from r2d2.formats.stored_json import parse_json
 from r2d2.storage.open import folder_of, open_store, store_at
 from r2d2.storage.store import Store
 from r2d2.unknown import did_you_mean
+from runner.record.checkpoints import TRAIN_RUN
 from runner.record.definition import FILE as DEFINITION
 from runner.record.definition import SweepDefinition
 from runner.record.history import HISTORY, TRIAL_CONFIG, History
@@ -17,6 +20,27 @@ from search_spaces.sweep import Trial
 
 TRIALS = "trials"
 QUESTION = "question.txt"
+INTERRUPTED = "interrupted; the same command continues it"
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended.
+
+    Attributes:
+        status: as MLflow knows it.
+        reason: of that status; None of a trial that was finished.
+    """
+
+    status: Status
+    reason: str | None = None
+
+    @property
+    def word(self) -> str:
+        """The status as a person reads it: what MLflow calls killed was stopped, or interrupted."""
+        return "stopped" if self.status == "KILLED" else self.status.lower()
 
 
 class StoredSweep:
@@ -95,6 +119,54 @@ def sweep_names(sweeps: Store) -> list[str]:
     names = sweeps.folders()
     found = sweeps.find_all(f"{name}/{DEFINITION}" for name in names)
     return [name for name, file in zip(names, found, strict=True) if file is not None]
+
+
+def stopped_early(epoch: int) -> Ending:
+    """A scheduler stopped the trial."""
+    return Ending("KILLED", f"stopped early by its score after epoch {epoch}")
+
+
+def stored_ending(trial: Trial, history: History, roles: Collection[str]) -> Ending:
+    """How a trial that nobody runs ended.
+
+    Args:
+        trial: of a sweep without a driver.
+        history: of the trial.
+        roles: the benchmarks that a complete trial was scored on.
+    """
+    if history.is_complete(trial.config.epochs, roles):
+        return Ending("FINISHED")
+    if history.stopped_after is not None:
+        return stopped_early(history.stopped_after)
+    if history.failure is not None:
+        return Ending("FAILED", history.failure)
+    return Ending("KILLED", INTERRUPTED)
+
+
+def choose_failed(stored: StoredSweep, keys: Sequence[str] = ()) -> dict[str, str]:
+    """The failed trials of a sweep and why they failed, by key.
+
+    Args:
+        stored: the sweep.
+        keys: of those that are asked for; none: all.
+
+    Raises:
+        ValueError: if no trial failed, or one that is named did not.
+    """
+    failed = {t.key: reason for t in stored.trials() if (reason := stored.history(t).failure) is not None}
+    others = [key for key in keys if key not in failed]
+    if others or not failed:
+        what = f"the trial '{others[0]}'" if others else "no trial"
+        known = f"; failed ones: {', '.join(failed) or 'none'}" if others else ""
+        raise ValueError(f"{what} of the sweep '{stored.name}' has {'not ' if others else ''}failed{known}")
+    return {key: reason for key, reason in failed.items() if not keys or key in keys}
+
+
+def forget(stored: StoredSweep, keys: Iterable[str]) -> None:
+    """Removes the histories and checkpoints of trials, so that they start anew."""
+    for trial in [trial for trial in stored.trials() if trial.key in set(keys)]:
+        for name in (TRAIN_RUN, HISTORY):
+            stored.trial_store(trial).delete_below(name)
 
 
 def _read_trial(path: str, content: bytes) -> Trial:

@@ -9,10 +9,9 @@ from ray import tune
 
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
-from runner.record.ending import INTERRUPTED, Ending, stopped_early
 from runner.record.incidents import STOPPED, incidents
 from runner.record.lease import Lease
-from runner.record.sweep import StoredSweep
+from runner.record.sweep import INTERRUPTED, Ending, StoredSweep, stopped_early
 from runner.sweep.progress import SweepProgress, TrialProgress
 from runner.tracking.reporter import Reporter
 from runner.trial.driver import CONFIG_KEY

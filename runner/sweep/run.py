@@ -19,10 +19,8 @@ from runner.cluster.resources import WorkerResources
 from runner.compare.report import comparison_files, save_pictures
 from runner.compare.stored import table_of
 from runner.compare.table import Row
-from runner.record.ending import stored_ending
 from runner.record.lease import Lease, hold
-from runner.record.retry import forget
-from runner.record.sweep import QUESTION, TRIALS
+from runner.record.sweep import QUESTION, TRIALS, forget, stored_ending
 from runner.settings import Settings
 from runner.sweep.callback import SweepCallback
 from runner.sweep.plan import SweepPlan

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from r2d2.storage.store import Store
 from runner.compare.report import comparison_files
 from runner.compare.stored import table_of
-from runner.record.ending import INTERRUPTED, stored_ending
 from runner.record.lease import hold
-from runner.record.sweep import StoredSweep
+from runner.record.sweep import INTERRUPTED, StoredSweep, stored_ending
 from runner.sweep.summary import log_summary
 from runner.tracking.experiments import Tracker
 from runner.tracking.note import TrackingNote

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from r2d2.storage.errors import StorageError
 from runner.record.attempt import Attempt
-from runner.record.ending import Ending
 from runner.record.history import History
+from runner.record.sweep import Ending
 from runner.tracking.experiments import Tracker, TrackingError
 from runner.tracking.logged_table import LoggedTable
 from runner.tracking.run import MAX_TAG_LENGTH

@@ -18,7 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIF
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_ENTITIES_PER_BATCH
 
 from r2d2.scratch import scratch_folder
-from runner.record.ending import Status
+from runner.record.sweep import Status
 from runner.tracking.logged_table import LoggedTable
 from runner.tracking.score_tables import mma_table, pair_table
 from runner.tracking.store import root_cause

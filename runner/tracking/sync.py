@@ -10,7 +10,6 @@ from mlflow.entities import Run
 
 from r2d2.storage.open import open_store
 from runner.record.checkpoints import existing
-from runner.record.ending import Ending
 from runner.record.history import (
     TRAIN,
     TRIAL_CONFIG,
@@ -22,6 +21,7 @@ from runner.record.history import (
 )
 from runner.record.incidents import TAG as INCIDENTS
 from runner.record.incidents import incidents
+from runner.record.sweep import Ending
 from runner.tracking import run_table
 from runner.tracking.experiments import Tracker, TrackingError, TrialRun
 from runner.tracking.run import (

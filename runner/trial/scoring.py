@@ -46,7 +46,7 @@ class TrialContext:
             the last one that waits for a score.
         resilience: what happens when a worker or a node is lost.
         objects: where each node keeps what it fetches of training data on S3; None: nowhere.
-        attempt: the driver's turn, for which is written.
+        attempt: the driver's attempt at the sweep, for which is written.
     """
 
     trials_folder: str

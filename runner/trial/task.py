@@ -22,7 +22,7 @@ class WorkerTask:
         threads: how many the worker computes with.
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
-        attempt: Attempt as a dictionary: the turn for which it writes; None: nobody else can write.
+        attempt: Attempt as a dictionary: the one for which it writes; None: nobody else can write.
         checkpoint_steps: a checkpoint after every so many steps too; 0: after epochs only.
         silence: seconds without a sign of life after which a worker ends itself; 0: never.
         driver_node: Ray's id of the node of the trial's driver.
@@ -40,7 +40,7 @@ class WorkerTask:
     attempt: dict[str, Any] | None = None
 
     @property
-    def turn(self) -> Attempt | None:
+    def own_attempt(self) -> Attempt | None:
         """The attempt as a value."""
         return None if self.attempt is None else Attempt(**self.attempt)
 

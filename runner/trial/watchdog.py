@@ -26,16 +26,16 @@ class Watchdog:
     """
 
     def __init__(
-        self, limit: float, bark: Callable[[str], None], end: Callable[[int], object] = os._exit
+        self, limit: float, report: Callable[[str], None], end: Callable[[int], object] = os._exit
     ) -> None:
         """A watchdog.
 
         Args:
-            limit: seconds without a sign of life; 0: it sleeps.
-            bark: is told, in words, how long and where the thread hangs.
+            limit: seconds without a sign of life; 0: nothing is watched.
+            report: gets a sentence: for how long and where the thread hangs.
             end: ends the process.
         """
-        self._limit, self._bark, self._end = limit, bark, end
+        self._limit, self._report, self._end = limit, report, end
         self._watched = threading.get_ident()
         self._last, self._doing = time.monotonic(), "starting"
         self._closed = threading.Event()
@@ -60,7 +60,7 @@ class Watchdog:
             if time.monotonic() - self._last > self._limit:
                 faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
                 try:
-                    self._bark(f"no sign of life for {self._limit:g} s while {self._doing}{self._place()}")
+                    self._report(f"no sign of life for {self._limit:g} s while {self._doing}{self._place()}")
                 finally:
                     # Also if nobody could be told: what hangs may be the way to tell it.
                     self._end(EXIT_STATUS)

@@ -52,24 +52,25 @@ def work(task: WorkerTask) -> None:
         DiskFull: if a disk of this node is.
     """
     entered = time.time() - task.started
-    # Ray's OMP_NUM_THREADS counts loader processes too, and a forked PyTorch does not read it again.
+    # Ray's OMP_NUM_THREADS counts loader processes too.
     torch.set_num_threads(task.threads)
     keep_memory()
     context = ray.train.get_context()
     rank, config = context.get_world_rank(), TrainConfig.from_dict(task.config)
-    turn = task.turn
-    history = History(task.trial.below(HISTORY), turn)
+    attempt = task.own_attempt
+    history = History(task.trial.below(HISTORY), attempt)
 
     if rank == 0:
-        note_reservation(task.trial, turn)
+        note_reservation(task.trial, attempt)
 
-    def bark(silence: str) -> None:
+    def record_silence(silence: str) -> None:
         text = f"worker {rank} gave {silence}; all workers start again from the last checkpoint"
         with contextlib.suppress(SupersededError):
             record_incident(history, HANGING, text)
 
     # The first worker speaks for all.
-    with Watchdog(task.silence, bark) as watchdog, AttemptWatch(turn if rank == 0 else None) as watch:
+    watched = attempt if rank == 0 else None
+    with Watchdog(task.silence, record_silence) as watchdog, AttemptWatch(watched) as watch:
         worker = _Worker(task, config, rank, context.get_world_size(), history, watchdog, watch)
         worker.startup["worker/entered_s"] = entered
         with full_disk_of(ray.util.get_node_ip_address()):  # type: ignore[no-untyped-call]

@@ -46,7 +46,7 @@ def test_a_lease_and_what_it_hands_to_workers(timeouts):
         settings.sweep("mine").write("something", b"")
         assert lease.attempt.is_current()
         task = WorkerTask({}, "scratch", "s3://bucket/home", 1, 0.0, attempt=vars(lease.attempt))
-        assert task.turn.store.timeout == TIMEOUT
+        assert task.own_attempt.store.timeout == TIMEOUT
         assert runs(settings.sweeps, "mine")
     assert read_claim(settings.sweep("mine")).ended
 

@@ -11,8 +11,7 @@ from runner.__main__ import main
 from runner.cli.manage import _plan
 from runner.cluster.resilience import Resilience
 from runner.record.command import StartedSweep, extend_trials
-from runner.record.retry import choose_failed, forget
-from runner.record.sweep import StoredSweep
+from runner.record.sweep import StoredSweep, choose_failed, forget
 from runner.settings import Settings
 from runner.sweep.estimate import what_is_left
 from runner.sweep.plan import SweepOptions, plan_sweep

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +47,7 @@ def driver(folder):
 def elsewhere(folder, **changes):
     """A driver on another machine, which was alive a moment ago by a clock that is an hour behind."""
     attempt = Attempt(str(folder), latest_number(open_store(folder)) + 1)
-    claim = Claim(attempt.number, "node-7", "another machine", 12, "1", time.time() - 3600, 1.0)
+    claim = Claim(attempt.number, "node-7", 12, time.time() - 3600, 1.0)
     write_claim(attempt, claim, **changes)
     return attempt
 
@@ -95,10 +97,33 @@ def test_a_killed_driver_that_nobody_has_waited_for_is_dead(folder, driver):
         assert lease.attempt.number == 2
 
 
-def test_a_process_that_has_the_number_of_a_dead_driver_is_not_it(folder, driver):
-    with_claim = read_claim(folder)
-    write_claim(Attempt(str(folder), 1), with_claim, born="1")
+def test_a_dead_drivers_lock_is_removed_and_a_living_one_keeps_its_own(folder, driver):
+    left = lock_file(read_claim(folder))
+    assert left.exists()
+    driver.kill()
+    driver.wait()
+    with hold(folder):
+        (folder / "something").touch()
+        assert not left.exists()
+        own = lock_file(read_claim(folder))
+        assert own.exists()
+    assert not own.exists()
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "f" * 32])
+def test_a_claim_whose_lock_is_not_here_may_be_alive_elsewhere(folder, name):
+    elsewhere(folder, lock=name, seconds=30.0)
+    assert read_claim(folder).lives_here() is None
+    assert not read_claim(folder).is_over
+
+
+def test_a_claim_of_an_earlier_version_is_read(folder):
+    elsewhere(folder, machine="3f1c pid:[4026531836]", born="1234", ended=True)
     assert read_claim(folder).is_over
+
+
+def lock_file(claim):
+    return Path(tempfile.gettempdir(), f"r2d2-lease-{claim.lock}")
 
 
 def test_a_silent_driver_on_another_machine_is_followed_after_its_time_whatever_its_clock_says(folder):

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from runner.record.ending import Ending
 from runner.record.history import TRAIN, Record
+from runner.record.sweep import Ending
 from runner.sweep.progress import SweepProgress, TrialProgress
 
 METRIC = "validation/mma_3px"

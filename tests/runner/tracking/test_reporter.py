@@ -9,9 +9,9 @@ from mlflow.exceptions import MlflowException
 
 from r2d2.config import TrainConfig
 from r2d2.storage.errors import PlaceError
-from runner.record.ending import Ending
 from runner.record.history import TRAIN, History, Record, write_json
 from runner.record.incidents import LOST, TAG, record_incident
+from runner.record.sweep import Ending
 from runner.tracking.experiments import DatasetUse, TrackingError
 from runner.tracking.reporter import Reporter, SweepIdentity
 from runner.tracking.sync import closed_epoch
