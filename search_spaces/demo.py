@@ -19,7 +19,7 @@ _SMALL = {
 
 sweep = Sweep(
     space=[
-        # With kappa 0.5 HardNet's reliability falls to 0 when it starts from scratch (EXPERIMENTS.md).
+        # With kappa 0.5 HardNet's reliability falls to 0 when it starts from scratch (docs/experiments.md).
         {**_SMALL, "loss": {"similarity": tune.grid_search(["cosine", "dice", "jaccard"]), "kappa": 1.0}},
         {**_SMALL, "loss": {"reliability": "hardnet", "kappa": 1.0}},
     ],

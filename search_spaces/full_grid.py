@@ -17,7 +17,7 @@ sweep = Sweep(
         "loss": {
             "reliability": tune.grid_search(sorted(RELIABILITY_LOSSES)),
             "similarity": tune.grid_search(sorted(SIMILARITIES)),
-            # With 0.5 HardNet's reliability falls to 0 when it starts from scratch (EXPERIMENTS.md).
+            # With 0.5 HardNet's reliability falls to 0 when it starts from scratch (docs/experiments.md).
             "kappa": 1.0,
         },
         "init": tune.grid_search([SCRATCH, RELEASED]),

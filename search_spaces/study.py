@@ -21,7 +21,7 @@ from search_spaces.sweep import RELEASED, Sweep
 
 def _row(reliability: str, similarity: str, init: str) -> dict[str, object]:
     return {
-        # With kappa 0.5 HardNet's reliability falls to 0 when it starts from scratch (EXPERIMENTS.md).
+        # With kappa 0.5 HardNet's reliability falls to 0 when it starts from scratch (docs/experiments.md).
         "loss": {"reliability": reliability, "similarity": similarity, "kappa": 1.0},
         "init": init,
         "epochs": 5,
