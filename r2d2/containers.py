@@ -1,4 +1,4 @@
-"""The values that travel between the parts: their shapes are stated and checked here, once.
+"""Defines the values that travel between the parts; their shapes are stated and checked here, once.
 
 Inner functions trust them. B images, H rows, W columns, D numbers per descriptor, N keypoints.
 """
@@ -23,7 +23,7 @@ _TENSORS, _CHANNELS = ("image1", "image2", "aflow"), (3, 3, 2)
 
 @dataclass(frozen=True)
 class Pair:
-    """One training pair.
+    """A Pair is one training pair: two images and where the pixels of the first lie in the second.
 
     Attributes:
         image1, image2: (3, H, W) float32, RGB normalised by `images.normalise`.
@@ -45,37 +45,37 @@ class Pair:
 
     @property
     def valid(self) -> bool:
-        """Whether any pixel of image 1 has a known partner."""
+        """Says whether any pixel of image 1 has a known partner."""
         return bool(torch.isfinite(self.aflow).any())
 
 
 class Deliverable(Protocol):
-    """B training pairs as the loader delivers them: a `PairBatch`, or one whose pixels are not made yet."""
+    """A Deliverable is B training pairs as the loader delivers them, perhaps before their pixels are made."""
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """B names, for error messages."""
+        """Returns B names, for error messages."""
 
     @property
     def refused(self) -> tuple[tuple[str, str], ...]:
-        """(file, reason) of photos that were replaced."""
+        """Returns (file, reason) of the photographs that were replaced."""
 
     def __len__(self) -> int: ...
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """Of each pair whether any pixel has a known partner."""
+        """Says of each pair whether any pixel has a known partner."""
 
     def pin_memory(self) -> Deliverable:
-        """The same pairs in memory that a GPU copies from without waiting; needs a GPU."""
+        """Copies the pairs to memory that a GPU reads from without waiting; needs a GPU."""
 
     def to(self, device: torch.device) -> PairBatch:
-        """The pairs, their tensors on `device`."""
+        """Returns the pairs, with their tensors on `device`."""
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """B training pairs of equal size.
+    """A PairBatch is B training pairs of equal size.
 
     Attributes:
         image1, image2: (B, 3, H, W) float32, normalised RGB.
@@ -102,23 +102,23 @@ class PairBatch:
 
     @staticmethod
     def numbers(batch: int, height: int, width: int) -> int:
-        """How many numbers the tensors of such a batch hold together."""
+        """Counts the numbers that the tensors of such a batch hold together."""
         return batch * sum(_CHANNELS) * height * width
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """Of each pair whether any pixel has a known partner."""
+        """Says of each pair whether any pixel has a known partner."""
         return tuple(torch.isfinite(self.aflow).flatten(1).any(dim=1).tolist())
 
     def to(self, device: torch.device) -> PairBatch:
-        """The same pairs with their tensors on `device`."""
+        """Copies the pairs to `device`."""
         image1, image2, aflow = (
             t.to(device, non_blocking=True) for t in (self.image1, self.image2, self.aflow)
         )
         return PairBatch(image1, image2, aflow, self.samples, self.refused)
 
     def pin_memory(self) -> PairBatch:
-        """The same pairs in memory that a GPU copies from without waiting; needs a GPU."""
+        """Copies the pairs to memory that a GPU reads from without waiting; needs a GPU."""
         image1, image2, aflow = (
             t if t.is_cuda else t.pin_memory() for t in (self.image1, self.image2, self.aflow)
         )
@@ -164,7 +164,7 @@ def collate(pairs: Sequence[Pair], block: Tensor | None = None) -> PairBatch:
 
 @dataclass(frozen=True)
 class DenseFeatures:
-    """What the network says of a batch of images.
+    """DenseFeatures are the three maps that the network computes of a batch of images.
 
     Attributes:
         descriptors: (B, D, H, W), unit length over D.
@@ -184,7 +184,7 @@ class DenseFeatures:
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The keypoints of one image, best first.
+    """Keypoints are those of one image, best first, with their descriptors and scores.
 
     Attributes:
         keypoints: (N, 3) float32: x, y in pixels of the original image, scale = patch diameter in pixels.

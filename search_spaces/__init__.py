@@ -1,1 +1,1 @@
-"""The questions: one file is one sweep, and one sweep is one MLflow experiment."""
+"""Asks questions: one file is one sweep, and one sweep is one MLflow experiment."""

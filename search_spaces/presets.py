@@ -1,4 +1,4 @@
-"""Presets: sizes of a training by name, so that a sweep fits a machine without a list of settings."""
+"""Names sizes of a training, so that a sweep fits a machine without a list of settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_spaces.sweep import Trial
 
 @dataclass(frozen=True)
 class Preset:
-    """The size of a training.
+    """A Preset is the size of a training.
 
     Attributes:
         size: settings of every trial, with dotted keys.
@@ -54,7 +54,7 @@ PRESETS = {
 
 
 def preset_overrides(name: str, trials: Sequence[Trial]) -> tuple[str, ...]:
-    """The `key.path=value` assignments of a preset for a sweep; what the sweep varies is left as it is.
+    """Returns the `key.path=value` assignments of a preset; what the sweep varies is left as it is.
 
     Args:
         name: a key of PRESETS.

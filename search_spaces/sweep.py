@@ -1,4 +1,4 @@
-"""Sweep: a question, written in Tune's own vocabulary, and the trials that answer it."""
+"""Defines a sweep: a question, in Tune's own vocabulary, and the trials that answer it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Space = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is varied, and what decides.
+    """A Sweep says what is varied, and which metric decides.
 
     Attributes:
-        space: nested dictionary whose keys mirror TrainConfig; values may be Tune's search expressions.
-            A list of such dictionaries is their union (rows of a table that are no grid).
-            `init: "released"` stands for the network given on the command line with --released.
+        space: nested dictionary whose keys mirror TrainConfig; values may be Tune's search expressions. A
+            list of such dictionaries is their union (rows of a table that are no grid). `init: "released"`
+            stands for the network given on the command line with --released.
         metric, mode: the score that sorts the table and stops bad trials.
         num_samples: how often the grid is repeated, or how many trials a searcher suggests.
         search_alg: makes the searcher (e.g. `OptunaSearch`), called with `metric`, `mode`,
@@ -71,11 +71,11 @@ class Sweep:
 
     @property
     def spaces(self) -> tuple[Space, ...]:
-        """The spaces whose union is searched."""
+        """Returns the spaces whose union is searched."""
         return (self.space,) if isinstance(self.space, Mapping) else tuple(self.space)
 
     def trials(self, overrides: Sequence[str] = ()) -> list[Trial]:
-        """Every trial of a sweep without a searcher, in order, each once.
+        """Lists every trial of a sweep without a searcher, in order, each once.
 
         With a searcher: `num_samples` random points of the space, which show what it may suggest.
 
@@ -102,14 +102,14 @@ class Sweep:
 
     @property
     def is_sampled(self) -> bool:
-        """Whether another repetition, or the searcher, gives other trials."""
+        """Says whether another repetition, or the searcher, gives other trials."""
         from ray.tune.utils import flatten_dict
 
         values = [value for space in self.spaces for value in flatten_dict(dict(space)).values()]
         return self.search_alg is not None or any(hasattr(value, "sample") for value in values)
 
     def baselines_of(self, trials: Sequence[Trial]) -> list[Trial]:
-        """The networks that these trials start from, each once; none if the sweep wants no baselines.
+        """Returns the networks that these trials start from, each once; none if the sweep wants none.
 
         Of trials that differ in what only training uses, such as their windows, the first one names it.
         """
@@ -122,13 +122,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a sweep; with 0 epochs, the starting network as it is."""
+    """A Trial is one training of a sweep; with 0 epochs, the starting network as it is."""
 
     config: TrainConfig
 
     @property
     def variant(self) -> str:
-        """The named loss and where it starts from, e.g. `ap+dice (scratch)`; the seed is no part of it."""
+        """Names the loss and where it starts from, e.g. `ap+dice (scratch)`; the seed is no part of it."""
         start = {SCRATCH: "scratch", RELEASED: "fine-tuned"}.get(
             self.config.init, f"from {Path(self.config.init).stem}"
         )
@@ -140,7 +140,7 @@ class Trial:
 
     @functools.cached_property
     def key(self) -> str:
-        """A readable name that is the same for the same configuration, always and everywhere.
+        """Returns a readable name that is the same for the same configuration, always and everywhere.
 
         It is made from what differs from the defaults, so that new settings rename no trial.
         """
@@ -153,7 +153,7 @@ class Trial:
 
     @property
     def baseline(self) -> Trial:
-        """The network that this trial starts from, as a trial of its own."""
+        """Returns the network that this trial starts from, as a trial of its own."""
         config = self.config
         seed = config.seed if config.init == SCRATCH else 0
         return Trial(
@@ -162,13 +162,13 @@ class Trial:
 
 
 def sweep_names() -> tuple[str, ...]:
-    """The names of the sweeps of this folder."""
+    """Returns the names of the sweeps of this folder."""
     own = {"__init__", "presets", "sweep"}
     return tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in own))
 
 
 def load_sweep(name: str) -> tuple[Sweep, str]:
-    """The sweep called `name` (or in the file `name`) and its docstring, without one the file's name.
+    """Loads the sweep called `name`, or in the file `name`, with its docstring or else the file's name.
 
     Raises:
         ValueError: if there is no such sweep (with the known ones), the file defines none, or the user has no
@@ -195,7 +195,7 @@ def load_sweep(name: str) -> tuple[Sweep, str]:
 
 
 def home_folder() -> Path:
-    """The user's home folder, without which Ray cannot even be imported.
+    """Returns the user's home folder, without which Ray cannot even be imported.
 
     Raises:
         ValueError: if there is none.

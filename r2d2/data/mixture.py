@@ -1,4 +1,4 @@
-"""Mixture: several sources of pairs as one, each with its share of an epoch."""
+"""Mixes several sources of pairs, each with its share of an epoch."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A source and its share.
+    """An Ingredient is a source and its share.
 
     Attributes:
         label: what it is called in the mixture, e.g. "web".
         source: the items.
-        weight: how often each item has its turn in an epoch.
+        weight: how often each item comes in an epoch.
         at_most: items of an epoch before weighting; 0: all.
     """
 
@@ -40,14 +40,14 @@ class Ingredient:
 
     @property
     def pairs(self) -> float:
-        """Pairs of an epoch that is as long as it is by itself."""
+        """Returns how many pairs the source has in an epoch without a length of its own."""
         count = len(self.source)
         return self.weight * (min(count, self.at_most) if self.at_most else count)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Sources of pairs; their items are numbered one after the other.
+    """A Mixture numbers the items of its sources one after the other.
 
     Attributes:
         ingredients: at least one.
@@ -57,7 +57,7 @@ class Mixture:
 
     @classmethod
     def of(cls, photos: PhotoSet) -> Mixture:
-        """Photographs alone."""
+        """Makes a mixture of photographs alone."""
         return cls((Ingredient("photos", PhotoSource(photos)),))
 
     def __len__(self) -> int:
@@ -65,22 +65,22 @@ class Mixture:
 
     @property
     def alone(self) -> bool:
-        """Whether it is one source, each of whose items has its turn once."""
+        """Says whether there is one source alone, each of whose items comes once in an epoch."""
         return len(self.ingredients) == 1 and self.ingredients[0].pairs == len(self)
 
     @property
     def noun(self) -> str:
-        """What the items are, for sentences."""
+        """Names the items, for sentences."""
         return "photographs" if all(i.source.photos is not None for i in self.ingredients) else "items"
 
     @property
     def pairs(self) -> int:
-        """Pairs of an epoch that is as long as it is by itself, at least one."""
+        """Returns how many pairs an epoch has that has no length of its own; at least one."""
         return max(1, round(sum(ingredient.pairs for ingredient in self.ingredients)))
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all sources and their shares; of photographs alone theirs."""
+        """Returns the SHA-256 over all sources and their shares; of photographs alone, their own digest."""
         if self.alone:
             return self.ingredients[0].source.digest
         total = hashlib.sha256()
@@ -89,7 +89,7 @@ class Mixture:
         return total.hexdigest()
 
     def counts(self, pairs: int) -> tuple[int, ...]:
-        """How many of so many pairs each source has: its share, rounded so that the sum is right."""
+        """Shares `pairs` out to the sources, rounded so that the sum is right."""
         weights = np.array([ingredient.pairs for ingredient in self.ingredients])
         exact = weights / weights.sum() * pairs
         counts = np.floor(exact + 1e-9).astype(np.int64)
@@ -120,23 +120,23 @@ class Mixture:
         return np.concatenate(parts)[turns]
 
     def locate(self, item: int) -> tuple[Ingredient, int]:
-        """The source of an item, and its number there."""
+        """Returns the source of an item, and its number there."""
         number = int(np.searchsorted(self._first, item, side="right")) - 1
         return self.ingredients[number], item - int(self._first[number])
 
     def range_of(self, item: int) -> range:
-        """The numbers of all items of the same source."""
+        """Returns the numbers of all items of the same source."""
         number = int(np.searchsorted(self._first, item, side="right")) - 1
         return range(int(self._first[number]), int(self._first[number + 1]))
 
     def name(self, item: int) -> str:
-        """What an item is called: by its source too, unless there is one only."""
+        """Names an item, by its source too if there are several."""
         part, index = self.locate(item)
         name = part.source.name(index)
         return name if len(self.ingredients) == 1 else f"{part.label}:{name}"
 
     def files(self, item: int) -> tuple[StoredFile, ...]:
-        """The files of an item."""
+        """Returns the files of an item."""
         part, index = self.locate(item)
         return part.source.files(index)
 

@@ -1,4 +1,4 @@
-"""Share: what one worker computes of a step.
+"""Divides a step among workers.
 
 A step is made of parts of `pairs_per_worker` pairs, as many as the configuration has workers. Queries,
 distractors and batch statistics are those of a part, so the loss does not depend on how many workers there
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Share:
-    """The parts of every step that one worker computes.
+    """A Share says which parts of every step one worker computes.
 
     Attributes:
         parts: their numbers, from 0, in the order they are computed.
@@ -30,13 +30,13 @@ class Share:
 
     @classmethod
     def of_worker(cls, rank: int, workers: int, of: int) -> Share:
-        """The share of worker `rank` of `workers` in steps of `of` parts: every `workers`-th part."""
+        """Returns the share of worker `rank` of `workers` in steps of `of` parts: every `workers`-th part."""
         assert 0 <= rank < workers <= of, f"worker {rank} of {workers}, {of} parts"
         return cls(tuple(range(rank, of, workers)), of, workers)
 
     @property
     def weight(self) -> float:
-        """What a part's gradient is multiplied by, so that the mean over workers is the mean over parts."""
+        """Returns the factor of a part's gradient that makes the mean over workers the mean over parts."""
         return self.workers / self.of
 
 

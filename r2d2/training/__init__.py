@@ -1,1 +1,1 @@
-"""Training: epochs of steps of a siamese network, on a processor or a GPU, alone or as one of many."""
+"""Trains epochs of steps of a siamese network, on a CPU or a GPU, alone or as one of many workers."""

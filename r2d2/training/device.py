@@ -1,4 +1,4 @@
-"""How a training uses its device: batches copied ahead, the compiler, and too little memory."""
+"""Uses the device of a training: copies batches ahead, compiles, and explains too little memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class OutOfMemory(ValueError):  # noqa: N818 - it says what happened
 
 
 def ahead(batches: Iterable[Deliverable], device: torch.device) -> Iterator[tuple[Deliverable, PairBatch]]:
-    """Each batch as it came, and on `device`.
+    """Yields each batch as it came, and on `device`.
 
     On a GPU the next batch is copied, from pinned memory and on a stream of its own, and perhaps its pixels
     are made, while the current one is in work: one batch more is asked for than was handed out. Elsewhere
@@ -108,7 +108,7 @@ def _is_of_memory(error: Exception) -> bool:
 
 
 def memory_figures(device: torch.device) -> str:
-    """How much memory a device has, how much of it is free, and how much this process uses, in words."""
+    """Says how much memory a device has, how much of it is free, and how much this process uses."""
     if device.type == "cuda" and torch.cuda.is_available():
         free, there = torch.cuda.mem_get_info(device)
         own = torch.cuda.max_memory_allocated(device)

@@ -1,4 +1,4 @@
-"""One epoch of training: batch -> maps -> loss terms -> step. Knows no cluster, logs nothing."""
+"""Trains one epoch: batch -> maps -> loss terms -> step. It knows no cluster and logs nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from r2d2.training.step import train_step
 
 
 class SizedBatches(Protocol):
-    """The batches of one worker in one epoch: a list, or an `EpochLoader`."""
+    """SizedBatches are the batches of one worker in one epoch: a list, or an `EpochLoader`."""
 
     def __len__(self) -> int: ...
 
@@ -28,7 +28,7 @@ class SizedBatches(Protocol):
 
 
 def make_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam with the configured step size and weight decay (as an L2 penalty, not decoupled)."""
+    """Makes Adam with the configured step size and weight decay (as an L2 penalty, not decoupled)."""
     return torch.optim.Adam(
         network.parameters(),
         lr=config.optimiser.learning_rate,

@@ -1,4 +1,4 @@
-"""StepReport, and the metrics of an epoch that are made of such reports."""
+"""Reports what a step did, and makes the metrics of an epoch from such reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUMMED = (
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one part of a step did.
+    """A StepReport says what one part of a step did.
 
     Attributes:
         step: number within the epoch, from 0.
@@ -48,7 +48,7 @@ class StepReport:
 
 
 def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
-    """The metrics of an epoch from the reports of one part of its steps.
+    """Makes the metrics of an epoch from the reports of one part of its steps.
 
     Returns:
         `train/loss_total`, `train/loss_<term>`: means over pairs; `train/valid_queries`: mean over steps;
@@ -84,7 +84,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
 
 
 def combine_workers(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The metrics of all parts from those of each: sums of counts and speeds, means of the rest."""
+    """Combines the metrics of all parts: it sums counts and speeds, and averages the rest."""
     keys = {key: None for worker in metrics for key in worker}
     combined = {}
     for key in keys:

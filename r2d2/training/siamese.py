@@ -1,4 +1,4 @@
-"""SiameseNetwork: the network as it is trained, with both images of a pair in one pass."""
+"""Defines the network as it is trained, with both images of a pair in one pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from r2d2.training.device import compile_network
 
 
 class SiameseNetwork(nn.Module):
-    """One network for both images of a pair, in a single `forward`, as data-parallel training needs it.
+    """Maps both images of a pair in a single `forward`, as data-parallel training needs it.
 
     The images 1 and the images 2 pass through the network one after the other, so that BatchNorm normalises
     each by its own statistics.

@@ -1,4 +1,4 @@
-"""One step of one worker: its parts forward and backward, their numbers read once, the weights moved."""
+"""Trains one step of one worker: parts forward and backward, one read of numbers, the weights moved."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened
         self.samples = samples
 
     def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[str, tuple[str, ...]]]:
-        """It travels from a worker to the driver; by default its arguments would be lost."""
+        """Keeps both arguments on the way from a worker to the driver; by default they would be lost."""
         return NonFiniteLoss, (self.what, self.samples)
 
 
 @dataclass(frozen=True)
 class Values:
-    """What a part computed before the weights were moved: see `metrics.StepReport`."""
+    """Values hold what a part computed before the weights were moved: see `metrics.StepReport`."""
 
     total: float
     terms: dict[str, float]
@@ -48,7 +48,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs of a step that pass through the network together.
+    """A Part holds pairs of a step that pass through the network together.
 
     Attributes:
         number: of the part within the step.
@@ -82,7 +82,7 @@ class _Computed:
 
 
 def query_generator(seed: int, epoch: int, part: int, step: int) -> torch.Generator:
-    """The random numbers of one part of a step, on the CPU: the same on every device, and after resuming."""
+    """Seeds the queries of one part of a step, on the CPU: alike on every device, and after resuming."""
     state = np.random.SeedSequence([seed, epoch, part, step]).generate_state(1, np.uint32)
     return torch.Generator().manual_seed(int(state[0]))
 
