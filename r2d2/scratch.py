@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import functools
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "r2d2-scratch-"
@@ -31,6 +33,18 @@ def scratch_folder() -> Iterator[Path]:
         # Tune may still write to its own, and what is left there is removed by the next.
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+@functools.cache
+def lasting_scratch_folder() -> Path:
+    """The scratch folder of this process, made when it is first asked for, removed when the process ends.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(scratch_folder())
 
 
 def remove_abandoned() -> None:

@@ -125,8 +125,8 @@ def _sentence(error: Exception) -> str | None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) and says_full(error):
         return str(error.strerror)
-    # Where the module is not loaded, MLflow was not told anything.
-    tracking = sys.modules.get("runner.tracking.run")
+    # Where the module is not loaded, nothing was logged in MLflow.
+    tracking = sys.modules.get("runner.tracking.store")
     return str(error) if tracking is not None and isinstance(error, tracking.TrackingError) else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import logging
 import shutil
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from r2d2.scratch import scratch_folder
+from r2d2.scratch import lasting_scratch_folder, scratch_folder
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
@@ -181,6 +180,4 @@ def _local_copy(files: S3Files, cache: CacheSettings) -> Path:
 
 @functools.cache
 def _temporary_cache(timeout: float = TIMEOUT) -> CacheSettings:
-    folder = tempfile.mkdtemp(prefix="r2d2-s3-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return CacheSettings(folder, 2**62, timeout)
+    return CacheSettings(tempfile.mkdtemp(dir=lasting_scratch_folder()), 2**62, timeout)

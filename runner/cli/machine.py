@@ -21,7 +21,7 @@ def ui(host: str, port: int) -> None:
     Where a server keeps the runs there is nothing to start: its pages' addresses are printed.
     """
     from runner.tracking.experiments import Tracker
-    from runner.tracking.run_table import view_link
+    from runner.tracking.tables import view_link
     from runner.tracking.ui import page_address, serve_ui
 
     settings, console = Settings.from_environment(), make_console()

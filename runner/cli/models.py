@@ -85,8 +85,8 @@ def judged_promotion(
         how: `name`, `alias` and `force` of `runner.registry.promote.promote`.
     """
     from runner.cli.compare import judging_progress
+    from runner.registry.judge import PromotionJudge
     from runner.registry.promote import promote as register
-    from runner.registry.promotion import PromotionJudge
 
     with judging_progress(console) as (on_source, on_image):
         judge = PromotionJudge(tracker, settings, lambda text: _say(console, text), on_source, on_image)
@@ -108,7 +108,7 @@ def announcement(promotion: Promotion) -> str:
 
 def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> None:
     _say(console, f"rolling {alias} back")
-    from runner.registry.alias_moves import roll_back
+    from runner.registry.aliases import roll_back
 
     _say(console, str(roll_back(_tracker(settings), name, alias)))
 
@@ -116,7 +116,7 @@ def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> N
 def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
     """Prints the versions, the latest first, and the moves of the alias."""
     _say(console, f"the versions of {name}")
-    from runner.registry.alias_moves import alias_moves
+    from runner.registry.aliases import alias_moves
     from runner.registry.promote import FORCED, model_versions
 
     tracker = _tracker(settings)

@@ -53,7 +53,7 @@ def find_model(source: str, settings: Settings) -> Model:
     if source.startswith(FEATURES):
         raise ValueError(f"'{source}' names files of features; a network is needed here")
     if source.startswith(("runs:/", "models:/")):
-        from runner.registry.promote import resolve_model
+        from runner.registry.package import resolve_model
         from runner.tracking.experiments import Tracker
 
         tracker = Tracker.of(settings)

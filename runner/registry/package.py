@@ -1,23 +1,35 @@
-"""The package of a model version: a checkpoint, the code that runs it, and what it takes and returns."""
+"""The package of a model version: a checkpoint, the code that runs it, and what it takes and returns.
+
+Also where a model lies that somebody names: `runs:/...` and `models:/...` as folders on this machine.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import shutil
+import tempfile
 from dataclasses import fields
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow.pyfunc
 import numpy as np
 import numpy.typing as npt
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from mlflow.types.schema import Array
 
 import r2d2
 from r2d2.checkpoint import CONFIG, OPTIMISER, WEIGHTS
 from r2d2.extraction.settings import ExtractionSettings
-from r2d2.scratch import scratch_folder
+from r2d2.scratch import lasting_scratch_folder, scratch_folder
+from r2d2.storage.location import is_remote, local_path
+from r2d2.storage.s3 import TIMEOUT
+from runner.tracking.experiments import Tracker
+from runner.tracking.run import BEST_CHECKPOINT
+from runner.tracking.store import root_cause
 
 CHECKPOINT = "checkpoint"
 CHECKPOINT_PATH = f"artifacts/{CHECKPOINT}"
@@ -25,6 +37,7 @@ CHECKPOINT_PATH = f"artifacts/{CHECKPOINT}"
 
 REQUIREMENTS = ("mlflow", "numpy", "pillow", "safetensors", "torch")
 
+_FORMS = "runs:/RUN_ID, runs:/RUN_ID/PATH, models:/NAME@ALIAS or models:/NAME/VERSION"
 _SERVED_MODEL = Path(__file__).with_name("served_model.py")
 _TYPES = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
 
@@ -106,3 +119,70 @@ def _example() -> npt.NDArray[np.uint8]:
 def _pinned(package: str) -> str:
     # A local part such as "+cpu" names a build that no registry has.
     return f"{package}=={importlib.metadata.version(package).partition('+')[0]}"
+
+
+def resolve_model(uri: str, tracker: Tracker) -> Path:
+    """The folder of the checkpoint that a URI names; what is elsewhere is downloaded, until the process ends.
+
+    Args:
+        uri: `runs:/RUN_ID` (its best checkpoint), `runs:/RUN_ID/PATH` (an artifact of the run),
+            `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        tracker: the MLflow store that knows it.
+
+    Raises:
+        ValueError: if the URI has another form, or what it names is not there.
+    """
+    scheme, _, rest = uri.partition(":/")
+    if scheme == "runs" and rest:
+        run_id, _, path = rest.partition("/")
+        run = tracker.get_run(run_id)
+        if path:
+            return _download(tracker, tracker.client.get_run(run_id).info.artifact_uri, path, uri)
+        if BEST_CHECKPOINT not in run.tags:
+            raise ValueError(f"{uri}: run '{run.name}' has no checkpoint")
+        return local_checkpoint(run.tags[BEST_CHECKPOINT], tracker.s3_timeout)
+    if scheme == "models":
+        return _download(tracker, _package_location(rest, uri, tracker), CHECKPOINT_PATH, uri)
+    raise ValueError(f"'{uri}' names no model; write {_FORMS}")
+
+
+def local_checkpoint(uri: str, timeout: float = TIMEOUT) -> Path:
+    """The folder of a checkpoint, downloaded if it lies on S3.
+
+    Raises:
+        ValueError: if it is not there, or lies elsewhere.
+    """
+    if is_remote(uri):
+        return local_path(uri, timeout=timeout)
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        raise ValueError(f"the checkpoint {uri} is neither in a folder nor on S3, where sweeps keep theirs")
+    folder = Path(unquote(parts.path) if parts.scheme else uri)
+    if not folder.exists():
+        raise ValueError(f"the checkpoint {folder} is not there (any more)")
+    return folder
+
+
+def _package_location(text: str, uri: str, tracker: Tracker) -> str:
+    name, at, alias = text.partition("@")
+    if not at:
+        name, _, number = text.partition("/")
+        if not number.isdecimal():
+            raise ValueError(f"'{uri}' names no model version; write {_FORMS}")
+    try:
+        version = tracker.client.get_model_version_by_alias(name, alias).version if at else number
+        return str(tracker.client.get_model_version_download_uri(name, str(version)))
+    except MlflowException as error:
+        raise ValueError(f"{uri} is not in the registry: {error.message.splitlines()[0]}") from error
+
+
+def _download(tracker: Tracker, location: str, path: str, uri: str) -> Path:
+    repository = get_artifact_repository(location, tracking_uri=tracker.tracking_uri)
+    try:
+        # Without a destination what lies on this machine is used in place. A new folder otherwise: what was
+        # downloaded before is never mixed with what is downloaded now.
+        here = urlsplit(location).scheme in ("", "file")
+        target = None if here else tempfile.mkdtemp(dir=lasting_scratch_folder())
+        return Path(repository.download_artifacts(path, target))  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise ValueError(f"{uri} has no artifact '{path}': {root_cause(error)}") from error

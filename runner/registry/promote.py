@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion
@@ -14,20 +15,56 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from r2d2.checkpoint import load_checkpoint
+from r2d2.checkpoint import Checkpoint, load_checkpoint
 from r2d2.scratch import scratch_folder
-from runner.registry.alias_moves import CHAMPION, move_alias, version_by_alias
-from runner.registry.package import save_package
-from runner.registry.promotion import Candidate, PromotionVerdict
-from runner.registry.resolve import local_checkpoint, resolve_model
+from runner.registry.aliases import CHAMPION, move_alias, version_by_alias
+from runner.registry.package import local_checkpoint, save_package
 from runner.tracking.experiments import LoggedRun, Tracker
-from runner.tracking.run import BEST_CHECKPOINT, BEST_EPOCH, as_tracking_error, dataset_tag, protocol_tag
-
-__all__ = ["Promotion", "best_run", "promote", "resolve_model"]
+from runner.tracking.run import BEST_CHECKPOINT, BEST_EPOCH, dataset_tag, protocol_tag
+from runner.tracking.store import as_tracking_error
 
 REGISTERED_NAME = "r2d2"
 TRIAL = "trial"
 FORCED = "forced"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run's best checkpoint, and all by which it is judged.
+
+    Attributes:
+        checkpoint: what lies in `folder`.
+        score: in its sweep, of the epoch that is its best.
+        metric: that chose it, with its role.
+        chosen_from: how many checkpoints of its sweep were scored, of which it may be the best.
+        tags: of its model version.
+    """
+
+    run: LoggedRun
+    epoch: int
+    folder: Path
+    checkpoint: Checkpoint
+    score: float
+    metric: str
+    chosen_from: int
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PromotionVerdict:
+    """Whether a checkpoint may become the champion.
+
+    Attributes:
+        passed: whether it may.
+        reason: half a sentence.
+        tags: of the model version: what was measured.
+        is_unsure: whether more photographs might show that the candidate is better.
+    """
+
+    passed: bool
+    reason: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    is_unsure: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class SweepCallback(tune.Callback):
 
         Args:
             stored: the sweep on disk.
-            reporter: tells MLflow.
+            reporter: logs in MLflow.
             progress: tells the screen.
             roles: the benchmarks that a complete trial was scored on.
             stops: whether a scheduler may stop trials.

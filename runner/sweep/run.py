@@ -1,4 +1,4 @@
-"""Runs a sweep: Tune asks for trials, the judge scores them, MLflow is told, a table comes out.
+"""Runs a sweep: Tune asks for trials, the judge scores them, MLflow logs them, a table comes out.
 
 Nothing is unpickled to resume. Every trial has a folder named by its configuration, in which its history and
 its checkpoints lie; the same command walks through the same trials, and each one tells what it knows and
@@ -25,11 +25,11 @@ from runner.settings import Settings
 from runner.sweep.callback import SweepCallback
 from runner.sweep.plan import SweepPlan
 from runner.sweep.progress import SweepProgress, TrialProgress
-from runner.sweep.summary import log_summary
+from runner.sweep.sync import log_summary
 from runner.sweep.tuner import Trainable, Tuning
 from runner.tracking.experiments import Tracker
-from runner.tracking.note import TrackingNote, has_answered
-from runner.tracking.reporter import Reporter, SweepIdentity
+from runner.tracking.logger import SweepIdentity, TrackingNote, has_answered
+from runner.tracking.reporter import Reporter
 from runner.tracking.run import DatasetUse
 from runner.tracking.store import without_password
 from runner.trial.driver import run_trial
@@ -46,7 +46,7 @@ class SweepResult:
         table: one row per variant, baselines included, the best first.
         failed: key and reason of the trials that failed.
         interrupted: whether it was stopped before all trials had ended.
-        behind: why MLflow has not been told of trials completely, by their keys.
+        behind: why MLflow does not have trials completely, by their keys.
         summary_run: id of the MLflow run that holds the table.
         page: where the comparison lies, to be opened in a browser; None without scores.
     """
@@ -111,7 +111,7 @@ def run_sweep(
 
 
 def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
-    """Writes down what the sweep is and how it was started, so that it can be continued and told of."""
+    """Writes down what the sweep is and how it was started, so that it can be continued and logged."""
     plan.definition.save(plan.store)
     plan.started.save(plan.store, plan.source)
     plan.store.write(QUESTION, plan.question.encode())
@@ -157,7 +157,7 @@ def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
 
 
 def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
-    """Tells MLflow what it does not have of the ended trials; returns those it did not take, and why."""
+    """Logs what MLflow does not have of the ended trials; returns those it did not take, and why."""
     for trial in [t for t in plan.stored.trials() if trial_has_ended(plan, t)]:
         history = plan.stored.history(trial)
         reporter.finish(trial, history, stored_ending(trial, history, plan.roles))

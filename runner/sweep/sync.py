@@ -1,19 +1,21 @@
-"""Syncing: tells MLflow what it missed of a sweep, from the sweep's folder alone."""
+"""Syncing: logs what MLflow missed of a sweep, from the sweep's folder alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from r2d2.storage.store import Store
-from runner.compare.report import comparison_files
+from runner.compare.report import ANSWER, comparison_files
 from runner.compare.stored import table_of
+from runner.compare.table import Row, to_csv
 from runner.record.lease import hold
 from runner.record.sweep import INTERRUPTED, StoredSweep, stored_ending
-from runner.sweep.summary import log_summary
 from runner.tracking.experiments import Tracker
-from runner.tracking.note import TrackingNote
-from runner.tracking.reporter import Reporter, SweepIdentity
+from runner.tracking.logger import SweepIdentity, TrackingNote
+from runner.tracking.reporter import Reporter
+from runner.tracking.tables import LoggedTable
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class SyncResult:
 
     Attributes:
         trials: how many the sweep's folder holds.
-        behind: why MLflow was not told of trials completely, by their keys.
+        behind: why MLflow does not have trials completely, by their keys.
         summary_run: id of the MLflow run that holds the table; None of a sweep that has not ended.
     """
 
@@ -32,17 +34,17 @@ class SyncResult:
 
 
 def sync_sweep(sweep: Store, tracker: Tracker, say: Callable[[str], None]) -> SyncResult:
-    """Tells MLflow all that it does not have of a sweep that nobody runs.
+    """Logs all that MLflow does not have of a sweep that nobody runs.
 
     Raises:
-        ValueError: if there is no such sweep, or a driver runs it, which tells MLflow itself.
+        ValueError: if there is no such sweep, or a driver runs it, which logs it itself.
     """
     stored = StoredSweep(sweep)
     definition, note = stored.definition, TrackingNote.load(sweep)
     if note is None:
         raise ValueError(
             f"{sweep.place} was written by an earlier version of this program, which did not note what "
-            f"MLflow is told of photographs; r2d2 sweep {definition.name} tells MLflow what it missed"
+            f"photographs MLflow names; r2d2 sweep {definition.name} logs what MLflow missed"
         )
     identity = SweepIdentity(
         definition.name, definition.metric, definition.mode, stored.question, note.datasets
@@ -65,3 +67,23 @@ def sync_sweep(sweep: Store, tracker: Tracker, say: Callable[[str], None]) -> Sy
         finally:
             reporter.close()
     return SyncResult(len(trials), behind, summary)
+
+
+def log_summary(
+    reporter: Reporter, sweep: SweepIdentity, table: Sequence[Row], files: Mapping[str, str | bytes]
+) -> str | None:
+    """Logs a sweep's table and comparison; returns the id of that run, None if MLflow is away.
+
+    Args:
+        reporter: of the sweep.
+        sweep: what is logged.
+        table: one row per variant.
+        files: the comparison, by file name.
+    """
+    rows = LoggedTable.from_csv(to_csv(table, sweep.metric))
+    values = [o.metrics[sweep.metric] for row in table for o in row.outcomes if sweep.metric in o.metrics]
+    # The best figure of any trial, by which the summary comes before them all.
+    best = max if sweep.mode == "max" else min
+    known = [value for value in values if not math.isnan(value)]
+    highest = {sweep.metric: best(known)} if known else {}
+    return reporter.summarise(str(files.get(ANSWER, sweep.question)), rows, highest, files)

@@ -7,13 +7,13 @@ run" would allow one trial at a time.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from mlflow.entities import Run, RunStatus, RunTag, ViewType
+from mlflow.entities import Run, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
@@ -22,27 +22,22 @@ from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 from r2d2.unknown import did_you_mean
 from runner.settings import Settings
-from runner.tracking import run_table
-from runner.tracking.logged_table import LoggedTable
-from runner.tracking.moved_home import PresentPlaces, present_tags
-from runner.tracking.provenance import code_tags, environment
-from runner.tracking.run import (
-    BEST_CHECKPOINT,
-    LAST_CHECKPOINT,
-    REASON,
-    DatasetUse,
+from runner.tracking.moved_home import PresentPlaces
+from runner.tracking.run import BEST_CHECKPOINT, LAST_CHECKPOINT, REASON, DatasetUse, TrialRun, rounded
+from runner.tracking.store import (
     TrackingError,
-    TrialRun,
     as_tracking_error,
-    rounded,
+    check_store,
+    code_tags,
+    environment,
+    open_client,
+    root_cause,
 )
-from runner.tracking.store import check_store, open_client, root_cause
-
-__all__ = ["DatasetUse", "LoggedRun", "Tracker", "TrackingError", "TrialRun"]
+from runner.tracking.tables import VIEW_TAG, LoggedTable
 
 KEY = "r2d2.key"
 ROLE = "role"
-RESUMED_WITH = "r2d2.resumed_with"
+CODE, RESUMED_WITH = "r2d2.code_version", "r2d2.resumed_with"
 SUMMARY = "summary"
 
 _PAGE = 1000
@@ -59,7 +54,6 @@ class LoggedRun:
         status: RUNNING, FINISHED, FAILED or KILLED.
         params: the configuration's dotted keys, values as text.
         metrics: the last value of each.
-        started: milliseconds since 1970.
     """
 
     run_id: str
@@ -70,7 +64,6 @@ class LoggedRun:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
-    started: int
 
     @property
     def role(self) -> str | None:
@@ -85,7 +78,7 @@ class Tracker:
         tracking_uri: `sqlite:///FILE`, `http(s)://SERVER`, or another URI that MLflow takes.
         artifact_root: folder or URI for the files of new experiments; None leaves it to the server.
         sweeps: all sweeps of this home, whose checkpoints are found wherever it was moved; None: of no home.
-        may_be_away: whether a server that does not answer is one to be told later.
+        may_be_away: whether a server that does not answer is one that will later.
 
     Raises:
         ValueError: if the store does not answer (at once, not after minutes of retries) or cannot be opened.
@@ -159,7 +152,7 @@ class Tracker:
         """
         with as_tracking_error():
             found = self.client.search_experiments(order_by=["creation_time DESC"])
-        return {e.name: e.experiment_id for e in found if run_table.TAG in e.tags}
+        return {e.name: e.experiment_id for e in found if VIEW_TAG in e.tags}
 
     @as_tracking_error()
     def open_run(
@@ -169,8 +162,7 @@ class Tracker:
         name: str,
         tags: Mapping[str, str],
         params: Mapping[str, Any],
-        *,
-        known: dict[str, Run] | None = None,
+        datasets: Sequence[DatasetUse] = (),
         started: int | None = None,
     ) -> TrialRun:
         """The run of `key`, reopened if there is one, else created.
@@ -185,40 +177,51 @@ class Tracker:
             name: what MLflow's pages show.
             tags: set again when a run is reopened.
             params: the complete configuration with dotted keys.
-            known: the experiment's runs by key, as `runs_by_key` found them, to which a new one is added;
-                None: MLflow is asked.
+            datasets: what the run is trained and scored on.
             started: milliseconds since 1970 at which it began; None: now.
 
         Raises:
             ValueError: if the run was begun with other parameters.
             TrackingError: if MLflow does not answer; so does every method below.
         """
-        run = self._find(experiment_id, key) if known is None else known.get(key)
+        former = self.runs_by_key(experiment_id, key).get(key)
+        first = {**tags, **code_tags(), KEY: key}
+        run = former or self.client.create_run(experiment_id, started, first, name)
         texts = {k: _shortened(str(v)) for k, v in params.items()}
-        if run is None:
-            first = {**tags, **code_tags(), KEY: key}
-            run = self.client.create_run(experiment_id, started, first, name)
-            if known is not None:
-                known[key] = run
-        else:
-            run_id = run.info.run_id
-            self._reopen(self.client.get_run(run_id) if known is not None else run, tags, texts)
-            run = self.client.get_run(run_id)
-        missing = {k: v for k, v in texts.items() if k not in run.data.params}
-        opened = TrialRun(self.client, run, missing)
-        if missing:
-            # The parameters come last: a run that has them is known to have the files.
-            opened.log_files({"config.json": _json(params), "environment.json": _json(environment())})
+        known = run.data.params
+        changed = [f"{k} was {known[k]}, is {v}" for k, v in texts.items() if known.get(k, v) != v]
+        if changed:
+            raise ValueError(f"MLflow run '{run.info.run_name}' has other parameters: {'; '.join(changed)}")
+        opened = TrialRun(self.client, run)
+        if former is not None:
+            self._reopen(opened, former, tags)
+        if missing := {k: v for k, v in texts.items() if k not in known}:
+            # The parameters come last: a run that has them is known to have the files and the data sets.
+            files = {"config.json": params, "environment.json": environment()}
+            opened.log_files({name: json.dumps(value, indent=1) for name, value in files.items()})
+            if datasets:
+                self.client.log_inputs(opened.run_id, [use.to_input() for use in datasets])
+        opened.params = missing
         return opened
 
-    @as_tracking_error()
-    def runs_by_key(self, experiment_id: str) -> dict[str, Run]:
-        """The runs of an experiment by their key.
+    def _reopen(self, opened: TrialRun, former: Run, tags: Mapping[str, str]) -> None:
+        version = code_tags()[CODE]
+        opened.log((), {**tags, RESUMED_WITH: version} if version != opened.tags.get(CODE) else tags)
+        if REASON in opened.tags:
+            self.client.delete_tag(opened.run_id, REASON)
+            del opened.tags[REASON]
+        if former.info.status != RunStatus.to_string(RunStatus.RUNNING):
+            self.client.update_run(opened.run_id, status=RunStatus.to_string(RunStatus.RUNNING))
 
-        A second one of a key that holds nothing is deleted: the answer to its creation was lost.
+    @as_tracking_error()
+    def runs_by_key(self, experiment_id: str, key: str | None = None) -> dict[str, Run]:
+        """The runs of an experiment by their key; only the one of `key`, if one is given.
+
+        A second one of a key that holds nothing is deleted: the answer to its creation came too late.
         """
+        assert "'" not in (key or ""), f"the key {key} holds a quote"
         runs: dict[str, list[Run]] = {}
-        for run in self._search(experiment_id, ""):
+        for run in self._search(experiment_id, "" if key is None else f"tags.`{KEY}` = '{key}'"):
             if KEY in run.data.tags:
                 runs.setdefault(run.data.tags[KEY], []).append(run)
         for same in runs.values():
@@ -282,6 +285,8 @@ class Tracker:
             table: one line per variant, for MLflow's table view; it is `variants.json`.
             figures: that order it among the trials.
         """
+        # Also removes runs of trials whose creation was answered too late.
+        self.runs_by_key(experiment_id)
         own = {ROLE: SUMMARY, "variant": SUMMARY}
         run = self.open_run(experiment_id, SUMMARY, SUMMARY, {**tags, **own}, {})
         for key, value in figures.items():
@@ -289,22 +294,26 @@ class Tracker:
             self.client.log_metric(run.run_id, key, rounded(value))
         if MLFLOW_RUN_NOTE in tags:
             self.client.set_experiment_tag(experiment_id, MLFLOW_RUN_NOTE, tags[MLFLOW_RUN_NOTE])
-        run.log_files(files)
-        run.log_tables({"variants.json": table})
+        run.log_files({**files, "variants.json": table.json()})
+        run.log((), run.table_tag(["variants.json"]))
         run.finish("FINISHED")
         return run.run_id
 
     def _logged(self, run: Run) -> LoggedRun:
-        logged = _logged(run)
-        if self._places is None:
-            return logged
-        names = (BEST_CHECKPOINT, LAST_CHECKPOINT)
-        return replace(logged, tags=present_tags(logged.tags, names, self._places))
-
-    def _find(self, experiment_id: str, key: str) -> Run | None:
-        assert "'" not in key, f"the key {key} holds a quote"
-        runs = self._search(experiment_id, f"tags.`{KEY}` = '{key}'")
-        return runs[0] if runs else None
+        tags = dict(run.data.tags)
+        if self._places is not None:
+            checkpoints = tags.keys() & {BEST_CHECKPOINT, LAST_CHECKPOINT}
+            tags |= {key: self._places.of(tags[key]) for key in checkpoints}
+        return LoggedRun(
+            run_id=run.info.run_id,
+            experiment_id=run.info.experiment_id,
+            key=tags.get(KEY, ""),
+            name=run.info.run_name,
+            status=run.info.status,
+            tags=tags,
+            params=dict(run.data.params),
+            metrics=dict(run.data.metrics),
+        )
 
     def _search(self, experiment_id: str, condition: str) -> list[Run]:
         order = ["attributes.start_time ASC"]
@@ -318,39 +327,6 @@ class Tracker:
             runs += page
         return runs
 
-    def _reopen(self, run: Run, tags: Mapping[str, str], texts: Mapping[str, str]) -> None:
-        known = run.data.params
-        changed = [f"{k} was {known[k]}, is {v}" for k, v in texts.items() if known.get(k, v) != v]
-        if changed:
-            raise ValueError(f"MLflow run '{run.info.run_name}' has other parameters: {'; '.join(changed)}")
-        run_id, version = run.info.run_id, code_tags()["r2d2.code_version"]
-        fresh = dict(tags)
-        if version != run.data.tags.get("r2d2.code_version"):
-            fresh[RESUMED_WITH] = version
-        self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in fresh.items()])
-        if REASON in run.data.tags:
-            self.client.delete_tag(run_id, REASON)
-        if run.info.status != RunStatus.to_string(RunStatus.RUNNING):
-            self.client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-
-
-def _logged(run: Run) -> LoggedRun:
-    return LoggedRun(
-        run_id=run.info.run_id,
-        experiment_id=run.info.experiment_id,
-        key=run.data.tags.get(KEY, ""),
-        name=run.info.run_name,
-        status=run.info.status,
-        tags=dict(run.data.tags),
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        started=run.info.start_time,
-    )
-
 
 def _shortened(text: str) -> str:
     return text if len(text) <= MAX_PARAM_VAL_LENGTH else f"{text[: MAX_PARAM_VAL_LENGTH - 1]}…"
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=1)

@@ -8,7 +8,6 @@ and `mlflow.pyfunc.load_model` find them too.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -39,7 +38,7 @@ class PresentPlaces:
         self._trials = cache(lambda sweep: frozenset(sweeps.folders(f"{sweep}/{TRIALS}")))
 
     def of(self, checkpoint: str) -> str:
-        """The present place of a checkpoint of a trial that is here; of another one the place it is told of.
+        """The present place of a checkpoint of a trial that is here; of another one `checkpoint` itself.
 
         Args:
             checkpoint: `.../sweeps/NAME/trials/KEY/train/checkpoint_003`, in a folder or on S3.
@@ -96,8 +95,3 @@ def _was_ours(former: Path, names: list[str], root: Path) -> bool:
     if former.name != root.name or (former.is_dir() and root.is_dir() and former.samefile(root)):
         return False
     return not former.parent.is_dir() or any((root / name).is_dir() for name in names)
-
-
-def present_tags(tags: Mapping[str, str], names: tuple[str, ...], places: PresentPlaces) -> dict[str, str]:
-    """Tags of a run, those that name checkpoints with their present places."""
-    return {key: places.of(value) if key in names else value for key, value in tags.items()}

@@ -1,4 +1,4 @@
-"""TrialRun: what one trial writes into its MLflow run, each thing once however often it is told."""
+"""TrialRun: one trial's run in MLflow, in which each figure stands once however often it is logged."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIFACTS
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_ENTITIES_PER_BATCH
 
 from r2d2.scratch import scratch_folder
 from runner.record.sweep import Status
-from runner.tracking.logged_table import LoggedTable
-from runner.tracking.score_tables import mma_table, pair_table
-from runner.tracking.store import root_cause
+from runner.tracking.store import as_tracking_error
+from runner.tracking.tables import LoggedTable, mma_table, pair_table
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +33,8 @@ NON_FINITE = "r2d2.non_finite"
 REASON = "r2d2.reason"
 MAX_TAG_LENGTH = 5000
 MATCH_PICTURES = 2
+
+Files = dict[str, str | bytes]
 
 
 @dataclass(frozen=True)
@@ -66,23 +65,9 @@ class DatasetUse:
         return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, self.context)])
 
 
-class TrackingError(RuntimeError):
-    """MLflow did not take what it was told; it may be told again later."""
-
-
-@contextmanager
-def as_tracking_error(*errors: type[Exception]) -> Iterator[None]:
-    """Turns MLflow's exceptions, and `errors`, into a TrackingError with the root cause."""
-    kinds: tuple[type[Exception], ...] = (MlflowException, *errors)
-    try:
-        yield
-    except kinds as error:
-        raise TrackingError(root_cause(error)) from error
-
-
 @dataclass(frozen=True)
 class Figures:
-    """The figures of one event.
+    """The figures of one event, a training or a score.
 
     Attributes:
         step: the epoch, from 1; 0 is the network before training.
@@ -98,41 +83,43 @@ class Figures:
 class TrialRun:
     """An open MLflow run; obtained from `Tracker.open_run`, used by one thread at a time.
 
-    What it was told before is remembered, across restarts of the sweep too, so that everything may be told
-    again: figures are logged once; tables, pictures and tags replace the former ones. Parameters travel with
-    the first figures or tags. Every method that tells MLflow something raises TrackingError if MLflow does
-    not take it.
+    Every method that asks or writes raises TrackingError if MLflow does not answer. Whether it has carried a
+    request out is unknown then: open the run again, and log what it does not have.
+
+    Attributes:
+        tags: as MLflow has them.
+        params: sent with the next figures or tags.
     """
 
-    def __init__(self, client: MlflowClient, run: Run, params: Mapping[str, str] | None = None) -> None:
+    def __init__(self, client: MlflowClient, run: Run) -> None:
         self._client = client
         self.run_id: str = run.info.run_id
-        self._tags = dict(run.data.tags)
-        self._params = dict(params or {})
-        self._has_datasets = run.inputs is not None and bool(run.inputs.dataset_inputs)
-        # The metrics that MLflow has, None if unknown; and their steps, of those that were asked for.
-        self._logged: set[str] | None = set(run.data.metrics)
-        self._steps: dict[str, set[int]] = {}
+        self.tags = dict(run.data.tags)
+        self.params: dict[str, str] = {}
+        # The steps that MLflow has of a metric; None: it has some, and was not asked which.
+        self._steps: dict[str, set[int] | None] = dict.fromkeys(run.data.metrics)
 
-    def log_figures_of(self, events: Sequence[Figures], tags: Mapping[str, str] | None = None) -> None:
-        """Logs the figures of events, with tags, in one request, or as few as MLflow's limit of 1000 allows.
+    def has(self, event: Figures) -> bool:
+        """Whether MLflow has an event: it takes all figures of one, or none."""
+        return not event.metrics or event.step in self._steps_of(event)
 
-        A figure that MLflow has for its step already is left out. A value that is not finite is logged as
-        NaN, and the tag `r2d2.non_finite` tells what it was: databases cannot store infinity, and MLflow
-        would write 1.8e308 instead.
+    def log(self, events: Sequence[Figures], tags: Mapping[str, str] | None = None) -> None:
+        """Logs figures and tags, in one request or as few as MLflow's limit of 1000 allows.
+
+        A value that is not finite is logged as NaN, and the tag `r2d2.non_finite` says what it was: databases
+        cannot store infinity, and MLflow would write 1.8e308 instead.
         """
-        now = int(time.time() * 1000)
-        fresh = [
-            Metric(key, float(value), now if event.time is None else event.time, event.step)
-            for event in events
-            for key, value in event.metrics.items()
-            if event.step not in self._steps_of(key)
-        ]
-        tags = {**(tags or {}), **self._non_finite_tag(fresh)}
-        size = MAX_ENTITIES_PER_BATCH - len(self._params) - len(tags)
-        pieces = [fresh[i : i + size] for i in range(0, len(fresh), size)] or [[]]
-        for piece in pieces:
-            self._send(piece, tags if piece is pieces[-1] else {})
+        changed = {**(tags or {}), **self._non_finite_tag(events)}
+        changed = {key: value for key, value in changed.items() if self.tags.get(key) != value}
+        if not (events or changed or self.params):
+            return
+        *first, last = _batches(events, MAX_ENTITIES_PER_BATCH - len(self.params) - len(changed))
+        for batch in first:
+            self._send(batch, {})
+        self._send(last, changed)
+        for event in events:
+            if event.metrics:
+                self._steps_of(event).add(event.step)
 
     def score_tags(self, evaluation: Evaluation, benchmark_role: str) -> dict[str, str]:
         """The tags that say on which images, and by which protocol, figures were made.
@@ -140,62 +127,30 @@ class TrialRun:
         Raises:
             ValueError: if this run was scored on other images or by another protocol in the same role.
         """
-        tags = self._same_tag(dataset_tag(benchmark_role), evaluation.benchmark_digest)
-        tags |= self._same_tag(protocol_tag(benchmark_role), evaluation.protocol.name)
-        return tags | self._same_tag(f"{protocol_tag(benchmark_role)}.digest", evaluation.protocol.digest)
-
-    def score_files(
-        self, evaluation: Evaluation, step: int, benchmark_role: str, maps: Sequence[ImageMaps] = ()
-    ) -> dict[str, str | bytes]:
-        """The tables and the picture of a score; the picture only if MLflow does not have the score yet."""
-        name = f"{benchmark_role}_epoch_{step:03d}.json"
-        files: dict[str, str | bytes] = {
-            f"mma/{name}": mma_table(evaluation).json(),
-            f"pairs/{name}": pair_table(evaluation).json(),
+        tags = {
+            dataset_tag(benchmark_role): evaluation.benchmark_digest,
+            protocol_tag(benchmark_role): evaluation.protocol.name,
+            f"{protocol_tag(benchmark_role)}.digest": evaluation.protocol.digest,
         }
-        if maps and step not in self._steps_of(f"{benchmark_role}/mma_3px"):
-            metrics = _score_metrics(evaluation, benchmark_role)
-            picture = _epoch_picture(maps, step, benchmark_role, metrics)
-            files[f"pictures/{benchmark_role}/epoch_{step:03d}.png"] = picture
-        return files
-
-    def log_datasets(self, datasets: Iterable[DatasetUse]) -> None:
-        """Logs what was trained and scored on; the complete digest is the tag `r2d2.dataset.<context>`.
-
-        Raises:
-            ValueError: if this run used other images in the same context.
-        """
-        uses = tuple(datasets)
-        tags = self.dataset_tags(uses)
-        if not self._has_datasets:
-            with as_tracking_error():
-                self._client.log_inputs(self.run_id, [use.to_input() for use in uses])
-            self._has_datasets = True
-        if any(self._tags.get(key) != value for key, value in tags.items()):
-            self._send(tags=tags)
-
-    def dataset_tags(self, datasets: Iterable[DatasetUse]) -> dict[str, str]:
-        """The tags of what a run was trained and scored on.
-
-        Raises:
-            ValueError: if this run used other images in the same context.
-        """
-        return {k: v for u in datasets for k, v in self._same_tag(dataset_tag(u.context), u.digest).items()}
-
-    def log_tables(self, tables: Mapping[str, LoggedTable]) -> None:
-        """Logs tables (file name -> table) and lists them in MLflow's table view."""
-        self.log_files({name: table.json() for name, table in tables.items()})
-        self._send(tags=self.table_tag(tables))
+        for key, value in tags.items():
+            if (former := self.tags.get(key, value)) != value:
+                raise ValueError(
+                    f"{key} of MLflow run {self.run_id} was {former} and is now {value}; "
+                    "figures that cannot be compared do not belong in one run"
+                )
+        return tags
 
     def table_tag(self, names: Iterable[str]) -> dict[str, str]:
-        """The tag that lists tables in MLflow's table view."""
-        listed: list[dict[str, str]] = json.loads(self._tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
+        """The tag that lists files in MLflow's table view, these beside those that it lists already."""
+        listed: list[dict[str, str]] = json.loads(self.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
         entries = [{"path": name, "type": "table"} for name in names]
         listed += [entry for entry in entries if entry not in listed]
-        return {MLFLOW_LOGGED_ARTIFACTS: json.dumps(listed)}
+        return {MLFLOW_LOGGED_ARTIFACTS: json.dumps(listed)} if listed else {}
 
     def log_files(self, files: Mapping[str, str | bytes]) -> None:
         """Logs artifacts (file name -> contents), in place of former ones of the same name."""
+        if not files:
+            return
         with scratch_folder() as folder:
             for name, content in files.items():
                 path = folder / name
@@ -213,74 +168,49 @@ class TrialRun:
             reason: of that status.
             time: milliseconds since 1970 at which it ended; None: now.
         """
-        self._send(tags=self.reason_tag(reason))
+        self.log((), {} if reason is None else {REASON: reason[:MAX_TAG_LENGTH]})
         with as_tracking_error():
             self._client.set_terminated(self.run_id, status, time)
 
-    def reason_tag(self, reason: str | None) -> dict[str, str]:
-        """The tag that says why a run ended as it did; none without a reason."""
-        return {} if reason is None else {REASON: reason[:MAX_TAG_LENGTH]}
-
-    def has(self, event: Figures) -> bool:
-        """Whether MLflow has all figures of an event."""
-        return all(event.step in self._steps_of(key) for key in event.metrics)
-
-    def _send(self, metrics: Sequence[Metric] = (), tags: Mapping[str, str] | None = None) -> None:
-        """One request with everything that MLflow does not have yet; none if there is nothing."""
-        fresh = {k: v for k, v in (tags or {}).items() if self._tags.get(k) != v}
-        if not (metrics or fresh or self._params):
-            return
-        finite = [_as_shown(m) for m in metrics]
-        params = [Param(k, v) for k, v in self._params.items()]
-        run_tags = [RunTag(k, v) for k, v in fresh.items()]
-        known, self._logged = self._logged_metrics() if metrics else self._logged, None
-        # Whether a request that fails here was carried out there is unknown: ask for the steps again then.
-        steps, self._steps = self._steps, {}
+    def _send(self, metrics: Sequence[Metric], tags: Mapping[str, str]) -> None:
+        params = [Param(key, value) for key, value in self.params.items()]
+        run_tags = [RunTag(key, value) for key, value in tags.items()]
         with as_tracking_error():
-            self._client.log_batch(self.run_id, metrics=finite, params=params, tags=run_tags)
-        self._logged, self._steps = known, steps
-        self._params = {}
-        self._tags |= fresh
-        for metric in metrics:
-            assert self._logged is not None
-            if metric.key not in self._logged:
-                # Nobody else writes into this run, so its steps are those of this request.
-                self._logged.add(metric.key)
-                self._steps[metric.key] = set()
-            self._steps[metric.key].add(metric.step)
+            self._client.log_batch(self.run_id, metrics=metrics, params=params, tags=run_tags)
+        self.params = {}
+        self.tags |= tags
 
-    def _logged_metrics(self) -> set[str]:
-        """The metrics that MLflow has."""
-        if self._logged is None:
+    def _steps_of(self, event: Figures) -> set[int]:
+        """The steps of events of this kind that MLflow has; asked once: nobody else writes into this run.
+
+        One metric speaks for all: one that the run has, as another version of this program may add some.
+        """
+        key = next((key for key in event.metrics if key in self._steps), next(iter(event.metrics)))
+        steps = self._steps.setdefault(key, set())
+        if steps is None:
             with as_tracking_error():
-                self._logged = set(self._client.get_run(self.run_id).data.metrics)
-        return self._logged
+                steps = {metric.step for metric in self._client.get_metric_history(self.run_id, key)}
+            self._steps[key] = steps
+        return steps
 
-    def _steps_of(self, key: str) -> set[int]:
-        """The steps that MLflow has of a metric."""
-        if key not in self._logged_metrics():
-            return set()
-        if key not in self._steps:
-            with as_tracking_error():
-                history = self._client.get_metric_history(self.run_id, key)
-            self._steps[key] = {m.step for m in history}
-        return self._steps[key]
+    def _non_finite_tag(self, events: Iterable[Figures]) -> dict[str, str]:
+        figures = [(event.step, key, value) for event in events for key, value in event.metrics.items()]
+        words = [f"{key} is {value} at {step}" for step, key, value in figures if not math.isfinite(value)]
+        former = [self.tags[NON_FINITE]] if NON_FINITE in self.tags else []
+        return {NON_FINITE: "; ".join(former + words)[:MAX_TAG_LENGTH]} if words else {}
 
-    def _non_finite_tag(self, metrics: Iterable[Metric]) -> dict[str, str]:
-        words = [f"{m.key} is {m.value} at {m.step}" for m in metrics if not math.isfinite(m.value)]
-        if not words:
-            return {}
-        former = self._tags.get(NON_FINITE)
-        return {NON_FINITE: "; ".join([former, *words] if former else words)[:MAX_TAG_LENGTH]}
 
-    def _same_tag(self, key: str, value: str) -> dict[str, str]:
-        former = self._tags.get(key, value)
-        if former != value:
-            raise ValueError(
-                f"{key} of MLflow run {self.run_id} was {former} and is now {value}; "
-                "figures that cannot be compared do not belong in one run"
-            )
-        return {key: value}
+def _batches(events: Iterable[Figures], room: int) -> Iterator[list[Metric]]:
+    """The figures as MLflow takes them, at most `room` at a time; those of one event are never parted."""
+    now, batch = int(time.time() * 1000), list[Metric]()
+    for event in events:
+        when = now if event.time is None else event.time
+        metrics = [Metric(key, rounded(value), when, event.step) for key, value in event.metrics.items()]
+        if batch and len(batch) + len(metrics) > room:
+            yield batch
+            batch = []
+        batch += metrics
+    yield batch
 
 
 def dataset_tag(context: str) -> str:
@@ -298,15 +228,29 @@ def checkpoint_tags(best: str, best_epoch: int, last: str) -> dict[str, str]:
     return {BEST_CHECKPOINT: best, BEST_EPOCH: str(best_epoch), LAST_CHECKPOINT: last}
 
 
-def checkpoint_file(best_epoch: int, epochs: Mapping[int, str]) -> dict[str, str | bytes]:
+def checkpoint_file(best_epoch: int, epochs: Mapping[int, str]) -> Files:
     """The table of all checkpoints (epoch -> URI)."""
     rows = tuple((epoch, uri, epoch == best_epoch) for epoch, uri in sorted(epochs.items()))
     return {"checkpoints.json": LoggedTable(("epoch", "checkpoint", "best"), rows).json()}
 
 
-def final_files(
-    evaluation: Evaluation, benchmark_role: str
-) -> tuple[dict[str, str | bytes], dict[str, LoggedTable]]:
+def score_files(evaluation: Evaluation, step: int, benchmark_role: str, maps: Sequence[ImageMaps]) -> Files:
+    """The two tables of a score, and its picture if there are `maps`."""
+    name = f"{benchmark_role}_epoch_{step:03d}.json"
+    files: Files = {
+        f"mma/{name}": mma_table(evaluation).json(),
+        f"pairs/{name}": pair_table(evaluation).json(),
+    }
+    if maps:
+        from evaluation.pictures.network import epoch_picture
+
+        score = evaluation.scalars()["mma_3px"]
+        picture = epoch_picture(maps, f"epoch {step}, {benchmark_role}: MMA@3 {score:.3f}")
+        files[f"pictures/{benchmark_role}/epoch_{step:03d}.png"] = picture
+    return files
+
+
+def final_files(evaluation: Evaluation, benchmark_role: str) -> tuple[Files, Files]:
     """The pictures of one epoch, the final or the best (MMA curves, matches on two pairs), and its tables.
 
     The tables have names without an epoch, so that MLflow's table view shows them side by side for several
@@ -315,19 +259,14 @@ def final_files(
     from evaluation.pictures.matches import match_picture
     from evaluation.report.curves import mma_curves
 
-    files: dict[str, str | bytes] = {f"figures/mma_{benchmark_role}.svg": mma_curves(evaluation.table())}
+    pictures: Files = {f"figures/mma_{benchmark_role}.svg": mma_curves(evaluation.table())}
     for number, example in enumerate(evaluation.examples[:MATCH_PICTURES], start=1):
-        files[f"figures/matches_{benchmark_role}_{number}.png"] = png(match_picture(example))
-    tables = {"mma": mma_table(evaluation), "pairs": pair_table(evaluation)}
-    return files, {f"{kind}/{benchmark_role}.json": table for kind, table in tables.items()}
-
-
-def _score_metrics(evaluation: Evaluation, benchmark_role: str) -> dict[str, float]:
-    return {f"{benchmark_role}/{key}": value for key, value in evaluation.scalars().items()}
-
-
-def _as_shown(metric: Metric) -> Metric:
-    return Metric(metric.key, rounded(metric.value), metric.timestamp, metric.step)
+        pictures[f"figures/matches_{benchmark_role}_{number}.png"] = _png(match_picture(example))
+    tables: Files = {
+        f"mma/{benchmark_role}.json": mma_table(evaluation).json(),
+        f"pairs/{benchmark_role}.json": pair_table(evaluation).json(),
+    }
+    return pictures, tables
 
 
 def rounded(value: float) -> float:
@@ -340,17 +279,7 @@ def rounded(value: float) -> float:
     return value if value == round(value) else float(f"{value:.4g}")
 
 
-def _epoch_picture(
-    maps: Sequence[ImageMaps], step: int, benchmark_role: str, metrics: Mapping[str, float]
-) -> bytes:
-    from evaluation.pictures.network import epoch_picture
-
-    score = metrics[f"{benchmark_role}/mma_3px"]
-    return epoch_picture(maps, f"epoch {step}, {benchmark_role}: MMA@3 {score:.3f}")
-
-
-def png(picture: Image) -> bytes:
-    """The contents of a PNG file of a picture."""
+def _png(picture: Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="png")
     return buffer.getvalue()

@@ -1,12 +1,21 @@
-"""The MLflow store: opened with our defaults, or refused at once with the reason."""
+"""The MLflow store: opened with our defaults, or refused at once with the reason.
+
+Also what a run came from: the code as tags, and the environment.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import json
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -16,6 +25,7 @@ from mlflow.telemetry import set_telemetry_client
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from r2d2.version import PROJECT, code_version
 from runner.tracking.moved_home import follow_home
 
 ANSWER_WITHIN_S = 10.0
@@ -25,10 +35,26 @@ _AWAY = (502, 503, 504)
 # Letters that are shown of a server's own words.
 _WORDS = 200
 _SQLITE_MAGIC = b"SQLite format 3\0"
+_DIRTY = "-dirty"
+_COMMIT_LENGTH = 40
 
 
 class ServerAwayError(ValueError):
     """The MLflow server does not answer."""
+
+
+class TrackingError(RuntimeError):
+    """MLflow did not take what was logged; it may be logged again later."""
+
+
+@contextmanager
+def as_tracking_error(*errors: type[Exception]) -> Iterator[None]:
+    """Turns MLflow's exceptions, and `errors`, into a TrackingError with the root cause."""
+    kinds: tuple[type[Exception], ...] = (MlflowException, *errors)
+    try:
+        yield
+    except kinds as error:
+        raise TrackingError(root_cause(error)) from error
 
 
 def open_client(
@@ -39,7 +65,7 @@ def open_client(
     Args:
         tracking_uri: of the store.
         artifact_root: folder of a local store's files, which may have been moved together with it.
-        may_be_away: whether a server that does not answer is accepted, as one that will.
+        may_be_away: whether a server that does not answer is accepted, as one that will later.
 
     Raises:
         ServerAwayError: if the server does not answer within seconds.
@@ -96,7 +122,7 @@ def _set_mlflow_up() -> None:
     """Our defaults for MLflow's client; the environment overrides them.
 
     No usage statistics are sent to MLflow's makers; no links, bars and migrations are printed. A request is
-    made once: whoever logs tells it again later, and looks first whether the answer alone was lost.
+    made once: whoever logs tries again later, and looks first whether the answer alone was lost.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -185,3 +211,31 @@ def _check_sqlite(path: Path) -> None:
             start = file.read(len(_SQLITE_MAGIC))
         if start not in (b"", _SQLITE_MAGIC):
             raise ValueError(f"{path} is no SQLite database; MLflow's store is one")
+
+
+def code_tags() -> dict[str, str]:
+    """Tags that name the code: the commit and whether the tree differed from it, or the package's version.
+
+    `mlflow.source.git.commit` is the key under which MLflow's pages look for the commit.
+    """
+    version = code_version()
+    commit = version.removesuffix(_DIRTY)
+    # Without a source MLflow's pages do not show the commit.
+    tags = {"r2d2.code_version": version, "mlflow.source.name": PROJECT, "mlflow.source.type": "LOCAL"}
+    if len(commit) == _COMMIT_LENGTH:
+        tags["mlflow.source.git.commit"] = commit
+        tags["r2d2.git_dirty"] = str(version.endswith(_DIRTY)).lower()
+    return tags
+
+
+@functools.cache
+def environment() -> Mapping[str, Any]:
+    """The system and every installed package with its version, for a run's `environment.json`; read once."""
+    packages = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    return {
+        "python": sys.version.split()[0],
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }

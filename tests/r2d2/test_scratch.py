@@ -50,6 +50,14 @@ def test_that_of_a_killed_process_is_removed_and_that_of_a_living_one_is_kept(te
         assert not folder.exists()
 
 
+def test_that_of_a_process_is_one_and_goes_with_it(temporary):
+    code = "from r2d2.scratch import lasting_scratch_folder as f; assert f() == f(); print(f(), f().is_dir())"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    folder, was_there = shown.split()
+    assert (was_there, Path(folder).parent) == ("True", temporary)
+    assert list(temporary.iterdir()) == []
+
+
 def test_what_is_none_stays(temporary):
     (temporary / "other").mkdir()
     target = temporary / "target"

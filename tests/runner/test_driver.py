@@ -1,4 +1,4 @@
-"""What a sweep's driver tells MLflow and the terminal, with trials that train nothing and without Ray."""
+"""What a sweep's driver logs and shows on the terminal, with trials that train nothing and without Ray."""
 
 import io
 import json
@@ -16,8 +16,8 @@ from runner.sweep.plan import SweepOptions, plan_sweep
 from runner.sweep.run import run_sweep
 from runner.sweep.sync import sync_sweep
 from runner.sweep.tuner import Tuning
-from runner.tracking.experiments import Tracker, TrackingError
-from runner.tracking.store import ServerAwayError
+from runner.tracking.experiments import Tracker
+from runner.tracking.store import ServerAwayError, TrackingError
 from runner.trial.driver import CONFIG_KEY
 
 SWEEP = '''"""Is it told?"""
@@ -87,7 +87,7 @@ def go_away(monkeypatch):
         monkeypatch.setattr(Tracker, name, refuse)
 
 
-def test_a_sweep_is_told_while_it_runs_and_its_summary_at_its_end(drive):
+def test_a_sweep_is_logged_while_it_runs_and_its_summary_at_its_end(drive):
     plan, result, _ = drive("told")
     assert (result.failed, result.behind, result.interrupted) == ({}, {}, False)
     runs = {run.key: run for run in drive.tracker().list_runs("told")}

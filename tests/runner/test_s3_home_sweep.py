@@ -19,8 +19,8 @@ from small_disk import enlarge, small_disk
 from r2d2.checkpoint import load_model
 from r2d2.storage.open import open_store
 from runner.record.history import TRAIN
+from runner.registry.judge import PromotionJudge
 from runner.registry.promote import best_run, promote
-from runner.registry.promotion import PromotionJudge
 from runner.settings import Settings
 from runner.sweep.plan import SweepOptions, plan_sweep
 from runner.sweep.run import run_sweep

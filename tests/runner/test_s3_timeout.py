@@ -16,7 +16,7 @@ from runner.settings import Settings
 from runner.sweep.prune import runs
 from runner.sweep.sync import sync_sweep
 from runner.tracking.experiments import Tracker
-from runner.tracking.sync import existing
+from runner.tracking.logger import existing
 from runner.trial.task import WorkerTask
 from search_spaces.sweep import Trial
 

@@ -25,7 +25,7 @@ from runner.cli.demo import demo_name
 from runner.cli.evaluate import extraction_settings
 from runner.models.extract import find_targets
 from runner.settings import Settings
-from runner.tracking.run import TrackingError
+from runner.tracking.store import TrackingError
 
 TINY = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
 

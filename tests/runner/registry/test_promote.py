@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from told import log_checkpoints, log_evaluation
+from run_log import log_checkpoints, log_evaluation
 
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
@@ -20,10 +20,9 @@ from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import build_network
 from runner.registry import promote as registry
-from runner.registry.alias_moves import AliasMove, alias_moves, described, roll_back
-from runner.registry.promote import best_run, resolve_model
-from runner.registry.promotion import PromotionVerdict
-from runner.tracking.run import DatasetUse
+from runner.registry.aliases import AliasMove, alias_moves, described, roll_back
+from runner.registry.package import resolve_model
+from runner.registry.promote import PromotionVerdict, best_run
 
 CONFIG = TrainConfig.from_dict({"network": {"name": "fast", "channels": 1, "dim": 16}, "epochs": 2})
 METRIC = "validation/mma_3px"
@@ -38,7 +37,7 @@ def make_run(tracker, experiment, tmp_path, make_evaluation):
         folder = tmp_path / key
         save_checkpoint(folder, build_network(CONFIG.network, seed=len(key)), CONFIG, epoch=2)
         run = tracker.open_run(experiment, key, key, {"role": role}, CONFIG.flat())
-        run.log_datasets([DatasetUse("samples", "a" * 64, "samples", "training")])
+        run.log((), {"r2d2.dataset.training": "a" * 64})
         log_evaluation(run, make_evaluation(bonus, **evaluation), 2, "validation")
         log_checkpoints(run, str(folder), 2, str(folder))
         run.finish("FINISHED")

@@ -18,15 +18,14 @@ from runner.record.checkpoints import existing
 from runner.record.definition import SweepDefinition
 from runner.record.history import History, write_json
 from runner.record.sweep import StoredSweep
-from runner.registry.promote import best_run, promote
-from runner.registry.promotion import PromotionVerdict
-from runner.registry.resolve import resolve_model
+from runner.registry.package import resolve_model
+from runner.registry.promote import PromotionVerdict, best_run, promote
 from runner.settings import Settings
 from runner.sweep.prune import Pruning, delete, find_items
 from runner.sweep.sync import sync_sweep
 from runner.tracking.experiments import Tracker
+from runner.tracking.logger import TrackingNote
 from runner.tracking.moved_home import PresentPlaces
-from runner.tracking.note import TrackingNote
 from runner.tracking.run import DatasetUse
 from search_spaces.sweep import Trial
 
@@ -82,7 +81,7 @@ def make_sweep(home, name, epochs=2):
 
 
 def begin(home, name, model):
-    """A sweep of one epoch, told and promoted."""
+    """A sweep of one epoch, logged and promoted."""
     make_sweep(home, name, epochs=1)
     tracker = Tracker.of(settings_of(home))
     assert sync_sweep(settings_of(home).sweep(name), tracker, print).behind == {}

@@ -12,9 +12,10 @@ from r2d2.storage.errors import PlaceError
 from runner.record.history import TRAIN, History, Record, write_json
 from runner.record.incidents import LOST, TAG, record_incident
 from runner.record.sweep import Ending
-from runner.tracking.experiments import DatasetUse, TrackingError
-from runner.tracking.reporter import Reporter, SweepIdentity
-from runner.tracking.sync import closed_epoch
+from runner.tracking.logger import SweepIdentity
+from runner.tracking.reporter import Reporter
+from runner.tracking.run import DatasetUse
+from runner.tracking.store import TrackingError
 from search_spaces.sweep import Trial
 
 TRIAL = Trial(TrainConfig(epochs=2))
@@ -145,7 +146,7 @@ def test_runs_on_other_images_are_not_continued(make_reporter, history):
         make_reporter(digest="e" * 64).open()
 
 
-def test_there_are_as_many_requests_of_figures_as_epochs(make_reporter, history, requests, make_evaluation):
+def test_there_are_as_many_requests_of_figures_as_events(make_reporter, history, requests, make_evaluation):
     reporter = make_reporter()
     reporter.open()
     for epoch in (1, 2):
@@ -157,26 +158,11 @@ def test_there_are_as_many_requests_of_figures_as_epochs(make_reporter, history,
         reporter.settle()
     reporter.finish(TRIAL, history, FINISHED)
     assert reporter.settle() == {}
-    assert requests == ["create_run", "log_inputs", "log_batch", "log_batch", "set_terminated"]
+    # The last is of the tables that MLflow lists, which are known at the end.
+    assert requests == ["create_run", "log_inputs", *["log_batch"] * 5, "set_terminated"]
 
 
-@pytest.mark.parametrize(
-    ("events", "closed"),
-    [
-        ([(1, TRAIN)], 0),
-        ([(1, TRAIN), (1, "validation")], 0),
-        ([(1, TRAIN), (1, "validation"), (1, "hpatches")], 1),
-        ([(1, TRAIN), (2, TRAIN)], 1),
-        ([(1, TRAIN), (2, TRAIN), (1, "validation"), (1, "hpatches")], 1),
-        ([(3, TRAIN), (3, "validation"), (3, "hpatches")], 2),
-    ],
-)
-def test_an_epoch_is_sent_when_it_is_scored_or_the_next_is_trained(events, closed):
-    records = [Record(epoch, kind, {}, "uri") for epoch, kind in events]
-    assert closed_epoch(records, ("validation", "hpatches"), epochs=3) == closed
-
-
-def test_what_waited_is_told_once_when_mlflow_is_back(
+def test_what_waited_is_logged_once_when_mlflow_is_back(
     make_reporter, history, away, said, tracker, the_run, make_evaluation, requests
 ):
     reporter = make_reporter()
@@ -196,7 +182,7 @@ def test_what_waited_is_told_once_when_mlflow_is_back(
     assert reporter.settle() == {}
     until(lambda: len(said) == 3)
     assert "MLflow answers again after" in said[1]
-    assert said[2] == "MLflow has been told everything that waited."
+    assert said[2] == "MLflow has everything that waited."
     history_ = tracker.client.get_metric_history(the_run().run_id, "train/loss_total")
     assert [(m.step, m.value) for m in history_] == [(1, 1.0), (2, 0.5)]
     assert the_run().status == "FINISHED"
@@ -247,7 +233,7 @@ def test_an_empty_run_of_the_same_key_is_removed(tracker, experiment, make_repor
     assert the_run().metrics["train/loss_total"] == 1.0
 
 
-def test_what_mlflow_never_takes_is_named_and_the_others_are_told(
+def test_what_mlflow_never_takes_is_named_and_the_others_are_logged(
     make_reporter, history, tmp_path, tracker, monkeypatch, said, request
 ):
     monkeypatch.setattr("runner.tracking.reporter.ASK_AGAIN", (0.01, 0.1))
@@ -268,14 +254,14 @@ def test_what_mlflow_never_takes_is_named_and_the_others_are_told(
     reporter.finish(TRIAL, history, FINISHED)
     reporter.finish(other, second, FINISHED)
     assert reporter.settle() == {TRIAL.key: "too long"}
-    assert said == [f"MLflow cannot be told of {TRIAL.key}: too long."]
+    assert said == [f"MLflow does not take {TRIAL.key}: too long."]
     [told] = [run for run in tracker.list_runs(request.node.name) if run.key == other.key]
     assert told.status == "FINISHED"
 
 
 def test_a_fault_of_the_program_ends_the_sweep_with_it_and_not_before(make_reporter, history, monkeypatch):
     reporter = make_reporter()
-    monkeypatch.setattr("runner.tracking.sync.best_record", lambda *_: 1 / 0)
+    monkeypatch.setattr("runner.tracking.logger.best_record", lambda *_: 1 / 0)
     reporter.finish(TRIAL, history, FINISHED)
     with pytest.raises(ZeroDivisionError):
         reporter.settle()
@@ -294,7 +280,7 @@ def test_a_driver_does_not_wait_for_mlflow(make_reporter, history, tracker, monk
     release.set()
 
 
-def test_a_trial_that_was_told_completely_is_not_opened_again(make_reporter, history, requests):
+def test_a_trial_that_mlflow_has_completely_is_not_opened_again(make_reporter, history, requests):
     reporter = make_reporter()
     reporter.finish(TRIAL, history, FINISHED)
     reporter.settle()
@@ -306,7 +292,7 @@ def test_a_trial_that_was_told_completely_is_not_opened_again(make_reporter, his
     assert requests == []
 
 
-def test_a_run_that_is_gone_from_mlflow_is_told_again(make_reporter, history, tracker, the_run):
+def test_a_run_that_is_gone_from_mlflow_is_logged_again(make_reporter, history, tracker, the_run):
     for _ in range(2):
         reporter = make_reporter()
         reporter.finish(TRIAL, history, FINISHED)
@@ -315,7 +301,7 @@ def test_a_run_that_is_gone_from_mlflow_is_told_again(make_reporter, history, tr
         tracker.client.delete_run(the_run().run_id)
 
 
-def test_a_run_that_is_deleted_while_the_sweep_runs_is_told_again(
+def test_a_run_that_is_deleted_while_the_sweep_runs_is_logged_again(
     make_reporter, history, tracker, the_run, monkeypatch, make_evaluation, requests
 ):
     monkeypatch.setattr("runner.tracking.reporter.ASK_AGAIN", (0.02, 0.1))
@@ -331,7 +317,7 @@ def test_a_run_that_is_deleted_while_the_sweep_runs_is_told_again(
     assert [m.step for m in logged] == [1, 2]
 
 
-def test_a_store_of_yesterday_is_told_what_it_lacks(
+def test_a_store_of_yesterday_gets_what_it_lacks(
     make_reporter, history, tracker, the_run, make_evaluation, tmp_path
 ):
     """A database that was restored says of a run what it said then: so many events, and another end."""
@@ -376,7 +362,7 @@ def test_a_home_that_cannot_be_read_ends_nothing(make_reporter, history, monkeyp
     reporter.finish(TRIAL, history, FINISHED)
     reason = "s3://bucket/home: the session token has expired"
     assert reporter.settle(timeout=0.3) == {TRIAL.key: reason}
-    assert said == [f"What MLflow is to be told cannot be read now, and is told later: {reason}."]
+    assert said == [f"What is to be logged in MLflow cannot be read now, and is logged later: {reason}."]
     away.clear()
     assert reporter.settle() == {}
     assert the_run().status == "FINISHED"

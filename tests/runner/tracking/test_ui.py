@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from told import log_epoch
+from run_log import log_epoch
 
 import runner.tracking.experiments
 from runner.cli.machine import ui

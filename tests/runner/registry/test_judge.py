@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image
-from told import log_checkpoints, log_epoch, log_evaluation
+from run_log import log_checkpoints, log_epoch, log_evaluation
 
 from evaluation.benchmarks.validation import build_validation_benchmark
 from evaluation.collapse import CollapseSigns
@@ -18,12 +18,17 @@ from r2d2.checkpoint import Model, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.training_data import open_training_data
 from r2d2.network import build_network
-from runner.registry import fresh_pairs as fresh
-from runner.registry.fresh_pairs import FreshPairs, benchmarks_for, fresh_seed, held_out_photos
+from runner.registry import judge
+from runner.registry.judge import (
+    FreshPairs,
+    PromotionJudge,
+    benchmarks_for,
+    fresh_metric,
+    fresh_seed,
+    held_out_photos,
+)
 from runner.registry.promote import promote
-from runner.registry.promotion import PromotionJudge, fresh_metric
 from runner.settings import Settings
-from runner.tracking.run import DatasetUse
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def config(tmp_path):
 @pytest.fixture(autouse=True)
 def small_pairs(monkeypatch):
     small = partial(build_validation_benchmark, size=(48, 32))
-    monkeypatch.setattr(fresh, "build_validation_benchmark", lambda *given: small(*given))
+    monkeypatch.setattr(judge, "build_validation_benchmark", lambda *given: small(*given))
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def make_run(tracker, experiment, tmp_path, config, make_evaluation):
         tags = {"role": "trial", "sweep": "mine"}
         run = tracker.open_run(experiment, key, key, tags, config.flat())
         known = digest or open_training_data(config.data).training.digest
-        run.log_datasets([DatasetUse("photos", known, "photos", "training")])
+        run.log((), {"r2d2.dataset.training": known})
         log_evaluation(run, make_evaluation(), 2, "validation")
         log_epoch(run, 2, figures or {})
         log_checkpoints(run, str(folder), 2, str(folder))
@@ -215,14 +220,14 @@ def test_where_the_photographs_are_gone_it_is_refused_unless_forced(
 def test_fresh_pairs_are_other_pairs_of_the_same_photographs_and_are_not_kept(config, settings):
     digest = open_training_data(config.data).training.digest
     photos = held_out_photos(config.data, digest, settings)
-    with fresh.fresh_pairs(photos, 7) as pairs:
+    with judge.fresh_pairs(photos, 7) as pairs:
         first, second = pairs.benchmarks
         folder = first.folder
         assert [s.name for s in first.sequences] == [s.name for s in second.sequences]
         digests = [first.digest, second.digest]
-    with fresh.fresh_pairs(photos, 7) as again:
+    with judge.fresh_pairs(photos, 7) as again:
         assert [benchmark.digest for benchmark in again.benchmarks] == digests
-    with fresh.fresh_pairs(photos, 0) as others:
+    with judge.fresh_pairs(photos, 0) as others:
         assert not {benchmark.digest for benchmark in others.benchmarks} & set(digests)
     assert not folder.exists()
     assert digests[0] != digests[1]
@@ -239,14 +244,16 @@ def test_the_bar_of_a_network_counts_the_images_of_all_its_benchmarks(config, se
             on_image(done, images)
         return scored(benchmark, None)
 
-    monkeypatch.setattr(fresh, "evaluate", evaluate)
+    monkeypatch.setattr(judge, "evaluate", evaluate)
     photos = held_out_photos(config.data, open_training_data(config.data).training.digest, settings)
     network = Model(build_network(config.network, seed=0), "a", "", config, 2)
     seen = []
-    with fresh.fresh_pairs(photos, 7) as pairs, judging_progress(Console(quiet=True)) as (source, image):
+    with judge.fresh_pairs(photos, 7) as pairs, judging_progress(Console(quiet=True)) as (source, image):
         source("a")
         pairs.score(network, lambda *counts: (seen.append(counts), image(*counts)))
-    assert seen == [(done, 72) for done in range(73)]
+    # The end of one benchmark is the beginning of the next.
+    assert list(dict.fromkeys(seen)) == [(done, 72) for done in range(73)]
+    assert seen == sorted(seen)
 
 
 def test_the_same_comparison_has_the_same_pairs_and_another_one_has_others():

@@ -1,45 +1,97 @@
-"""Teller: makes MLflow's runs equal to the histories of trials, with one request of figures per epoch."""
+"""RunLogger: makes MLflow's runs equal to the histories of trials; and what a sweep's folder says for it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from mlflow.entities import Run
 
+from r2d2.formats.stored_json import typed
 from r2d2.storage.open import open_store
+from r2d2.storage.store import Store
 from runner.record.checkpoints import existing
 from runner.record.history import (
-    TRAIN,
     TRIAL_CONFIG,
     History,
     Record,
     final_scores,
+    put_json,
     read_evaluation,
     read_maps,
+    read_value,
 )
 from runner.record.incidents import TAG as INCIDENTS
 from runner.record.incidents import incidents
 from runner.record.sweep import Ending
-from runner.tracking import run_table
-from runner.tracking.experiments import Tracker, TrackingError, TrialRun
+from runner.tracking.experiments import Tracker
 from runner.tracking.run import (
     MAX_TAG_LENGTH,
     REASON,
     DatasetUse,
     Figures,
+    Files,
+    TrialRun,
     checkpoint_file,
     checkpoint_tags,
     dataset_tag,
     final_files,
+    score_files,
 )
+from runner.tracking.store import TrackingError
+from runner.tracking.tables import VIEW_TAG, view_state
 from search_spaces.sweep import Trial
 
-# How many events of its trial a run holds: what MLflow has is told by MLflow alone.
+# In a sweep's folder: what it is trained and scored on, and the stores that have answered.
+NOTE = "mlflow.json"
+# How many events of its trial a run holds. It is restored, deleted and copied with the run.
 EVENTS = "r2d2.events"
 # MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
-EXPERIMENT_KIND, NOTE = "mlflow.experimentKind", "mlflow.note.content"
+EXPERIMENT_KIND, EXPERIMENT_TEXT = "mlflow.experimentKind", "mlflow.note.content"
+
+
+@dataclass(frozen=True)
+class TrackingNote:
+    """What a sweep's folder says for MLflow beside its trials.
+
+    Attributes:
+        datasets: what its trials are trained and scored on.
+        stores: the tracking URIs, without passwords, that have answered once.
+    """
+
+    datasets: tuple[DatasetUse, ...]
+    stores: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, sweep: Store) -> TrackingNote | None:
+        """The note of a sweep; None if there is none.
+
+        Raises:
+            ValueError: if it is damaged.
+        """
+        return read_value(sweep, NOTE, cls._from_json, "delete it: the sweep's next run writes it again")
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> TrackingNote:
+        datasets = tuple(typed(DatasetUse, use) for use in values["datasets"])
+        return typed(cls, {"datasets": datasets, "stores": values["stores"]})
+
+    def save(self, sweep: Store) -> None:
+        """Keeps the note beside a sweep's trials."""
+        datasets = [vars(use) for use in self.datasets]
+        put_json(sweep, NOTE, {"datasets": datasets, "stores": list(self.stores)})
+
+    def answered(self, store: str) -> TrackingNote:
+        """The same, with a store that has answered."""
+        return replace(self, stores=(*self.stores, store)) if store not in self.stores else self
+
+
+def has_answered(sweeps: Store, store: str) -> bool:
+    """Whether a store has answered when some sweep of these ran."""
+    notes = (TrackingNote.load(sweeps.below(name)) for name in sweeps.folders())
+    return any(store in note.stores for note in notes if note is not None)
 
 
 @dataclass(frozen=True)
@@ -85,25 +137,14 @@ class _State:
         return cls(int(tags.get(EVENTS, -1)), run.info.status, tags.get(REASON))
 
 
-@dataclass
-class _Told:
-    """What MLflow has been told of a trial by this process."""
-
-    run: TrialRun
-    events: set[str]
-    closed: int = 0
-
-
-class Teller:
-    """Tells MLflow of trials; used by one thread at a time."""
+class RunLogger:
+    """Logs trials, each in a run of its own; used by one thread at a time."""
 
     def __init__(self, tracker: Tracker, sweep: SweepIdentity) -> None:
         self._tracker, self._sweep = tracker, sweep
-        self._told: dict[str, _Told] = {}
         self._experiment: str | None = None
-        # The experiment's runs by key; None: not known, or no longer for sure.
-        self._known: dict[str, Run] | None = None
-        # What MLflow has of trials, as it said when asked for its runs, or has taken since; by key.
+        self._open: dict[str, TrialRun] = {}
+        # How far MLflow was when it was asked for its runs, or has come since; by key.
         self._states: dict[str, _State] = {}
 
     def experiment(self) -> str:
@@ -114,93 +155,74 @@ class Teller:
             TrackingError: if MLflow does not answer.
         """
         if self._experiment is None:
-            tags = {EXPERIMENT_KIND: "custom_model_development"}
-            tags[run_table.TAG] = run_table.view_state(
-                self._sweep.metric, self._sweep.mode, self._sweep.roles
-            )
-            experiment = self._tracker.open_experiment(self._sweep.name, tags, {NOTE: self._sweep.question})
-            for run in self._look(experiment).values():
+            sweep = self._sweep
+            view = view_state(sweep.metric, sweep.mode, sweep.roles)
+            tags = {EXPERIMENT_KIND: "custom_model_development", VIEW_TAG: view}
+            experiment = self._tracker.open_experiment(sweep.name, tags, {EXPERIMENT_TEXT: sweep.question})
+            runs = self._tracker.runs_by_key(experiment)
+            for run in runs.values():
                 self._refuse_other_images(run.data.tags)
+            self._states = {key: _State.of_run(run) for key, run in runs.items()}
             self._experiment = experiment
         return self._experiment
 
-    def tell(self, trial: Trial, history: History, ending: Ending | None) -> None:
-        """Tells what is due: complete epochs of a trial that runs, everything of one that ended.
+    def log(self, trial: Trial, history: History, ending: Ending | None) -> None:
+        """Logs what MLflow does not have of a trial; None: it goes on.
 
         Raises:
-            TrackingError: if MLflow does not take it; the same may be told again.
+            TrackingError: if MLflow does not take it; the same may be logged again.
             ValueError: if the run in MLflow is of something else.
         """
-        records = history.records()
-        former = self._told.get(trial.key)
-        if former is None and self._has_all(trial, records, ending):
-            return
-        closed = closed_epoch(records, self._sweep.roles, trial.config.epochs)
-        if ending is None and closed <= (former.closed if former else 0):
+        experiment, records = self.experiment(), history.records()
+        if trial.key not in self._open and self._has_all(trial, records, ending):
             return
         try:
-            told = former or self._open(trial, history)
-            due = [r for r in records if r.error is None and r.name not in told.events]
+            if trial.key not in self._open:
+                self._open[trial.key] = self._open_run(experiment, trial, history)
+            run = self._open[trial.key]
             if ending is None:
-                due = [r for r in due if r.epoch <= closed]
-                events = sum(r.error is None and r.epoch <= closed for r in records)
-                self._send(told.run, history, due, {}, {EVENTS: str(events)})
-            else:
-                self._end(told.run, history, records, due, ending)
+                self._log(run, history, records, {}, {})
+                return
+            files, tags = self._final(run, history, records)
+            self._log(run, history, records, files, tags)
+            run.finish(ending.status, ending.reason, max(_event_times(history).values(), default=None))
         except TrackingError:
-            # Perhaps its run is gone: MLflow is asked for it again.
-            self._known = None
-            self._told.pop(trial.key, None)
+            # What MLflow has of it is unknown, and perhaps its run is gone: it is asked again.
+            self._open.pop(trial.key, None)
+            self._states.pop(trial.key, None)
             raise
-        told.events |= {r.name for r in due}
-        told.closed = closed
-        if ending is not None:
-            self._told.pop(trial.key, None)
-            self._states[trial.key] = _State.of_history(records, ending)
+        del self._open[trial.key]
+        self._states[trial.key] = _State.of_history(records, ending)
 
-    def remove_empty_runs(self) -> None:
-        """Removes runs whose creation MLflow carried out, but answered too late.
-
-        Raises:
-            TrackingError: if MLflow does not answer.
-        """
-        if self._known is None and self._experiment is not None:
-            self._look(self._experiment)
-
-    def _send(
-        self,
-        run: TrialRun,
-        history: History,
-        due: Sequence[Record],
-        files: Mapping[str, str | bytes],
-        tags: Mapping[str, str],
-    ) -> None:
-        """Files first: figures that MLflow has are known to have their tables and pictures."""
-        times = _event_times(history)
-        figures = [Figures(r.epoch, r.metrics, times.get(r.name)) for r in due]
-        files, tags = dict(files), dict(tags)
-        for record, event in zip(due, figures, strict=True):
-            if record.evaluation is not None and not run.has(event):
-                evaluation, maps = read_evaluation(history, record), read_maps(history, record)
-                tags |= run.score_tags(evaluation, record.kind)
-                files |= run.score_files(evaluation, record.epoch, record.kind, maps)
-        if files:
-            run.log_files(files)
-        befell = "\n".join(incident.text for incident in incidents(history))
-        if befell:
-            tags[INCIDENTS] = befell[-MAX_TAG_LENGTH:]
-        run.log_figures_of(figures, tags)
-
-    def _end(
+    def _log(
         self,
         run: TrialRun,
         history: History,
         records: Sequence[Record],
-        due: Sequence[Record],
-        ending: Ending,
+        files: Files,
+        tags: Mapping[str, str],
     ) -> None:
-        files: dict[str, str | bytes] = {}
-        tags = {EVENTS: str(sum(r.error is None for r in records))}
+        """Files first: figures that MLflow has are known to have their tables and pictures."""
+        times = _event_times(history)
+        events = [(r, Figures(r.epoch, r.metrics, times.get(r.name))) for r in records if r.error is None]
+        due = [(record, figures) for record, figures in events if not run.has(figures)]
+        files, tags = dict(files), {**tags, EVENTS: str(len(events))}
+        for record, _ in due:
+            if record.evaluation is not None:
+                evaluation, maps = read_evaluation(history, record), read_maps(history, record)
+                tags |= run.score_tags(evaluation, record.kind)
+                files |= score_files(evaluation, record.epoch, record.kind, maps)
+        run.log_files(files)
+        befell = "\n".join(incident.text for incident in incidents(history))
+        if befell:
+            tags[INCIDENTS] = befell[-MAX_TAG_LENGTH:]
+        run.log([figures for _, figures in due], tags)
+
+    def _final(
+        self, run: TrialRun, history: History, records: Sequence[Record]
+    ) -> tuple[Files, dict[str, str]]:
+        """The files and tags of a trial that has ended."""
+        files, tags = Files(), dict[str, str]()
         there = existing(records, history.store.timeout)
         best = best_record(records, self._sweep.metric, self._sweep.mode, there)
         if best is not None:
@@ -210,16 +232,11 @@ class Teller:
         listed: list[str] = []
         for record in final_scores(records):
             pictures, tables = final_files(read_evaluation(history, record), record.kind)
-            files |= pictures | {name: table.json() for name, table in tables.items()}
+            files |= pictures | tables
             listed += tables
-        if listed:
-            tags |= run.table_tag(listed)
-        self._send(run, history, due, files, tags | run.reason_tag(ending.reason))
-        run.finish(ending.status, time=max(_event_times(history).values(), default=None))
+        return files, tags | run.table_tag(listed)
 
-    def _open(self, trial: Trial, history: History) -> _Told:
-        experiment = self.experiment()
-        runs = self._look(experiment) if self._known is None else self._known
+    def _open_run(self, experiment: str, trial: Trial, history: History) -> TrialRun:
         config = trial.config
         tags = {
             "sweep": self._sweep.name,
@@ -231,20 +248,10 @@ class Teller:
             "role": "trial" if config.epochs else "baseline",
             **{dataset_tag(use.context): use.digest for use in self._sweep.datasets},
         }
-        known = runs.get(trial.key)
-        if known is not None:
-            self._refuse_other_images(known.data.tags)
-        run = self._tracker.open_run(
-            experiment,
-            trial.key,
-            f"{trial.variant}, seed {config.seed}",
-            tags,
-            config.flat(),
-            known=runs,
-            started=_started(history),
+        name, datasets = f"{trial.variant}, seed {config.seed}", self._sweep.datasets
+        return self._tracker.open_run(
+            experiment, trial.key, name, tags, config.flat(), datasets, _started(history)
         )
-        run.log_datasets(self._sweep.datasets)
-        return self._told.setdefault(trial.key, _Told(run, set()))
 
     def _refuse_other_images(self, tags: Mapping[str, str]) -> None:
         for use in self._sweep.datasets:
@@ -256,38 +263,12 @@ class Teller:
                     "name of its own with --name"
                 )
 
-    def _look(self, experiment: str) -> dict[str, Run]:
-        """Asks MLflow for the runs of an experiment, by their keys."""
-        self._known = self._tracker.runs_by_key(experiment)
-        self._states = {key: _State.of_run(run) for key, run in self._known.items()}
-        return self._known
-
     def _has_all(self, trial: Trial, records: Sequence[Record], ending: Ending | None) -> bool:
-        """Whether MLflow says that it has all this; of a trial that runs, all its events."""
-        experiment = self.experiment()
-        if self._known is None:
-            self._look(experiment)
+        """Whether MLflow has said that it has all this; of a trial that runs, all its events."""
         state, wanted = self._states.get(trial.key), _State.of_history(records, ending)
         if state is None or ending is not None:
             return state == wanted
         return state.events == wanted.events
-
-
-def closed_epoch(records: Sequence[Record], roles: Collection[str], epochs: int) -> int:
-    """The last epoch of a trial that runs whose figures are to be sent now.
-
-    An epoch is sent when it is trained and scored, or when the next one is trained: what is scored later
-    travels with the next one. The last epoch travels with what is said of the trial's end. So there are never
-    more requests than epochs.
-
-    Args:
-        records: the trial's events.
-        roles: the benchmarks that every checkpoint is scored on.
-        epochs: of the complete trial.
-    """
-    newest = max((r.epoch for r in records if r.kind == TRAIN), default=0)
-    seen = {r.kind for r in records if r.epoch == newest}
-    return newest if newest < epochs and seen >= set(roles) else newest - 1
 
 
 def best_record(records: Sequence[Record], metric: str, mode: str, there: Collection[str]) -> Record | None:

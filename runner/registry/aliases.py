@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from evaluation.report.text import markdown_table
 from runner.tracking.experiments import Tracker
-from runner.tracking.run import as_tracking_error
+from runner.tracking.store import as_tracking_error
 
 CHAMPION, PREVIOUS = "champion", "previous"
 TAG = "r2d2.move."

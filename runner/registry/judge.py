@@ -1,73 +1,153 @@
-"""PromotionJudge: says whether a checkpoint may become the champion, and why (not)."""
+"""PromotionJudge: says whether a checkpoint may become the champion, and why (not).
+
+A sweep's best checkpoint was chosen by its score on the sweep's validation pairs, so that score is too high.
+Before a promotion it is scored on fresh pairs of the photographs that the sweep held out: other viewpoints,
+other light. There are no other photographs that it was not trained on; `evaluation.statistics.paired` allows
+for the choice on these.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
+import torch
 from mlflow.entities.model_registry import ModelVersion
 
+from evaluation.benchmarks.hpatches import Benchmark, open_benchmark
+from evaluation.benchmarks.validation import STRENGTHS, build_validation_benchmark
 from evaluation.evaluation import Evaluation
+from evaluation.evaluator import evaluate
 from evaluation.metrics.pair_metrics import PAIR_METRICS, find_pair_metric
+from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.paired import PairedDifference, paired_difference
-from r2d2.checkpoint import Checkpoint, Model, load_model, network_digest
+from r2d2.checkpoint import Model, load_model, network_digest
 from r2d2.collapse import collapse_warnings
-from r2d2.config import SCRATCH
+from r2d2.config import SCRATCH, DataConfig
+from r2d2.data.photos import PhotoSet
+from r2d2.data.training_data import open_training_data
+from r2d2.processor.allocator import keep_memory
+from r2d2.scratch import scratch_folder
 from r2d2.start import starting_network
 from r2d2.storage.errors import StorageError
 from r2d2.storage.location import absolute_place
+from runner.benchmarks import PROTOCOL, VALIDATION
 from runner.record.command import StartedSweep
 from runner.record.definition import SweepDefinition
 from runner.record.ordering import USUAL
-from runner.registry.fresh_pairs import FreshPairs, fresh_pairs, fresh_seed, held_out_photos
-from runner.registry.resolve import resolve_model
+from runner.registry.package import resolve_model
+from runner.registry.promote import Candidate, PromotionVerdict
 from runner.settings import Settings
-from runner.tracking.experiments import LoggedRun, Tracker
+from runner.tracking.experiments import Tracker
 from search_spaces.sweep import RELEASED
 
 # What `collapse_warnings` looks at, with the name of its benchmark or `train/` before it.
 _SIGNS = ("repeatability_std", "mean_reliability")
+# Of each photograph, in every benchmark: an illumination and a viewpoint sequence.
+PAIRS_PER_PHOTO = 2 * len(STRENGTHS)
+# As many as HPatches has, if two benchmarks are enough: more of a photograph cost much and say little.
+WANTED_PAIRS, MAX_BENCHMARKS = 540, 2
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A run's best checkpoint, and all by which it is judged.
+class FreshPairs:
+    """Validation benchmarks made for one comparison.
 
     Attributes:
-        checkpoint: what lies in `folder`.
-        score: in its sweep, of the epoch that is its best.
-        metric: that chose it, with its role.
-        chosen_from: how many checkpoints of its sweep were scored, of which it may be the best.
-        tags: of its model version.
+        benchmarks: the same photographs in each, by seeds of their own.
+        photographs: how many.
+        seed: of the first benchmark; those of the others follow.
     """
 
-    run: LoggedRun
-    epoch: int
-    folder: Path
-    checkpoint: Checkpoint
-    score: float
-    metric: str
-    chosen_from: int
-    tags: Mapping[str, str]
+    benchmarks: tuple[Benchmark, ...]
+    photographs: int
+    seed: int
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of images there are."""
+        return sum(len(s.homographies) for b in self.benchmarks for s in b.sequences)
+
+    def __str__(self) -> str:
+        return f"{self.pairs} fresh pairs of {self.photographs} held-out photographs"
+
+    def score(self, model: Model, on_image: Callable[[int, int], None] | None = None) -> list[Evaluation]:
+        """Scores a network on each benchmark, on the GPU if there is one.
+
+        Args:
+            model: its network is moved there.
+            on_image: called with how many images are done and how many there are.
+        """
+        if torch.cuda.is_available():
+            model.network.to("cuda")
+        else:
+            keep_memory()
+        images = [sum(len(s.images) for s in benchmark.sequences) for benchmark in self.benchmarks]
+        found: list[Evaluation] = []
+        for number, benchmark in enumerate(self.benchmarks):
+
+            def counted(done: int, _: int, before: int = sum(images[:number])) -> None:
+                if on_image is not None:
+                    on_image(before + done, sum(images))
+
+            found.append(evaluate(model, benchmark, PROTOCOLS[PROTOCOL[VALIDATION]], on_image=counted))
+        return found
 
 
-@dataclass(frozen=True)
-class PromotionVerdict:
-    """Whether a checkpoint may become the champion.
+@contextmanager
+def fresh_pairs(photos: PhotoSet, seed: int) -> Iterator[FreshPairs]:
+    """Makes fresh pairs of photographs; they are deleted afterwards, since nothing else is scored on them.
 
-    Attributes:
-        passed: whether it may.
-        reason: half a sentence.
-        tags: of the model version: what was measured.
-        is_unsure: whether more photographs might show that the candidate is better.
+    Raises:
+        ValueError: if no photograph can be used.
     """
+    count = benchmarks_for(len(photos))
+    with scratch_folder() as folder:
+        opened = tuple(
+            open_benchmark(build_validation_benchmark(photos, folder / f"{number}", seed + number))
+            for number in range(count)
+        )
+        yield FreshPairs(opened, len(opened[0].sequences) // 2, seed)
 
-    passed: bool
-    reason: str
-    tags: Mapping[str, str] = field(default_factory=dict)
-    is_unsure: bool = False
+
+def benchmarks_for(photographs: int) -> int:
+    """How many benchmarks are made of so many photographs."""
+    return min(MAX_BENCHMARKS, math.ceil(WANTED_PAIRS / PAIRS_PER_PHOTO / max(1, photographs)))
+
+
+def fresh_seed(*networks: str) -> int:
+    """A seed that follows from the digests of the networks compared, in [0, 2^32).
+
+    The same comparison has the same pairs whenever it is made: asking again is no second chance. Another one
+    has others, so that no champion is the best on pairs that its challenger meets.
+    """
+    return int(hashlib.sha256(" ".join(networks).encode()).hexdigest()[:8], 16)
+
+
+def held_out_photos(config: DataConfig, training_digest: str, settings: Settings) -> PhotoSet:
+    """The photographs that a training held out.
+
+    Args:
+        config: of that training.
+        training_digest: of what it was trained on, as its run says.
+        settings: where things are.
+
+    Raises:
+        ValueError: if none was held out, or the photographs are gone or were changed since.
+        StorageError: if a place cannot be looked at.
+    """
+    if config.held_out == 0:
+        raise ValueError("its sweep held out no photographs (data.held_out is 0)")
+    data = open_training_data(config, settings.objects)
+    if data.training.digest != training_digest:
+        raise ValueError(
+            f"the photographs in {config.sources or config.photos} were changed since its sweep was trained: "
+            "which of them it has not seen is no longer known"
+        )
+    return data.held_out
 
 
 class PromotionJudge:

@@ -1,0 +1,215 @@
+"""Tables that MLflow shows: those of a run, and the list of a sweep's runs with its columns and charts.
+
+MLflow's list of runs shows no figures until somebody picks columns, and charts in alphabetical order. What
+was picked can be shared: it lies in a tag of the experiment, and a link names the tag.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.evaluation import Evaluation, PairScore
+from evaluation.metrics.mma import THRESHOLDS
+from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
+
+_Cell = Callable[[PairScore], Any]
+
+_NAMES = ("sequence", "split", "image", "keypoints1", "keypoints2", "matches")
+
+# What a protocol may leave out: its columns are there if a pair of the evaluation has it.
+_OPTIONAL = {
+    "corner_error_dlt": "corner_error_dlt_px",
+    "corner_error_poselib": "corner_error_poselib_px",
+    "inliers_poselib": "inliers_poselib",
+    "localisation_error": "localisation_error_px",
+    "matching_score": "matching_score",
+    "coverage1": "coverage1",
+    "coverage2": "coverage2",
+}
+
+VIEW = "r2d2"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+# The name of a run, variant and seed, beside which no other column repeats them.
+_NAME = "attributes.`Run Name`"
+_FIGURES = ("mma_3px", "mma_1px", "mma_5px", "auc_5px_poselib", "repeatability_3px", "keypoints")
+_TRAINING = (
+    "train/loss_total",
+    "train/loss_reliability",
+    "train/loss_similarity",
+    "train/loss_peakiness",
+    "train/pairs_per_second",
+)
+
+# A chart of one figure by step, as MLflow's pages make one.
+_LINE = {
+    "type": "LINE",
+    "runsCountToCompare": 10,
+    "deleted": False,
+    "isGenerated": True,
+    "lineSmoothness": 0,
+    "xAxisScaleType": "linear",
+    "scaleType": "linear",
+    "range": {},
+    "xAxisKey": "step",
+    "selectedXAxisMetricKey": "",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "ignoreOutliers": False,
+    "useGlobalXaxisKey": True,
+    "useGlobalLineSmoothing": True,
+}
+
+
+@dataclass(frozen=True)
+class LoggedTable:
+    """Rows of equal length under named columns; cells are texts, numbers, true or false, or None."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            assert len(row) == len(self.columns), f"{len(row)} cells for {len(self.columns)} columns: {row}"
+
+    @classmethod
+    def from_csv(cls, text: str) -> LoggedTable:
+        """The table of a CSV text with a header line: texts, numbers, and None for `nan` and nothing."""
+        lines = list(csv.reader(io.StringIO(text)))
+        return cls(tuple(lines[0]), tuple(tuple(_value(cell) for cell in line) for line in lines[1:]))
+
+    def json(self) -> str:
+        """The JSON that MLflow shows as a table; numbers that are not finite become null."""
+        rows = [[_finite_or_none(value) for value in row] for row in self.rows]
+        return json.dumps({"columns": list(self.columns), "data": rows})
+
+
+def _value(cell: str) -> str | float | None:
+    for number in (int, float):
+        try:
+            value: float = number(cell)
+            return value if math.isfinite(value) else None
+        except ValueError:
+            continue
+    return cell or None
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def mma_table(evaluation: Evaluation) -> LoggedTable:
+    """MMA at each threshold (pixels): overall, then each split that has pairs."""
+    shares = {name: values.tolist() for name, values in evaluation.table().items()}
+    rows = zip(THRESHOLDS, *shares.values(), strict=True)
+    return LoggedTable(("threshold", *shares), tuple(rows))
+
+
+def pair_table(evaluation: Evaluation) -> LoggedTable:
+    """One row per pair: sequence, split, image, counts, MMA at 1 to 15 pixels, and what else was computed.
+
+    A corner error is infinite without a homography, a localisation error not a number without a keypoint that
+    was found again: null in the table.
+    """
+    cells = _cells(evaluation)
+    rows = tuple(tuple(cell(pair) for cell in cells.values()) for pair in evaluation.pairs)
+    return LoggedTable(tuple(cells), rows)
+
+
+def _cells(evaluation: Evaluation) -> dict[str, _Cell]:
+    """What each column shows of a pair."""
+    cells = {name: _attribute(name) for name in _NAMES}
+    cells |= {f"mma_{threshold}px": _element("mma", i) for i, threshold in enumerate(THRESHOLDS)}
+    if any(pair.repeatability is not None for pair in evaluation.pairs):
+        cells |= {
+            f"repeatability_{threshold}px": _element("repeatability", i)
+            for i, threshold in enumerate(PLACE_THRESHOLDS)
+        }
+    for name, column in _OPTIONAL.items():
+        if any(getattr(pair, name) is not None for pair in evaluation.pairs):
+            cells[column] = _attribute(name)
+    return cells
+
+
+def _attribute(name: str) -> _Cell:
+    return lambda pair: getattr(pair, name)
+
+
+def _element(name: str, index: int) -> _Cell:
+    def cell(pair: PairScore) -> float | None:
+        values = getattr(pair, name)
+        return None if values is None else float(values[index])
+
+    return cell
+
+
+def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
+    """The value of the experiment's tag: the deciding score, the others, the losses.
+
+    Rows are grouped by variant and show the mean over its seeds; charts begin with the deciding score.
+
+    Args:
+        metric: the score that decides; the best run comes first.
+        mode: `max` or `min`.
+        roles: the benchmarks.
+    """
+    scores = [f"{role}/{name}" for role in roles for name in _FIGURES]
+    figures = [metric, *(name for name in (*scores, *_TRAINING) if name != metric)]
+    columns = [f"metrics.`{name}`" for name in figures]
+    state = {
+        "searchFilter": "",
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": mode == "min",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": [_NAME, *columns],
+        "columnWidths": {column: _width(column) for column in (_NAME, *columns)},
+        "groupBy": {
+            "aggregateFunction": "average",
+            "groupByKeys": [{"mode": "tag", "groupByData": "variant"}],
+        },
+        **_charts(figures),
+    }
+    return json.dumps(state)
+
+
+def _charts(figures: Sequence[str]) -> dict[str, Any]:
+    """Charts of figures by step, in sections by role; MLflow adds what else it knows below and after them."""
+    sections = {role: f"r2d2-{role}" for role in dict.fromkeys(key.rpartition("/")[0] for key in figures)}
+    return {
+        "compareRunSections": [
+            {"uuid": uuid, "name": role, "display": True, "isReordered": True}
+            for role, uuid in sections.items()
+        ],
+        "isAccordionReordered": True,
+        "compareRunCharts": [
+            {**_LINE, "uuid": f"r2d2-{key}", "metricSectionId": sections[role], "metricKey": key}
+            | {"displayName": name}
+            for key in figures
+            for role, _, name in [key.rpartition("/")]
+        ],
+    }
+
+
+def view_link(server: str, experiment_id: str) -> str:
+    """The address of the table.
+
+    Args:
+        server: of the pages, `http://HOST:PORT`.
+        experiment_id: of the sweep.
+    """
+    page = f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    return f"{page}?viewStateShareKey={VIEW}&workflowType=machine_learning"
+
+
+def _width(column: str) -> int:
+    """Pixels in which a column's heading can be read; a run's name is longer than its heading."""
+    return 330 if column == _NAME else 8 * len(column.partition("`")[2]) + 40
