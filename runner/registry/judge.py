@@ -192,7 +192,7 @@ class PromotionJudge:
             return PromotionVerdict(False, f"cannot be compared on fresh pairs: {error}")
 
     def _signs(self, candidate: Candidate) -> dict[str, float]:
-        """Signs of a collapse at the candidate's epoch, as its run was told them."""
+        """Signs of a collapse at the candidate's epoch, as its run holds them."""
         keys = [k for k in candidate.run.metrics if k.rpartition("/")[2].removeprefix("collapse_") in _SIGNS]
         histories = {key: self._tracker.metric_history(candidate.run.run_id, key) for key in keys}
         return {key: steps[candidate.epoch] for key, steps in histories.items() if candidate.epoch in steps}
