@@ -13,6 +13,7 @@ from evaluation.benchmarks.hpatches import SPLITS, Split
 from evaluation.collapse import CollapseSigns
 from evaluation.metrics.homography import ESTIMATORS, auc, mha
 from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
+from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.metrics.pair_score import PairScore
 from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
 from evaluation.pictures.examples import MatchExample
@@ -100,7 +101,7 @@ class Evaluation:
         return {OVERALL: self.mma()} | {split: self.mma(split) for split in self.splits}
 
     def metrics(self, split: Split | None = None) -> dict[str, float]:
-        """The metrics of one split or of all pairs, by name; those that were not computed are absent.
+        """Returns the metrics of one split or of all pairs, by name; those that were not computed are absent.
 
         `mma_3px` and so on (1, 3, 5, 6, 10 pixels); `mha_3px_dlt`, `auc_3px_dlt`, the same with `_poselib`
         (1, 3, 5); `inliers_poselib` (mean per pair); `repeatability_1px`, `repeatability_3px`;
@@ -111,19 +112,17 @@ class Evaluation:
         pairs = [pair for pair in self.pairs if split is None or pair.split == split]
         for estimator in ESTIMATORS:
             values |= _corner_metrics(pairs, estimator)
-        inliers = _column(pairs, "inliers_poselib")
-        if inliers is not None:
-            values["inliers_poselib"] = float(inliers.mean())
         places = _column(pairs, "repeatability")
         if places is not None:
             means = places.mean(axis=0)
             values |= {f"repeatability_{t}px": float(means[i]) for i, t in enumerate(PLACE_THRESHOLDS)}
-        errors, scores = _column(pairs, "localisation_error"), _column(pairs, "matching_score")
-        if errors is not None and not np.isnan(errors).all():
-            values["localisation_error_px"] = float(np.nanmean(errors))
-        if scores is not None:
-            values["matching_score"] = float(scores.mean())
-        return values | {"matches": float(np.mean([pair.matches for pair in pairs]))}
+        # Every other figure is a mean over pairs: a new `PairMetric` needs no line here.
+        for metric in PAIR_METRICS.values():
+            numbers = metric.numbers(pairs)
+            known = metric.key in values or metric.key.startswith("mma_")
+            if not known and numbers is not None and not np.isnan(numbers).all():
+                values[metric.key] = float(np.nanmean(numbers))
+        return values
 
     def scalars(self) -> dict[str, float]:
         """The numbers a run is followed by; the same whenever the same model is scored (no timings).

@@ -10,7 +10,7 @@ from evaluation.benchmarks.hpatches import split_of
 from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, Timings
 from evaluation.metrics.homography import THRESHOLDS, auc
-from evaluation.metrics.pair_metrics import PAIR_METRICS, auc_shares, find_pair_metric
+from evaluation.metrics.pair_metrics import PAIR_METRICS, PairMetric, auc_shares, find_pair_metric
 from evaluation.metrics.pair_score import PairScore
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.compare import compare
@@ -139,3 +139,11 @@ def test_what_was_not_computed_is_refused():
         find_pair_metric("matching_score").of(bare.pairs)
     with pytest.raises(ValueError, match=r"unknown metric 'auc'; known: mma_1px, .*matching_score"):
         find_pair_metric("auc")
+
+
+def test_a_new_metric_is_a_figure_of_the_evaluation_once_it_is_listed(monkeypatch):
+    monkeypatch.setitem(
+        PAIR_METRICS, "squared", PairMetric("squared", lambda pairs: np.array([p.matches**2 for p in pairs]))
+    )
+    scored = evaluation("a")
+    assert scored.metrics()["squared"] == np.mean([p.matches**2 for p in scored.pairs])
