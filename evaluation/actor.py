@@ -1,4 +1,4 @@
-"""The judge behind Ray actors: a pool that takes a checkpoint's URI and returns the table and a few maps.
+"""Scores checkpoints in Ray actors: a pool takes a checkpoint's URI and returns its table and some maps.
 
 Each judge keeps the benchmark's images in memory. A judge that dies is restarted by Ray, and the checkpoint
 it was scoring is scored again.
@@ -26,7 +26,7 @@ EXAMPLES = 2
 
 @dataclass(frozen=True)
 class BenchmarkSpec:
-    """A benchmark that checkpoints are scored on.
+    """A BenchmarkSpec names a benchmark that checkpoints are scored on.
 
     Attributes:
         role: prefix of its metrics, e.g. `validation` or `hpatches`.

@@ -1,4 +1,4 @@
-"""Signs of collapse in the network that is judged: its scores alone may look almost normal."""
+"""Looks for signs of collapse in a scored network: its scores alone may look almost normal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CROP = 256
 
 @dataclass(frozen=True)
 class CollapseSigns:
-    """Two numbers about the maps of a network, over a few images; `r2d2.collapse` says what is alarming.
+    """CollapseSigns are two numbers about a network's maps over some images; see `r2d2.collapse`.
 
     Attributes:
         repeatability_std: standard deviation within a repeatability map, mean over images; 0: flat.

@@ -1,4 +1,4 @@
-"""Evaluation: what the judge says of one model on one benchmark."""
+"""Defines Evaluation: the scores of one model on one benchmark."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCALAR_THRESHOLDS = (1, 3, 5, 6, 10)
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent, reading images not counted.
+    """Timings are the seconds spent, reading images not counted.
 
     Attributes:
         extraction: on all images together; of reused predictions, what it took when they were made.
@@ -49,7 +49,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one model on one benchmark by one protocol.
+    """An Evaluation holds the scores of one model on one benchmark by one protocol.
 
     Attributes:
         model, model_digest: which network; the digest covers its weights and its shape.
@@ -81,7 +81,7 @@ class Evaluation:
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The splits that have pairs here."""
+        """Returns the splits that have pairs here."""
         return tuple(split for split in SPLITS if any(pair.split == split for pair in self.pairs))
 
     def mma(self, split: Split | None = None) -> Floats:
@@ -125,7 +125,7 @@ class Evaluation:
         return values
 
     def scalars(self) -> dict[str, float]:
-        """The numbers a run is followed by; the same whenever the same model is scored (no timings).
+        """Returns the numbers that a run is followed by; the same whenever the same model is scored.
 
         Those of `metrics`, with the name of the split behind those of a split (`mma_3px_viewpoint`; the
         number of matches overall only), `keypoints` (mean per image), `coverage` (the same) and the signs of
@@ -158,7 +158,7 @@ class Evaluation:
         return covered
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the examples, as what `json.dumps` takes; `from_json` is its inverse."""
+        """Returns everything but the examples as what `json.dumps` takes; `from_json` is its inverse."""
         return {
             "model": self.model,
             "model_digest": self.model_digest,

@@ -1,4 +1,4 @@
-"""The judge: a model in, its scores on a benchmark out."""
+"""Scores a model on a benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols: the agreements that make two numbers comparable."""
+"""Defines protocols: the agreements that make two numbers comparable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN_DIGITS = 8
 
 @dataclass(frozen=True)
 class Protocol:
-    """How features are judged, under a name and a digest that go with every number.
+    """A Protocol says how features are scored, under a name and a digest that go with every number.
 
     All pixels of a protocol, those of thresholds and errors, are pixels of the images as it resizes them: of
     the original images where `shorter_side` is None. Errors of matches and of corners are measured in image 2
@@ -49,7 +49,7 @@ class Protocol:
 
     @property
     def definition(self) -> dict[str, Any]:
-        """Everything that a number depends on but the features and the images; what `json.dumps` takes."""
+        """Returns all that a number depends on but features and images, as what `json.dumps` takes."""
         return {
             "images": {"shorter_side": self.shorter_side},
             "extraction": asdict(self.extraction),
@@ -67,17 +67,17 @@ class Protocol:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the definition as JSON with sorted keys; equal digests mean comparable numbers."""
+        """Returns the SHA-256 of the definition as JSON with sorted keys; equal digests can be compared."""
         text = json.dumps(self.definition, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def title(self) -> str:
-        """Name and shortened digest, for titles: `d2net (1a2b3c4d)`."""
+        """Returns name and shortened digest, for titles: `d2net (1a2b3c4d)`."""
         return f"{self.name} ({self.digest[:SHOWN_DIGITS]})"
 
     def with_extraction(self, extraction: ExtractionSettings) -> Protocol:
-        """This protocol with other settings; the name says what differs, e.g. `d2net[top_k=1000]`."""
+        """Returns this protocol with other settings; the name says what differs, e.g. `d2net[top_k=1000]`."""
         mine, other = asdict(self.extraction), asdict(extraction)
         changes = [
             f"{key}={value:g}" if value is not None else f"{key}=all"
@@ -88,7 +88,7 @@ class Protocol:
         return replace(self, name=name, extraction=extraction) if changes else self
 
     def to_json(self) -> dict[str, Any]:
-        """As keys of a stored evaluation; `from_json` is the inverse."""
+        """Returns the keys of a stored evaluation; `from_json` is the inverse."""
         return {
             "protocol": self.name,
             "protocol_digest": self.digest,
@@ -102,7 +102,7 @@ class Protocol:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Protocol:
-        """Reads what `to_json` gave. The digest is computed again, so that a setting added since counts.
+        """Reads what `to_json` returned. The digest is computed again, so that a setting added since counts.
 
         Evaluations stored before protocols had estimators carry name and extraction only; the rest is what
         the protocol of that name says today. Extraction was exact before it was a setting.

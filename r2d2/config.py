@@ -1,7 +1,7 @@
-"""TrainConfig: everything that defines one training, as one frozen value.
+"""Defines TrainConfig: everything that defines one training, as one frozen value.
 
-The same dictionary is the Tune configuration, the MLflow parameters and the header of a checkpoint.
-Defaults live here and nowhere else.
+The same dictionary is the Tune configuration, the MLflow parameters and the header of a checkpoint. Defaults
+live here and nowhere else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CHOICES: Choices = {
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What it is trained on: photographs turned into pairs by random homographies."""
+    """A DataConfig says what is trained on: photographs turned into pairs by random homographies."""
 
     photos: str = setting(
         "samples", "folder or s3://bucket/prefix of photographs, or 'samples': those that packages ship"
@@ -89,7 +89,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """In which arithmetic it is trained. Losses, weights, optimiser and judging are always in float32."""
+    """A ComputeConfig sets the network's arithmetic; losses, weights and scoring are always in float32."""
 
     precision: str = setting("float32", "arithmetic of the network in training")
     compile: bool = setting(False, "torch.compile of the network; needs a C++ compiler, on a GPU triton too")
@@ -97,10 +97,10 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that defines one training.
+    """A TrainConfig is everything that defines one training.
 
-    `pairs_per_worker` is part of the loss, not only of the speed: distractors and batch statistics come
-    from the pairs of one worker, so 2 workers x 4 pairs is a different training than 1 worker x 8 pairs.
+    `pairs_per_worker` is part of the loss, not only of the speed: distractors and batch statistics come from
+    the pairs of one worker, so 2 workers x 4 pairs is a different training than 1 worker x 8 pairs.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -151,11 +151,11 @@ class TrainConfig:
         return build(cls, values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The complete nested dictionary; `from_dict` is its inverse."""
+        """Returns the complete nested dictionary; `from_dict` is its inverse."""
         return dataclasses.asdict(self)
 
     def changed(self) -> dict[str, Any]:
-        """The settings that differ from their defaults, with dotted keys; `{}` for `TrainConfig()`.
+        """Returns the settings that differ from their defaults, with dotted keys; `{}` for `TrainConfig()`.
 
         A setting that a later version adds is not among them until someone sets it.
         """
@@ -163,12 +163,12 @@ class TrainConfig:
         return {name: value for name, value in self.flat().items() if value != defaults[name]}
 
     def flat(self) -> dict[str, Any]:
-        """The complete configuration with dotted keys, e.g. `loss.similarity`."""
+        """Returns the complete configuration with dotted keys, e.g. `loss.similarity`."""
         return dict(flatten(self.to_dict()))
 
 
 def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
-    """A nested dictionary with one `key.path=value` set; the value is parsed by the field's type.
+    """Sets one `key.path=value` of a nested dictionary; the value is parsed by the field's type.
 
     Raises:
         ValueError: if it is no assignment, the key is unknown, or the text does not fit the type.

@@ -1,4 +1,4 @@
-"""The entries of TrainConfig, one by one: what each means, its default, and which values it takes."""
+"""Lists the entries of TrainConfig: what each means, its default, and which values it takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from r2d2.unknown import did_you_mean
 
 @dataclass(frozen=True)
 class Entry:
-    """One setting of a training.
+    """An Entry is one setting of a training.
 
     Attributes:
         key: with dots, e.g. `loss.similarity`.
@@ -32,14 +32,14 @@ class Entry:
 
     @property
     def allowed(self) -> str:
-        """Which values it takes; imports the losses and networks where it chooses among them."""
+        """Says which values it takes; imports the losses and networks where it chooses among them."""
         if self.key in CHOICES:
             return ", ".join(CHOICES[self.key].names)
         return allowed_values(self.annotation, self.metadata)
 
 
 def entries(cls: type[Any] = TrainConfig, prefix: str = "") -> list[Entry]:
-    """Every setting of a group and of the groups in it, in their order."""
+    """Lists every setting of a group and of the groups in it, in their order."""
     hints, found = typing.get_type_hints(cls), []
     for one in fields(cls):
         key, annotation = f"{prefix}{one.name}", hints[one.name]
@@ -51,7 +51,7 @@ def entries(cls: type[Any] = TrainConfig, prefix: str = "") -> list[Entry]:
 
 
 def find_entries(part: str) -> list[Entry]:
-    """The settings whose key holds a text, or if none does, those whose meaning does.
+    """Finds the settings whose key holds a text, or if none does, those whose meaning does.
 
     Raises:
         ValueError: if there is none.

@@ -1,4 +1,4 @@
-"""The one home of pixel coordinates: homographies, flow, sampling grids.
+"""Holds every convention of pixel coordinates: homographies, flow, sampling grids.
 
 Positions are (x, y) in pixels, pixel centres at integers: (0, 0) is the centre of the top-left pixel, an
 image of width W and height H covers [-0.5, W - 0.5] x [-0.5, H - 0.5]. Sampling grids are corner-aligned
@@ -24,7 +24,7 @@ FAR_OUTSIDE = 1e4
 
 
 def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """The position of every pixel: (2, H, W) float32, x then y."""
+    """Returns the position of every pixel: (2, H, W) float32, x then y."""
     y, x = torch.meshgrid(
         torch.arange(height, dtype=torch.float32, device=device),
         torch.arange(width, dtype=torch.float32, device=device),
@@ -63,7 +63,7 @@ def resize_homography(width: float, height: float, new_width: float, new_height:
 
 
 def frame_corners(width: float, height: float) -> Array:
-    """The corners of an image's frame, (4, 2), clockwise from (-0.5, -0.5); opposite: (W - 0.5, H - 0.5)."""
+    """Returns the corners of a frame, (4, 2), clockwise from (-0.5, -0.5), over (W - 0.5, H - 0.5)."""
     right, bottom = width - 0.5, height - 0.5
     return np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
 
@@ -156,7 +156,7 @@ def homography_aflow(homography: Array, height: int, width: int) -> Tensor:
 
 
 def homography_grid(homography: Array, height: int, width: int, height2: int, width2: int) -> Tensor:
-    """The grid for `grid_sample(..., align_corners=True)` that shows image 2 through a homography.
+    """Makes the grid for `grid_sample(..., align_corners=True)` that shows image 2 through a homography.
 
     Computed in float32: exact to about 1e-6 of the image's side.
 
@@ -208,7 +208,7 @@ def local_scale(homography: Array, points: npt.NDArray[np.floating]) -> Array:
 
 
 def sampling_grid(aflow: Tensor, height2: int, width2: int) -> tuple[Tensor, Tensor]:
-    """The grid for `grid_sample(..., align_corners=True)` on image 2, and which positions are in image 2.
+    """Makes the grid for `grid_sample(..., align_corners=True)` on image 2, and says what lies in image 2.
 
     Args:
         aflow: (B, 2, H, W), pixels of image 2, NaN unknown.
@@ -228,7 +228,7 @@ def sampling_grid(aflow: Tensor, height2: int, width2: int) -> tuple[Tensor, Ten
 
 
 def warp(map2: Tensor, aflow: Tensor) -> tuple[Tensor, Tensor]:
-    """A map of image 2 seen from image 1, bilinear.
+    """Samples a map of image 2 as image 1 sees it, bilinearly.
 
     Args:
         map2: (B, C, H2, W2).

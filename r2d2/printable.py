@@ -1,4 +1,4 @@
-"""Text that is shown or kept: without what a terminal would obey, and without passwords of addresses."""
+"""Cleans text that is shown or kept of what a terminal would obey, and of passwords in addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders for temporary files. What a killed process leaves behind, the next one removes."""
+"""Makes folders for temporary files, and removes those that killed processes left behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PREFIX = "r2d2-scratch-"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder for temporary files, removed when the block ends.
+    """Makes a folder for temporary files, and removes it when the block ends.
 
     Its owner holds a lock on it, which the system releases when the process dies. So folders without an owner
     are known, and are removed first.
@@ -37,7 +37,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @functools.cache
 def lasting_scratch_folder() -> Path:
-    """The scratch folder of this process, made when it is first asked for, removed when the process ends.
+    """Returns this process's scratch folder, which is made when first asked for and removed at its end.
 
     Raises:
         OSError: if it cannot be made.

@@ -1,4 +1,4 @@
-"""Settings: dataclass fields that say what they mean and which values they take, and their reader."""
+"""Defines settings: dataclass fields that say what they mean and which values they take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Choice:
-    """The names that a setting takes.
+    """A Choice is the set of names that a setting takes.
 
     Attributes:
         shipped: those that this version has. They are known without importing what they name, which takes
@@ -30,7 +30,7 @@ class Choice:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names."""
+        """Returns all names."""
         return self.shipped if self.find is None else self.find()
 
     def allows(self, name: str) -> bool:
@@ -49,14 +49,14 @@ def setting(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> T:
-    """A configuration field: its default, what it means, and which values are allowed (bounds inclusive)."""
+    """Makes a configuration field: its default, its meaning, and its allowed values (bounds inclusive)."""
     metadata = {"doc": doc, "low": low, "high": high}
     value: T = field(default=default, metadata=metadata)
     return value
 
 
 def override(cls: type[Any], values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
-    """A nested dictionary of settings with one `key.path=value` set, parsed by the type of the field.
+    """Sets one `key.path=value` of a nested dictionary of settings, parsed by the type of the field.
 
     Raises:
         ValueError: if it is no assignment, the key is unknown, or the text does not fit the type.
@@ -126,7 +126,7 @@ def _parse(text: str, annotation: type[Any], path: str) -> Any:
 
 
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """A configuration from a nested dictionary; what it does not name has its default.
+    """Builds a configuration from a nested dictionary; what it does not name has its default.
 
     Raises:
         ValueError: for an unknown key (with the known ones).
@@ -192,7 +192,7 @@ def _refused_choice(name: str, value: str, choice: Choice) -> str:
 
 
 def allowed_values(annotation: Any, metadata: Mapping[str, Any]) -> str:
-    """Which values a setting takes, in words: its type and range."""
+    """Says which values a setting takes: its type and range."""
     kind, low, high = _type_name(annotation), metadata["low"], metadata["high"]
     return kind if math.isinf(low) else f"{kind}, {_range(low, high)}"
 
@@ -206,7 +206,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """The entries of a nested dictionary under dotted keys, in their order."""
+    """Lists the entries of a nested dictionary under dotted keys, in their order."""
     items: list[tuple[str, Any]] = []
     for name, value in values.items():
         items += (

@@ -1,4 +1,4 @@
-"""The network that a training starts from."""
+"""Makes the network that a training starts from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2d2.storage.cache import CacheSettings
 def starting_network(
     config: TrainConfig, init: str | Path, cache: CacheSettings | None = None
 ) -> R2D2Network:
-    """Random weights by seed, or those of a model to fine-tune.
+    """Makes a network of random weights by seed, or of those of a model to fine-tune.
 
     Args:
         config: `config.init` says which of the two.

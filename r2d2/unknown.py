@@ -1,4 +1,4 @@
-"""What is said of a name that is not known: those that are, and the one that was probably meant."""
+"""Says of an unknown name which names are known, and which one was probably meant."""
 
 from __future__ import annotations
 

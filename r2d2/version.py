@@ -1,4 +1,4 @@
-"""Which version of this code is running."""
+"""Says which version of this code is running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION_FILE = "CODE_VERSION"
 
 @functools.cache
 def code_version() -> str:
-    """The git commit of the checkout this code runs from, else the version of the installed package.
+    """Returns the git commit of the checkout this code runs from, else the installed package's version.
 
     A commit has 40 hexadecimal digits, with `-dirty` appended if tracked files differ from it. Without a
     checkout and without an installed package: `unknown`. A copy made by `runner.cluster.code_copy` has the

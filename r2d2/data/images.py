@@ -1,4 +1,4 @@
-"""Image files to pixels: upright 8-bit RGB, or a refusal that names the file and the reason.
+"""Turns image files into pixels: upright 8-bit RGB, or a refusal that names file and reason.
 
 Grey, CMYK, palette and 16-bit images are converted, transparency is laid over white, EXIF rotation is
 applied. The sides of an image are given as (width, height), its pixels as (H, W, 3).
@@ -66,7 +66,7 @@ _LIMIT = f"an image may have at most {MAX_PIXELS // 10**6} million"
 
 
 class ImageRefused(ValueError):  # noqa: N818 (it is named for what happened)
-    """An image file, or a file that belongs to one, that cannot be used.
+    """An image file, or a file that belongs to one, cannot be used.
 
     Attributes:
         file: which one, as text.
@@ -84,7 +84,7 @@ class ImageRefused(ValueError):  # noqa: N818 (it is named for what happened)
 
 @dataclass(frozen=True)
 class OpenImage:
-    """An image whose header has been read and whose pixels have not.
+    """An OpenImage is an image whose header has been read and whose pixels have not.
 
     Attributes:
         path: the file.
@@ -168,7 +168,7 @@ def refuse_nothing(image: Image.Image, path: ImageFile) -> None:
 
 
 def read_image(path: ImageFile) -> Pixels:
-    """The upright pixels of an image file, (H, W, 3) uint8 RGB.
+    """Reads the upright pixels of an image file, (H, W, 3) uint8 RGB.
 
     Raises:
         ImageRefused: if it is missing, unreadable, truncated, or smaller than 32 pixels.
@@ -178,12 +178,12 @@ def read_image(path: ImageFile) -> Pixels:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is named like an image."""
+    """Says whether a file is named like an image."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def normalise(pixels: Pixels) -> Tensor:
-    """What the network sees: (H, W, 3) uint8 RGB to (3, H, W) float32, `(rgb / 255 - MEAN) / STD`."""
+    """Normalises pixels (H, W, 3) uint8 RGB to (3, H, W) float32: `(rgb / 255 - MEAN) / STD`."""
     # The copy is contiguous by channel, so that the arithmetic that follows is quick.
     planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     return normalise_planes(planes.to(torch.float32))
@@ -200,7 +200,7 @@ def normalise_planes(planes: Tensor) -> Tensor:
 
 
 def denormalise(image: Tensor) -> Pixels:
-    """The inverse of `normalise`: (3, H, W) float to (H, W, 3) uint8, rounded and clamped to [0, 255]."""
+    """Inverts `normalise`: (3, H, W) float to (H, W, 3) uint8, rounded and clamped to [0, 255]."""
     mean, std = _statistics(image.device)
     planes = (image.detach() * std + mean).round().clamp(0, 255).to(torch.uint8)
     pixels: Pixels = planes.permute(1, 2, 0).cpu().numpy()
@@ -208,7 +208,7 @@ def denormalise(image: Tensor) -> Pixels:
 
 
 def shows_nothing(image: Image.Image) -> bool:
-    """Whether an RGB image is (nearly) the same everywhere: a black frame, a white page, a lost layer.
+    """Says whether an RGB image is (nearly) the same everywhere: a black frame, a white page, a lost layer.
 
     The grey values of 64 x 64 places, but for one in a thousand at either end, lie within `LEAST_CONTRAST` of
     each other. Each is the mean of four pixels, which forgets some of a sensor's noise.

@@ -1,4 +1,4 @@
-"""A set of photographs: which files, what identifies them, and which are held out from training."""
+"""Defines a set of photographs: which files, what identifies them, which are held out from training."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn", "skimage": "scikit-image", "matplot
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photographs, in the order of their names.
+    """A PhotoSet holds photographs, in the order of their names.
 
     Attributes:
         files: wherever they lie.
@@ -68,12 +68,12 @@ class PhotoSet:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files of photographs that lie on this disk."""
+        """Returns the files of photographs that lie on this disk."""
         return tuple(Path(str(file)) for file in self.files)
 
     @cached_property
     def digest(self) -> str:
-        """Sha256 over names and contents; reads every file that no manifest describes when first asked for.
+        """Returns the SHA-256 over names and contents; it reads every file that no manifest describes.
 
         Raises:
             ImageRefused: if a file cannot be read.
@@ -82,7 +82,7 @@ class PhotoSet:
 
 
 def open_photos(name: str, places: OpenPlace = open_place) -> PhotoSet:
-    """The photographs of a place, or with the name "samples" those that installed packages ship.
+    """Opens the photographs of a place, or those that installed packages ship, named "samples".
 
     Args:
         name: "samples", a folder, or `s3://bucket/prefix`.
@@ -107,7 +107,7 @@ def passed_over(
     is_read: Callable[[str], bool] = is_image,
     why: str = "named like no image",
 ) -> tuple[str, ...]:
-    """Sentences about what lies at a place and is not read: files of other names, links that lead nowhere.
+    """Says what lies at a place and is not read: files of other names, links that lead nowhere.
 
     Args:
         files: of the place.
@@ -127,7 +127,7 @@ def passed_over(
 
 
 def photo_set(files: dict[str, StoredFile]) -> PhotoSet:
-    """The set of photographs of these names."""
+    """Makes the set of photographs of these names."""
     names = sorted(files)
     return PhotoSet(tuple(files[name] for name in names), tuple(names))
 
@@ -164,7 +164,7 @@ def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSe
 
 
 class Copies:
-    """Whether a file has the content of one of some others; only files of equal size are read."""
+    """Says whether a file has the content of one of some others; only files of equal size are read."""
 
     def __init__(self, files: Iterable[StoredFile]) -> None:
         self._by_size: dict[int, list[StoredFile]] = defaultdict(list)

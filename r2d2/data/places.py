@@ -1,4 +1,4 @@
-"""Places of training data: their files, verified where a manifest says what they should be."""
+"""Opens places of training data, and verifies their files where a manifest says what they should be."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _KnowsContents(Protocol):
 
 @dataclass(frozen=True)
 class VerifiedFiles:
-    """The files in a folder that its manifest names; one that is not as the manifest says is not opened.
+    """VerifiedFiles open only files of a folder that are as its manifest says.
 
     Attributes:
         place: the folder.
@@ -56,15 +56,15 @@ class VerifiedFiles:
         return cls(folder.place, tuple(sorted(entries)), entries)
 
     def size(self, name: str) -> int:
-        """Of a file by the manifest, bytes."""
+        """Returns the size of a file by the manifest, bytes."""
         return self._entry(name)[0]
 
     def sha256(self, name: str) -> str | None:
-        """Of a file's content by the manifest, hexadecimal."""
+        """Returns the SHA-256 of a file's content by the manifest, hexadecimal."""
         return self._entry(name)[1]
 
     def open(self, name: str) -> BinaryIO:
-        """A file's content, in memory.
+        """Opens a file's content, in memory, if it is as the manifest says.
 
         Raises:
             FileError: if it is gone, or not what the manifest says.
@@ -85,7 +85,7 @@ class VerifiedFiles:
         return io.BytesIO(content)
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Nothing to do: they are here."""
+        """Does nothing: the files are on this disk."""
 
     def _entry(self, name: str) -> tuple[int, str]:
         if name not in self._entries:
@@ -111,7 +111,7 @@ def open_place(place: str, cache: CacheSettings | None = None) -> FileSet:
 
 
 def opener(cache: CacheSettings | None = None) -> OpenPlace:
-    """`open_place` that opens each place once: several sources may share one."""
+    """Makes an `open_place` that opens each place once: several sources may share one."""
     known: dict[str, FileSet] = {}
 
     def open_once(place: str) -> FileSet:
@@ -123,7 +123,7 @@ def opener(cache: CacheSettings | None = None) -> OpenPlace:
 
 
 def content_digest(file: StoredFile) -> str:
-    """SHA-256 of a file's content, hexadecimal; read only where no manifest says it.
+    """Returns the SHA-256 of a file's content, hexadecimal; reads it only where no manifest says it.
 
     Raises:
         ImageRefused: if it cannot be read.
@@ -143,7 +143,7 @@ def content_digest(file: StoredFile) -> str:
 
 
 def digest_of(named: Iterable[tuple[str, StoredFile]]) -> str:
-    """SHA-256 (hexadecimal) over names and contents of files, in the order given.
+    """Returns the SHA-256 (hexadecimal) over names and contents of files, in the order given.
 
     Raises:
         ImageRefused: if a file cannot be read.

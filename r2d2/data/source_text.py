@@ -1,4 +1,4 @@
-"""How sources are written in `data.sources`: `NAME=PLACE`, several with commas, each perhaps with `*WEIGHT`.
+"""Reads `data.sources`: `NAME=PLACE`, several with commas, each perhaps with `*WEIGHT`.
 
 `web=s3://bucket/web, style=/data/aachen*2`: every web photograph once an epoch, every style transfer twice.
 `wasf=/data` is short for the classic mix in its usual folders below one place; see `CLASSIC`.
@@ -31,7 +31,7 @@ _EXAMPLE = "write NAME=PLACE, several with commas, e.g. web=s3://bucket/web, sty
 
 @dataclass(frozen=True)
 class SourceText:
-    """One source as it was written.
+    """A SourceText is one source as it was written.
 
     Attributes:
         label: its name; "photos-2" if it is the second of that name.
@@ -49,13 +49,13 @@ class SourceText:
 
 
 def is_sources(text: str) -> bool:
-    """Whether a text is written like sources, and not like one place."""
+    """Says whether a text is written like sources, and not like one place."""
     name, separator, _ = text.partition("=")
     return bool(separator) and name.strip().lower() in (*SOURCES, WASF)
 
 
 def parse_sources(text: str) -> tuple[SourceText, ...]:
-    """The sources of a text; the classic mix is spelt out.
+    """Reads the sources of a text; the classic mix is spelt out.
 
     Raises:
         ValueError: if the text is not of that form, or names an unknown source.
@@ -79,7 +79,7 @@ def parse_sources(text: str) -> tuple[SourceText, ...]:
 
 
 def absolute_sources(text: str) -> str:
-    """The same text with places that mean the same in every working directory, written in one way only.
+    """Writes the text with places that mean the same in every working directory, in one way only.
 
     Raises:
         ValueError: as `parse_sources`.

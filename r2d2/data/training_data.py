@@ -1,4 +1,4 @@
-"""TrainingData: what a training is fed, and the photographs that are kept out of it."""
+"""Opens what a training is fed, and keeps the held-out photographs out of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from r2d2.storage.cache import CacheSettings
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training is fed.
+    """TrainingData are the sources of a training, and the photographs that are kept out of it.
 
     Attributes:
         training: shows nothing of what is held out.

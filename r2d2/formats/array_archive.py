@@ -1,4 +1,4 @@
-"""Numpy archives (npz) from elsewhere: sizes are compared with a limit before anything is read."""
+"""Reads numpy archives (npz) from elsewhere: sizes are compared with a limit first."""
 
 from __future__ import annotations
 

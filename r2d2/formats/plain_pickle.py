@@ -1,4 +1,4 @@
-"""A pickle as plain data, read opcode by opcode: nothing of the pickle's choice is imported or called.
+"""Reads a pickle as plain data, opcode by opcode: nothing that it names is imported or called.
 
 Every opcode makes at most one object, of what stands in the pickle or was made before, so the number of
 opcodes and the bytes of the file bound the memory.
@@ -25,7 +25,7 @@ _DAMAGE = (ValueError, IndexError, KeyError, TypeError, AttributeError, Overflow
 def read_pickle(
     file: BinaryIO, names: Mapping[str, Call], persistent: Callable[[Any], Any] | None = None
 ) -> Any:
-    """The content of a pickle as `torch.save` writes them (protocol 2); the file stands behind it afterwards.
+    """Reads a pickle as `torch.save` writes them (protocol 2); the file stands behind it afterwards.
 
     Args:
         file: stands at the pickle's beginning.
@@ -118,7 +118,7 @@ class _Machine:
 
 
 class NamedCall:
-    """A function or class that the pickle names."""
+    """A NamedCall is a function or class that the pickle names."""
 
     def __init__(self, call: Call) -> None:
         self.call = call

@@ -1,4 +1,4 @@
-"""Values that a JSON file holds, whoever wrote it: each field has its type, or one sentence says not."""
+"""Reads values of a JSON file, whoever wrote it: each field has its type, or one sentence says not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST = 2**63
 
 
 def parse_json(content: bytes, where: str, build: Callable[[Any], T], advice: str = "") -> T:
-    """What a file holds.
+    """Parses what a file holds.
 
     Args:
         content: of the file.
@@ -44,7 +44,7 @@ def _damaged(where: str, error: Exception, advice: str) -> ValueError:
 
 
 def typed(cls: type[T], values: Any) -> T:
-    """A dataclass of the values of its fields, which are compared with the fields' types.
+    """Makes a dataclass of the values of its fields, which are compared with the fields' types.
 
     Raises:
         TypeError: if a field is missing, unknown or of another type.

@@ -1,4 +1,4 @@
-"""Files of named tensors (safetensors): bytes and shapes, nothing that could be executed."""
+"""Reads and writes named tensors (safetensors): bytes and shapes, nothing that could be executed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file of at most `MAX_BYTES`.
+    """Reads the content of a file of at most `MAX_BYTES`.
 
     Raises:
         ValueError: if there is no such file, or it is larger.

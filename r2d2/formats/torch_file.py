@@ -1,7 +1,7 @@
-"""Files of `torch.save`, of today (a zip archive) and of before PyTorch 1.6, as plain data and tensors.
+"""Reads files of `torch.save`, today's zip archives and those before PyTorch 1.6, as plain data.
 
-PyTorch's own reader, told to read weights only, calls whatever a pickle names of a long list: `bytearray`
-is on it, and a pickle of 34 bytes took 2 GiB. Here tensors are made of bytes that are in the file.
+PyTorch's own reader, told to read weights only, calls whatever a pickle names of a long list: `bytearray` is
+on it, and a pickle of 34 bytes took 2 GiB. Here tensors are made of bytes that are in the file.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class SavedTensor:
-    """A tensor as the pickle describes it."""
+    """A SavedTensor is a tensor as the pickle describes it."""
 
     storage: _Storage
     offset: int
@@ -71,7 +71,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class SavedFile:
-    """What a file holds.
+    """A SavedFile is what a file holds: plain data and the storages of its tensors.
 
     Attributes:
         content: dictionaries, lists, tuples, numbers, text and `SavedTensor`s.

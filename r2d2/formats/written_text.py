@@ -1,4 +1,4 @@
-"""Text files that people write: UTF-8, with or without a byte order mark, or one sentence with the line."""
+"""Reads text files that people write: UTF-8, with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OTHER_MARKS = {
 
 
 def read_text(path: Path, at_most: int) -> str:
-    """The text of a file.
+    """Reads the text of a file.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""The directory of a zip archive: its size is compared with a limit before anything is made of it.
+"""Compares the size of a zip archive's directory with a limit before anything is made of it.
 
 `zipfile` makes an object of several hundred bytes of every entry as soon as it opens an archive, and an entry
 takes 46 bytes in a file.
