@@ -16,8 +16,7 @@ from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet, passed_over
 from r2d2.data.training_data import open_training_data
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.manifest import Manifest, ManifestFile, sha256_of
-from r2d2.storage.manifest_entries import MANIFEST
+from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile, sha256_of
 from r2d2.storage.store import Store
 from runner.terminal.words import silent
 

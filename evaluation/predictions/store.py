@@ -23,7 +23,7 @@ import numpy.typing as npt
 from r2d2.containers import Keypoints
 from r2d2.formats.array_archive import parse_arrays
 from r2d2.storage.atomic import atomic_file
-from r2d2.storage.lru import LruFolder
+from r2d2.storage.cache import LruFolder
 
 Arrays = dict[str, npt.NDArray[Any]]
 

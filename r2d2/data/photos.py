@@ -16,7 +16,7 @@ from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, is_image, open_image,
 from r2d2.data.places import OpenPlace, content_digest, digest_of, open_place
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
-from r2d2.storage.manifest_entries import MANIFEST
+from r2d2.storage.manifest import MANIFEST
 
 SAMPLES = "samples"
 

@@ -16,7 +16,7 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import FileError, PlaceError, gone
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
 from r2d2.storage.location import open_files
-from r2d2.storage.manifest_entries import MANIFEST, manifest_entries
+from r2d2.storage.manifest import MANIFEST, manifest_entries
 from r2d2.storage.shards import through_shards
 
 OpenPlace = Callable[[str], FileSet]

@@ -19,9 +19,8 @@ from typing import Any
 
 from r2d2.prepare.address import MAX_REDIRECTS, check_address, redirected
 from r2d2.storage.atomic import atomic_file
-from r2d2.storage.errors import FileError, PlaceError
+from r2d2.storage.errors import FileError, PlaceError, patiently
 from r2d2.storage.manifest import sha256_of
-from r2d2.storage.retry import patiently
 
 _CHUNK = 2**18
 # Answers that may be others a moment later.

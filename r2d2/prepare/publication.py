@@ -11,8 +11,7 @@ from r2d2.prepare.progress import Progress, step
 from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.files import FolderFiles
 from r2d2.storage.location import is_remote
-from r2d2.storage.manifest import Manifest, ManifestFile
-from r2d2.storage.manifest_entries import MANIFEST
+from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Object, S3Server, split_place
 from r2d2.storage.s3_files import visible_names
 from r2d2.storage.shard_index import INDEX, ShardIndex

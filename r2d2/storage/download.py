@@ -17,10 +17,18 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from r2d2.storage.errors import changed, corrupt, require_size
-from r2d2.storage.retry import Result, patiently
+from r2d2.storage.errors import (
+    Result,
+    StalledError,
+    changed,
+    code_of,
+    corrupt,
+    explain,
+    passes,
+    patiently,
+    require_size,
+)
 from r2d2.storage.s3 import READ, SCHEME, S3Server, bare
-from r2d2.storage.s3_faults import StalledError, code_of, explain, passes
 
 # Objects from twice this size on come in ranges of it, several at a time.
 RANGE = 8 * 2**20

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from r2d2.storage.errors import PlaceError
-from r2d2.storage.retry import patiently
-from r2d2.storage.s3_faults import explain, passes, refuses_key, refuses_renewable_key
+from r2d2.storage.errors import PlaceError, explain, passes, patiently, refuses_key, refuses_renewable_key
 
 SCHEME = "s3://"
 

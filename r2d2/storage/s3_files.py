@@ -20,7 +20,7 @@ import numpy as np
 from r2d2.storage.cache import CacheSettings, ObjectCache, open_apart
 from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.errors import gone
-from r2d2.storage.manifest_entries import MANIFEST, manifest_entries
+from r2d2.storage.manifest import MANIFEST, manifest_entries
 from r2d2.storage.names import is_name
 from r2d2.storage.read_ahead import ReadAhead
 from r2d2.storage.s3 import TIMEOUT, S3Server, split_place

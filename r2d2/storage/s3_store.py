@@ -15,11 +15,19 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 from r2d2.storage.download import Wanted, fetch_bytes
-from r2d2.storage.errors import FileError, StorageError, require_size
+from r2d2.storage.errors import (
+    FileError,
+    PlaceError,
+    StalledError,
+    StorageError,
+    code_of,
+    explain,
+    lacks,
+    patiently,
+    require_size,
+)
 from r2d2.storage.names import is_name
-from r2d2.storage.retry import patiently
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Object, S3Server, bare, split_place
-from r2d2.storage.s3_faults import StalledError, code_of, explain, lacks, no_conditional_writes
 from r2d2.storage.store import LARGEST, ObjectInfo
 from r2d2.storage.upload import put_request, upload_file
 
@@ -137,7 +145,7 @@ class S3Store:
                 # An attempt whose answer was lost may have been the first.
                 return attempts > 1 and self.read(name) == content
             if lacks(error):
-                raise no_conditional_writes(self._where(name), self._server.endpoint) from error
+                raise _no_conditional_writes(self._where(name), self._server.endpoint) from error
             raise explain(error, self._where(name), self._server.endpoint) from error
         return True
 
@@ -274,6 +282,16 @@ class _Memory:
             self._contents[key] = content
             while self._bytes > KEPT_IN_MEMORY:
                 self._bytes -= len(self._contents.popitem(last=False)[1])
+
+
+def _no_conditional_writes(where: str, endpoint: str) -> PlaceError:
+    """The sentence for a server without what keeps two drivers from running one sweep."""
+    return PlaceError(
+        errno.ENOTSUP,
+        f"the server {endpoint} has no conditional writes (it refuses If-None-Match), without which two "
+        "drivers could run one sweep; choose another server, or a folder that all nodes share",
+        where,
+    )
 
 
 def _is_visible(name: str) -> bool:

@@ -10,8 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from r2d2.storage.manifest import Manifest, ManifestFile
-from r2d2.storage.manifest_entries import manifest_entries
+from r2d2.storage.manifest import Manifest, ManifestFile, manifest_entries
 
 INDEX = "shards.json"
 FORMAT = 1

@@ -19,7 +19,7 @@ from botocore import auth
 from faulty_proxy import Fault, until
 
 from r2d2.storage import cache as cache_module
-from r2d2.storage import download, lru, s3_faults
+from r2d2.storage import download, errors
 from r2d2.storage import s3 as s3_module
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.download import RANGE
@@ -197,7 +197,7 @@ def test_credentials_of_a_profile(s3, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_PROFILE", "lab")
     s3.put("set/object", b"content")
     assert read(open_files(s3.place("set"))) == b"content"
-    assert s3_faults.credentials_in_words() == "credentials of the profile 'lab' (shared-credentials-file)"
+    assert errors.credentials_in_words() == "credentials of the profile 'lab' (shared-credentials-file)"
     monkeypatch.setenv("AWS_PROFILE", "other")
     with pytest.raises(PlaceError, match=r"there is no profile 'other' \(AWS_PROFILE\)"):
         open_files(s3.place("set"))
@@ -400,7 +400,7 @@ def test_what_a_killed_process_left_is_removed(s3, cache):
     left = Path(cache.folder, "objects", "ab", ".abc.part")
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
-    then = time.time() - 2 * lru.ABANDONED
+    then = time.time() - 2 * cache_module.ABANDONED
     os.utime(left, (then, then))
     read(open_files(s3.place("set"), cache))
     assert not left.exists()

@@ -8,7 +8,7 @@ import pytest
 
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import local_file, local_folder, local_path, open_files
-from r2d2.storage.manifest_entries import manifest_entries
+from r2d2.storage.manifest import manifest_entries
 from r2d2.storage.names import is_name, path_below
 from r2d2.storage.shard_index import ShardIndex
 
