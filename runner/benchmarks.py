@@ -100,8 +100,6 @@ def _share(folder: Path, shared: Store) -> str:
     Its manifest, by which it is opened with one request and every file is verified, is written last.
     """
     paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    # What the benchmark was made of; at the place the name is that of the list of its files.
-    del paths[MANIFEST]
     manifest = Manifest(VALIDATION, tuple(_manifest_file(name, path) for name, path in paths.items()))
     place = shared.below(folder.name)
     if place.read(MANIFEST) != manifest.to_bytes():

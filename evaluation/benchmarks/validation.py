@@ -1,7 +1,7 @@
 """Makes the validation benchmark from photographs that are kept out of training.
 
 Sweeps choose on it, so that nothing is tuned on HPatches. Its folder has the layout of HPatches and a
-`manifest.json` that says what it was made from.
+`recipe.json` that says what it was made from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from r2d2.storage.atomic import atomic_folder
 Homography = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-MANIFEST = "manifest.json"
+RECIPE = "recipe.json"
+# What earlier versions called it. Such a benchmark is made again.
+_FORMER_RECIPE = "manifest.json"
 
 # Grows whenever the same photographs would give another benchmark.
 VERSION = 2
@@ -34,8 +36,8 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A Manifest says what a validation benchmark was made from; equal manifests mean equal benchmarks.
+class Recipe:
+    """A Recipe says what a validation benchmark was made from; equal recipes mean equal benchmarks.
 
     Attributes:
         photos: the digest of the photographs.
@@ -51,7 +53,7 @@ class Manifest:
     version: int = VERSION
     refused: tuple[tuple[str, str], ...] = ()
 
-    def same_source(self, other: Manifest) -> bool:
+    def same_source(self, other: Recipe) -> bool:
         """Says whether both benchmarks were made from the same photographs in the same way."""
         mine, others = asdict(self), asdict(other)
         return all(mine[key] == others[key] for key in ("photos", "seed", "size", "version"))
@@ -65,7 +67,7 @@ def build_validation_benchmark(
     Everything follows from the seed and the photographs' contents, byte for byte. A folder made from the same
     photographs in the same way is left as it is, an older one is replaced, whole or not at all. Photographs
     smaller than `size` are enlarged, as training does. One that cannot be read
-    or shows nothing is left out; the manifest says which and why.
+    or shows nothing is left out; the recipe says which and why.
 
     Args:
         photos: kept out of training.
@@ -82,36 +84,36 @@ def build_validation_benchmark(
     """
     if min(size) < 32:
         raise ValueError(f"size is {size[0]} x {size[1]}; both sides must be at least 32 pixels")
-    wanted = Manifest(photos.digest, seed, size)
+    wanted = Recipe(photos.digest, seed, size)
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
-        found = read_manifest(folder)
-        if found is None:
+        found = read_recipe(folder)
+        if found is None and read_recipe(folder, _FORMER_RECIPE) is None:
             raise ValueError(
-                f"{folder} holds files but no {MANIFEST} of a validation benchmark; it is not replaced"
+                f"{folder} holds files but no {RECIPE} of a validation benchmark; it is not replaced"
             )
-        if wanted.same_source(found):
+        if found is not None and wanted.same_source(found):
             return folder
     with atomic_folder(folder) as temporary:
         refused = _write_sequences(photos, temporary, seed, size)
         if len(refused) == len(photos):
             reasons = "; ".join(": ".join(entry) for entry in refused[:3])
             raise ValueError(f"no photograph can be used for validation ({reasons or 'none was given'})")
-        manifest = asdict(Manifest(photos.digest, seed, size, refused=tuple(refused)))
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        recipe = asdict(Recipe(photos.digest, seed, size, refused=tuple(refused)))
+        (temporary / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Reads what a validation benchmark was made from; None if the folder is none or of an unknown form."""
-    path = folder / MANIFEST
+def read_recipe(folder: Path, name: str = RECIPE) -> Recipe | None:
+    """Reads what a validation benchmark was made from; None if there is no such file of a known form."""
+    path = folder / name
     if not path.is_file():
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["size"] = tuple(values["size"])
         values["refused"] = tuple((name, reason) for name, reason in values["refused"])
-        return Manifest(**values)
+        return Recipe(**values)
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -17,7 +17,6 @@ from r2d2.data.photos import PhotoSet
 from r2d2.data.sources.photos import PhotoSource
 from r2d2.data.sources.source import PairSource
 from r2d2.storage.files import StoredFile
-from r2d2.storage.shards import ShardFiles, sequential_order
 
 Ints = npt.NDArray[np.int64]
 
@@ -109,9 +108,9 @@ class Mixture:
         """
         parts, times = [], []
         for number, count in enumerate(self.counts(pairs)):
-            size, source = len(self.ingredients[number].source), self.ingredients[number].source
+            size = len(self.ingredients[number].source)
             cycles = range(-(-count // size))
-            orders = [_order(source, rng(cycle, *([number] if number else []))) for cycle in cycles]
+            orders = [rng(cycle, *([number] if number else [])).permutation(size) for cycle in cycles]
             empty = np.empty(0, np.int64)
             parts.append(self._first[number] + np.concatenate([empty, *orders])[:count])
             times.append((np.arange(count) + 0.5) / max(count, 1))
@@ -156,12 +155,3 @@ class Mixture:
     def _first(self) -> Ints:
         """The number of each source's first item, and the number of all items."""
         return np.cumsum([0, *(len(ingredient.source) for ingredient in self.ingredients)])
-
-
-def _order(source: PairSource, rng: np.random.Generator) -> Ints:
-    """A random order of a source's items; of items in shards one that reads a few shards at a time."""
-    first = source.files(0)[0].files
-    if isinstance(first, ShardFiles):
-        shards = [first.shard_of(source.files(item)[0].name) for item in range(len(source))]
-        return sequential_order(shards, rng)
-    return rng.permutation(len(source))

@@ -17,7 +17,6 @@ from r2d2.storage.errors import FileError, PlaceError, gone
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
 from r2d2.storage.location import open_files
 from r2d2.storage.manifest import MANIFEST, manifest_entries
-from r2d2.storage.shards import through_shards
 
 OpenPlace = Callable[[str], FileSet]
 
@@ -94,17 +93,17 @@ class VerifiedFiles:
 
 
 def open_place(place: str, cache: CacheSettings | None = None) -> FileSet:
-    """The files at a place of training data: a folder or `s3://bucket/prefix`, as files or in shards.
+    """The files at a place of training data: a folder or `s3://bucket/prefix`.
 
     Args:
         place: as text.
         cache: where objects of S3 are kept on this node; None: nowhere.
 
     Raises:
-        ValueError: if there is nothing, or its manifest or index is damaged.
+        ValueError: if there is nothing, it holds shards, or its manifest is damaged.
         StorageError: if the place cannot be looked at.
     """
-    files = through_shards(open_files(place, cache))
+    files = open_files(place, cache)
     if isinstance(files, FolderFiles) and MANIFEST in files.names:
         return VerifiedFiles.of(files)
     return files

@@ -14,7 +14,6 @@ from r2d2.prepare.archive import check_room, is_archive, make_parents, unpack
 from r2d2.prepare.catalogue import BY_HAND
 from r2d2.prepare.http_file import RemoteFile, download
 from r2d2.prepare.job import Job
-from r2d2.prepare.progress import Progress, step
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles
@@ -28,7 +27,7 @@ _WEB = ("http://", "https://")
 Origin = RemoteFile | str
 
 
-def collect(job: Job, origins: Sequence[Origin], progress: Progress) -> list[str]:
+def collect(job: Job, origins: Sequence[Origin]) -> list[str]:
     """Brings everything that belongs to a source into `job.staging`.
 
     Returns:
@@ -41,7 +40,7 @@ def collect(job: Job, origins: Sequence[Origin], progress: Progress) -> list[str
     collected: dict[str, str] = {}
     for origin in origins:
         text = origin.url if isinstance(origin, RemoteFile) else origin
-        names = _take(job, origin, progress)
+        names = _take(job, origin)
         if not names:
             raise ValueError(f"{text} holds nothing of '{job.source.name}' ({job.source.what})")
         for name in names:
@@ -82,37 +81,39 @@ def find_origins(job: Job) -> list[Origin]:
     return [known.get(o, RemoteFile(o, sha256=sha256)) if o.startswith(_WEB) else o for o in job.origins]
 
 
-def _take(job: Job, origin: Origin, progress: Progress) -> list[str]:
+def _take(job: Job, origin: Origin) -> list[str]:
     if isinstance(origin, RemoteFile):
-        archive = _download(job, origin, progress)
+        archive = _download(job, origin)
         try:
-            return _unpack(job, archive, progress)
+            return _unpack(job, archive)
         except ValueError:
             # Whatever came in its place shall not be found there by the next run.
             archive.unlink()
             raise
     if is_remote(origin):
         if not is_archive(origin):
-            return _copy(job, open_files(origin, timeout=job.timeout), progress)
+            return _copy(job, open_files(origin, timeout=job.timeout))
         cache = CacheSettings(str(job.work / "s3"), 2**62, job.timeout)
-        return _unpack(job, local_file(origin, cache), progress)
+        return _unpack(job, local_file(origin, cache))
     path = Path(origin).expanduser()
     if path.is_dir():
-        return _copy(job, open_files(str(path.absolute())), progress)
-    return _unpack(job, path, progress)
+        return _copy(job, open_files(str(path.absolute())))
+    return _unpack(job, path)
 
 
-def _download(job: Job, remote: RemoteFile, progress: Progress) -> Path:
+def _download(job: Job, remote: RemoteFile) -> Path:
     last = PurePosixPath(unquote(urlsplit(remote.url).path)).name
     name = f"{hashlib.sha256(remote.url.encode()).hexdigest()[:8]}-{last.replace('/', '_')[-100:] or 'file'}"
     target = job.work / "downloads" / name
-    with step(progress, f"download {last or remote.url}", remote.size) as advance:
-        try:
-            download(remote, target, advance=advance, announce=progress.announce, limits=job.limits)
-        except PlaceError as error:
-            known = any(remote.url == address.url for address in job.source.addresses)
-            hint = f". {job.source.otherwise} {BY_HAND}" if known else ""
-            raise PlaceError(error.errno, f"{error.strerror}{hint}", remote.url) from error
+    step = f"download {last or remote.url}"
+    advance = job.begin(step, remote.size)
+    try:
+        announce = lambda total: job.progress(step, 0, total)  # noqa: E731
+        download(remote, target, advance=advance, announce=announce, limits=job.limits)
+    except PlaceError as error:
+        known = any(remote.url == address.url for address in job.source.addresses)
+        hint = f". {job.source.otherwise} {BY_HAND}" if known else ""
+        raise PlaceError(error.errno, f"{error.strerror}{hint}", remote.url) from error
     if remote.sha256 is None and job.sha256 is not None:
         _confirm(target, remote.url, job.sha256)
     return target
@@ -134,13 +135,13 @@ def _confirm(download: Path, url: str, expected: frozenset[str]) -> None:
         )
 
 
-def _unpack(job: Job, archive: Path, progress: Progress) -> list[str]:
+def _unpack(job: Job, archive: Path) -> list[str]:
     check_room(archive, job.staging, job.source.place_of)
-    with step(progress, f"unpack {archive.name}", archive.stat().st_size) as advance:
-        return unpack(archive, job.staging, job.source.place_of, limits=job.unpack_limits, advance=advance)
+    advance = job.begin(f"unpack {archive.name}", archive.stat().st_size)
+    return unpack(archive, job.staging, job.source.place_of, limits=job.unpack_limits, advance=advance)
 
 
-def _copy(job: Job, files: FileSet, progress: Progress) -> list[str]:
+def _copy(job: Job, files: FileSet) -> list[str]:
     wanted = {name: place for name in files.names if (place := _place(job, files, name)) is not None}
     if job.direct and Path(files.place).resolve() == job.staging.resolve():
         moved = [name for name, place in wanted.items() if name != place]
@@ -155,10 +156,10 @@ def _copy(job: Job, files: FileSet, progress: Progress) -> list[str]:
             raise ValueError(f"{files.place} holds two files for {place}: {targets[place]} and {name}")
         targets[place] = name
     files.prefetch(wanted)
-    with step(progress, f"copy {files.place}", sum(files.size(name) for name in wanted)) as advance:
-        for name, place in wanted.items():
-            check_name(place, files.place)
-            _bring(job, files, name, job.staging / place, advance)
+    advance = job.begin(f"copy {files.place}", sum(files.size(name) for name in wanted))
+    for name, place in wanted.items():
+        check_name(place, files.place)
+        _bring(job, files, name, job.staging / place, advance)
     return sorted(targets)
 
 

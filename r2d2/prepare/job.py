@@ -16,6 +16,10 @@ from r2d2.storage.s3 import TIMEOUT
 # More unusable images than this share are no accident.
 MAX_REFUSED = 0.05
 
+# Listens to the steps of a preparation: what the step does, how many bytes more are done (negative where
+# something has to be done again), and how many it will be about, once that is known. 0 bytes: it begins.
+Progress = Callable[[str, int, int | None], None]
+
 # Looks at a folder that is about to become a place; returns what there is to say. A ValueError refuses it.
 Inspection = Callable[[Path, Manifest], list[str]]
 
@@ -29,13 +33,13 @@ class Job:
         place: a folder, or `s3://bucket/prefix`.
         work: folder for downloads and what is on its way; removed at the end.
         origins: addresses, archives, folders and places on S3; none: the source's own addresses.
-        shard_bytes: of a shard; None: files are stored one by one.
         max_refused: share of the images that may be left out because they cannot be opened, in [0, 1].
         limits: of the waits for servers.
         unpack_limits: of what an archive may hold.
         sha256: what downloads of unknown content may have, hexadecimal; any other is refused, and its own is
             said. None: whatever comes is taken.
         timeout: seconds that a request to S3 is tried again for.
+        progress: called as the work goes on.
         inspect: called before the manifest is written, for sources that need more than a layout.
     """
 
@@ -43,18 +47,23 @@ class Job:
     place: str
     work: Path
     origins: tuple[str, ...] = ()
-    shard_bytes: int | None = None
     max_refused: float = MAX_REFUSED
     limits: Limits = field(default_factory=Limits)
     unpack_limits: UnpackLimits = field(default_factory=UnpackLimits)
     sha256: frozenset[str] | None = None
     timeout: float = TIMEOUT
+    progress: Progress = lambda step, amount, total: None  # noqa: ARG005
     inspect: Inspection | None = None
+
+    def begin(self, step: str, total: int | None = None) -> Callable[[int], None]:
+        """Begins a step that works through about so many bytes; returns the function that advances it."""
+        self.progress(step, 0, total)
+        return lambda amount: self.progress(step, amount, None)
 
     @property
     def direct(self) -> bool:
         """Whether files are unpacked where they stay."""
-        return self.shard_bytes is None and not is_remote(self.place)
+        return not is_remote(self.place)
 
     @property
     def staging(self) -> Path:
@@ -67,15 +76,13 @@ class Prepared:
     """What lies at a place now.
 
     Attributes:
-        manifest: of the files; of those in the shards, if there are shards.
+        manifest: of the files.
         refused: files of this preparation that were left out, with the reason.
         notes: what there is to say, in sentences.
-        shards: number of shards; 0: files lie there one by one.
         was_there: the place had been prepared before, and nothing was done.
     """
 
     manifest: Manifest
     refused: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    shards: int = 0
     was_there: bool = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,17 +15,20 @@ from r2d2.prepare.examination import examine
 from r2d2.prepare.intake import Origin, collect, find_origins, left_behind
 from r2d2.prepare.job import Job, Prepared
 from r2d2.prepare.layout import AACHEN_IMAGES
-from r2d2.prepare.progress import Progress, Silence, step
-from r2d2.prepare.publication import list_sizes, publish, read_content
+from r2d2.storage.files import FolderFiles
 from r2d2.storage.location import is_remote
-from r2d2.storage.manifest import Manifest, ManifestFile
+from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile
+from r2d2.storage.open import open_store
+from r2d2.storage.s3 import FIRST_TIMEOUT, TIMEOUT
+from r2d2.storage.store import ObjectInfo
 
 _FIRST = 5
 _LOCK = "lock"
 _NEEDS_PHOTOS = ("style", "flow")
+_UPLOADS = 8
 
 
-def prepare(job: Job, progress: Progress | None = None) -> Prepared:
+def prepare(job: Job) -> Prepared:
     """Downloads, unpacks, examines and stores a source, and writes the manifest of its place.
 
     Raises:
@@ -36,11 +41,11 @@ def prepare(job: Job, progress: Progress | None = None) -> Prepared:
     _make_work(job)
     try:
         with FileLock(job.work / _LOCK, timeout=0):
-            former = read_content(job.place, job.timeout)
-            if former is not None and _is_there(job, *former):
-                prepared = Prepared(former[0], shards=former[1], was_there=True)
+            former = read_manifest(job.place, job.timeout)
+            if former is not None and _is_there(job, former):
+                prepared = Prepared(former, was_there=True)
             else:
-                prepared = _prepare(job, origins, former[0] if former else None, progress or Silence())
+                prepared = _prepare(job, origins, former)
     except Timeout:
         raise ValueError(f"{job.place} is being prepared by another process") from None
     except ValueError:
@@ -76,37 +81,29 @@ def _make_work(job: Job) -> None:
     job.work.mkdir(parents=True, exist_ok=True)
 
 
-def _is_there(job: Job, former: Manifest, shards: int) -> bool:
+def _is_there(job: Job, former: Manifest) -> bool:
     """Whether a place holds what it shall; whether its files are whole is another question, asked by `check`.
 
     Raises:
         ValueError: if it holds something that this cannot be added to.
     """
-    kind, wanted = ("shards" if shards else "files"), "shards" if job.shard_bytes is not None else "files"
-    here = f"{job.place} holds '{former.source}' as {kind}"
     names = frozenset(job.source.name.split("+"))
-    if names <= former.sources and kind == wanted:
-        if shards:
-            return True
+    if names <= former.sources:
         if any(not is_remote(origin) and Path(origin).is_dir() for origin in job.origins):
             # A folder may have changed, and looking costs little.
             return False
         # Files that are missing come again.
         return _still_there(job, former) == former
-    if kind != wanted or shards:
-        raise ValueError(f"{here}; choose another place for '{job.source.name}' as {wanted}")
-    alone = (former.sources | names) - {"aachen", "style", "flow"}
-    if alone:
-        raise ValueError(f"{here}; choose another place for '{job.source.name}'")
+    if (former.sources | names) - {"aachen", "style", "flow"}:
+        raise ValueError(f"{job.place} holds '{former.source}'; choose another place for '{job.source.name}'")
     return False
 
 
-def _prepare(job: Job, origins: list[Origin], former: Manifest | None, progress: Progress) -> Prepared:
+def _prepare(job: Job, origins: list[Origin], former: Manifest | None) -> Prepared:
     lost = len(former.files) - len(_still_there(job, former).files) if former is not None else 0
-    names = collect(job, origins, progress)
+    names = collect(job, origins)
     total = sum((job.staging / name).stat().st_size for name in names)
-    with step(progress, f"examine {len(names)} files", total) as advance:
-        entries, refused = examine(job.staging, names, advance)
+    entries, refused = examine(job.staging, names, job.begin(f"examine {len(names)} files", total))
     _check_share(job, names, refused)
     entries, refused = _without_partners(job, entries, refused)
     manifest = Manifest(job.source.name, tuple(entries), tuple(sorted(refused)))
@@ -122,10 +119,10 @@ def _prepare(job: Job, origins: list[Origin], former: Manifest | None, progress:
         _remove(job, refused)
         # One call for thousands of files: what the manifest names is on the disk when it appears.
         os.sync()
-    shards = publish(job, manifest, progress)
+    _publish(job, manifest)
     if lost:
         notes.append(f"{lost} files were missing or of another size, and were brought again")
-    return Prepared(manifest, refused, tuple(notes), shards)
+    return Prepared(manifest, refused, tuple(notes))
 
 
 def _still_there(job: Job, former: Manifest) -> Manifest:
@@ -175,3 +172,63 @@ def _remove(job: Job, refused: dict[str, str]) -> None:
         return
     for name in refused:
         (job.staging / name).unlink(missing_ok=True)
+
+
+def read_manifest(place: str, timeout: float = TIMEOUT) -> Manifest | None:
+    """What a place says that it holds; None if it says nothing.
+
+    Raises:
+        ValueError: if the manifest is damaged.
+        OSError: if it cannot be read, or the place cannot be looked at.
+    """
+    content = open_store(place, min(timeout, FIRST_TIMEOUT)).read(MANIFEST)
+    return None if content is None else Manifest.parse(content, f"{place.rstrip('/')}/{MANIFEST}")
+
+
+def list_sizes(place: str, timeout: float = TIMEOUT) -> dict[str, int]:
+    """Bytes of every visible file that is really at a place, by path.
+
+    Raises:
+        ValueError: if there is no such folder.
+        OSError: if the place cannot be looked at.
+    """
+    if is_remote(place):
+        return {found.name: found.size for found in open_store(place, timeout).walk()}
+    files = FolderFiles.of(Path(place).expanduser())
+    return {name: files.size(name) for name in files.names}
+
+
+def _publish(job: Job, manifest: Manifest) -> None:
+    """Puts examined files where they should be. The manifest comes last: it says that all else is there."""
+    if job.direct:
+        manifest.write(job.staging)
+        return
+    store = open_store(job.place, job.timeout)
+    there = {found.name: found for found in store.walk()}
+    files = [file for file in manifest.files if (job.staging / file.path).is_file()]
+    advance = job.begin(f"upload to {job.place}", sum(file.size for file in files))
+
+    def send(file: ManifestFile) -> int:
+        path = job.staging / file.path
+        if not _has_content(there.get(file.path), path, file.size):
+            store.put_file(file.path, path)
+        return file.size
+
+    with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="r2d2-publish") as pool:
+        futures = [pool.submit(send, file) for file in files]
+        try:
+            for future in futures:
+                advance(future.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    store.write(MANIFEST, manifest.to_bytes())
+
+
+def _has_content(found: ObjectInfo | None, path: Path, size: int) -> bool:
+    """Whether an object has the content of a file already, from a run that was interrupted, by its ETag."""
+    if found is None or found.size != size:
+        return False
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
+    return digest.hexdigest() == found.mark

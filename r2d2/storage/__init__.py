@@ -1,1 +1,1 @@
-"""Where data lies: a folder, an S3 bucket, or shards in either; one way to read them all."""
+"""Where data lies: a folder or an S3 bucket; one way to read both."""

@@ -26,9 +26,9 @@ from typing import BinaryIO, cast
 
 from filelock import FileLock, Timeout
 
-from r2d2.storage.download import RANGE, SLOWEST, Wanted, fetch_bytes, fetch_file
 from r2d2.storage.errors import StorageError
 from r2d2.storage.s3 import TIMEOUT, S3Server
+from r2d2.storage.transfer import RANGE, SLOWEST, Wanted, fetch_bytes, fetch_file
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from filelock import FileLock
 
 from r2d2.storage.atomic import atomic_folder
 from r2d2.storage.cache import SHARE, CacheSettings
-from r2d2.storage.download import SLOWEST
 from r2d2.storage.names import path_below
 from r2d2.storage.s3_files import S3Files
+from r2d2.storage.transfer import SLOWEST
 
 FOLDERS = "folders"
 # Seconds that another process may take to remove a folder.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +17,11 @@ from r2d2.storage.local_copy import local_copy
 from r2d2.storage.names import require_text
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
-from r2d2.storage.shards import through_shards
-from r2d2.storage.upload import upload_bytes, upload_file
 
 log = logging.getLogger(__name__)
+
+# The index of shards, which earlier versions wrote.
+_SHARDS = "shards.json"
 
 
 def is_remote(place: str) -> bool:
@@ -40,12 +40,7 @@ def absolute_place(place: str) -> str:
 
 
 def open_files(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> FileSet:
-    """The files at a place; those in its shards if it has any. Arguments and errors as of `open_stored`."""
-    return through_shards(open_stored(place, cache, timeout))
-
-
-def open_stored(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> FileSet:
-    """The files at a place as they are stored, be they shards or not.
+    """The files at a place.
 
     Args:
         place: a folder, or `s3://bucket/prefix`.
@@ -53,13 +48,19 @@ def open_stored(place: str, cache: CacheSettings | None = None, timeout: float =
         timeout: seconds that a request to S3 is tried again for, where there is no cache to say so.
 
     Raises:
-        ValueError: if there is nothing, or the place is another kind of address.
+        ValueError: if there is nothing, it holds shards, or the place is another kind of address.
         StorageError: if the place cannot be looked at, with the reason and what was tried.
     """
     _refuse_other_addresses(place)
-    if is_remote(place):
-        return S3Files.of(place, cache, timeout)
-    return FolderFiles.of(Path(place).expanduser())
+    files: FileSet = (
+        S3Files.of(place, cache, timeout) if is_remote(place) else FolderFiles.of(Path(place).expanduser())
+    )
+    if _SHARDS in files.names:
+        raise ValueError(
+            f"{place} holds shards, which are not read any more: unpack them into a folder "
+            "(for f in shard-*.tar; do tar xf $f -C FOLDER; done) and prepare that folder"
+        )
+    return files
 
 
 def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
@@ -130,33 +131,6 @@ def fetched(place: str, timeout: float = TIMEOUT) -> Iterator[Path]:
         return
     with scratch_folder() as scratch:
         yield local_path(place, CacheSettings(str(scratch), 2**62, timeout))
-
-
-def store_file(path: Path, place: str) -> None:
-    """Copies a file to `s3://bucket/key`, or to a path; it appears there whole or not at all.
-
-    Raises:
-        StorageError: if it cannot be stored, or something else is there afterwards.
-        OSError: if the file cannot be read, or the path not be written.
-    """
-    if is_remote(place):
-        upload_file(S3Server(), *split_place(place), path)
-        return
-    from r2d2.storage.atomic import atomic_file
-
-    with path.open("rb") as source, atomic_file(Path(place)) as target:
-        shutil.copyfileobj(source, target)
-
-
-def store_bytes(content: bytes, place: str) -> None:
-    """As `store_file`, of a content in memory."""
-    if is_remote(place):
-        upload_bytes(S3Server(), *split_place(place), content)
-        return
-    from r2d2.storage.atomic import atomic_file
-
-    with atomic_file(Path(place)) as target:
-        target.write(content)
 
 
 def _refuse_other_addresses(place: str) -> None:

@@ -10,12 +10,20 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from r2d2.storage.errors import PlaceError, explain, passes, patiently, refuses_key, refuses_renewable_key
+from r2d2.storage.errors import (
+    PlaceError,
+    Result,
+    explain,
+    passes,
+    patiently,
+    refuses_key,
+    refuses_renewable_key,
+)
 
 SCHEME = "s3://"
 
@@ -81,25 +89,25 @@ class S3Server:
             self._endpoint = str(self.client.meta.endpoint_url)
         return self._endpoint
 
-    def call(self, method: str, request: Mapping[str, Any]) -> Any:
-        """The answer to one attempt at a request; where a key is refused and there is a new one, to a second.
-
-        Args:
-            method: of boto3's client.
-            request: its arguments.
+    def run(self, action: Callable[[Any], Result]) -> Result:
+        """What an action does with boto3's client; where a key is refused and there is a new one, once more.
 
         Raises:
             Exception: of boto3.
         """
         client = self.client
         try:
-            answer = getattr(client, method)(**request)
+            result = action(client)
         except Exception as error:
             if not (refuses_key(error) and self._has_new_key(client)):
                 raise
-            answer = getattr(self.client, method)(**request)
+            result = action(self.client)
         self._answered = True
-        return answer
+        return result
+
+    def call(self, method: str, request: Mapping[str, Any]) -> Any:
+        """The answer to one request, asked once; arguments as of `ask`, errors as of `run`."""
+        return self.run(lambda client: getattr(client, method)(**request))
 
     def passes(self, error: Exception) -> bool:
         """Whether a fault may pass by itself; so may the end of a key that was good, when it is renewed."""
@@ -135,9 +143,13 @@ class S3Server:
         Raises:
             StorageError: if there is none, with the reason and what was tried.
         """
+        return self.attempt(where, lambda client: getattr(client, method)(**request), timeout)
+
+    def attempt(self, where: str, action: Callable[[Any], Result], timeout: float | None = None) -> Result:
+        """As `run`, tried again for as long as `ask` does. Arguments and errors as of `ask`."""
         limit = self.timeout if timeout is None else timeout
         try:
-            return patiently(lambda: self.call(method, request), self.passes, limit)
+            return patiently(lambda: self.run(action), self.passes, limit)
         except Exception as error:
             raise explain(error, where, self._endpoint or "the usual AWS address") from error
 

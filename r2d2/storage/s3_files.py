@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,14 +21,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from r2d2.storage.cache import CacheSettings, ObjectCache, open_apart
-from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.errors import gone
 from r2d2.storage.manifest import MANIFEST, manifest_entries
 from r2d2.storage.names import is_name
-from r2d2.storage.read_ahead import ReadAhead
 from r2d2.storage.s3 import TIMEOUT, S3Server, split_place
+from r2d2.storage.transfer import Wanted, fetch_bytes
 
 log = logging.getLogger(__name__)
+
+# Threads that read ahead of those who open files, and how far.
+THREADS = 8
+MOST_FILES, MOST_BYTES = 64, 2**29
 
 
 @dataclass(frozen=True)
@@ -188,3 +194,88 @@ def visible_names(keys: Iterable[str], below: str, place: str) -> dict[str, str]
         for key, name in names.items()
         if is_name(name) and not any(part.startswith(".") for part in name.split("/"))
     }
+
+
+class ReadAhead:
+    """Fetches files before they are asked for, by few threads, so many and no more."""
+
+    def __init__(self, fetch: Callable[[str], BinaryIO], size: Callable[[str], int]) -> None:
+        """Starts threads when files are wanted.
+
+        Args:
+            fetch: gets a file by its name, within a limited time.
+            size: of a file, bytes.
+        """
+        self._fetch, self._size = fetch, size
+        self._lock = threading.Lock()
+        self._wanted: OrderedDict[str, int] = OrderedDict()
+        self._fetched: OrderedDict[str, tuple[Future[BinaryIO], int]] = OrderedDict()
+        self._threads = 0
+
+    def __del__(self) -> None:
+        while self._fetched:
+            self._drop_oldest()
+
+    def want(self, names: Iterable[str]) -> None:
+        """Says which files are opened soon, in this order, after those that are wanted already."""
+        with self._lock:
+            # Whoever says what comes next has finished with most of what came before.
+            while len(self._fetched) > MOST_FILES // 2:
+                self._drop_oldest()
+            self._wanted.update((name, self._size(name)) for name in names if name not in self._fetched)
+            self._start()
+
+    def take(self, name: str) -> BinaryIO | None:
+        """A file that was fetched ahead, waiting for its end if it is under way; None if it was not.
+
+        Raises:
+            Exception: what `fetch` raised.
+        """
+        with self._lock:
+            self._wanted.pop(name, None)
+            found = self._fetched.pop(name, None)
+            if found is None and self._is_full():
+                # What is opened is not what was wanted, which must not take all the room for ever.
+                self._drop_oldest()
+            self._start()
+        return None if found is None else found[0].result()
+
+    def _start(self) -> None:
+        # Threads of an executor would hold up the end of the process until all that is wanted has come.
+        while self._threads < THREADS and (work := self._next()) is not None:
+            self._threads += 1
+            threading.Thread(target=self._run, args=work, name="r2d2-ahead", daemon=True).start()
+
+    def _run(self, name: str, content: Future[BinaryIO]) -> None:
+        work: tuple[str, Future[BinaryIO]] | None = (name, content)
+        while work is not None:
+            name, content = work
+            try:
+                content.set_result(self._fetch(name))
+            except Exception as error:
+                # For the one who takes it.
+                content.set_exception(error)
+            with self._lock:
+                work = self._next()
+                self._threads -= work is None
+
+    def _next(self) -> tuple[str, Future[BinaryIO]] | None:
+        """The next file that is wanted, if there is room for it."""
+        if not self._wanted or self._is_full():
+            return None
+        (name, size), content = self._wanted.popitem(last=False), Future[BinaryIO]()
+        self._fetched[name] = content, size
+        return name, content
+
+    def _is_full(self) -> bool:
+        held = sum(size for _, size in self._fetched.values()) + next(iter(self._wanted.values()), 0)
+        return bool(self._fetched) and (len(self._fetched) >= MOST_FILES or held > MOST_BYTES)
+
+    def _drop_oldest(self) -> None:
+        _, (content, _) = self._fetched.popitem(last=False)
+        content.add_done_callback(_close)
+
+
+def _close(content: Future[BinaryIO]) -> None:
+    if content.exception() is None:
+        content.result().close()

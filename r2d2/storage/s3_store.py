@@ -7,17 +7,17 @@ look finds the same ETag: following a history costs one listing a look, and one 
 from __future__ import annotations
 
 import errno
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from r2d2.storage.download import Wanted, fetch_bytes
 from r2d2.storage.errors import (
     FileError,
     PlaceError,
+    Result,
     StalledError,
     StorageError,
     code_of,
@@ -29,12 +29,14 @@ from r2d2.storage.errors import (
 from r2d2.storage.names import is_name
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Object, S3Server, bare, split_place
 from r2d2.storage.store import LARGEST, ObjectInfo
-from r2d2.storage.upload import put_request, upload_file
+from r2d2.storage.transfer import Wanted, fetch_bytes, put_request, upload_file
 
 # Requests at a time where many files are read or removed.
 PARALLEL = 16
-# Contents of at most this size are kept in memory, bytes, and all of them together of at most that.
-SMALL, KEPT_IN_MEMORY = 2**16, 2**26
+# Of contents of at most this size, bytes, the last ones are kept in memory.
+SMALL, MOST_KEPT = 2**15, 8192
+
+Item = TypeVar("Item")
 
 _GONE = ("NoSuchKey", "404")
 _TAKEN = ("PreconditionFailed", "412")
@@ -61,7 +63,7 @@ class S3Store:
         self._bucket, prefix = split_place(self.place)
         self._prefix = f"{prefix}/" if prefix else ""
         self._server = S3Server(timeout)
-        self._memory = _Memory()
+        self._kept = functools.lru_cache(MOST_KEPT)(self._fetch)
 
     def __reduce__(self) -> tuple[type[S3Store], tuple[str, float]]:
         return S3Store, (self.place, self.timeout)
@@ -74,7 +76,7 @@ class S3Store:
     def below(self, name: str) -> S3Store:
         """The store of what lies below `name/`."""
         inner = S3Store(f"{self.place}/{name}", self.timeout)
-        inner._server, inner._memory = self._server, self._memory
+        inner._server, inner._kept = self._server, self._kept
         return inner
 
     def read(self, name: str) -> bytes | None:
@@ -96,12 +98,7 @@ class S3Store:
         Raises:
             StorageError: if one cannot be had.
         """
-        wanted = list(files)
-        unknown = [f for f in wanted if self._memory.get((self._key(f.name), f.mark)) is None]
-        if len(unknown) < 2:
-            return [self._read_kept(file) for file in wanted]
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-read") as pool:
-            return list(pool.map(self._read_kept, wanted))
+        return self._each(self._read_found, files)
 
     def find_all(self, names: Iterable[str]) -> list[ObjectInfo | None]:
         """What a look finds under each name.
@@ -109,11 +106,7 @@ class S3Store:
         Raises:
             StorageError: if the server does not tell.
         """
-        wanted = list(names)
-        if len(wanted) == 1:
-            return [self._find(wanted[0])]
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-find") as pool:
-            return list(pool.map(self._find, wanted))
+        return self._each(self._find, names)
 
     def write(self, name: str, content: bytes) -> None:
         """Keeps a content under a name.
@@ -173,8 +166,7 @@ class S3Store:
             StorageError: if the server does not.
         """
         objects, _ = self._server.look(self._bucket, self._folder(name), deep=True)
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-delete") as pool:
-            list(pool.map(lambda found: self._delete(found.key), objects))
+        self._each(lambda found: self._delete(found.key), objects)
 
     def files(self, name: str = "") -> list[ObjectInfo]:
         """The files directly below `name/`.
@@ -240,48 +232,29 @@ class S3Store:
             raise StalledError(f"{len(content)} of {answer['ContentLength']} bytes came")
         return content
 
-    def _read_kept(self, kept: ObjectInfo) -> bytes | None:
-        require_size(self._where(kept.name), kept.size, LARGEST)
-        key = (self._key(kept.name), kept.mark)
-        known = self._memory.get(key)
-        if known is not None:
-            return known
+    def _read_found(self, found: ObjectInfo) -> bytes | None:
+        require_size(self._where(found.name), found.size, LARGEST)
+        fetch = self._kept if found.size <= SMALL else self._fetch
         try:
-            content = fetch_bytes(self._server, Wanted(self._bucket, key[0], kept.size, kept.mark))
+            return fetch(Wanted(self._bucket, self._key(found.name), found.size, found.mark))
         except FileError:
             # It is gone, or was replaced since the look; then what is there now counts.
-            return self.read(kept.name)
-        self._memory.put(key, content)
-        return content
+            return self.read(found.name)
+
+    def _fetch(self, wanted: Wanted) -> bytes:
+        return fetch_bytes(self._server, wanted)
+
+    def _each(self, action: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """What an action gives for each item, several at a time."""
+        wanted = list(items)
+        if len(wanted) < 2:
+            return [action(item) for item in wanted]
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-store") as pool:
+            return list(pool.map(action, wanted))
 
     def _delete(self, key: str) -> None:
         where = f"{SCHEME}{self._bucket}/{key}"
         self._server.ask(where, "delete_object", {"Bucket": self._bucket, "Key": key})
-
-
-class _Memory:
-    """Small contents by key and ETag; what was not asked for longest is forgotten first."""
-
-    def __init__(self) -> None:
-        self._contents: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[str, str]) -> bytes | None:
-        with self._lock:
-            content = self._contents.get(key)
-            if content is not None:
-                self._contents.move_to_end(key)
-            return content
-
-    def put(self, key: tuple[str, str], content: bytes) -> None:
-        if len(content) > SMALL:
-            return
-        with self._lock:
-            self._bytes += len(content) - len(self._contents.pop(key, b""))
-            self._contents[key] = content
-            while self._bytes > KEPT_IN_MEMORY:
-                self._bytes -= len(self._contents.popitem(last=False)[1])
 
 
 def _no_conditional_writes(where: str, endpoint: str) -> PlaceError:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import click
 from rich.markup import escape
 
 from r2d2.storage.manifest import Manifest
-from r2d2.storage.shard_writer import SHARD_BYTES
 from runner.settings import Settings
 from runner.terminal.console import make_console
 
-_MIB, _GIB = 2**20, 2**30
+_GIB = 2**30
 # Names that are shown of each kind of difference.
 _NAMED = 10
 
@@ -39,14 +39,6 @@ def data() -> None:
 @click.option(
     "--to", "place", required=True, metavar="PLACE", help="Destination: a folder or s3://BUCKET/PREFIX."
 )
-@click.option("--shards", is_flag=True, help="Store plain tar files with an index instead of single files.")
-@click.option(
-    "--shard-mib",
-    default=SHARD_BYTES // _MIB,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Size of each shard, MiB.",
-)
 @click.option(
     "--sha256",
     multiple=True,
@@ -58,8 +50,6 @@ def prepare(
     source: str,
     origins: tuple[str, ...],
     place: str,
-    shards: bool,
-    shard_mib: int,
     sha256: tuple[str, ...],
 ) -> None:
     """Download, unpack, examine and store SOURCE (see `r2d2 data list`), and write its manifest.
@@ -71,10 +61,10 @@ def prepare(
     from runner.cli.preparing import make_job, terminal_progress
 
     settings = Settings.from_environment()
-    job = make_job(source, origins, place, shard_mib if shards else None, settings, sha256)
+    job = make_job(source, origins, place, settings, sha256)
     console = make_console()
     with terminal_progress(console) as progress:
-        prepared = run(job, progress)
+        prepared = run(replace(job, progress=progress))
     if prepared.was_there:
         console.print(f"{escape(place)} had been prepared; `r2d2 data check` reads every byte of it")
     for name, reason in list(prepared.refused.items())[:_NAMED]:
@@ -83,7 +73,7 @@ def prepare(
         console.print(
             f"left out: {len(prepared.refused) - _NAMED} more; {escape(place)}/manifest.json names them"
         )
-    for line in (*_facts(prepared.manifest, prepared.shards), *prepared.notes):
+    for line in (*_facts(prepared.manifest), *prepared.notes):
         console.print(escape(line), soft_wrap=True, highlight=False)
 
 
@@ -91,9 +81,8 @@ def prepare(
 @click.argument("place")
 def check(place: str) -> None:
     """Compare every byte at PLACE with its manifest. Status 1: something differs, and is named."""
-    from r2d2.prepare.progress import step
-    from r2d2.prepare.publication import list_sizes, read_manifest
-    from r2d2.storage.location import absolute_place, open_stored
+    from r2d2.prepare.preparation import list_sizes, read_manifest
+    from r2d2.storage.location import absolute_place, open_files
     from r2d2.storage.manifest import verify
     from runner.cli.preparing import terminal_progress
 
@@ -103,12 +92,10 @@ def check(place: str) -> None:
     if manifest is None:
         raise ValueError(f"{place} has no manifest.json; `r2d2 data prepare SOURCE --to {place}` writes one")
     console = make_console()
-    with (
-        terminal_progress(console) as progress,
-        step(progress, f"check {place}", manifest.total_bytes) as advance,
-    ):
-        files, sizes = open_stored(place, timeout=timeout), list_sizes(place, timeout)
-        found = verify(manifest, files, sizes, on_file=advance)
+    files, sizes, step = open_files(place, timeout=timeout), list_sizes(place, timeout), f"check {place}"
+    with terminal_progress(console) as progress:
+        progress(step, 0, manifest.total_bytes)
+        found = verify(manifest, files, sizes, on_file=lambda size: progress(step, size, None))
     for line in found.lines(_NAMED):
         console.print(escape(line), soft_wrap=True, highlight=False)
     whole = f"{found.whole} of {len(manifest.files)} files of '{escape(manifest.source)}' are whole"
@@ -142,14 +129,14 @@ def _sources() -> Iterator[str]:
 
 
 def _contents(place: str) -> Iterator[str]:
-    from r2d2.prepare.publication import list_sizes, read_content
+    from r2d2.prepare.preparation import list_sizes, read_manifest
     from r2d2.storage.location import absolute_place
 
     place = absolute_place(place)
     timeout = Settings.from_environment().s3_timeout
-    content = read_content(place, timeout)
-    if content is not None:
-        yield from (escape(line) for line in _facts(*content))
+    manifest = read_manifest(place, timeout)
+    if manifest is not None:
+        yield from (escape(line) for line in _facts(manifest))
         return
     sizes = list_sizes(place, timeout)
     if not sizes:
@@ -157,12 +144,11 @@ def _contents(place: str) -> Iterator[str]:
     yield f"{len(sizes)} files, {sum(sizes.values()) / _GIB:.2f} GiB, without a manifest"
 
 
-def _facts(manifest: Manifest, shards: int) -> Iterator[str]:
+def _facts(manifest: Manifest) -> Iterator[str]:
     images = sum(file.width > 0 for file in manifest.files)
-    kept = f", in {shards} shards" if shards else ""
     yield (
         f"{manifest.source}: {len(manifest.files)} files, {images} of them images, "
-        f"{manifest.total_bytes / _GIB:.2f} GiB{kept}"
+        f"{manifest.total_bytes / _GIB:.2f} GiB"
     )
     if manifest.left_out:
         yield f"{len(manifest.left_out)} files are left out"

@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +21,7 @@ from rich.progress import Progress as Bars
 
 from evaluation.benchmarks.hpatches import LEFT_OUT, open_benchmark
 from r2d2.prepare.catalogue import find_source
-from r2d2.prepare.job import Job
+from r2d2.prepare.job import Job, Progress
 from r2d2.storage.location import absolute_place, is_remote
 from r2d2.storage.manifest import Manifest
 from runner.settings import Settings
@@ -37,7 +36,6 @@ def make_job(
     source: str,
     origins: Sequence[str],
     place: str,
-    shard_mib: int | None,
     settings: Settings,
     sha256: Sequence[str] = (),
 ) -> Job:
@@ -47,16 +45,13 @@ def make_job(
         source: its name.
         origins: addresses, archives, folders; none: the source's own addresses.
         place: where to: a folder or `s3://bucket/prefix`.
-        shard_mib: size of the shards, MiB; None: no shards.
         settings: where things are.
         sha256: what the downloads may have, hexadecimal.
 
     Raises:
-        ValueError: if the source is unknown, or cannot be kept as shards, or a SHA-256 is none.
+        ValueError: if the source is unknown, or a SHA-256 is none.
     """
     found = find_source(source)
-    if found.name == HPATCHES and shard_mib is not None:
-        raise ValueError("a benchmark is read as a folder; prepare 'hpatches' without --shards")
     for text in sha256:
         if not re.fullmatch("[0-9a-fA-F]{64}", text):
             raise ValueError(f"--sha256 is '{text}'; a SHA-256 has 64 hexadecimal digits")
@@ -66,7 +61,6 @@ def make_job(
         place,
         _work(place, source, settings),
         tuple(origins),
-        None if shard_mib is None else shard_mib * 2**20,
         sha256=frozenset(text.lower() for text in sha256),
         timeout=settings.s3_timeout,
         inspect=inspect_hpatches if found.name == HPATCHES else None,
@@ -107,37 +101,9 @@ def inspect_hpatches(folder: Path, manifest: Manifest) -> list[str]:
     return notes
 
 
-@dataclass
-class TerminalProgress:
-    """A bar for each step; see `r2d2.prepare.progress.Progress`."""
-
-    bars: Bars
-    task: TaskID | None = None
-
-    def begin(self, step: str, total: int | None) -> None:
-        """Adds a bar."""
-        self.task = self.bars.add_task(step, total=total)
-
-    def announce(self, total: int | None) -> None:
-        """Gives the bar its length."""
-        assert self.task is not None, "a step has begun"
-        self.bars.update(self.task, total=total)
-
-    def advance(self, amount: int) -> None:
-        """Moves the bar."""
-        assert self.task is not None, "a step has begun"
-        self.bars.advance(self.task, amount)
-
-    def end(self) -> None:
-        """The bar stays as it is."""
-        assert self.task is not None, "a step has begun"
-        self.bars.stop_task(self.task)
-        self.task = None
-
-
 @contextmanager
-def terminal_progress(console: Console) -> Iterator[TerminalProgress]:
-    """Bars in the terminal, as long as the block lasts; where the output is none, nothing is shown."""
+def terminal_progress(console: Console) -> Iterator[Progress]:
+    """Shows a bar for each step in the terminal, as long as the block lasts; elsewhere nothing is shown."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -146,4 +112,15 @@ def terminal_progress(console: Console) -> Iterator[TerminalProgress]:
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        yield TerminalProgress(bars)
+        tasks: dict[str, TaskID] = {}
+
+        def show(step: str, amount: int, total: int | None) -> None:
+            if step not in tasks:
+                for former in tasks.values():
+                    bars.stop_task(former)
+                tasks[step] = bars.add_task(step, total=total)
+            elif total is not None:
+                bars.update(tasks[step], total=total)
+            bars.advance(tasks[step], amount)
+
+        yield show

@@ -30,12 +30,11 @@ from r2d2.formats.tensor_file import read_tensors, write_tensors
 from r2d2.network import build_network
 from r2d2.prepare.archive import UnpackLimits, unpack
 from r2d2.storage.files import StoredFile
-from r2d2.storage.location import open_stored
+from r2d2.storage.location import open_files
 from r2d2.storage.manifest import Manifest, ManifestFile
 from r2d2.storage.names import path_below
 from r2d2.storage.s3 import S3Server
 from r2d2.storage.s3_files import S3Files
-from r2d2.storage.shard_index import ShardIndex
 from r2d2.upstream import load_upstream
 from runner.models.extract import find_targets
 from runner.settings import Settings
@@ -176,7 +175,7 @@ def tar() -> bytes:
 
 def flow(kind: type) -> Callable[[Path], object]:
     def read(path: Path) -> object:
-        file = StoredFile(open_stored(str(path.parent)), path.name)
+        file = StoredFile(open_files(str(path.parent)), path.name)
         return kind(file, None) if kind is AachenFlow else kind(file)
 
     return read
@@ -269,13 +268,6 @@ READERS = {
     "whole zip": Reader("a.zip", lambda _: {"": deflated_zip({"a": bytes(100)})}, unpacked),
     "tar": Reader("a.tar", only(tar()), unpacked),
     "manifest": Reader("m", only(manifest().to_bytes()), lambda p: Manifest.parse(p.read_bytes(), str(p))),
-    "index": Reader(
-        "i",
-        only(
-            ShardIndex((ManifestFile("s.tar", 2048, "2" * 64),), manifest(), (0, 0), (512, 1536)).to_bytes()
-        ),
-        lambda p: ShardIndex.parse(p.read_bytes(), str(p)),
-    ),
     "listing of S3": Reader("listing.xml", lambda _: objects(), read_listing, listing),
     "list of images": Reader("list.txt", only(b"a.jpg\n# no\n\nb/c.png\n"), read_list),
     "homography": Reader("H_1_2", only(HOMOGRAPHY), read_homography),

@@ -9,7 +9,7 @@ from PIL import Image
 
 from evaluation.benchmarks import validation
 from evaluation.benchmarks.hpatches import LEFT_OUT, open_benchmark
-from evaluation.benchmarks.validation import build_validation_benchmark, read_manifest
+from evaluation.benchmarks.validation import build_validation_benchmark, read_recipe
 from evaluation.evaluator import PROTOCOLS, evaluate
 from r2d2.checkpoint import Model
 from r2d2.data.images import NOTHING, read_image
@@ -114,7 +114,7 @@ def test_a_photograph_gives_the_same_sequences_in_other_company(photos, built, t
     shutil.copy(photos.paths[0], tmp_path / "one")
     alone = contents(build_validation_benchmark(open_photos(str(tmp_path / "one")), tmp_path / "alone"))
     together = contents(built)
-    assert all(together[name] == content for name, content in alone.items() if name != "manifest.json")
+    assert all(together[name] == content for name, content in alone.items() if name != "recipe.json")
 
 
 def test_an_equal_benchmark_is_reused_and_another_replaced(photos, built):
@@ -124,18 +124,28 @@ def test_an_equal_benchmark_is_reused_and_another_replaced(photos, built):
     assert marked.read_bytes() == b"mark"
     build_validation_benchmark(photos, built, seed=1)
     assert marked.read_bytes() != b"mark"
-    assert read_manifest(built).seed == 1
+    assert read_recipe(built).seed == 1
 
 
-@pytest.mark.parametrize("manifest", [None, "no JSON", "[]", '{"photos": 1}'])
-def test_a_strange_folder_is_not_replaced(photos, tmp_path, manifest):
+def test_a_benchmark_with_its_former_kind_of_recipe_is_made_again(photos, built):
+    digest = open_benchmark(built).digest
+    (built / "recipe.json").rename(built / "manifest.json")
+    (built / "v_cup" / "1.png").write_bytes(b"mark")
+    build_validation_benchmark(photos, built)
+    assert not (built / "manifest.json").exists()
+    assert open_benchmark(built).digest == digest
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "manifest.json"])
+@pytest.mark.parametrize("recipe", [None, "no JSON", "[]", '{"photos": 1}'])
+def test_a_strange_folder_is_not_replaced(photos, tmp_path, recipe, name):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("all of it")
-    if manifest is not None:
-        (folder / "manifest.json").write_text(manifest)
+    if recipe is not None:
+        (folder / name).write_text(recipe)
     before = contents(folder)
-    with pytest.raises(ValueError, match=r"mine holds files but no manifest\.json"):
+    with pytest.raises(ValueError, match=r"mine holds files but no recipe\.json"):
         build_validation_benchmark(photos, folder)
     assert contents(folder) == before
 
@@ -156,7 +166,7 @@ def test_pictures_of_nothing_are_left_out_and_named(photos, tmp_path, level):
     Image.fromarray(np.full((300, 400, 3), level, np.uint8)).save(folder / "nothing.png")
     built = build_validation_benchmark(open_photos(str(folder)), tmp_path / "validation", size=SMALL)
     assert {s.name for s in open_benchmark(built).sequences} == {"i_cup", "i_upright", "v_cup", "v_upright"}
-    assert read_manifest(built).refused == (("nothing.png", NOTHING),)
+    assert read_recipe(built).refused == (("nothing.png", NOTHING),)
 
 
 def test_unreadable_photographs_are_left_out_and_named(photos, tmp_path):
@@ -164,7 +174,7 @@ def test_unreadable_photographs_are_left_out_and_named(photos, tmp_path):
     folder = build_validation_benchmark(
         open_photos(str(photos.paths[0].parent)), tmp_path / "validation", size=SMALL
     )
-    ((name, reason),) = read_manifest(folder).refused
+    ((name, reason),) = read_recipe(folder).refused
     assert name == "broken.jpg"
     assert reason
     assert len(open_benchmark(folder).sequences) == 4
@@ -202,13 +212,13 @@ def test_sizes_too_small(photos, tmp_path):
         build_validation_benchmark(photos, tmp_path / "validation", size=(384, 16))
 
 
-def test_the_manifest_says_what_it_was_made_from(photos, built):
-    stored = json.loads((built / "manifest.json").read_text())
+def test_the_recipe_says_what_it_was_made_from(photos, built):
+    stored = json.loads((built / "recipe.json").read_text())
     assert stored["photos"] == photos.digest
     assert (stored["seed"], stored["size"], stored["version"]) == (0, [384, 256], validation.VERSION)
-    manifest = read_manifest(built)
-    assert manifest.same_source(dataclasses.replace(manifest, refused=(("a", "b"),)))
-    assert not manifest.same_source(dataclasses.replace(manifest, version=0))
+    recipe = read_recipe(built)
+    assert recipe.same_source(dataclasses.replace(recipe, refused=(("a", "b"),)))
+    assert not recipe.same_source(dataclasses.replace(recipe, version=0))
 
 
 def test_an_untrained_network_scores_low_and_gets_its_thousand_keypoints(built):

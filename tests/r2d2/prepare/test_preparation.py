@@ -1,7 +1,6 @@
 """From an address, an archive or a folder to a place; killed anywhere and taken up again."""
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,6 @@ from r2d2.prepare.catalogue import SOURCES, find_source
 from r2d2.prepare.http_file import Limits, RemoteFile
 from r2d2.prepare.job import Job
 from r2d2.prepare.preparation import prepare
-from r2d2.prepare.publication import read_content
 from r2d2.storage.location import open_files
 from r2d2.storage.manifest import Manifest, verify
 
@@ -134,9 +132,7 @@ def test_aachens_sources_share_a_place(unpacked, make_job, becomes):
     assert prepared.manifest.source == "aachen+flow+style"
     assert len(prepared.manifest.files) == sum(becomes[s][0] for s in ("aachen", "style", "flow"))
     assert prepared.notes == ()
-    with pytest.raises(
-        ValueError, match=r"holds 'aachen[+]flow[+]style' as files; choose another place for 'web'"
-    ):
+    with pytest.raises(ValueError, match=r"holds 'aachen[+]flow[+]style'; choose another place for 'web'"):
         prepare(make_job("web", unpacked("web", "web")))
 
 
@@ -283,21 +279,11 @@ def test_a_prepared_place_is_not_prepared_again(web, packed, originals, make_job
     assert whole(job.place)
 
 
-def test_shards_hold_what_the_folder_holds(unpacked, make_job, tmp_path):
+def test_a_place_of_shards_is_refused_with_what_to_do(unpacked, make_job):
     folder = unpacked("web")
-    plain = prepare(make_job("web", folder))
-    job = make_job("web", folder, place=tmp_path / "sharded", shard_bytes=2**20)
-    sharded = prepare(job)
-    assert sharded.manifest == plain.manifest
-    assert sorted(tree(job.place)) == ["manifest.json", "shard-00000.tar", "shards.json"]
-    files = open_files(job.place)
-    assert all(files.open(n).read() == tree(tmp_path / "place")[n] for n in files.names)
-    assert read_content(job.place) == (plain.manifest, 1)
-    assert prepare(job).was_there
-    with pytest.raises(ValueError, match="holds 'web' as shards; choose another place for 'web' as files"):
-        prepare(make_job("web", folder, place=tmp_path / "sharded"))
-    back = prepare(make_job("web", tmp_path / "sharded", place=tmp_path / "back"))
-    assert back.manifest == plain.manifest
+    (folder / "shards.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds shards, which are not read any more: unpack them"):
+        prepare(make_job("web", folder))
 
 
 def test_what_a_folder_holds_beside_the_source_is_counted_and_said(unpacked, make_job, tmp_path):
@@ -341,22 +327,17 @@ from r2d2.prepare.catalogue import find_source
 from r2d2.prepare.job import Job
 from r2d2.prepare.preparation import prepare
 
-class Slow:
-    def begin(self, step, total): self.step = step
-    def announce(self, total): pass
-    def advance(self, amount):
-        if self.step.startswith(sys.argv[4]): time.sleep(0.02)
-    def end(self): pass
+def slow(step, amount, total):
+    if step.startswith(sys.argv[3]) and amount: time.sleep(0.02)
 
-origin, place, shard = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-job = Job(find_source("photos"), str(place), place / ".prepare", (origin,), shard_bytes=shard or None)
-prepare(job, Slow())
+origin, place = sys.argv[1], Path(sys.argv[2])
+prepare(Job(find_source("photos"), str(place), place / ".prepare", (origin,), progress=slow))
 """
 
 
-def start(origin, place, shard_bytes, slow):
+def start(origin, place, slow):
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(RUN), str(origin), str(place), str(shard_bytes), slow],
+        [sys.executable, "-c", textwrap.dedent(RUN), str(origin), str(place), slow],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
 
@@ -383,7 +364,7 @@ def test_killed_in_mid_download_it_goes_on_from_there(web, packed, many, tmp_pat
     downloads = place / ".prepare" / "downloads"
     parts = lambda: list(downloads.glob("*.part"))  # noqa: E731
     kill_when(
-        start(web.url("x.zip"), place, 0, "nothing"),
+        start(web.url("x.zip"), place, "nothing"),
         lambda: parts() and parts()[0].stat().st_size > 300_000,
     )
     have = parts()[0].stat().st_size
@@ -399,7 +380,7 @@ def test_killed_while_unpacking_it_goes_on_from_there(packed, many, tmp_path, ma
     archive = tmp_path / "archive"
     archive.write_bytes(getattr(packed, kind)(many))
     place = tmp_path / "place"
-    kill_when(start(archive, place, 0, "unpack"), lambda: len(list(place.glob("*.png"))) > 20)
+    kill_when(start(archive, place, "unpack"), lambda: len(list(place.glob("*.png"))) > 20)
     assert Manifest.read(place) is None
     kept = {path.name: path.stat().st_ino for path in place.glob("*.png")}
     assert 20 < len(kept) < len(many)
@@ -408,18 +389,3 @@ def test_killed_while_unpacking_it_goes_on_from_there(packed, many, tmp_path, ma
     assert {name: (place / name).stat().st_ino for name in kept} == kept, (
         "what was there was not written again"
     )
-
-
-def test_killed_while_shards_are_written_it_goes_on_from_there(packed, many, tmp_path, make_job):
-    archive = tmp_path / "archive"
-    archive.write_bytes(packed.zip({f"{k}/{name}": many[name] for k in range(3) for name in many}))
-    place = tmp_path / "place"
-    kill_when(start(archive, place, 2**20, "write"), lambda: (place / "shard-00001.tar").exists())
-    first = (place / "shard-00000.tar").stat().st_ino
-    prepared = prepare(make_job("photos", archive, place=place, shard_bytes=2**20))
-    assert prepared.shards == 4
-    assert (place / "shard-00000.tar").stat().st_ino == first
-    assert not list(place.glob(".*"))
-    files = open_files(str(place))
-    assert all(files.open(name).read() == many[name.partition("/")[2]] for name in files.names)
-    assert json.loads((place / "manifest.json").read_text())["count"] == 5

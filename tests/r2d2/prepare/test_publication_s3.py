@@ -1,17 +1,14 @@
-"""Sources prepared to S3, as files and as shards, resumed, checked, read back."""
-
-import multiprocessing
+"""Sources prepared to S3, resumed, checked, read back."""
 
 import pytest
 
 from r2d2.prepare.catalogue import find_source
 from r2d2.prepare.job import Job
-from r2d2.prepare.preparation import prepare
-from r2d2.prepare.publication import list_sizes, read_content, read_manifest
-from r2d2.storage.cache import CacheSettings
-from r2d2.storage.location import open_files, open_stored
-from r2d2.storage.manifest import sha256_of, verify
+from r2d2.prepare.preparation import list_sizes, prepare, read_manifest
+from r2d2.storage.location import open_files
+from r2d2.storage.manifest import verify
 from r2d2.storage.s3 import S3Server
+from r2d2.storage.s3_store import S3Store
 
 
 @pytest.fixture
@@ -25,16 +22,14 @@ def folder(tmp_path, make_picture):
 
 @pytest.fixture
 def make_job(tmp_path):
-    def make(place, *origins, shard_bytes=None):
-        return Job(
-            find_source("photos"), place, tmp_path / "work", tuple(map(str, origins)), shard_bytes=shard_bytes
-        )
+    def make(place, *origins):
+        return Job(find_source("photos"), place, tmp_path / "work", tuple(map(str, origins)))
 
     return make
 
 
 def check(place):
-    return verify(read_manifest(place), open_stored(place), list_sizes(place))
+    return verify(read_manifest(place), open_files(place), list_sizes(place))
 
 
 @pytest.fixture
@@ -43,7 +38,7 @@ def sent(monkeypatch):
     keys, ask = [], S3Server.ask
 
     def listen(self, where, method, request, *more):
-        if method in ("put_object", "complete_multipart_upload"):
+        if method == "put_object":
             keys.append(request["Key"])
         return ask(self, where, method, request, *more)
 
@@ -56,7 +51,7 @@ def test_a_folder_becomes_a_place_on_s3(s3, folder, make_job, tmp_path, sent, pr
     place = s3.place(prefix)
     prepared = prepare(make_job(place, folder))
     assert len(prepared.manifest.files) == 50
-    assert read_content(place) == (prepared.manifest, 0)
+    assert read_manifest(place) == prepared.manifest
     assert sent[-1].endswith("manifest.json"), "the manifest comes when everything is there"
     assert not (tmp_path / "work").exists()
     assert (check(place).whole, check(place).faults) == (50, 0)
@@ -68,80 +63,23 @@ def test_a_folder_becomes_a_place_on_s3(s3, folder, make_job, tmp_path, sent, pr
 
 def test_an_upload_that_was_interrupted_goes_on(s3, folder, make_job, sent, monkeypatch):
     place = s3.place("set")
-    from r2d2.prepare import publication
+    upload = S3Store.put_file
 
-    upload = publication.upload_file
-
-    def break_down(server, bucket, key, path):
+    def break_down(store, name, path):
         if len(sent) >= 20:
-            raise OSError(5, "the network is gone", key)
-        upload(server, bucket, key, path)
+            raise OSError(5, "the network is gone", name)
+        upload(store, name, path)
 
-    monkeypatch.setattr(publication, "upload_file", break_down)
+    monkeypatch.setattr(S3Store, "put_file", break_down)
     with pytest.raises(OSError, match="the network is gone"):
         prepare(make_job(place, folder))
     assert read_manifest(place) is None
-    monkeypatch.setattr(publication, "upload_file", upload)
+    monkeypatch.setattr(S3Store, "put_file", upload)
     s3.put("set/0/000.png", (folder / "0/000.png").read_bytes()[:-1] + b"?")
     first = set(sent)
     sent.clear()
     prepare(make_job(place, folder))
     assert first & set(sent) == {"set/0/000.png"}, "what was there is sent again only where it differs"
-    assert check(place).faults == 0
-
-
-@pytest.fixture
-def large(tmp_path, make_picture):
-    """Photographs that fill several shards of more than one part of an upload."""
-    folder = tmp_path / "large"
-    folder.mkdir()
-    for n in range(60):
-        (folder / f"{n:03d}.ppm").write_bytes(make_picture(n, "PPM", (640, 480)))
-    return folder
-
-
-def digests(files):
-    return {name: sha256_of(files.open(name)) for name in files.names}
-
-
-def test_shards_on_s3_are_read_through_the_cache_by_four_processes(s3, proxy, large, make_job, tmp_path):
-    place = s3.place("shards")
-    prepared = prepare(make_job(place, large, shard_bytes=20 * 2**20))
-    assert prepared.shards == 3
-    assert sorted(list_sizes(place)) == [
-        "manifest.json",
-        *(f"shard-0000{n}.tar" for n in range(3)),
-        "shards.json",
-    ]
-    assert check(place).faults == 0
-    cache = CacheSettings(str(tmp_path / "cache"), 10**9)
-    files = open_files(place, cache)
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        found = pool.map(digests, [files] * 4)
-    assert found == [{file.path: file.sha256 for file in prepared.manifest.files}] * 4
-    before = len(proxy.requests)
-    assert digests(open_files(place, cache)) == found[0]
-    assert not [r for r in proxy.requests[before:] if "shard-" in r[1]], "all of it is in the cache"
-
-
-def test_shards_that_were_sent_are_not_sent_again(s3, large, make_job, sent, monkeypatch):
-    place = s3.place("shards")
-    from r2d2.prepare import publication
-
-    upload = publication.upload_file
-
-    def break_down(server, bucket, key, path):
-        if key.endswith("shard-00002.tar"):
-            raise OSError(5, "the network is gone", key)
-        upload(server, bucket, key, path)
-
-    monkeypatch.setattr(publication, "upload_file", break_down)
-    with pytest.raises(OSError, match="the network is gone"):
-        prepare(make_job(place, large, shard_bytes=20 * 2**20))
-    monkeypatch.setattr(publication, "upload_file", upload)
-    sent.clear()
-    prepare(make_job(place, large, shard_bytes=20 * 2**20))
-    assert sent == ["shards/shard-00002.tar", "shards/shards.json", "shards/manifest.json"]
     assert check(place).faults == 0
 
 
@@ -164,9 +102,9 @@ def test_what_differs_on_s3_is_named(s3, folder, make_job):
 
 def test_a_place_on_s3_is_an_origin(s3, folder, make_job, packed, tmp_path):
     prepare(make_job(s3.place("set"), folder))
-    shards = prepare(make_job(s3.place("shards"), s3.place("set"), shard_bytes=2**20))
-    back = prepare(make_job(str(tmp_path / "back"), s3.place("shards")))
-    assert back.manifest == shards.manifest
+    copy = prepare(make_job(s3.place("copy"), s3.place("set")))
+    back = prepare(make_job(str(tmp_path / "back"), s3.place("copy")))
+    assert back.manifest == copy.manifest
     assert (tmp_path / "back/2/047.png").read_bytes() == (folder / "2/047.png").read_bytes()
     s3.put("archives/x.zip", packed.zip({"a.png": (folder / "0/000.png").read_bytes()}))
     unzipped = prepare(make_job(str(tmp_path / "zip"), s3.place("archives/x.zip")))

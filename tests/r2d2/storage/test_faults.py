@@ -19,12 +19,13 @@ from botocore import auth
 from faulty_proxy import Fault, until
 
 from r2d2.storage import cache as cache_module
-from r2d2.storage import download, errors
+from r2d2.storage import errors, transfer
 from r2d2.storage import s3 as s3_module
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.download import RANGE
 from r2d2.storage.errors import FileError, PlaceError
-from r2d2.storage.location import local_folder, open_files, store_bytes
+from r2d2.storage.location import local_folder, open_files
+from r2d2.storage.open import open_store
+from r2d2.storage.transfer import RANGE
 
 LARGE = 3 * RANGE
 
@@ -44,7 +45,7 @@ def nothing_given_up():
 @pytest.fixture
 def short_waits(monkeypatch):
     """Waits for the network end after half a second."""
-    for module in (s3_module, download):
+    for module in (s3_module, transfer):
         monkeypatch.setattr(module, "READ", 0.5)
 
 
@@ -268,7 +269,7 @@ def test_an_object_replaced_in_the_middle_of_its_download(proxy, s3, cache, size
 @pytest.mark.parametrize("size", [1000, LARGE])
 def test_a_corrupt_object_is_fetched_again_once_and_then_named(proxy, s3, cache, size):
     content = content_of(size)
-    store_bytes(content, s3.place("set/object"))
+    open_store(s3.place("set")).write("object", content)
     files = open_files(s3.place("set"), cache)
     proxy.faults = [Fault("object", times=1, flip=True)]
     assert read(files) == content

@@ -7,7 +7,7 @@ import pytest
 
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import PlaceError, StorageError
-from r2d2.storage.location import open_files, store_file
+from r2d2.storage.location import open_files
 from r2d2.storage.open import open_store
 
 OLD, NEW = {"old": "token 1"}, {"new": "token 2"}
@@ -70,7 +70,7 @@ def test_files_that_were_opened_before_go_on(odd_s3, write_keys, tmp_path):
     odd_s3.keys = OLD
     write_keys(OLD)
     (tmp_path / "file").write_bytes(b"content")
-    store_file(tmp_path / "file", "s3://bucket/set/object")
+    open_store("s3://bucket/set").put_file("object", tmp_path / "file")
     files = open_files("s3://bucket/set", CacheSettings(str(tmp_path / "cache"), 0, timeout=1))
     odd_s3.keys = NEW
     write_keys(NEW)

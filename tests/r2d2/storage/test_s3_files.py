@@ -9,14 +9,16 @@ import time
 
 import numpy as np
 import pytest
+from faulty_proxy import Fault
 from odd_s3 import no_checksum
 
-from r2d2.storage import read_ahead, upload
+from r2d2.storage import s3_files
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.download import RANGE
 from r2d2.storage.errors import FileError, PlaceError
 from r2d2.storage.files import FolderFiles, StoredFile
-from r2d2.storage.location import local_file, local_folder, local_path, open_files, store_bytes, store_file
+from r2d2.storage.location import local_file, local_folder, local_path, open_files
+from r2d2.storage.open import open_store
+from r2d2.storage.transfer import RANGE
 
 
 @pytest.fixture
@@ -30,6 +32,11 @@ def write_manifest(s3, prefix, contents):
         for name, content in sorted(contents.items())
     ]
     s3.put(f"{prefix}/manifest.json", json.dumps({"format": 1, "source": "test", "files": files}).encode())
+
+
+def store_file(path, place):
+    above, _, name = place.rpartition("/")
+    open_store(above).put_file(name, path)
 
 
 def read(files, name):
@@ -192,7 +199,7 @@ def open_files_of(s3, count):
 
 
 def test_prefetching_fetches_ahead_and_no_further(proxy, s3, cache, monkeypatch):
-    monkeypatch.setattr(read_ahead, "MOST_FILES", 6)
+    monkeypatch.setattr(s3_files, "MOST_FILES", 6)
     names = [f"{number:02}" for number in range(20)]
     for name in names:
         s3.put(f"set/{name}", name.encode())
@@ -206,7 +213,7 @@ def test_prefetching_fetches_ahead_and_no_further(proxy, s3, cache, monkeypatch)
 
 
 def test_what_is_prefetched_and_not_opened_stops_nothing(s3, monkeypatch):
-    monkeypatch.setattr(read_ahead, "MOST_FILES", 4)
+    monkeypatch.setattr(s3_files, "MOST_FILES", 4)
     names = [f"{number:02}" for number in range(40)]
     for name in names:
         s3.put(f"set/{name}", name.encode())
@@ -288,32 +295,35 @@ def test_what_is_stored_is_there(s3, tmp_path, cache, size):
     assert s3.client.list_multipart_uploads(Bucket=s3.bucket).get("Uploads", []) == []
 
 
-def test_storing_in_a_folder(tmp_path):
-    store_bytes(b"content", str(tmp_path / "new" / "a"))
-    store_file(tmp_path / "new" / "a", str(tmp_path / "new" / "b"))
-    assert (tmp_path / "new" / "b").read_bytes() == b"content"
-
-
 def test_storing_in_a_bucket_that_is_not_there(s3, tmp_path):
     (tmp_path / "file").write_bytes(b"content")
     with pytest.raises(PlaceError, match="there is no such bucket"):
         store_file(tmp_path / "file", "s3://no-such-bucket-here/file")
 
 
-def test_an_upload_that_fails_leaves_no_parts(s3, tmp_path, monkeypatch):
+def test_an_upload_that_fails_leaves_no_parts(s3, proxy, tmp_path):
     (tmp_path / "file").write_bytes(bytes(40 * 2**20))
-    read_at = upload._read_at
-
-    def fail_late(file, offset, length):
-        if offset:
-            raise OSError(5, "Input/output error", "file")
-        return read_at(file, offset, length)
-
-    monkeypatch.setattr(upload, "_read_at", fail_late)
-    with pytest.raises(OSError, match="Input/output error"):
+    proxy.faults = [Fault("stored/file", method="PUT", after=1, status=403, code="AccessDenied")]
+    with pytest.raises(PlaceError, match="access is denied"):
         store_file(tmp_path / "file", s3.place("stored/file"))
     assert s3.client.list_multipart_uploads(Bucket=s3.bucket).get("Uploads", []) == []
     assert s3.client.list_objects_v2(Bucket=s3.bucket)["KeyCount"] == 0
+
+
+def test_a_large_upload_that_was_cut_is_sent_again(s3, proxy, tmp_path, cache):
+    content = random_bytes(20 * 2**20)
+    (tmp_path / "file").write_bytes(content)
+    proxy.faults = [Fault("stored/file", times=2, method="PUT", cut_upload=100_000)]
+    store_file(tmp_path / "file", s3.place("stored/file"))
+    assert read(open_files(s3.place("stored"), cache), "file") == content
+    assert proxy.faults[0].times == 0
+
+
+def test_a_large_upload_that_arrived_as_something_else_is_told(s3, proxy, tmp_path):
+    (tmp_path / "file").write_bytes(random_bytes(20 * 2**20))
+    proxy.faults = [Fault("stored/file", times=9, flip=True)]
+    with pytest.raises(FileError, match="stored/file: it is corrupt: its SHA-256"):
+        store_file(tmp_path / "file", s3.place("stored/file"))
 
 
 def test_a_server_whose_etag_of_parts_is_no_checksum_keeps_what_is_stored(odd_s3, tmp_path, cache):

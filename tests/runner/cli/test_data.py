@@ -117,15 +117,6 @@ def test_corrupt_images_are_named(data, photos, tmp_path):
     assert data("check", tmp_path / "place").exit_code == 0
 
 
-def test_shards_are_listed_as_such(data, photos, tmp_path):
-    place = tmp_path / "place"
-    result = data("prepare", "photos", "--from", photos, "--to", place, "--shards", "--shard-mib", 1)
-    assert result.exit_code == 0, result.output
-    assert "in 1 shards" in data("list", place).output
-    assert "3 of 3" not in data("check", place).output
-    assert data("check", place).exit_code == 0
-
-
 def test_hpatches_is_prepared_as_a_benchmark(data, sequences, tmp_path):
     place = tmp_path / "hpatches"
     result = data("prepare", "hpatches", "--from", sequences, "--to", place)
@@ -162,8 +153,6 @@ def test_hpatches_that_is_not_in_order_is_refused(data, sequences, tmp_path, spo
         (["prepare", "photos", "--to", "x"], "no address is known for 'photos'"),
         (["prepare", "photos", "--from", "/nowhere", "--to", "x"], "there is no file or folder '/nowhere'"),
         (["prepare", "photos"], "Missing option '--to'"),
-        (["prepare", "hpatches", "--to", "x", "--shards"], "prepare 'hpatches' without --shards"),
-        (["prepare", "photos", "--to", "x", "--shard-mib", "0"], "Invalid value for '--shard-mib'"),
         (["check", "/nowhere"], "/nowhere has no manifest.json"),
         (["list", "/nowhere"], "there is no folder '/nowhere'"),
         (["check", "s3:///x"], "names no bucket"),
@@ -183,9 +172,7 @@ def test_a_folder_without_a_manifest_is_listed(data, photos):
 
 def test_what_is_on_its_way_to_a_folder_lies_in_it_and_is_hidden(tmp_path):
     settings = Settings(tmp_path / "home", "")
-    assert make_job("photos", (), str(tmp_path / "x"), None, settings).work == tmp_path / "x" / ".prepare"
-    works = {
-        make_job(s, (), p, None, settings).work for s in ("web", "photos") for p in ("s3://a/b", "s3://a/c")
-    }
+    assert make_job("photos", (), str(tmp_path / "x"), settings).work == tmp_path / "x" / ".prepare"
+    works = {make_job(s, (), p, settings).work for s in ("web", "photos") for p in ("s3://a/b", "s3://a/c")}
     assert len(works) == 4
     assert all(work.parent == tmp_path / "home" / "cache" / "prepare" for work in works)

@@ -1,24 +1,29 @@
-"""Download: one object as it was when its place was opened, in parallel ranges, compared with its checksum.
+"""Transfer: one object from S3, as it was when its place was opened, and one file to S3, whole or not at all.
 
-A connection that is cut is taken up again where it was cut. What comes is never more than one object: every
-range asks for the same ETag, so a change in the middle is noticed.
+A download comes in parallel ranges. A connection that is cut is taken up again where it was cut, and every
+range asks for the same ETag, so that what comes is never more than one object. What came, and what a server
+has after an upload, is compared with a checksum.
 """
 
 from __future__ import annotations
 
+import base64
+import errno
 import hashlib
 import os
 import re
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from r2d2.storage.errors import (
-    Result,
+    FileError,
     StalledError,
     changed,
     code_of,
@@ -35,12 +40,14 @@ RANGE = 8 * 2**20
 PARALLEL = 8
 # Bytes per second. A slower answer is given up and asked for again, so that none lasts for ever.
 SLOWEST = 16 * 2**10
+# Larger files are sent in parts of this size, bytes.
+PART = 16 * 2**20
 
 # Of what is fetched into memory, bytes: the manifest of ten million files.
 LARGEST = 2**31
 
-SHA256, MD5 = "SHA-256", "MD5"
-
+_SHA256, _MD5 = "SHA-256", "MD5"
+_DIGESTS = {_SHA256: hashlib.sha256, _MD5: hashlib.md5}
 _CHUNK = 2**18
 _MD5_FORM = re.compile("[0-9a-f]{32}")
 # Their ETag is no MD5: AWS's directory buckets by their name, encrypted objects by a field of the answer.
@@ -72,31 +79,6 @@ class Wanted:
         return f"{SCHEME}{self.bucket}/{self.key}"
 
 
-def stated_checksum(answer: Mapping[str, Any], bucket: str) -> tuple[str, str] | None:
-    """What a server says of an object's content, whoever wants to know: who fetches it or who has stored it.
-
-    It is the SHA-256 that we store with every object; of others' objects the ETag, where that is an MD5.
-
-    Args:
-        answer: to a request for the object, or for its head.
-        bucket: where it lies.
-
-    Returns:
-        Kind and hexadecimal value; None: there is none, so that the size alone can be compared.
-    """
-    if sha256 := answer.get("Metadata", {}).get("sha256"):
-        return SHA256, str(sha256)
-    etag = bare(answer.get("ETag", ""))
-    encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
-    plain = _MD5_FORM.fullmatch(etag) and not encrypted and not bucket.endswith(_DIRECTORY_BUCKET)
-    return (MD5, etag) if plain else None
-
-
-def new_digest(kind: str) -> hashlib._Hash:
-    """A digest of that kind, of nothing yet."""
-    return hashlib.sha256() if kind == SHA256 else hashlib.md5(usedforsecurity=False)
-
-
 def fetch_bytes(server: S3Server, wanted: Wanted) -> bytes:
     """The content of an object, in memory.
 
@@ -104,17 +86,13 @@ def fetch_bytes(server: S3Server, wanted: Wanted) -> bytes:
         StorageError: if it cannot be had, was changed, is corrupt twice, or has more than `LARGEST` bytes.
     """
     require_size(str(wanted), wanted.size, LARGEST)
+    content = bytearray(wanted.size)
 
-    def attempt() -> bytes:
-        content = bytearray(wanted.size)
+    def write(offset: int, data: bytes) -> None:
+        content[offset : offset + len(data)] = data
 
-        def write(offset: int, data: bytes) -> None:
-            content[offset : offset + len(data)] = data
-
-        _Download(server, wanted, write).run().verify(lambda: iter([content]))
-        return bytes(content)
-
-    return _twice(wanted, attempt)
+    _fetch(server, wanted, write, lambda: [content])
+    return bytes(content)
 
 
 def fetch_file(server: S3Server, wanted: Wanted, file: BinaryIO) -> None:
@@ -135,16 +113,21 @@ def fetch_file(server: S3Server, wanted: Wanted, file: BinaryIO) -> None:
         for offset in range(0, wanted.size, RANGE):
             yield os.pread(descriptor, RANGE, offset)
 
-    _twice(wanted, lambda: _Download(server, wanted, write).run().verify(read))
+    _fetch(server, wanted, write, read)
 
 
-def _twice(wanted: Wanted, attempt: Callable[[], Result]) -> Result:
-    """What an attempt gives; where what came is not what was announced, that of a second one."""
+def _fetch(
+    server: S3Server,
+    wanted: Wanted,
+    write: Callable[[int, bytes], None],
+    content: Callable[[], Iterable[bytes | bytearray]],
+) -> None:
+    """Writes an object and compares what was written; where it is not what was announced, once more."""
     try:
-        return attempt()
+        _Download(server, wanted, write).run(content)
     except MismatchError:
         try:
-            return attempt()
+            _Download(server, wanted, write).run(content)
         except MismatchError as error:
             raise corrupt(str(wanted), str(error)) from error
 
@@ -157,20 +140,13 @@ class _Download:
     stop: threading.Event = field(default_factory=threading.Event)
     # What the first answer said of the object.
     _etag: str | None = None
-    _sha256: str | None = None
     _stated: tuple[str, str] | None = None
 
-    def run(self) -> _Download:
-        """Fetches everything."""
-        size = self.wanted.size
-        self._etag, self._sha256 = self.wanted.etag, self.wanted.sha256
+    def run(self, content: Callable[[], Iterable[bytes | bytearray]]) -> None:
+        """Fetches everything and compares it with the checksum that is known of it."""
+        self._etag = self.wanted.etag
         try:
-            if size < 2 * RANGE:
-                self._range(0, size)
-            else:
-                # The first one alone, for its ETag where none is known.
-                self._range(0, RANGE)
-                self._ranges([(start, min(start + RANGE, size)) for start in range(RANGE, size, RANGE)])
+            self._fetch()
         except MismatchError:
             raise
         except Exception as error:
@@ -180,27 +156,20 @@ class _Download:
             if isinstance(error, OSError) and not isinstance(error, BotoCoreError) and not passes(error):
                 raise
             raise explain(error, str(self.wanted), self.server.endpoint) from error
-        return self
+        stated = (_SHA256, self.wanted.sha256) if self.wanted.sha256 else self._stated
+        if stated is not None and (found := _digest(stated[0], content())) != stated[1]:
+            raise MismatchError(f"its {stated[0]} is {found} and should be {stated[1]}")
 
-    def verify(self, content: Callable[[], Iterator[bytes | bytearray]]) -> None:
-        """Compares the content with the checksum that is known of it.
-
-        Raises:
-            MismatchError: if it is another.
-        """
-        stated = (SHA256, self._sha256) if self._sha256 else self._stated
-        if stated is None:
+    def _fetch(self) -> None:
+        size = self.wanted.size
+        if size < 2 * RANGE:
+            self._range(0, size)
             return
-        kind, known = stated
-        digest = new_digest(kind)
-        for data in content():
-            digest.update(data)
-        if digest.hexdigest() != known:
-            raise MismatchError(f"its {kind} is {digest.hexdigest()} and should be {known}")
-
-    def _ranges(self, ranges: list[tuple[int, int]]) -> None:
+        # The first one alone, for its ETag where none is known.
+        self._range(0, RANGE)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-range") as pool:
-            futures = [pool.submit(self._range, *limits) for limits in ranges]
+            starts = range(RANGE, size, RANGE)
+            futures = [pool.submit(self._range, start, min(start + RANGE, size)) for start in starts]
             try:
                 for future in futures:
                     future.result()
@@ -251,7 +220,7 @@ class _Download:
             answer = self.server.call("get_object", request)
         except Exception as error:
             if code_of(error) in ("PreconditionFailed", "InvalidRange", "412", "416"):
-                raise changed(str(wanted), self._known()) from error
+                raise changed(str(wanted), f"ETag {self._etag}") from error
             raise
         self._look_at(answer, end - start)
         return answer["Body"]
@@ -260,13 +229,70 @@ class _Download:
         """Checks that an answer is about the object that is wanted; learns its checksum from it."""
         etag = bare(answer.get("ETag", ""))
         if self._etag is not None and etag != self._etag:
-            raise changed(str(self.wanted), self._known(), f"ETag {etag}")
+            raise changed(str(self.wanted), f"ETag {self._etag}", f"ETag {etag}")
         if answer["ContentLength"] != length:
             answer["Body"].close()
             raise MismatchError(f"{answer['ContentLength']} bytes came instead of {length}")
-        self._etag = etag
-        if self._sha256 is None:
-            self._stated = stated_checksum(answer, self.wanted.bucket)
+        self._etag, self._stated = etag, _stated_checksum(answer, self.wanted.bucket)
 
-    def _known(self) -> str:
-        return f"ETag {self._etag}"
+
+def _stated_checksum(answer: Mapping[str, Any], bucket: str) -> tuple[str, str] | None:
+    """Kind and hexadecimal value of the checksum that a server states of an object; None: it states none.
+
+    It is the SHA-256 that we store with every object; of others' objects the ETag, where that is an MD5.
+    """
+    if sha256 := answer.get("Metadata", {}).get("sha256"):
+        return _SHA256, str(sha256)
+    etag = bare(answer.get("ETag", ""))
+    encrypted = "SSECustomerAlgorithm" in answer or answer.get("ServerSideEncryption", "AES256") != "AES256"
+    plain = _MD5_FORM.fullmatch(etag) and not encrypted and not bucket.endswith(_DIRECTORY_BUCKET)
+    return (_MD5, etag) if plain else None
+
+
+def _digest(kind: str, content: Iterable[bytes | bytearray]) -> str:
+    total = _DIGESTS[kind](usedforsecurity=False)
+    for data in content:
+        total.update(data)
+    return total.hexdigest()
+
+
+def put_request(bucket: str, key: str, content: bytes) -> dict[str, Any]:
+    """The arguments of `put_object`: the server refuses a content that arrives with another checksum."""
+    md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+    metadata = {"sha256": hashlib.sha256(content).hexdigest()}
+    return {"Bucket": bucket, "Key": key, "Body": content, "ContentMD5": md5, "Metadata": metadata}
+
+
+def upload_file(server: S3Server, bucket: str, key: str, path: Path) -> None:
+    """Stores a file under a key; what had it is replaced when all is there. Compares what the server has.
+
+    Raises:
+        StorageError: if it cannot be stored, or the server has something else afterwards.
+        OSError: if the file cannot be read.
+    """
+    size, where = path.stat().st_size, f"{SCHEME}{bucket}/{key}"
+    if size <= PART:
+        request = put_request(bucket, key, path.read_bytes())
+        server.ask(where, "put_object", request)
+        sha256 = request["Metadata"]["sha256"]
+    else:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        server.attempt(where, lambda client: _send_in_parts(client, bucket, key, path, sha256))
+    found = server.ask(where, "head_object", {"Bucket": bucket, "Key": key})
+    stated = found.get("Metadata", {}).get("sha256", sha256)
+    if found["ContentLength"] != size or stated != sha256:
+        raise FileError(errno.EIO, "the server has something else than what was sent to it", where)
+    if size > PART:
+        # Parts travel without a checksum, and few servers give a comparable one of the whole: it is read.
+        with tempfile.TemporaryFile() as copy:
+            fetch_file(server, Wanted(bucket, key, size, sha256=sha256), copy)
+
+
+def _send_in_parts(client: Any, bucket: str, key: str, path: Path, sha256: str) -> None:
+    """Sends a file by boto3's managed transfer, which removes the parts of an upload that fails."""
+    from boto3.s3.transfer import TransferConfig
+
+    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=PARALLEL // 2)
+    with path.open("rb") as file:
+        client.upload_fileobj(file, bucket, key, {"Metadata": {"sha256": sha256}}, Config=config)
