@@ -51,9 +51,9 @@ class JudgeResources:
 
     def __post_init__(self) -> None:
         if self.number < 1:
-            raise ValueError(f"the number of judges is {self.number}; it must be at least 1")
+            raise ValueError(f"the number of evaluation actors is {self.number}; it must be at least 1")
         if min(self.num_cpus, self.num_gpus) < 0:
-            raise ValueError("a judge cannot ask for less than 0 CPUs or GPUs")
+            raise ValueError("an evaluation actor cannot ask for less than 0 CPUs or GPUs")
 
     @property
     def threads(self) -> int:
@@ -174,7 +174,7 @@ class JudgePool:
                     judge, last, attempts = self._start_judge(), str(error), attempts + 1
                 except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
                     last, attempts = str(error), attempts + 1
-            raise RuntimeError(f"{ATTEMPTS} judges died while scoring {source} on {role}: {last}")
+            raise RuntimeError(f"{ATTEMPTS} evaluation actors died while scoring {source} on {role}: {last}")
         finally:
             self._idle.put_nowait(judge)
 

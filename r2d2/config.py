@@ -83,7 +83,7 @@ class DataConfig:
     sources: str = setting(
         "",
         "sources of pairs instead of data.photos, NAME=PLACE, e.g. 'web=s3://bucket/web, style=/data*2'; "
-        "behind *: how often each item has its turn in an epoch; wasf=PLACE: the classic mix; empty: photos",
+        "behind *: how often each item comes in an epoch; wasf=PLACE: the classic mix; empty: photos",
     )
 
 

@@ -139,10 +139,10 @@ def refuse_unlike(name: str, evaluation: Evaluation, other_name: str, other: Eva
             for key in mine | others
             if mine.get(key) != others.get(key)
         ]
-        raise ValueError(f"{refusal}they were judged by different protocols ({'; '.join(different)})")
+        raise ValueError(f"{refusal}they were scored by different protocols ({'; '.join(different)})")
     if evaluation.benchmark_digest != other.benchmark_digest:
         raise ValueError(
-            f"{refusal}they were judged on different images or homographies (benchmark "
+            f"{refusal}they were scored on different images or homographies (benchmark "
             f"{evaluation.benchmark}, digest {evaluation.benchmark_digest[:12]}, and {other.benchmark}, "
             f"digest {other.benchmark_digest[:12]})"
         )

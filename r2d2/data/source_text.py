@@ -37,7 +37,7 @@ class SourceText:
         label: its name; "photos-2" if it is the second of that name.
         name: of the kind of source.
         place: a folder, or `s3://bucket/prefix`.
-        weight: how often each item has its turn in an epoch.
+        weight: how often each item comes in an epoch.
         at_most: items of an epoch before weighting; 0: all.
     """
 

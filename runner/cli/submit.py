@@ -65,7 +65,7 @@ def submit(
     if stop:
         own_name = _own_name(name, arguments)
         job, by_itself = SweepJobs(address).stop(own_name)
-        how = "has stopped" if by_itself else "is told to stop"
+        how = "has stopped" if by_itself else "is asked to stop"
         click.echo(f"{job.id} {how}; r2d2 submit {name} resumes it.")
         return
     own_name = _checked(name, arguments)

@@ -102,7 +102,8 @@ class Capacity:
         for unit, each, there in (("CPU", worker.cpus_of(config), cpus), ("GPU", worker.gpus, gpus)):
             if workers * each > there:
                 raise ValueError(
-                    f"{asked}, but the cluster has {there:g} {unit}s beside the judges; {_ASKED_BY}"
+                    f"{asked}, but the cluster has {there:g} {unit}s beside the evaluation actors; "
+                    f"{_ASKED_BY}"
                 )
         if (room := self._room(worker, config, cpus, gpus)) < workers:
             raise ValueError(f"{asked}, but the cluster's nodes hold {room}; {_ASKED_BY}")
@@ -111,7 +112,7 @@ class Capacity:
         for unit, each, there in (("CPU", judges.num_cpus, self.cpus), ("GPU", judges.num_gpus, self.gpus)):
             if judges.number * each > there:
                 raise ValueError(
-                    f"the judges ask for {judges.number} times {each:g} {unit}s (--judges, "
+                    f"the evaluation actors ask for {judges.number} times {each:g} {unit}s (--judges, "
                     f"--judge-{unit.lower()}s), but the cluster has {there:g} {unit}s"
                 )
 

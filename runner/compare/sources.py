@@ -151,7 +151,7 @@ def _read_json(path: Path) -> Evaluation:
 
 def _judge(text: str, settings: Settings, judging: Judging) -> Evaluation:
     if judging.benchmark is None:
-        raise ValueError(f"'{text}' has no stored scores: say with --benchmark DIR what to judge it on")
+        raise ValueError(f"'{text}' has no stored scores: give --benchmark DIR to score it on")
     if judging.on_source is not None:
         judging.on_source(text)
     protocol = find_protocol(judging.protocol)

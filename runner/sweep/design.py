@@ -53,7 +53,7 @@ class Design:
         """What a person should know before it starts, in sentences."""
         lines = [
             f"Trained on {self.source}: {self.items} {self.noun}, and {self.held_out} photographs held out "
-            "to judge by.",
+            "for validation.",
             f"{_range(self.pairs)} pairs an epoch, {_range(self.steps)} steps a trial.",
         ]
         if self.steps[0] < FEW_STEPS:

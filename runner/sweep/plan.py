@@ -27,7 +27,7 @@ from runner.settings import Settings
 from runner.terminal.words import silent
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
 
-# Entries of `data` that all trials of a sweep share: what is trained on, and what is held out to judge by.
+# Entries of `data` that all trials of a sweep share: what is trained on, and what is held out for validation.
 _SHARED = ("photos", "sources", "held_out", "split_seed")
 
 

@@ -133,7 +133,9 @@ def test_a_checkpoint_that_costs_the_lives_of_three_judges_is_named(pool, checkp
         os.kill(judge, signal.SIGKILL)
         while title_of(judge):
             time.sleep(0.01)
-    with pytest.raises(ray.exceptions.RayTaskError, match=f"3 judges died while scoring {checkpoint} on"):
+    with pytest.raises(
+        ray.exceptions.RayTaskError, match=f"3 evaluation actors died while scoring {checkpoint} on"
+    ):
         ray.get(asked, timeout=60)
 
 
@@ -141,7 +143,7 @@ def test_a_judge_that_cannot_be_started_says_why_and_is_replaced(cluster, specs,
     async def story():
         pool = JudgePool((None,), JudgeResources())
         with pytest.raises(
-            RuntimeError, match=r"3 judges died while scoring .*\n(.*\n)*.*no attribute 'role'"
+            RuntimeError, match=r"3 evaluation actors died while scoring .*\n(.*\n)*.*no attribute 'role'"
         ):
             await pool.score(checkpoint, "validation")
         pool._benchmarks = specs
@@ -173,7 +175,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):
 
 
 def test_no_judges_are_refused():
-    with pytest.raises(ValueError, match="the number of judges is 0; it must be at least 1"):
+    with pytest.raises(ValueError, match="the number of evaluation actors is 0; it must be at least 1"):
         JudgeResources(number=0)
     with pytest.raises(ValueError, match="cannot ask for less than 0"):
         JudgeResources(num_gpus=-1)

@@ -85,6 +85,6 @@ def test_twice_at_once_runs_it_once_and_it_can_be_stopped(cluster, tmp_path):
     assert "r2d2-twice-1: submitted" in first.stdout
     assert "r2d2-twice-1: is" in second.stdout
     stopped = cluster.r2d2("submit", "twice", "--stop", *where)
-    assert re.search("r2d2-twice-1 (has stopped|is told to stop)", stopped.stdout), stopped.stdout
+    assert re.search("r2d2-twice-1 (has stopped|is asked to stop)", stopped.stdout), stopped.stdout
     followed = cluster.r2d2("submit", "twice", "--status", *where)
     assert "r2d2-twice-2" not in followed.stdout

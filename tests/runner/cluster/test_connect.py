@@ -61,13 +61,23 @@ def test_each_worker_lies_on_one_node_as_a_whole():
 @pytest.mark.parametrize(
     ("judges", "workers", "gpus_per_worker", "sentence"),
     [
-        (JudgeResources(1, 0, 1), 1, 0, "the judges ask for 1 times 1 GPUs .* the cluster has 0 GPUs"),
-        (JudgeResources(3, 2, 0), 1, 0, "the judges ask for 3 times 2 CPUs .* the cluster has 4 CPUs"),
+        (
+            JudgeResources(1, 0, 1),
+            1,
+            0,
+            "the evaluation actors ask for 1 times 1 GPUs .* the cluster has 0 GPUs",
+        ),
+        (
+            JudgeResources(3, 2, 0),
+            1,
+            0,
+            "the evaluation actors ask for 3 times 2 CPUs .* the cluster has 4 CPUs",
+        ),
         (
             JudgeResources(1, 2, 0),
             3,
             0,
-            "a trial asks for 3 workers of 1 CPU each, .* has 2 CPUs beside the judges",
+            "a trial asks for 3 workers of 1 CPU each, .* has 2 CPUs beside the evaluation actors",
         ),
         (JudgeResources(1, 0, 0), 1, 1, "a trial asks for 1 worker of 1 CPU and 1 GPU each, .* has 0 GPUs"),
     ],

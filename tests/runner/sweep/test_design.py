@@ -16,7 +16,7 @@ DESIGN = Design("/photos", 158, "photographs", 6, (158, 158), (95, 130), 9, 3, {
 def test_it_says_source_photographs_pairs_steps_and_the_smallest_gain():
     text = " ".join(DESIGN.lines())
     gain = smallest_detectable(9, 3, 12)
-    assert "Trained on /photos: 158 photographs, and 6 photographs held out to judge by." in text
+    assert "Trained on /photos: 158 photographs, and 6 photographs held out for validation." in text
     assert "158 pairs an epoch, 95 to 130 steps a trial." in text
     assert f"9 comparisons of 3 seeds: +{gain:.3f} on validation (12 sequences)" in text
     assert "Fewer than 200 steps change a network little" in text
