@@ -156,9 +156,7 @@ def test_models_and_features_are_judged(settings, tmp_path, make_evaluation, mon
     assert [c.variant for c in found] == [*texts[:2], "sift"]
     assert asked == [(text, str(tmp_path), "d2net", 2) for text in (*texts[:2], "features:sift")]
     assert announced == [*texts[:2], "features:sift"]
-    with pytest.raises(
-        ValueError, match="'models:/r2d2@champion' has no stored scores: say with --benchmark"
-    ):
+    with pytest.raises(ValueError, match="'models:/r2d2@champion' has no stored scores: give --benchmark"):
         find_contenders(texts[1:], settings, Judging())
 
 
