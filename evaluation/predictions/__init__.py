@@ -1,1 +1,1 @@
-"""Predictions: keypoints and descriptors of a benchmark's images, extracted, read or stored."""
+"""Gives keypoints and descriptors of a benchmark's images: extracted, read or stored."""

@@ -1,4 +1,4 @@
-"""Features made elsewhere: files beside the images, in the format of D2-Net's benchmark.
+"""Reads features made elsewhere: files beside the images, in the format of D2-Net's benchmark.
 
 `<image>.<tag>` is a numpy archive of `keypoints` (N, 2 or more: x, y, perhaps a scale, in pixels of the image
 file, (0, 0) the centre of the top-left pixel), `descriptors` (N, D) and `scores` (N,), higher is better.
@@ -171,7 +171,7 @@ def _unit_length(descriptors: Real, path: Path, notes: Notes) -> FloatArray:
 
 
 class Notes:
-    """Sentences about files, counted."""
+    """Notes count sentences about files."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, tuple[int, Path | None]] = {}
@@ -187,7 +187,7 @@ class Notes:
         self._kinds[kind] = (count + 1, first)
 
     def sentences(self) -> tuple[str, ...]:
-        """One sentence per kind, in the order of their first files: `... (30 files, first X)`."""
+        """Returns one sentence per kind, in the order of their first files: `... (30 files, first X)`."""
         return tuple(
             kind if first is None else f"{kind} ({count} file{'s' if count > 1 else ''}, first {first})"
             for kind, (count, first) in self._kinds.items()

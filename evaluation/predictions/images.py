@@ -1,4 +1,4 @@
-"""A benchmark's images: decoded once and kept in memory, resized where a protocol says so."""
+"""Decodes a benchmark's images once, keeps them in memory, and resizes them as a protocol says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Version = tuple[int, int]
 
 
 def size_at(size: tuple[int, int], shorter_side: int | None) -> tuple[int, int]:
-    """The (width, height) of an image once its shorter side has `shorter_side` pixels; None: as it is.
+    """Returns (width, height) of an image whose shorter side has `shorter_side` pixels; None: as it is.
 
     The longer side is rounded down to whole pixels, as in glue-factory.
     """
@@ -52,7 +52,7 @@ class ImageStore:
     """
 
     def __init__(self, max_bytes: int = 2 * 2**30) -> None:
-        """An empty store.
+        """Makes an empty store.
 
         Args:
             max_bytes: of decoded images, at least 0.
@@ -67,7 +67,7 @@ class ImageStore:
         return len(self._images)
 
     def read(self, path: Path) -> Image:
-        """The image of a file: (H, W, 3) uint8 RGB, not writeable.
+        """Reads the image of a file: (H, W, 3) uint8 RGB, not writeable.
 
         Raises:
             ImageRefused: if the file cannot be used; see `read_image`.

@@ -1,4 +1,4 @@
-"""Predictors: what gives the keypoints of a benchmark's images, a network or files made elsewhere."""
+"""Predicts the keypoints of a benchmark's images, by a network or from files made elsewhere."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOTHING_FOUND = (
 
 @dataclass(frozen=True)
 class Prediction:
-    """The keypoints of one image.
+    """A Prediction holds the keypoints of one image.
 
     Attributes:
         keypoints: best first; positions and `image_size` are those of the image as the protocol resizes it.
@@ -72,7 +72,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def predict(self, path: Path, protocol: Protocol) -> Prediction:
-        """The keypoints of an image of the benchmark.
+        """Predicts the keypoints of an image of the benchmark.
 
         Raises:
             ValueError: names the file if the image or its keypoints cannot be used.
@@ -80,18 +80,18 @@ class Predictor(ABC):
 
     @abstractmethod
     def arithmetic(self, protocol: Protocol) -> str:
-        """In which arithmetic the keypoints are computed; `files` if that was done elsewhere."""
+        """Names the arithmetic of the keypoints; `files` if another program computed them."""
 
     @abstractmethod
     def collapse(self, paths: list[Path]) -> CollapseSigns | None:
-        """Signs of collapse in a few images; None if there is no network to look at."""
+        """Looks for signs of collapse in a few images; None if there is no network."""
 
 
 class NetworkPredictor(Predictor):
     """Extracts keypoints with a network, on the device where it is."""
 
     def __init__(self, model: Model, images: ImageStore) -> None:
-        """A predictor.
+        """Prepares the network for extraction.
 
         Args:
             model: the network.
@@ -103,7 +103,7 @@ class NetworkPredictor(Predictor):
         self._extractors: dict[ExtractionSettings, Extractor] = {}
 
     def predict(self, path: Path, protocol: Protocol) -> Prediction:
-        """See `Predictor.predict`."""
+        """Extracts the keypoints of an image; see `Predictor.predict`."""
         with _naming_large(path):
             pixels = self._images.read(path)
             image = normalise(resized(pixels, protocol.shorter_side))
@@ -114,11 +114,11 @@ class NetworkPredictor(Predictor):
             return Prediction(found, (pixels.shape[1], pixels.shape[0]), perf_counter() - start)
 
     def arithmetic(self, protocol: Protocol) -> str:
-        """See `r2d2.extraction.keypoints.arithmetic`."""
+        """Names the arithmetic; see `r2d2.extraction.keypoints.arithmetic`."""
         return arithmetic(protocol.extraction, self.device)
 
     def collapse(self, paths: list[Path]) -> CollapseSigns | None:
-        """See `evaluation.collapse`."""
+        """Looks for signs of collapse; see `evaluation.collapse`."""
         return collapse_signs(self._network, (self._images.read(path) for path in paths))
 
     def _extractor(self, settings: ExtractionSettings) -> Extractor:
@@ -135,7 +135,7 @@ class StoredPredictor(Predictor):
     """
 
     def __init__(self, predictor: Predictor, benchmark: Benchmark, store: PredictionStore) -> None:
-        """A predictor.
+        """Puts a store before another predictor.
 
         Args:
             predictor: is asked for what is missing.
@@ -147,7 +147,7 @@ class StoredPredictor(Predictor):
         self._predictor, self._benchmark, self._store = predictor, benchmark, store
 
     def predict(self, path: Path, protocol: Protocol) -> Prediction:
-        """See `Predictor.predict`."""
+        """Reads the keypoints of an image from the store, or asks the other predictor and stores them."""
         key = {
             "kind": "keypoints",
             "version": VERSION,
@@ -171,11 +171,11 @@ class StoredPredictor(Predictor):
         return _prediction(arrays, reused=False)
 
     def arithmetic(self, protocol: Protocol) -> str:
-        """That of the predictor that is asked."""
+        """Names the arithmetic of the predictor that is asked."""
         return self._predictor.arithmetic(protocol)
 
     def collapse(self, paths: list[Path]) -> CollapseSigns | None:
-        """Those that were found the first time."""
+        """Returns the signs of collapse that were found the first time."""
         images = [self._benchmark.image_digests[path] for path in paths]
         key = {"kind": "collapse", "version": VERSION, "model": self.digest, "images": images}
         stored = self._store.read(key)
@@ -224,7 +224,7 @@ class FeaturePredictor(Predictor):
         self.digest = total.hexdigest()
 
     def predict(self, path: Path, protocol: Protocol) -> Prediction:
-        """See `Predictor.predict`."""
+        """Reads the keypoints of an image; see `Predictor.predict`."""
         with open_image(path) as image:
             size = image.size
         found = read_features(self._file(path), size, protocol.extraction.top_k, self.notes)
@@ -238,11 +238,11 @@ class FeaturePredictor(Predictor):
         return Prediction(found, size, seconds=0.0)
 
     def arithmetic(self, protocol: Protocol) -> str:  # noqa: ARG002 (that of files is the same in all)
-        """They were computed elsewhere."""
+        """Returns `files`: the keypoints were computed elsewhere."""
         return "files"
 
     def collapse(self, paths: list[Path]) -> CollapseSigns | None:  # noqa: ARG002 (there is nothing to look at)
-        """None: there is no network."""
+        """Returns None: there is no network."""
         return None
 
     def _file(self, image: Path) -> Path:

@@ -1,4 +1,4 @@
-"""PredictionStore: predictions made once and kept on disk, so that another metric or protocol costs no other.
+"""Keeps predictions on disk, so that another metric or protocol costs no other extraction.
 
 An entry is found by what decides it: the model, the bytes of the image, the settings. It is a file of its
 own, `<first two digits>/<digest>.r2d2p`: a magic word, the SHA-256 of the rest, and the rest, a numpy
@@ -43,14 +43,14 @@ BITS = 24
 
 
 class PredictionStore:
-    """Named arrays on disk, found by what they were made from.
+    """A PredictionStore holds named arrays on disk, found by what they were made from.
 
     Attributes:
         warning: why nothing is stored any more, e.g. because the disk is full; None while all is well.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """A store; the folder is made when something is written.
+        """Opens a store; the folder is made when something is written.
 
         Args:
             folder: holds nothing else.

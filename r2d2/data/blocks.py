@@ -1,4 +1,4 @@
-"""Shared memory in which loader processes hand over their batches, used again and again.
+"""Shares memory in which loader processes hand over their batches, and uses it again and again.
 
 New shared memory for every batch would be cleared by the kernel, mapped and unmapped in two processes, which
 takes a tenth of the time that making the batch does.
@@ -19,7 +19,7 @@ from r2d2.containers import Pair, PairBatch, collate, tensors_in
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a loader process says of a batch that lies in a block.
+    """A Delivery is what a loader process says of a batch that lies in a block.
 
     Attributes:
         block: number of the block.
@@ -32,7 +32,7 @@ class Delivery:
 
 
 class SharedBlocks:
-    """Blocks of memory for a batch each. One is written again when nobody holds its batch any more.
+    """SharedBlocks hold a batch each. A block is written again when nobody holds its batch any more.
 
     Args:
         count: of blocks.
@@ -47,19 +47,19 @@ class SharedBlocks:
         self._free = deque(range(count))
 
     def reserve(self, numbers: Iterable[int]) -> Iterator[tuple[int, int | None]]:
-        """Each number of a batch with the block that it shall lie in; None while all are in use."""
+        """Yields each number of a batch with the block that it shall lie in; None while all are in use."""
         for number in numbers:
             yield number, self._free.popleft() if self._free else None
 
     def put(self, block: int | None, pairs: Sequence[Pair]) -> Delivery | PairBatch:
-        """In a loader process: a batch, written into its block if it has one."""
+        """Writes a batch into its block, if it has one; runs in a loader process."""
         if block is None:
             return collate(pairs)
         batch = collate(pairs, self._blocks[block])
         return Delivery(block, batch.samples, batch.refused)
 
     def take(self, delivery: Delivery) -> PairBatch:
-        """The batch in its block, which is free again when all tensors of the batch are gone."""
+        """Takes the batch out of its block, which is free again when all tensors of the batch are gone."""
         # A new array, which lives as long as the tensors that are made of it.
         memory = np.frombuffer(self._blocks[delivery.block].numpy().data, np.float32)
         weakref.finalize(memory, self._free.append, delivery.block).atexit = False

@@ -1,8 +1,8 @@
-"""Sources in, batches of training pairs out, the same whichever workers and processes prepare them.
+"""Makes batches of training pairs of sources, the same whichever workers and processes prepare them.
 
-Pair i of an epoch depends on (seed, epoch, i) and the sources alone. With B pairs a step over all
-workers, step k takes the pairs kB to kB + B - 1, and worker r of n makes the r-th of n equal parts of them;
-one that stands in for missing workers makes several of these parts.
+Pair i of an epoch depends on (seed, epoch, i) and the sources alone. With B pairs a step over all workers,
+step k takes the pairs kB to kB + B - 1, and worker r of n makes the r-th of n equal parts of them; one that
+stands in for missing workers makes several of these parts.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ Failure = TooManyBadPhotos | PlaceError
 
 
 def most_bad(opened: int, count: int) -> int:
-    """How many unusable items an epoch may meet that opens `opened` of `count`.
+    """Returns how many unusable items an epoch may meet that opens `opened` of `count`.
 
     One in a hundred, and always one. Who opens some of them only, because an epoch is shorter or another
     worker opens the rest, is allowed what chance may add if one in a hundred of all are bad.
@@ -88,7 +88,7 @@ AnyPair = Pair | PreparedPair
 
 
 class PairDataset(Dataset[AnyPair]):
-    """The pairs of one epoch by their number, prepared only if a device shall make their pixels.
+    """A PairDataset makes the pairs of one epoch by number; it only prepares those a device shall make.
 
     An epoch of `pairs_per_epoch` pairs, or as many as the sources say (one per photograph), takes the items
     of each source in a random order, and where it needs more of them in further random orders. Instead of an
@@ -107,7 +107,7 @@ class PairDataset(Dataset[AnyPair]):
         return len(self.order)
 
     def __getitem__(self, number: int) -> AnyPair:
-        """Pair `number` of the epoch.
+        """Makes pair `number` of the epoch.
 
         Raises:
             TooManyBadPhotos: if it finds no usable item.
@@ -149,7 +149,7 @@ class PairDataset(Dataset[AnyPair]):
 
 
 class EpochLoader:
-    """The batches of one worker in one epoch; may be iterated again, with the same result.
+    """An EpochLoader yields the batches of one worker in one epoch, the same each time.
 
     A worker of several parts gets as many batches a step, in the order of its share.
 
@@ -227,7 +227,7 @@ def epoch_loader(
     start_step: int = 0,
     share: Share | None = None,
 ) -> EpochLoader:
-    """The batches of training pairs of one worker in one epoch.
+    """Makes the loader of one worker in one epoch.
 
     All workers get equally many; pairs that fill no batch are left out.
 
