@@ -216,9 +216,9 @@ def refuse_samples(sweep: Sweep, name: str, overrides: Sequence[str]) -> None:
     data = _common_data(tuple(sweep.trials(overrides)))
     if not sweep.samples and not named and data.photos == SAMPLES and not data.sources:
         raise ValueError(
-            f"what shall '{name}' be trained on? Name photographs with --photos PLACE, or training data with "
-            "--set data.sources=wasf=PLACE. A few sample pictures (moon, grass, astronaut ...) are no answer "
-            "to its question; --photos samples takes them all the same"
+            f"'{name}' needs training data: name photographs with --photos PLACE, or training data with "
+            "--set data.sources=wasf=PLACE. A few sample pictures (moon, grass, astronaut ...) cannot answer "
+            "its question; --photos samples takes them all the same"
         )
 
 

@@ -121,7 +121,7 @@ def refused(result) -> str:
             "scored on 'validation': data.held_out is 0",
         ),
         (["sweep", "smoke", "--name", "a/b"], "the sweep's name is 'a/b'"),
-        (["sweep", "study"], "what shall 'study' be trained on?"),
+        (["sweep", "study"], "'study' needs training data"),
         (["sweep", "study", "--photos", "samples"], "--released PATH"),
         (["sweep", "smoke", "--set", "init=/nowhere.pt"], "there is no model /nowhere.pt"),
         (["evaluate", "/nowhere", "--benchmark", "/nowhere"], "/nowhere"),

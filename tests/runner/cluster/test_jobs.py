@@ -290,7 +290,7 @@ def test_a_missing_file_is_named(tmp_path):
             ["smoke", "--home", "/a", "--photos", "here"],
             "the training data lie in 'here'; a job needs the full path",
         ),
-        (["study", "--home", "/a"], "what shall 'study' be trained on?"),
+        (["study", "--home", "/a"], "'study' needs training data"),
         (["smoke", "--home", "/a", "--env", "x"], "--env 'x' is no assignment"),
         (["smoke", "--home", "/a", "--jury", "2"], "No such option"),
         (["smoke", "--home", "/a"], "no job server answers at http://127.0.0.1:1"),

@@ -46,7 +46,7 @@ def settings(tmp_path):
 
 @pytest.mark.parametrize("name", ["similarities", "full_grid", "hyperparameters", "one_hour"])
 def test_a_question_is_not_answered_with_the_samples_unless_they_are_asked_for(settings, name):
-    with pytest.raises(ValueError, match=rf"what shall '{name}' be trained on\? .*--photos samples takes"):
+    with pytest.raises(ValueError, match=rf"'{name}' needs training data: .*--photos samples takes"):
         plan_sweep(name, settings, SweepOptions())
 
 
