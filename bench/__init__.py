@@ -1,1 +1,1 @@
-"""What extraction, scoring, pairs and training steps cost, as ratios to bare arithmetic of the same run."""
+"""Measures extraction, scoring, pairs and training steps, as ratios to bare arithmetic of the same run."""

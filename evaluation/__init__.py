@@ -1,1 +1,1 @@
-"""The judge: a model in, a table out."""
+"""Scores networks on benchmarks, and compares the scores."""

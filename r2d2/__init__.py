@@ -1,1 +1,1 @@
-"""The science: R2D2 networks, losses, training pairs, keypoints and checkpoints, in plain PyTorch."""
+"""Holds the science: R2D2 networks, losses, training pairs, keypoints and checkpoints, in plain PyTorch."""

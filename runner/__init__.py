@@ -1,1 +1,1 @@
-"""The conductor: the command line, sweeps, trials and MLflow."""
+"""Runs sweeps: the command line, trials, and all that knows Ray and MLflow."""
