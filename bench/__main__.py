@@ -17,8 +17,7 @@ import torch
 
 from bench.extraction import extraction
 from bench.loader import bench_photos, loader
-from bench.pool import pool
-from bench.scoring import scoring
+from bench.scoring import pool, scoring
 from bench.step import has_bfloat16, step
 from bench.timing import Ratio
 from r2d2.extraction.keypoints import arithmetic

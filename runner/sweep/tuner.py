@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,6 @@ from r2d2.config import TrainConfig
 from r2d2.scratch import scratch_folder
 from runner.record.lease import Lease
 from runner.sweep.callback import SweepCallback
-from runner.sweep.halt import Halt
 from runner.sweep.plan import SweepPlan
 from runner.trial.driver import CONFIG_KEY
 from runner.trial.scoring import TrialContext
@@ -20,6 +20,9 @@ from search_spaces.sweep import Trial
 
 # How often the driver of a trial may be lost, with the node it is on, until the trial counts as failed.
 LOST_DRIVERS = 10
+# A training asks every few seconds, and leaves a checkpoint; one that has not begun yet is not waited for.
+GRACE_S = 25.0
+_LOOK_S = 0.2
 
 Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
@@ -123,6 +126,41 @@ class Tuning:
 
         distinct = Distinct(searcher, key_of, self.callback.say)
         return ScoresOnly(distinct, max_concurrent=self.concurrent)
+
+
+class Halt(tune.Stopper):
+    """Ends Tune's run when the sweep was asked to stop or another driver has taken it over.
+
+    Tune asks it after each of its steps.
+    """
+
+    def __init__(self, lease: Lease, going: Callable[[], Collection[str]]) -> None:
+        """A halt.
+
+        Args:
+            lease: the driver's.
+            going: the trials that run and have not stopped yet.
+        """
+        self._lease, self._going = lease, going
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002  (Tune's signature)
+        """No single trial is stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to end all trials where they are; after a request their checkpoints are waited for.
+
+        While it waits, Tune starts no other trial.
+        """
+        if self._lease.must_stop and self._lease.stop_asked:
+            until = time.monotonic() + GRACE_S
+            while self._going() and time.monotonic() < until:
+                time.sleep(_LOOK_S)
+        return self._lease.must_stop
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its stoppers; this one lives and dies with the driver."""
+        return {}
 
 
 def _trial_name(tune_trial: Any) -> str:
