@@ -7,12 +7,17 @@ Everybody who writes into the sweep carries the attempt and looks first whether 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import re
+import tempfile
 import threading
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
-from r2d2.storage.open import open_store
+from r2d2.formats.stored_json import parse_json, typed
+from r2d2.storage.open import open_store, store_at
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 
@@ -20,6 +25,7 @@ ATTEMPTS = "attempts"
 # A training learns within so many seconds what became of its attempt.
 WATCH_S = 1.0
 _NAME = re.compile(r"(\d+)\.json")
+_LOCK_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class SupersededError(ValueError):
@@ -79,6 +85,69 @@ class Attempt:
             )
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What stands in an attempt's file.
+
+    Attributes:
+        number: of the attempt.
+        host: of its driver, for people.
+        pid: of its driver.
+        renewed: seconds since 1970 by the owner's clock.
+        seconds: for which a renewal counts.
+        ended: whether the driver has let go of the sweep.
+        lock: name of the file on which the driver holds a lock; empty in claims of earlier versions.
+    """
+
+    number: int
+    host: str
+    pid: int
+    renewed: float
+    seconds: float
+    ended: bool = False
+    lock: str = ""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Claim:
+        """A claim as it was written down, by an earlier version too."""
+        return typed(cls, {name: value for name, value in values.items() if name not in ("machine", "born")})
+
+    @property
+    def owner(self) -> str:
+        """In words."""
+        return f"process {self.pid} on {self.host}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its driver has let go, or is known to be dead."""
+        return self.ended or self.lives_here() is False
+
+    def lives_here(self) -> bool | None:
+        """Whether its driver lives; None if that cannot be seen from here: it may run on another machine."""
+        if not _LOCK_NAME.fullmatch(self.lock):
+            return None
+        try:
+            file = os.open(lock_file(self.lock), os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            # Others may look at the same time: they share the lock that a dead driver has left.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+
+def read_claim(place: str | Path | Store) -> Claim | None:
+    """The claim of the last attempt at the sweep in a place; None without any."""
+    store = store_at(place)
+    claim = Attempt(store.place, latest_number(store)).claim
+    content = store.read(claim)
+    return None if content is None else parse_json(content, f"{store.place}/{claim}", Claim.from_json)
+
+
 class AttemptWatch:
     """Looks in a thread what became of an attempt, so that a training never waits for S3.
 
@@ -127,3 +196,8 @@ def _claim(number: int) -> str:
 
 def _stop(number: int) -> str:
     return f"{ATTEMPTS}/{number:06d}.stop"
+
+
+def lock_file(name: str) -> Path:
+    """The file on which a driver of this machine holds a lock while it lives, by the name in its claim."""
+    return Path(tempfile.gettempdir(), f"r2d2-lease-{name}")

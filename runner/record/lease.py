@@ -13,23 +13,18 @@ import fcntl
 import json
 import logging
 import os
-import re
 import socket
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from r2d2.formats.stored_json import typed
 from r2d2.storage.open import store_at
 from r2d2.storage.store import Store
-from runner.record.attempt import ATTEMPTS, Attempt, latest_number
-from runner.record.history import read_value
+from runner.record.attempt import ATTEMPTS, Attempt, Claim, latest_number, lock_file, read_claim
 from runner.settings import LEASE_S
 
 log = logging.getLogger(__name__)
@@ -38,69 +33,6 @@ RENEWALS = 6
 # What a writer may still finish that had looked just before it was superseded.
 SETTLE_S = 2.0
 _LOOK_S = 0.5
-_LOCK_NAME = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What stands in an attempt's file.
-
-    Attributes:
-        number: of the attempt.
-        host: of its driver, for people.
-        pid: of its driver.
-        renewed: seconds since 1970 by the owner's clock.
-        seconds: for which a renewal counts.
-        ended: whether the driver has let go of the sweep.
-        lock: name of the file on which the driver holds a lock; empty in claims of earlier versions.
-    """
-
-    number: int
-    host: str
-    pid: int
-    renewed: float
-    seconds: float
-    ended: bool = False
-    lock: str = ""
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Claim:
-        """A claim as it was written down, by an earlier version too."""
-        return typed(cls, {name: value for name, value in values.items() if name not in ("machine", "born")})
-
-    @property
-    def owner(self) -> str:
-        """In words."""
-        return f"process {self.pid} on {self.host}"
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its driver has let go, or is known to be dead."""
-        return self.ended or self.lives_here() is False
-
-    def lives_here(self) -> bool | None:
-        """Whether its driver lives; None if that cannot be seen from here: it may run on another machine."""
-        if not _LOCK_NAME.fullmatch(self.lock):
-            return None
-        try:
-            file = os.open(_lock_file(self.lock), os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:
-            return None
-        try:
-            # Others may look at the same time: they share the lock that a dead driver has left.
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(file)
-        return False
-
-
-def read_claim(place: str | Path | Store) -> Claim | None:
-    """The claim of the last attempt at the sweep in a place; None without any."""
-    store = store_at(place)
-    claim = Attempt(store.place, latest_number(store)).claim
-    return read_value(store, claim, Claim.from_json)
 
 
 class Lease:
@@ -243,7 +175,7 @@ def _take(store: Store, seconds: float, lock: str, say: Callable[[str], None] | 
             "with conditional writes"
         )
     if claim is not None and claim.lives_here() is False:
-        _lock_file(claim.lock).unlink(missing_ok=True)
+        lock_file(claim.lock).unlink(missing_ok=True)
     if not sure:
         time.sleep(SETTLE_S)
     return attempt
@@ -292,14 +224,10 @@ def _own_claim(number: int, seconds: float, lock: str, ended: bool = False) -> b
 def _own_lock() -> Iterator[str]:
     """Holds a lock on a new file, which is removed when the block ends; yields the name for `Claim.lock`."""
     name = uuid.uuid4().hex
-    file = os.open(_lock_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    file = os.open(lock_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield name
     finally:
-        _lock_file(name).unlink(missing_ok=True)
+        lock_file(name).unlink(missing_ok=True)
         os.close(file)
-
-
-def _lock_file(name: str) -> Path:
-    return Path(tempfile.gettempdir(), f"r2d2-lease-{name}")

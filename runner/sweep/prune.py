@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from r2d2.storage.open import open_store
 from r2d2.storage.store import Store
+from runner.record.attempt import read_claim
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record
-from runner.record.lease import hold, read_claim
+from runner.record.lease import hold
 from runner.record.sweep import TRIALS, StoredSweep
 from runner.settings import Settings
 from search_spaces.sweep import Trial

@@ -9,8 +9,9 @@ from r2d2.config import TrainConfig
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.s3 import S3Server
 from runner.cli.data import data
+from runner.record.attempt import read_claim
 from runner.record.history import TRAIN, Record, put_json
-from runner.record.lease import hold, read_claim
+from runner.record.lease import hold
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
 from runner.sweep.prune import runs

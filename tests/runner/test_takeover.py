@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.record.attempt import read_claim
 from runner.record.history import TRAIN
 from runner.record.incidents import STOPPED, incidents
-from runner.record.lease import read_claim
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
 from runner.tracking.experiments import Tracker

@@ -14,10 +14,10 @@ import pytest
 
 from r2d2.storage.folder_store import FolderStore
 from r2d2.storage.open import open_store
-from runner.record.attempt import Attempt, AttemptWatch, SupersededError, latest_number
+from runner.record.attempt import Attempt, AttemptWatch, Claim, SupersededError, latest_number, read_claim
 from runner.record.history import TRAIN, History, Record
 from runner.record.incidents import LOST, record_incident
-from runner.record.lease import Claim, hold, read_claim
+from runner.record.lease import hold
 
 HOLD = """
 import sys, time
