@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from evaluation.evaluation import OVERALL
-from evaluation.report.headings import difference_interval, figure, heading
 from evaluation.report.report import Report
+from evaluation.report.words import difference_interval, figure, heading
 from evaluation.statistics.comparison import Difference, Verdict
 from evaluation.statistics.power import (
     MOST_SEEDS,
@@ -44,7 +44,8 @@ def finding(report: Report) -> str:
     verdicts = [row.verdict for row in rows]
     counts = {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
     words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    counted = f"Of {len(rows)} compared with {report.comparison.baseline}: {words}."
+    baselines = " / ".join(dict.fromkeys(report.baselines.values()))
+    counted = f"Of {len(rows)} compared with {baselines}: {words}."
     return f"{NETWORKS} {counted}" if set(verdicts) & set(OF_NETWORKS) else counted
 
 
@@ -54,11 +55,11 @@ def answer(report: Report) -> tuple[str, str]:
     row = report.difference(top.name)
     if row is None:
         # The baseline is the highest: the question is by how much it leads the next one.
-        below = [found for entry in report.entries[1:] if (found := report.difference(entry.name))]
+        below = [found for entry in report.scored[1:] if (found := report.difference(entry.name))]
         row = next((found for found in below if found.baseline == top.name), None)
-    lead = (
-        f"{top.name} is {_superlative(report)}, {_first_figure(report)} {figure(report.mean(top.name).mean)}"
-    )
+    highest = report.mean(top.name)
+    assert highest is not None
+    lead = f"{top.name} is {_superlative(report)}, {_first_figure(report)} {figure(highest.mean)}"
     if row is None:
         return f"{lead}; it is compared with nothing.", _comparable(report)
     return f"{lead}: {_shown(row, top.name)}", _needed(report, row)
@@ -75,17 +76,20 @@ def _unscored(report: Report) -> str:
 
 def _comparable(report: Report) -> str:
     """How the first row could be compared."""
-    if len(report.entries) == 1 and not report.about.unscored:
+    if len(report.scored) == 1 and not report.about.unscored:
         return "A second row would make a comparison."
-    other = "--baseline ROW compares all rows with any other one." if len(report.entries) > 1 else ""
+    other = "--baseline ROW compares all rows with any other one." if len(report.scored) > 1 else ""
     return f"{_unscored(report)} {other}".strip()
 
 
 def cautions(report: Report) -> list[str]:
     """What every reader must be told."""
-    rows = report.comparison.means
+    compared = report.comparison
+    assert compared is not None
+    rows = compared.means
     few = {row.split: row.sequences for row in rows if row.sequences < FEW_SEQUENCES}
-    on_hpatches = "hpatches" in (report.about.role, *report.comparison.benchmark.lower().split("-"))
+    on_hpatches = "hpatches" in (report.about.role, *compared.benchmark.lower().split("-"))
+    on_hpatches |= any(key.startswith("hpatches/") for key in report.metrics)
     return [
         *([CAUTION] if on_hpatches else []),
         *([ONE_SEED] if any(not row.covers_seeds for row in rows) else []),
@@ -94,7 +98,7 @@ def cautions(report: Report) -> list[str]:
         *_unpaired(report),
         *(
             f"{heading(metric)} is compared without {count} pair{'s' * (count > 1)} of which a row has none."
-            for metric, count in report.comparison.left_out.items()
+            for metric, count in compared.left_out.items()
         ),
     ]
 
@@ -161,14 +165,15 @@ def _needed(report: Report, row: Difference) -> str:
         return "To compare them, train both for the same number of epochs."
     if row.verdict in ("collapsed", "baseline collapsed"):
         return "A collapsed network answers nothing: mend its training or leave it out."
-    compared = len(report.comparison.baselines)
+    compared = len(report.baselines)
     if row.verdict in OF_NETWORKS:
         least = smallest_detectable(compared, ADVISED_SEEDS, row.sequences)
         usual = f", which show gains of MMA from about {figure(least)} on" if "mma" in row.metric else ""
         return f"To say something of the losses, give every row {ADVISED_SEEDS} seeds{usual}."
     if row.variances is None:
         return "To show anything, score more than one sequence."
-    seeds = min(report.mean(name).seeds for name in (row.variant, row.baseline))
+    sides = (report.mean(name) for name in (row.variant, row.baseline))
+    seeds = min(side.seeds for side in sides if side is not None)
     size = figure(abs(row.estimate))
     smallest = figure(detectable(row.variances, compared, seeds, row.sequences))
     shows = (

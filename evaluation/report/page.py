@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from evaluation.evaluation import OVERALL
-from evaluation.metrics.mma import THRESHOLDS
 from evaluation.pictures.examples import MatchExample
 from evaluation.pictures.matches import CORRECT_WITHIN, match_caption, match_thumbnail
 from evaluation.report import svg
-from evaluation.report.headings import difference_interval, figure, interval, p_value
-from evaluation.report.report import Report, TrainingCurve
-from evaluation.report.text import metric_heading, provenance, spread, terms, wins
+from evaluation.report.curves import looks_of, mma_lines
+from evaluation.report.report import Report
+from evaluation.report.text import provenance, spread, terms, wins
+from evaluation.report.words import difference_interval, figure, interval, metric_heading, p_value
 from evaluation.statistics.compare import CURVE
-from evaluation.statistics.comparison import Difference, SequenceDifference
+from evaluation.statistics.comparison import Comparison, Difference, SequenceDifference
 
 _FOLDER = Path(__file__).parent / "template"
 _HELPERS = (difference_interval, figure, interval, metric_heading, p_value, spread, wins)
@@ -41,25 +40,31 @@ _PICTURE_WIDTH, _PICTURE_QUALITY = 1200, 80
 
 def to_html(report: Report) -> str:
     """The whole report as the text of one HTML file; every text in it is escaped."""
-    looks = {name: number for number, name in enumerate(sorted(entry.name for entry in report.entries))}
+    if report.comparison is None:
+        raise ValueError("nothing is scored yet: there is no comparison to draw")
+    looks = looks_of(report)
+    marked = _marked_threshold(report.about.metric)
     page: str = _template().render(
         report=report,
         about=report.about,
         compared=report.comparison,
         others=report.compared_entries,
-        has_epochs=any(entry.epochs for entry in report.entries),
-        covers_seeds=any(row.covers_seeds for row in report.comparison.means),
-        sequences=next(row.sequences for row in report.comparison.means if row.split == OVERALL),
-        parts={row.split: row.sequences for row in report.comparison.means},
-        legend=[(entry.name, svg.swatch(looks[entry.name])) for entry in report.entries],
-        curves=[(split, _mma_chart(report, split, looks)) for split in report.splits],
-        training=_training_charts(report.about.training, looks),
-        trained={curve.variant for curve in report.about.training},
+        has_epochs=any(entry.trained_for for entry in report.entries),
+        covers_seeds=any(row.covers_seeds for row in report.means),
+        sequences=next(row.sequences for row in report.means if row.split == OVERALL),
+        parts={row.split: row.sequences for row in report.means},
+        legend=[(entry.name, svg.swatch(looks[entry.name])) for entry in report.scored],
+        curves=[
+            (split, svg.line_chart(mma_lines(report, split), "threshold (pixels)", "MMA", marked_x=marked))
+            for split in report.splits
+        ],
+        training=_training_charts(report, looks),
+        trained={entry.name for entry in report.entries if any(entry.curves)},
         pictures=[(name, *_picture(example)) for name, example in report.examples],
         provenance=provenance(report),
         terms=terms(report),
-        **_forest(report),
-        **_sequences(report),
+        **_forest(report, report.comparison),
+        **_sequences(report, report.comparison),
         **{helper.__name__: helper for helper in _HELPERS},
         look=_look,
     )
@@ -84,44 +89,32 @@ def _look(row: Difference | None) -> str:
     return _LOOKS.get(row.verdict, "none") if row is not None else "none"
 
 
-def _mma_chart(report: Report, split: str, looks: dict[str, int]) -> Markup:
-    lines = []
-    for entry in report.entries:
-        rows = [row for row in report.curves if (row.variant, row.split) == (entry.name, split)]
-        band = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
-        points = [(threshold, row.mean) for threshold, row in zip(THRESHOLDS, rows, strict=True)]
-        lines.append(svg.Line(entry.name, looks[entry.name], points, band))
-    return svg.line_chart(lines, "threshold (pixels)", "MMA", marked_x=_marked_threshold(report.about.metric))
-
-
 def _marked_threshold(metric: str) -> int:
     """Where MMA curves are marked: at the threshold of the metric if it is an MMA, else at the usual one."""
     return CURVE.index(metric) + 1 if metric in CURVE else CORRECT_WITHIN
 
 
-def _training_charts(curves: Sequence[TrainingCurve], looks: dict[str, int]) -> list[tuple[str, Markup]]:
+def _training_charts(report: Report, looks: dict[str, int]) -> list[tuple[str, Markup]]:
     """One chart per figure that was followed; several seeds are thin lines."""
     charts = []
-    for metric in dict.fromkeys(curve.metric for curve in curves):
-        shown = [curve for curve in curves if curve.metric == metric and curve.points]
+    for metric, curves in report.training():
         lines = [
             svg.Line(
-                curve.variant if curve.seed is None else f"{curve.variant}, seed {curve.seed}",
-                looks[curve.variant],
-                curve.points,
-                thin=sum(other.variant == curve.variant for other in shown) > 1,
+                entry.name if seed is None else f"{entry.name}, seed {seed}",
+                looks[entry.name],
+                points,
+                thin=len(entry.curves) > 1,
             )
-            for curve in shown
+            for entry, seed, points in curves
         ]
-        if lines:
-            title = metric_heading(metric)
-            charts.append((title, svg.line_chart(lines, "epoch", title)))
+        title = metric_heading(metric)
+        charts.append((title, svg.line_chart(lines, "epoch", title)))
     return charts
 
 
-def _forest(report: Report) -> dict[str, Any]:
+def _forest(report: Report, compared: Comparison) -> dict[str, Any]:
     """The bars of differences, all on one axis; what lies far beyond the usual is an arrow at its end."""
-    shown = [d for d in report.comparison.differences if d.metric == report.about.metric]
+    shown = [d for d in compared.differences if d.metric == report.about.metric]
     reaches = [max(abs(end) for end in (d.estimate, d.low, d.high) if end is not None) for d in shown]
     usual = _FAR * float(np.median(reaches or [0.0]))
     limit = svg.ticks(0, max((reach for reach in reaches if reach <= usual), default=0) or 0.01)[-1]
@@ -132,12 +125,10 @@ def _forest(report: Report) -> dict[str, Any]:
     return {"bar": bar, "axis": svg.bar_axis(limit)}
 
 
-def _sequences(report: Report) -> dict[str, Any]:
+def _sequences(report: Report, compared: Comparison) -> dict[str, Any]:
     """The heat map of sequences, and its figures."""
     names = [entry.name for entry in report.compared_entries]
-    rows = {
-        (r.variant, r.sequence): r for r in report.comparison.by_sequence if r.metric == report.about.metric
-    }
+    rows = {(r.variant, r.sequence): r for r in compared.by_sequence if r.metric == report.about.metric}
     sequences = list(dict.fromkeys(sequence for _, sequence in rows))
     sizes = [abs(row.estimate) for row in rows.values()] or [0.0]
     limit = svg.ticks(0, float(np.quantile(sizes, _FULL_COLOUR)) or 0.01)[-1]

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from evaluation.evaluation import OVERALL
 from evaluation.pictures.examples import MatchExample
 from evaluation.statistics.comparison import Comparison, Difference, Mean, SequenceDifference
+from evaluation.statistics.variants import Curve, Variant
 
-# Set beside every figure of a variant that has collapsed.
-MARK = "†"
-
-
-@dataclass(frozen=True)
-class TrainingCurve:
-    """One figure of one training, by epoch.
-
-    Attributes:
-        variant: its name.
-        seed: of the training.
-        metric: e.g. `train/loss_peakiness` or `validation/mma_3px`.
-        points: epoch and value, by epoch.
-    """
-
-    variant: str
-    seed: int | None
-    metric: str
-    points: tuple[tuple[int, float], ...]
+# The sum of the losses that have columns of their own.
+TOTAL = "train/loss_total"
 
 
 @dataclass(frozen=True)
@@ -40,13 +24,12 @@ class About:
         role: of the benchmark in a sweep, e.g. `validation`; empty outside of one.
         metric: that is compared first and orders the table, a key of `PAIR_METRICS`.
         split: "overall", "illumination" or "viewpoint", of the same figure.
-        sort_by: another figure that orders the table instead, a key of `Entry.figures`; empty: none.
+        sort_by: another figure that orders the table instead, a key of `Variant.figures`; empty: none.
         ascending: whether the smallest of it is the best.
         standing: how far the trainings have come, a sentence; empty if they have ended.
         unscored: rows that others are to be compared with and that have no score yet.
         command: makes the report again.
         code_version: of the code that made it.
-        training: the training curves, if they are known.
     """
 
     title: str
@@ -60,37 +43,6 @@ class About:
     unscored: tuple[str, ...] = ()
     command: str = ""
     code_version: str = ""
-    training: tuple[TrainingCurve, ...] = ()
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One variant of a report.
-
-    Attributes:
-        name: as in the comparison.
-        epochs: how long it was trained; empty if that is unknown.
-        networks: name and digest of each of its networks.
-        seeds: of the networks; None if they are unknown.
-        figures: everything but MMA, the mean over its networks.
-        deviations: the standard deviations over networks, where there are two or more.
-        warnings: what spoils its figures, in sentences.
-        remarks: what the judge noted of its input, in sentences.
-    """
-
-    name: str
-    epochs: str
-    networks: tuple[tuple[str, str], ...]
-    seeds: tuple[int, ...] | None
-    figures: Mapping[str, float]
-    deviations: Mapping[str, float]
-    warnings: tuple[str, ...]
-    remarks: tuple[str, ...]
-
-    @property
-    def mark(self) -> str:
-        """What stands beside its figures: a sign if they are spoilt."""
-        return MARK if self.warnings else ""
 
 
 @dataclass(frozen=True)
@@ -98,8 +50,9 @@ class Report:
     """A comparison and what belongs to it.
 
     Attributes:
+        comparison: of the rows with scores; None if there are none.
         curves: means at 1 to 15 pixels.
-        entries: all variants, the best first.
+        entries: all rows, the best first; those without a score come last.
         examples: name of a variant and a pair matched by its first network.
         answer: two sentences: who is highest and whether that is shown; what it would take to show it.
         finding: what the comparison shows: how many rows got which verdict.
@@ -107,38 +60,60 @@ class Report:
     """
 
     about: About
-    comparison: Comparison
+    comparison: Comparison | None
     curves: tuple[Mean, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[Variant, ...]
     examples: tuple[tuple[str, MatchExample], ...] = field(default=(), repr=False)
-    answer: tuple[str, str] = ("", "")
+    answer: tuple[str, ...] = ()
     finding: str = ""
     cautions: tuple[str, ...] = ()
 
     @property
+    def means(self) -> tuple[Mean, ...]:
+        """The means of the comparison; nothing without one."""
+        return self.comparison.means if self.comparison is not None else ()
+
+    @property
+    def scored(self) -> list[Variant]:
+        """The rows that have scores, the best first."""
+        return [entry for entry in self.entries if entry.evaluations]
+
+    @property
     def splits(self) -> list[str]:
         """The splits that the benchmark has, `overall` first."""
-        return list(dict.fromkeys(row.split for row in self.comparison.means))
+        return list(dict.fromkeys(row.split for row in self.means))
 
     @property
     def compared(self) -> list[str]:
         """The metrics that have intervals and differences, in the order of the tables."""
-        return list(dict.fromkeys(row.metric for row in self.comparison.means))
+        return list(dict.fromkeys(row.metric for row in self.means))
 
     @property
     def metrics(self) -> list[str]:
-        """The further figures that any variant has, in their order."""
-        return list(dict.fromkeys(key for entry in self.entries for key in entry.figures))
+        """The further figures that any variant has, in their order; MMA has tables of its own."""
+        known = dict.fromkeys(key for entry in self.entries for key in entry.figures)
+        return [key for key in known if not key.startswith("mma_")]
 
-    def mean(self, variant: str, split: str | None = None, metric: str | None = None) -> Mean:
-        """The mean of a variant; by default the figure that the table shows first."""
-        return self.comparison.mean(variant, metric or self.about.metric, split or self.about.split)
+    @property
+    def of_training(self) -> list[str]:
+        """The further figures of other benchmarks and of the training, but for the total loss."""
+        return [key for key in self.metrics if "/" in key and key not in (TOTAL, self.about.sort_by)]
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """The baseline of each row that has one, by the row's name."""
+        return dict(self.comparison.baselines) if self.comparison is not None else {}
+
+    def mean(self, variant: str, split: str | None = None, metric: str | None = None) -> Mean | None:
+        """The mean of a row, by default the figure that the table shows first; None if it has no score."""
+        wanted = (variant, metric or self.about.metric, split or self.about.split)
+        return next((row for row in self.means if (row.variant, row.metric, row.split) == wanted), None)
 
     def difference(
         self, variant: str, split: str | None = None, metric: str | None = None
     ) -> Difference | None:
         """The difference of a variant to its baseline; None if it is compared with nothing."""
-        if variant not in self.comparison.baselines:
+        if self.comparison is None or variant not in self.baselines:
             return None
         return self.comparison.difference(variant, metric or self.about.metric, split or self.about.split)
 
@@ -146,7 +121,7 @@ class Report:
         """Where a variant wins: its differences in the first metric and the first split, the best first."""
         wanted = [
             row
-            for row in self.comparison.by_sequence
+            for row in (self.comparison.by_sequence if self.comparison is not None else ())
             if (row.variant, row.metric) == (variant, self.about.metric)
             and self.about.split in (OVERALL, row.split)
         ]
@@ -155,16 +130,29 @@ class Report:
     @property
     def has_several_baselines(self) -> bool:
         """Whether rows are compared with different ones."""
-        return len(set(self.comparison.baselines.values())) > 1
+        return len(set(self.baselines.values())) > 1
 
     @property
-    def compared_entries(self) -> list[Entry]:
+    def compared_entries(self) -> list[Variant]:
         """The variants that have a baseline, the best first."""
-        return [entry for entry in self.entries if entry.name in self.comparison.baselines]
+        return [entry for entry in self.entries if entry.name in self.baselines]
 
     def words(self, variant: str) -> str:
         """The verdict of a variant in the figure that the table shows first, or that it is a baseline."""
         row = self.difference(variant)
         if row is not None:
             return row.verdict
-        return "baseline" if variant in self.comparison.baselines.values() else ""
+        return "baseline" if variant in self.baselines.values() else ""
+
+    def training(self) -> Iterator[tuple[str, list[tuple[Variant, int | None, Curve]]]]:
+        """The figures that were followed through the trainings: name, and row, seed and curve of each."""
+        for metric in dict.fromkeys(key for one in self.entries for curves in one.curves for key in curves):
+            yield (
+                metric,
+                [
+                    (entry, entry.seeds[place] if entry.seeds else None, curves[metric])
+                    for entry in self.entries
+                    for place, curves in enumerate(entry.curves)
+                    if metric in curves
+                ],
+            )

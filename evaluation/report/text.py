@@ -9,9 +9,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evaluation.report.headings import difference_interval, figure, heading, interval, p_value
-from evaluation.report.report import MARK, Entry, Report
-from evaluation.report.terms import explained
+from evaluation.report.report import Report
+from evaluation.report.words import (
+    difference_interval,
+    explained,
+    figure,
+    heading,
+    interval,
+    metric_heading,
+    p_value,
+)
+from evaluation.statistics.variants import MARK, Variant
 from r2d2.printable import csv_cell, printable
 
 # A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
@@ -19,8 +27,8 @@ MAX_SEQUENCES = 30
 ENDS = 5
 
 _COLUMNS = (
-    *("variant", "baseline", "seeds", "metric", "split", "sequence", "value", "low", "high", "difference"),
-    *("difference_low", "difference_high", "p", "p_holm", "verdict", "collapse"),
+    *("variant", "baseline", "seeds", "epochs", "metric", "split", "sequence", "value", "std", "low", "high"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "collapse"),
 )
 
 
@@ -36,13 +44,16 @@ def wins(report: Report, name: str) -> str:
 
 def provenance(report: Report) -> list[tuple[str, str]]:
     """What the figures depend on, and how to make them again: names and values."""
-    compared = report.comparison
-    protocol = compared.protocol
-    parts = [
-        ("protocol", f"{protocol.name}, digest {protocol.digest}"),
-        ("its settings", json.dumps(protocol.definition)),
-        ("benchmark", f"{compared.benchmark}, digest {compared.benchmark_digest}"),
-        ("baseline", compared.baseline),
+    compared, parts = report.comparison, []
+    if compared is not None:
+        protocol = compared.protocol
+        parts += [
+            ("protocol", f"{protocol.name}, digest {protocol.digest}"),
+            ("its settings", json.dumps(protocol.definition)),
+            ("benchmark", f"{compared.benchmark}, digest {compared.benchmark_digest}"),
+            ("baseline", compared.baseline),
+        ]
+    parts += [
         ("made by", report.about.command),
         ("code", report.about.code_version),
     ]
@@ -59,8 +70,8 @@ def to_answer(report: Report) -> str:
     """The answer as Markdown, to stand above other things: two lines, the question, the table, its terms."""
     table = _main_table(report)
     listed = "\n".join(f"- {sentence}" for sentence in explained(table))
-    first, second = report.answer
-    parts = [f"**{first}**", second, report.finding, report.about.question, table, listed]
+    parts = [f"**{sentence}**" for sentence in report.answer[:1]]
+    parts += [*report.answer[1:], report.finding, report.about.question, table, listed]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -103,12 +114,35 @@ def to_csv(report: Report) -> str:
     for entry in report.entries:
         common = {
             "variant": csv_cell(entry.name),
-            "baseline": csv_cell(report.comparison.baselines.get(entry.name, "")),
-            "seeds": len(entry.networks),
+            "baseline": csv_cell(report.baselines.get(entry.name, "")),
+            "seeds": entry.networks,
+            "epochs": entry.trained_for,
             "collapse": csv_cell("; ".join(entry.warnings)),
         }
         writer.writerows(common | _cells(line) for line in _lines(report, entry))
     return buffer.getvalue()
+
+
+def to_rows(report: Report) -> list[dict[str, str | int | float]]:
+    """A row of numbers for each variant, whose columns are those of the first row and perhaps fewer.
+
+    The mean and the standard deviation over networks of each figure that a table shows, and the difference.
+    """
+    role = f"{report.about.role}/" if report.about.role else ""
+    names = {key: f"{role}{key}" for key in report.compared} | {
+        key: key for key in report.metrics if "/" in key
+    }
+    rows = []
+    for entry in report.entries:
+        row: dict[str, Any] = {"variant": entry.name, "seeds": entry.networks, "epochs": entry.trained_for}
+        for key, name in names.items():
+            mean = report.mean(entry.name, "overall", key)
+            row[f"{name} mean"] = entry.figures.get(key) if mean is None else mean.mean
+            row[f"{name} std"] = entry.deviations.get(key)
+        found = report.difference(entry.name)
+        row["difference"] = found.estimate if found is not None else None
+        rows.append(row | {"verdict": report.words(entry.name), "warnings": "; ".join(entry.warnings)})
+    return rows
 
 
 def to_json(report: Report) -> str:
@@ -125,43 +159,70 @@ def to_json(report: Report) -> str:
         "answer": report.answer,
         "finding": report.finding,
         "cautions": report.cautions,
-        "baseline": compared.baseline,
-        "protocol": compared.protocol.name,
-        "protocol_digest": compared.protocol.digest,
-        "protocol_settings": compared.protocol.definition,
-        "benchmark": compared.benchmark,
-        "benchmark_digest": compared.benchmark_digest,
-        "variants": [asdict(entry) for entry in report.entries],
-        **compared.to_rows(),
+        "variants": [_entry(entry) for entry in report.entries],
         "curves": [asdict(row) for row in report.curves],
-        "training": [asdict(curve) for curve in about.training],
+        "training": [
+            {"variant": entry.name, "seed": seed, "metric": metric, "points": points}
+            for metric, curves in report.training()
+            for entry, seed, points in curves
+        ],
     }
+    if compared is not None:
+        values |= {
+            "baseline": compared.baseline,
+            "protocol": compared.protocol.name,
+            "protocol_digest": compared.protocol.digest,
+            "protocol_settings": compared.protocol.definition,
+            "benchmark": compared.benchmark,
+            "benchmark_digest": compared.benchmark_digest,
+            **compared.to_rows(),
+        }
     return json.dumps(values, indent=1, allow_nan=False)
 
 
+def _entry(entry: Variant) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "epochs": entry.trained_for,
+        "networks": [(scored.model, scored.model_digest) for scored in entry.evaluations],
+        "seeds": entry.seeds,
+        "figures": entry.figures,
+        "deviations": entry.deviations,
+        "warnings": entry.warnings,
+        "remarks": entry.remarks,
+    }
+
+
 def _main_table(report: Report) -> str:
-    split = report.about.split
-    where = "" if split == "overall" else f" {split}"
-    head = ["variant", "seeds", "epochs", f"{heading(report.about.metric)}{where}", "95 % interval"]
-    several = report.has_several_baselines
-    head += ["baseline"] if several else []
-    to = "its baseline" if several else report.comparison.baseline
-    head += [f"difference to {to}" if to else "difference", "95 % interval", "p (Holm)", ""]
+    """A row per variant; without any score the figure that orders the rows stands in it alone."""
+    about, several = report.about, report.has_several_baselines
+    where = "" if about.split == "overall" else f" {about.split}"
+    ordered = [about.sort_by] if about.sort_by else []
+    head = ["variant", "seeds", "epochs", *map(metric_heading, ordered)]
+    if report.scored:
+        head += [f"{heading(about.metric)}{where}", "95 % interval", *(["baseline"] if several else [])]
+        to = "its baseline" if several else next(iter(report.baselines.values()), "")
+        head += [f"difference to {to}" if to else "difference", "95 % interval", "p (Holm)", ""]
     rows = []
     for entry in report.entries:
+        cells = [entry.name, str(entry.networks), entry.trained_for]
+        cells += [metric_cell(entry, key) for key in ordered]
         mean, row = report.mean(entry.name), report.difference(entry.name)
-        cells = [entry.name, str(len(entry.networks)), entry.epochs, f"{figure(mean.mean)}{entry.mark}"]
-        cells += [interval(mean)]
-        cells += [row.baseline if row is not None else ""] if several else []
-        if row is None:
-            cells += ["", "", ""]
-        else:
+        if mean is not None:
+            cells += [f"{figure(mean.mean)}{entry.mark}", interval(mean)]
+        if mean is not None and row is not None:
+            cells += [row.baseline] if several else []
             cells += [
                 f"{figure(row.estimate, '+')}{entry.mark}",
                 difference_interval(row),
                 p_value(row.p_holm),
             ]
-        rows.append([*cells, report.words(entry.name)])
+        elif report.scored and mean is None:
+            cells += ["-"]
+        cells += [""] * (len(head) - len(cells))
+        if report.scored:
+            cells[-1] = report.words(entry.name)
+        rows.append(cells)
     return markdown_table(head, rows)
 
 
@@ -178,7 +239,7 @@ def _difference_table(report: Report) -> str:
                 for row in found
                 if row is not None
             ]
-            own = [report.comparison.baselines[entry.name]] if several else []
+            own = [report.baselines[entry.name]] if several else []
             rows.append([entry.name, *own, split, *cells])
     return markdown_table(head, rows)
 
@@ -189,7 +250,7 @@ def _sequence_tables(report: Report) -> str:
     for entry in report.compared_entries:
         rows = report.by_sequence(entry.name)
         shown = rows if len(rows) <= MAX_SEQUENCES else [*rows[:ENDS], *rows[-ENDS:]]
-        own = f" (to {report.comparison.baselines[entry.name]})" if report.has_several_baselines else ""
+        own = f" (to {report.baselines[entry.name]})" if report.has_several_baselines else ""
         title = markdown_text(f"{entry.name}{own}: {wins(report, entry.name)}")
         cells = [
             [row.sequence, f"{figure(row.mean)}{entry.mark}", figure(row.estimate, "+")] for row in shown
@@ -203,13 +264,7 @@ def _metric_table(report: Report) -> str:
     return markdown_table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
 
 
-def metric_heading(key: str) -> str:
-    """A further figure's heading, e.g. `AUC@3 DLT` or `loss peakiness`."""
-    role, _, name = key.rpartition("/")
-    return f"loss {heading(name.removeprefix('loss_'))}" if role == "train" else heading(name)
-
-
-def metric_cell(entry: Entry, key: str) -> str:
+def metric_cell(entry: Variant, key: str) -> str:
     """A further figure: mean, standard deviation over networks where there are several; `-` without it."""
     if key not in entry.figures:
         return "-"
@@ -217,7 +272,7 @@ def metric_cell(entry: Entry, key: str) -> str:
     return f"{figure(entry.figures[key])}{deviation}{entry.mark}"
 
 
-def spread(entry: Entry, key: str) -> str:
+def spread(entry: Variant, key: str) -> str:
     """The standard deviation over networks of a further figure, with as many decimals as its mean."""
     decimals = 0 if abs(entry.figures[key]) >= 100 else 3
     return f"±{entry.deviations[key]:.{decimals}f}"
@@ -231,11 +286,12 @@ def _cells(line: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lines(report: Report, entry: Entry) -> Iterator[dict[str, Any]]:
+def _lines(report: Report, entry: Variant) -> Iterator[dict[str, Any]]:
     """The lines of one variant in the CSV, without what all of them have."""
-    for mean in (row for row in report.comparison.means if row.variant == entry.name):
+    for mean in (row for row in report.means if row.variant == entry.name):
         line = {"metric": mean.metric, "split": mean.split, "value": mean.mean}
         line |= {"low": mean.low, "high": mean.high}
+        line |= {"std": entry.deviations.get(mean.metric)} if mean.split == "overall" else {}
         found = report.difference(entry.name, mean.split, mean.metric)
         if found is not None:
             line |= {
@@ -247,11 +303,11 @@ def _lines(report: Report, entry: Entry) -> Iterator[dict[str, Any]]:
                 "verdict": found.verdict,
             }
         yield line
-    for key, value in entry.figures.items():
-        if key in report.compared:
-            continue
-        yield {"metric": key, "split": "overall", "value": value}
-    for row in (row for row in report.comparison.by_sequence if row.variant == entry.name):
+    for key in [key for key in entry.figures if key not in report.compared]:
+        value, deviation = entry.figures[key], entry.deviations.get(key)
+        yield {"metric": key, "split": "overall", "value": value, "std": deviation}
+    by_sequence = report.comparison.by_sequence if report.comparison is not None else ()
+    for row in (row for row in by_sequence if row.variant == entry.name):
         yield {
             "metric": row.metric,
             "split": row.split,

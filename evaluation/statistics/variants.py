@@ -1,7 +1,9 @@
-"""Defines variants: what a table compares, and what makes two of them comparable."""
+"""Defines the rows of a table, what is known of each, and what makes two of them comparable."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.benchmarks.hpatches import Split
+from evaluation.benchmarks.hpatches import SPLITS, Split
 from evaluation.evaluation import Evaluation, PairScore
 from evaluation.metrics.pair_metrics import find_pair_metric
 from evaluation.statistics.contrasts import Scores
@@ -20,13 +22,20 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
+# Stands beside every figure of a row whose figures are spoilt.
+MARK = "†"
+
+# A figure of one training: epoch and value, by epoch.
+Curve = tuple[tuple[int, float], ...]
+
+
 @dataclass(frozen=True)
 class Variant:
-    """A Variant holds the evaluations of one loss, one for each seed it was trained with.
+    """A Variant is a row of a table: the networks of one loss, one for each seed it was trained with.
 
     Attributes:
         name: as in the table.
-        evaluations: at least one, of different networks, all judged alike.
+        evaluations: of different networks, all judged alike; none of a row that has no score yet.
         seeds: of the evaluations, in their order; None if unknown (a released network). Two variants with the
             same seeds are compared seed by seed: equal seeds mean equal starting weights and training pairs.
         epochs: that its networks were trained for, in any order; 0 of a starting network; empty if unknown.
@@ -34,6 +43,9 @@ class Variant:
         collapsed: whether any of its networks has.
         warnings: what spoils its figures, in sentences: signs of collapse, or a training that was not as
             configured.
+        further: of each network what else is known, e.g. `train/loss_peakiness`; of all networks or of none.
+        curves: of each network the figures that were followed, by name; of all networks or of none.
+        origin: where its networks were found: the sweep, the file, or the name that was given to it.
     """
 
     name: str
@@ -43,23 +55,73 @@ class Variant:
     as_asked: bool = False
     collapsed: bool = False
     warnings: tuple[str, ...] = ()
+    further: tuple[Mapping[str, float], ...] = ()
+    curves: tuple[Mapping[str, Curve], ...] = ()
+    origin: str = ""
 
     def __post_init__(self) -> None:
-        if not self.evaluations:
+        if not self.networks:
             raise ValueError(f"variant {self.name!r} has no evaluation")
-        networks = len(self.evaluations)
-        digest, times = Counter(one.model_digest for one in self.evaluations).most_common(1)[0]
-        if times > 1:
+        for digest, times in Counter(one.model_digest for one in self.evaluations).items():
+            if times > 1:
+                raise ValueError(
+                    f"variant {self.name!r} holds network {digest[:12]} {times} times; a network counts once"
+                )
+        if self.seeds is not None and not len(set(self.seeds)) == len(self.seeds) == self.networks:
             raise ValueError(
-                f"variant {self.name!r} holds network {digest[:12]} {times} times; a network counts once"
-            )
-        if self.seeds is not None and not len(set(self.seeds)) == len(self.seeds) == networks:
-            raise ValueError(
-                f"variant {self.name!r} has the seeds {list(self.seeds)} for {networks} evaluation(s); "
+                f"variant {self.name!r} has the seeds {list(self.seeds)} for {self.networks} evaluation(s); "
                 "each needs a seed of its own"
             )
         for evaluation in self.evaluations:
             refuse_unlike(self.name, evaluation, self.name, self.evaluations[0])
+
+    @property
+    def networks(self) -> int:
+        """How many networks it has, with or without a score."""
+        return len(self.evaluations) or len(self.further)
+
+    @property
+    def mark(self) -> str:
+        """The sign beside its figures: `MARK` if they are spoilt, else nothing."""
+        return MARK if self.warnings else ""
+
+    @property
+    def trained_for(self) -> str:
+        """How many epochs its networks were trained for: `5`, or a range `3-5`; empty if that is unknown."""
+        return "-".join(map(str, sorted({min(self.epochs), max(self.epochs)}))) if self.epochs else ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the evaluations noted of their input, in sentences."""
+        return tuple(dict.fromkeys(remark for scored in self.evaluations for remark in scored.warnings))
+
+    @cached_property
+    def by_network(self) -> list[dict[str, float]]:
+        """All figures of each network, by name: its scores, overall and by split, and `further`."""
+        nothing: list[Mapping[str, float]] = [{}] * self.networks
+        scored = [one.scalars() for one in self.evaluations]
+        return [
+            {**mine, **other} for mine, other in zip(scored or nothing, self.further or nothing, strict=True)
+        ]
+
+    @cached_property
+    def values(self) -> dict[str, list[float]]:
+        """Every figure over all pairs that is finite, of all networks, by name."""
+        values: dict[str, list[float]] = {}
+        for key, value in (item for one in self.by_network for item in one.items()):
+            if math.isfinite(value) and not key.endswith(tuple(f"_{split}" for split in SPLITS)):
+                values.setdefault(key, []).append(value)
+        return values
+
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """The mean of every figure over its networks."""
+        return {key: statistics.fmean(found) for key, found in self.values.items()}
+
+    @cached_property
+    def deviations(self) -> dict[str, float]:
+        """The standard deviation of every figure over its networks, where there are two or more."""
+        return {key: statistics.stdev(found) for key, found in self.values.items() if len(found) > 1}
 
     @property
     def sequences(self) -> dict[str, Split | None]:
@@ -121,6 +183,37 @@ class Variant:
         order = range(len(means)) if self.seeds is None else np.argsort(self.seeds)
         seeds = None if self.seeds is None else tuple(sorted(self.seeds))
         return Scores(means[list(order)], seeds)
+
+
+def joined(networks: Sequence[Variant]) -> list[Variant]:
+    """Puts what has one name into one row; rows come in the order of their first networks.
+
+    Raises:
+        ValueError: if networks of one row were not judged alike, or share a seed.
+    """
+    groups: dict[str, list[Variant]] = {}
+    for network in networks:
+        groups.setdefault(network.name, []).append(network)
+    return [
+        Variant(
+            name,
+            tuple(evaluation for one in members for evaluation in one.evaluations),
+            _all_or_none([one.seeds for one in members]),
+            tuple(epochs for one in members for epochs in one.epochs),
+            all(one.as_asked for one in members),
+            any(one.collapsed for one in members),
+            tuple(dict.fromkeys(warning for one in members for warning in one.warnings)),
+            tuple(figures for one in members for figures in one.further),
+            tuple(curves for one in members for curves in one.curves),
+            members[0].origin,
+        )
+        for name, members in groups.items()
+    ]
+
+
+def _all_or_none(seeds: Sequence[tuple[int, ...] | None]) -> tuple[int, ...] | None:
+    known = [one for one in seeds if one is not None]
+    return tuple(seed for one in known for seed in one) if len(known) == len(seeds) else None
 
 
 def refuse_unlike(name: str, evaluation: Evaluation, other_name: str, other: Evaluation) -> None:

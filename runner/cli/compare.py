@@ -11,15 +11,12 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from r2d2.storage.store import Store
 from runner.cli.outputs import OutputFile
 from runner.settings import Settings
 from runner.terminal.console import make_console
 
 if TYPE_CHECKING:
     from evaluation.report.report import Report
-    from runner.compare.table import Row
-    from runner.record.sweep import StoredSweep
 
 _FILE = OutputFile()
 
@@ -73,64 +70,53 @@ def compare(what: tuple[str, ...], **options: Any) -> None:
 
     Scores of different protocols or images are refused. p-values are corrected for the number of variants.
     """
+    from runner.compare.report import sweep_report
     from runner.compare.sources import is_sweep
+    from runner.record.sweep import StoredSweep
 
     settings, console = Settings.from_environment(), make_console()
     files = {name: options.pop(name) for name in ("html", "markdown", "csv", "json")}
     if len(what) == 1 and not options["benchmark"] and is_sweep(what[0], settings):
-        report = _show_sweep(console, settings.sweep(what[0]), options)
+        sweep = StoredSweep(settings.sweep(what[0]))
+        report = sweep_report(sweep, options["metric"], options["baseline"], role=options["role"])
     else:
-        report = _show_list(console, what, settings, options)
+        report = _compare_list(console, what, settings, options)
+    show_report(console, report)
     _write(report, {name: path for name, path in files.items() if path is not None})
 
 
-def _show_sweep(console: Console, sweep: Store, options: Mapping[str, Any]) -> Report | None:
-    from runner.compare.stored import table_of
-    from runner.record.ordering import find_ordering
-    from runner.record.sweep import StoredSweep
-
-    stored = StoredSweep(sweep)
-    order = find_ordering(options["metric"], options["role"], stored.definition)
-    table = table_of(stored, order.metric, order.mode)
-    return show_comparison(console, stored, table, order.metric, options["baseline"], order.role)
-
-
-def _show_list(
+def _compare_list(
     console: Console, what: Sequence[str], settings: Settings, options: Mapping[str, Any]
 ) -> Report:
-    from runner.compare.report import compare_command, compare_contenders
-    from runner.compare.sources import Judging, find_contenders
+    from runner.compare.report import compare_command, compare_networks
+    from runner.compare.sources import Judging, find_networks
     from runner.record.ordering import find_ordering
 
     order = find_ordering(options["metric"], options["role"])
     with judging_progress(console) as (on_source, on_image):
         judging = Judging(options["benchmark"], options["protocol"], on_source, on_image)
-        contenders = find_contenders(what, settings, judging, order.role)
-    report = compare_contenders(
-        contenders,
+        networks = find_networks(what, settings, judging, order.role)
+    names = " · ".join(dict.fromkeys(one.name for one in networks))
+    return compare_networks(
+        networks,
         order.metric,
-        title=" · ".join(dict.fromkeys(c.variant for c in contenders))
-        if len(contenders) < 4
-        else "Comparison",
+        title=names if len(networks) < 4 else "Comparison",
         baseline=options["baseline"],
         command=compare_command(
             what, **{k: v for k, v in options.items() if (k, v) != ("protocol", "d2net")}
         ),
     )
-    show_report(console, report)
-    return report
 
 
-def _write(report: Report | None, files: Mapping[str, Path]) -> None:
+def _write(report: Report, files: Mapping[str, Path]) -> None:
     from evaluation.report.page import to_html
     from evaluation.report.text import to_csv, to_json, to_markdown
     from runner.compare.report import write_file
 
-    if files and report is None:
+    if files and report.comparison is None:
         raise ValueError("nothing is scored yet: there is no comparison to write")
     writers = {"html": to_html, "markdown": to_markdown, "csv": to_csv, "json": to_json}
     for name, path in files.items():
-        assert report is not None
         write_file(path, writers[name](report))
 
 
@@ -155,49 +141,12 @@ def judging_progress(
         yield sources.append, on_image
 
 
-def show_comparison(
-    console: Console,
-    stored: StoredSweep,
-    table: Sequence[Row],
-    metric: str,
-    baseline: str | None = None,
-    role: str = "",
-) -> Report | None:
-    """Prints a sweep's table, and each variant's difference to the baseline; returns the whole report.
-
-    Args:
-        console: the terminal.
-        stored: the sweep.
-        table: its rows.
-        metric: what orders them.
-        baseline: a variant; None: the first one that was trained.
-        role: of the benchmark whose scores are compared; empty: that of the metric.
-
-    Raises:
-        ValueError: for an unknown baseline; names the known ones.
-    """
-    from runner.compare.report import sweep_report
-    from runner.compare.terminal import answer, comparison, differences, terms
-
-    report = sweep_report(stored, metric, baseline, role=role)
-    title = f"{stored.name}: {metric}"
-    if report is not None and report.about.standing:
-        title += f"\n{report.about.standing}"
-    parts = [comparison(table, metric, title)]
-    if report is not None and (len(report.entries) > 1 or report.about.unscored):
-        console.print(answer(report))
-    if report is not None and report.compared_entries:
-        parts.append(differences(report))
-    console.print(*parts, terms(*parts))
-    return report
-
-
 def show_report(console: Console, report: Report) -> None:
-    """Prints the means of variants that are no sweep's, and each one's difference to the baseline."""
+    """Prints the answer, the table of all rows, and each row's difference to its baseline."""
     from runner.compare.terminal import answer, differences, means, terms
 
     parts = [means(report)]
-    if len(report.entries) > 1:
+    if len(report.scored) > 1 or report.about.unscored:
         console.print(answer(report))
     if report.compared_entries:
         parts.append(differences(report))

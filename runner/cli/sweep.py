@@ -241,7 +241,7 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
     Raises:
         Exit: if it was interrupted, with the status that shells give such commands.
     """
-    from runner.cli.compare import show_comparison
+    from runner.cli.compare import show_report
     from runner.sweep.design import design_of
     from runner.sweep.run import run_sweep
 
@@ -254,7 +254,8 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
             highlight=False,
         )
     result = run_sweep(plan, settings, console)
-    show_comparison(console, plan.stored, result.table, plan.sweep.metric)
+    if result.report is not None:
+        show_report(console, result.report)
     for key, reason in result.failed.items():
         console.print(f"[red]failed[/] {key}: {escape(reason)}", soft_wrap=True)
     if result.behind:

@@ -1,1 +1,1 @@
-"""Stored sweeps, models and files become contenders, and contenders become a report."""
+"""Stored sweeps, models and files become the rows of a report, and a report becomes tables and files."""

@@ -1,4 +1,4 @@
-"""Comparing: contenders become a report, a report becomes files."""
+"""Comparing: networks become a report, a report becomes files."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from evaluation.benchmarks.hpatches import SPLITS
 from evaluation.evaluation import OVERALL
-from evaluation.metrics.mma import THRESHOLDS
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.report.build import make_report
-from evaluation.report.curves import mma_curves
+from evaluation.report.curves import curves_picture
 from evaluation.report.page import to_html
 from evaluation.report.report import About, Report
 from evaluation.report.text import to_answer, to_csv, to_json, to_markdown
+from evaluation.statistics.variants import Variant, joined
 from r2d2.storage.atomic import atomic_file
 from r2d2.storage.open import store_at
 from r2d2.storage.store import Store
 from r2d2.version import code_version
-from runner.compare.contenders import Contender, curves_of, figures_of, variants_of
-from runner.compare.controls import find_row
+from runner.compare.rows import find_row
 from runner.compare.stored import compared, controls_of
-from runner.compare.table import Row
-from runner.compare.table import to_csv as table_to_csv
-from runner.compare.table import to_markdown as table_to_markdown
 from runner.record.history import TRAIN
 from runner.record.ordering import USUAL, find_ordering, mode_of
 from runner.record.sweep import StoredSweep
@@ -37,8 +31,8 @@ log = logging.getLogger(__name__)
 PAGE, CURVES, ANSWER = "comparison.html", "mma_curves.svg", "answer.md"
 
 
-def compare_contenders(
-    contenders: Sequence[Contender],
+def compare_networks(
+    networks: Sequence[Variant],
     metric: str,
     *,
     title: str,
@@ -49,10 +43,10 @@ def compare_contenders(
     unscored: Collection[str] = (),
     command: str = "",
 ) -> Report:
-    """The report that compares contenders.
+    """The report that compares networks, those of one name in one row.
 
     Args:
-        contenders: at least one.
+        networks: at least one; what has no score stands in the table alone.
         metric: what is compared and orders the table, with or without its role, e.g.
             `hpatches/auc_5px_poselib_viewpoint`. What pairs have no number of, a loss say, only orders the
             table: MMA@3 is compared.
@@ -67,28 +61,29 @@ def compare_contenders(
     Raises:
         ValueError: if they were not judged alike, or the baseline or the metric is unknown.
     """
-    variants = variants_of(contenders)
+    variants = joined(networks)
     role, _, name = metric.rpartition("/")
     key, split = _parted(name)
-    compared = role != TRAIN and key in PAIR_METRICS
+    has_intervals = role != TRAIN and key in PAIR_METRICS
     about = About(
         title=title,
         question=question,
         role="" if role == TRAIN else role,
-        metric=key if compared else USUAL,
-        split=split if compared else OVERALL,
-        sort_by="" if compared else (metric if role == TRAIN else name),
+        metric=key if has_intervals else USUAL,
+        split=split if has_intervals else OVERALL,
+        sort_by="" if has_intervals else (metric if role == TRAIN else name),
         ascending=mode_of(metric) == "min" if ascending is None else ascending,
         standing=standing,
         unscored=tuple(unscored),
         command=command,
         code_version=code_version(),
-        training=curves_of(contenders),
     )
+    rows = [variant.name for variant in variants if variant.evaluations]
     if isinstance(baseline, str):
-        baseline = find_row(baseline, [variant.name for variant in variants])
-    baseline = variants[0].name if baseline is None else baseline
-    return make_report(variants, baseline, about, figures_of(contenders))
+        baseline = find_row(baseline, rows)
+    if baseline is None:
+        baseline = rows[0] if rows else {}
+    return make_report(variants, baseline, about)
 
 
 def _parted(name: str) -> tuple[str, str]:
@@ -105,8 +100,8 @@ def sweep_report(
     baseline: str | None = None,
     question: str = "",
     role: str = "",
-) -> Report | None:
-    """The report of one sweep; None if nothing is scored yet.
+) -> Report:
+    """The report of one sweep, whose table stands alone as long as nothing is scored.
 
     Args:
         stored: the sweep.
@@ -116,17 +111,17 @@ def sweep_report(
         role: of the benchmark; empty: that of the metric.
 
     Raises:
-        ValueError: as `compare_contenders` and `find_ordering`.
+        ValueError: as `compare_networks`; if no trial was started; as `find_ordering`.
     """
     definition = stored.definition
     order = find_ordering(metric, role, definition)
-    contenders, standing = compared(stored, order.role)
-    if not contenders:
-        return None
-    rows = list(dict.fromkeys(c.variant for c in contenders))
+    networks, standing = compared(stored, order.role)
+    if not networks:
+        raise ValueError(f"sweep '{definition.name}' has no trial yet: there is nothing to compare")
+    rows = list(dict.fromkeys(one.name for one in networks if one.evaluations))
     controls = None if baseline else controls_of(stored)
-    return compare_contenders(
-        contenders,
+    return compare_networks(
+        networks,
         order.metric,
         title=definition.name,
         question=question or stored.question,
@@ -136,6 +131,15 @@ def sweep_report(
         standing=standing.words,
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
     )
+
+
+def final_report(stored: StoredSweep, question: str = "") -> Report | None:
+    """The report of a sweep that does not run any more; None, with a warning, if there is none to be made."""
+    try:
+        return sweep_report(stored, question=question)
+    except ValueError as error:
+        log.warning("the sweep cannot be compared: %s", error)
+        return None
 
 
 def _scored(controls: Mapping[str, str] | None, rows: Collection[str]) -> dict[str, str] | None:
@@ -152,46 +156,14 @@ def compare_command(what: Sequence[str], **options: object) -> str:
 
 
 def report_files(report: Report) -> dict[str, str | bytes]:
-    """The report in every form, by file name."""
-    return {
+    """The report in every form, by file name; without any score there is neither a page nor a curve."""
+    files: dict[str, str | bytes] = {
         ANSWER: to_answer(report),
-        PAGE: to_html(report),
         "comparison.md": to_markdown(report),
         "comparison.csv": to_csv(report),
         "comparison.json": to_json(report),
-        CURVES: curves_picture(report),
     }
-
-
-def comparison_files(stored: StoredSweep, table: Sequence[Row], question: str) -> dict[str, str | bytes]:
-    """All files about a sweep that has ended; if it cannot be compared, those of its table alone."""
-    metric = stored.definition.metric
-    files: dict[str, str | bytes] = {
-        "comparison.md": table_to_markdown(table, metric),
-        "comparison.csv": table_to_csv(table, metric),
-    }
-    try:
-        report = sweep_report(stored, question=question)
-    except ValueError as error:
-        log.warning("the sweep cannot be compared: %s", error)
-        return files
-    return files if report is None else report_files(report)
-
-
-def curves_picture(report: Report) -> str:
-    """An SVG file of the MMA curves of all variants with their intervals."""
-    rows = {
-        entry.name: [row for row in report.curves if (row.variant, row.split) == (entry.name, OVERALL)]
-        for entry in report.entries
-    }
-    curves = {name: np.array([row.mean for row in found]) for name, found in rows.items()}
-    bands = {
-        name: np.array([[row.low for row in found], [row.high for row in found]], dtype=np.float64)
-        for name, found in rows.items()
-        if all(row.low is not None for row in found)
-    }
-    assert all(len(curve) == len(THRESHOLDS) for curve in curves.values())
-    return mma_curves(curves, bands)
+    return files | ({PAGE: to_html(report), CURVES: curves_picture(report)} if report.scored else {})
 
 
 def save_pictures(sweep: str | Path | Store, files: Mapping[str, str | bytes]) -> str | None:

@@ -1,4 +1,4 @@
-"""Sources: what a comparison is asked to compare, as text, and the contenders that it names.
+"""Sources: what a comparison is asked to compare, as text, and the networks that it names.
 
 `NAME=SOURCE` gives a source a name; sources of the same name are networks of one variant.
 """
@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evaluation.evaluation import Evaluation
+from evaluation.statistics.variants import Variant
 from r2d2.collapse import collapse_warnings
 from r2d2.storage.location import is_remote, local_file
 from r2d2.unknown import did_you_mean
-from runner.compare.contenders import Contender, told_apart
-from runner.compare.labels import label_trials
-from runner.compare.stored import contenders_of
+from runner.compare.rows import label_trials
+from runner.compare.stored import compared
 from runner.models.evaluate import FEATURES, find_protocol, judge
 from runner.record.sweep import StoredSweep, sweep_names
 from runner.settings import Settings
@@ -58,13 +59,13 @@ class _Source:
             return cls(text, "")
         return cls(rest, name) if equals and name and not Path(text).exists() else cls(text, "")
 
-    def named(self, contender: Contender) -> Contender:
-        return replace(contender, variant=self.name, origin=self.name) if self.name else contender
+    def named(self, network: Variant) -> Variant:
+        return replace(network, name=self.name, origin=self.name) if self.name else network
 
 
-def find_contenders(
+def find_networks(
     texts: Sequence[str], settings: Settings, judging: Judging, role: str = ""
-) -> list[Contender]:
+) -> list[Variant]:
     """The networks that the texts name, with their scores, in the order of the texts.
 
     Args:
@@ -82,17 +83,38 @@ def find_contenders(
     stored = {source: found for source in sources if (found := _stored(source, settings)) is not None}
     trials = [trial for _, of_source in stored.values() for trial in of_source]
     labels = label_trials(trials)
-    contenders: list[Contender] = []
+    networks: list[Variant] = []
     for source in sources:
         if source in stored:
             sweep, chosen = stored[source]
             role = role or sweep.definition.role
-            contenders += [source.named(c) for c in contenders_of(sweep, role, chosen, labels)]
+            of_sweep, _ = compared(sweep, role, chosen, labels)
+            networks += [source.named(network) for network in of_sweep if network.evaluations]
         else:
-            contenders.append(source.named(_scored(source.text, settings, judging)))
-    if not contenders:
+            networks.append(source.named(_scored(source.text, settings, judging)))
+    if not networks:
         raise ValueError(f"nothing in {', '.join(texts)} is scored on '{role}' yet")
-    return told_apart(contenders)
+    return told_apart(networks)
+
+
+def told_apart(networks: Sequence[Variant]) -> list[Variant]:
+    """Each network once in a variant; variants of the same name that are not the same get their origin.
+
+    Two sweeps may have trained the same seed of the same variant to different ends (on other photographs, by
+    other code): what agrees in name only must not share a row.
+
+    Args:
+        networks: a variant of one network each.
+    """
+    unique: dict[tuple[str, str], Variant] = {}
+    for network in networks:
+        unique.setdefault((network.name, network.evaluations[0].model_digest), network)
+    kept = list(unique.values())
+    seeds = Counter((one.name, one.seeds) for one in kept if one.seeds is not None)
+    origins = Counter(name for name, _ in {(one.name, one.origin) for one in kept if one.seeds is None})
+    clashes = {name for (name, _), times in seeds.items() if times > 1}
+    clashes |= {name for name, times in origins.items() if times > 1}
+    return [replace(one, name=f"{one.name} [{one.origin}]") if one.name in clashes else one for one in kept]
 
 
 def is_sweep(text: str, settings: Settings) -> bool:
@@ -123,8 +145,8 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
     return sweep, chosen
 
 
-def _scored(text: str, settings: Settings, judging: Judging) -> Contender:
-    """The contender of a JSON file, or of a source that is judged now."""
+def _scored(text: str, settings: Settings, judging: Judging) -> Variant:
+    """The network of a JSON file, or of a source that is judged now."""
     if text.endswith(".json"):
         evaluation = _read_json(local_file(text, settings.objects))
     elif text.startswith((RUN, MODEL, FEATURES)) or is_remote(text) or Path(text).exists():
@@ -137,7 +159,10 @@ def _scored(text: str, settings: Settings, judging: Judging) -> Contender:
             f"{did_you_mean(text, known)}"
         )
     warnings = tuple(collapse_warnings(evaluation.scalars()))
-    return Contender(evaluation.model, evaluation, origin=text, collapsed=bool(warnings), warnings=warnings)
+    collapsed = bool(warnings)
+    return Variant(
+        evaluation.model, (evaluation,), None, (), False, collapsed, warnings, ({},), ({},), origin=text
+    )
 
 
 def _read_json(path: Path) -> Evaluation:

@@ -1,4 +1,4 @@
-"""A stored sweep, finished or not, as a comparison sees it: its rows, their contenders, its table."""
+"""A stored sweep, finished or not, as a comparison sees it: its rows, their networks, where it stands."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evaluation.evaluation import Evaluation
+from evaluation.report.report import TOTAL
+from evaluation.statistics.variants import Curve, Variant
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
-from runner.compare.contenders import Contender
-from runner.compare.controls import find_controls
-from runner.compare.labels import label_trials
+from runner.compare.rows import find_controls, label_trials
 from runner.compare.standing import Progress, Standing
-from runner.compare.table import COLUMNS, Outcome, Row, figures_at, latest, rows
 from runner.record.definition import SweepDefinition
-from runner.record.history import History, Record, read_evaluation
+from runner.record.history import TRAIN, History, Record, read_evaluation
 from runner.record.incidents import incidents
 from runner.record.sweep import StoredSweep
 from search_spaces.sweep import Trial
 
 # The row of a trial, by its key.
 Rows = Mapping[str, str]
-# What is followed through a training, beside its scores.
-LOSSES = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
+# What is shown of a training, and followed through it, beside its scores.
+LOSSES = (TOTAL, "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
+# What is shown of other benchmarks than the one that is compared.
+SCORES = tuple(f"{role}/mma_{threshold}px" for role in ("validation", "hpatches") for threshold in (1, 3, 5))
 
 
 @dataclass(frozen=True)
@@ -59,36 +59,29 @@ def controls_of(sweep: StoredSweep) -> dict[str, str]:
     return find_controls(trials, labels, definition.baseline)
 
 
-def contenders_of(
-    sweep: StoredSweep,
-    role: str,
-    trials: Sequence[Trial] | None = None,
-    labels: Rows | None = None,
-) -> list[Contender]:
-    """The networks with scores on one benchmark, as `compared`."""
-    return compared(sweep, role, trials, labels)[0]
-
-
 def compared(
     sweep: StoredSweep,
     role: str,
     trials: Sequence[Trial] | None = None,
     labels: Rows | None = None,
-) -> tuple[list[Contender], Standing]:
-    """The networks with scores on one benchmark, and where the sweep stands.
+) -> tuple[list[Variant], Standing]:
+    """The networks of a sweep, each as a variant of its own, and where the sweep stands.
 
-    Each network is that of the epoch at which its row can be compared. They come in the order of the
-    definition, those that the scheduler stopped behind the others, untrained ones last.
+    Each network is that of the epoch at which its row can be compared. A row without any score has the last
+    epochs of its trainings. They come in the order of the definition, those that the scheduler stopped behind
+    the others, untrained ones last.
 
     Args:
         sweep: finished or not.
-        role: of the benchmark.
+        role: of the benchmark; empty: the sweep has none, its losses are compared.
         trials: which of the trials; None: all.
         labels: their rows, by key; None: those of the whole sweep.
     """
-    lived = _lived(sweep, role, trials, labels or labels_of(sweep))
-    standing = _standing(sweep, lived)
-    order = {key: place for place, key in enumerate(sweep.definition.trials)}
+    definition = sweep.definition
+    lived = _lived(sweep, role or TRAIN, trials, labels or labels_of(sweep))
+    total = sum(config.get("epochs", 1) > 0 for config in definition.trials.values())
+    standing = Standing.of([one.progress for one in lived], total)
+    order = {key: place for place, key in enumerate(definition.trials)}
     lived.sort(
         key=lambda one: (
             not one.progress.epochs,
@@ -99,12 +92,11 @@ def compared(
     found = []
     for one in lived:
         epoch = standing.epochs.get(one.progress.row)
-        for record in one.records:
-            if (record.kind, record.epoch) == (role, epoch) and record.evaluation is not None:
-                evaluation = read_evaluation(sweep.history(one.trial), record)
-                contender = _contender(sweep, one.trial, one.progress.row, one.records, record, evaluation)
-                as_asked = standing.varied and one.progress.is_complete
-                found.append(replace(contender, as_asked=as_asked))
+        if epoch is None:
+            found.append(_variant(sweep, one, role, latest(one.records), definition.metric))
+        elif epoch in one.progress.scored:
+            network = _variant(sweep, one, role, epoch, definition.metric)
+            found.append(replace(network, as_asked=standing.varied and one.progress.is_complete))
     return found, standing
 
 
@@ -123,59 +115,33 @@ def _lived(sweep: StoredSweep, role: str, trials: Sequence[Trial] | None, labels
     return found
 
 
-def _standing(sweep: StoredSweep, lived: Sequence[_Lived]) -> Standing:
-    total = sum(config.get("epochs", 1) > 0 for config in sweep.definition.trials.values())
-    return Standing.of([one.progress for one in lived], total)
-
-
-def _contender(
-    sweep: StoredSweep,
-    trial: Trial,
-    label: str,
-    records: Sequence[Record],
-    scored: Record,
-    evaluation: Evaluation,
-) -> Contender:
-    epoch, role = scored.epoch, scored.kind
-    metrics = figures_at(records, epoch)
-    others = {key: value for key, value in metrics.items() if not key.startswith(f"{role}/")}
+def _variant(sweep: StoredSweep, one: _Lived, role: str, epoch: int, decides: str) -> Variant:
+    """The network of an epoch of a trial, with its scores if it has any."""
+    config, records = one.trial.config, one.records
+    metrics = {key: value for r in records if r.epoch == epoch for key, value in r.metrics.items()}
+    scored = [r for r in records if (r.kind, r.epoch) == (role, epoch) and r.evaluation is not None]
     followed = [*LOSSES, *(f"{role}/mma_{threshold}px" for threshold in (1, 3))]
-    curves = {metric: _curve(records, metric) for metric in followed}
-    trained = trial.config.epochs > 0
-    return Contender(
-        variant=label,
-        evaluation=evaluation,
-        origin=sweep.name,
-        # The released network is one network, whatever seed its row carries.
-        seed=trial.config.seed if trained or trial.config.init == SCRATCH else None,
-        epoch=epoch,
-        figures={key: others[key] for key in (*COLUMNS, "train/loss_total") if key in others},
+    curves = {metric: _curve(records, metric) for metric in followed if config.epochs}
+    shown = [key for key in dict.fromkeys((*SCORES, *LOSSES, decides)) if not key.startswith(f"{role}/")]
+    # The released network is one network, whatever seed its row carries.
+    seeds = (config.seed,) if config.epochs or config.init == SCRATCH else None
+    return Variant(
+        one.progress.row,
+        tuple(read_evaluation(sweep.history(one.trial), record) for record in scored),
+        seeds,
+        (epoch,),
         collapsed=bool(epoch and collapse_warnings(metrics)),
-        warnings=_warnings(sweep.history(trial), epoch, metrics),
-        curves={metric: points for metric, points in curves.items() if points and trained},
+        warnings=_warnings(sweep.history(one.trial), epoch, metrics),
+        further=({key: metrics[key] for key in shown if key in metrics},),
+        curves=({metric: points for metric, points in curves.items() if points},),
+        origin=sweep.name,
     )
 
 
-def table_of(sweep: StoredSweep, metric: str, mode: str) -> list[Row]:
-    """One row per variant, sorted by the metric, each at the epoch at which it can be compared."""
-    role = metric.rpartition("/")[0]
-    lived = _lived(sweep, role, None, labels_of(sweep))
-    standing = _standing(sweep, lived)
-    outcomes = []
-    for one in lived:
-        epoch = standing.epochs.get(one.progress.row)
-        if epoch is None:
-            epoch, metrics = latest(one.records)
-        else:
-            metrics = figures_at(one.records, epoch) if epoch in one.progress.scored else {}
-        warnings = _warnings(sweep.history(one.trial), epoch, metrics)
-        row, seed = one.progress.row, one.trial.config.seed
-        outcomes.append(Outcome(one.trial.key, row, seed, epoch, metrics, warnings))
-    most = max(standing.epochs.values(), default=0)
-    short = {row for row, epoch in standing.epochs.items() if 0 < epoch < most}
-    asked = {one.progress.row for one in lived} if standing.varied else set()
-    asked -= {one.progress.row for one in lived if not one.progress.is_complete}
-    return rows(outcomes, metric, mode, below=short - asked)
+def latest(records: Sequence[Record]) -> int:
+    """The last epoch that was scored, or trained, if none was."""
+    scored = [record.epoch for record in records if record.kind != TRAIN and record.error is None]
+    return max(scored or [record.epoch for record in records] or [0])
 
 
 def _warnings(history: History, epoch: int, metrics: Mapping[str, float]) -> tuple[str, ...]:
@@ -185,6 +151,6 @@ def _warnings(history: History, epoch: int, metrics: Mapping[str, float]) -> tup
     return (*collapse_warnings(metrics), *spoilt) if epoch else spoilt
 
 
-def _curve(records: Sequence[Record], metric: str) -> tuple[tuple[int, float], ...]:
+def _curve(records: Sequence[Record], metric: str) -> Curve:
     points = {r.epoch: r.metrics[metric] for r in records if math.isfinite(r.metrics.get(metric, math.nan))}
     return tuple(sorted(points.items()))

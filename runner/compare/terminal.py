@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import fmean, median
 
 from rich.console import Group, RenderableType
@@ -11,14 +12,22 @@ from rich.text import Text
 from evaluation.evaluation import OVERALL, Evaluation
 from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
 from evaluation.report.findings import CAUTION
-from evaluation.report.headings import difference_interval, figure, interval, p_value
-from evaluation.report.report import MARK, Report
-from evaluation.report.terms import explained
-from evaluation.report.text import metric_cell, metric_heading
+from evaluation.report.report import Report
+from evaluation.report.text import metric_cell, spread
+from evaluation.report.words import (
+    difference_interval,
+    explained,
+    figure,
+    interval,
+    metric_heading,
+    p_value,
+)
 from evaluation.statistics.comparison import Difference
-from runner.compare.table import Row, cell, columns, heading
+from evaluation.statistics.variants import MARK, Variant
 from runner.terminal.fitted_table import Column, FittedTable
 
+# Figures that a narrow terminal leaves out later than others.
+SHOWN = ("mma_1px", "mma_3px", "mma_5px")
 LAST_EPOCH = "Each figure is the mean over seeds, at the last epoch shown."
 
 # With more variants a table of all their figures is too wide for a terminal.
@@ -43,49 +52,80 @@ def _words(part: RenderableType) -> str:
     return part.text if isinstance(part, FittedTable) else str(part)
 
 
-def comparison(table: Sequence[Row], metric: str, title: str) -> Group:
-    """The comparison of a sweep's variants, with its warnings and the caution it must carry."""
-    first, *others = columns(table, metric)
-    heads: list[str | Column] = ["variant", Column("seeds", rank=2), Column("epochs", rank=2)]
-    heads += [Column(heading(first, "\n"), rank=0), *(Column(heading(c, "\n"), rank=3) for c in others)]
-    made = FittedTable(heads, title=title, elsewhere="--html PAGE")
-    for row in table:
-        made.add_row(
-            row.variant, str(len(row.outcomes)), row.epochs, *(cell(row, c) for c in (first, *others))
-        )
-    warnings = [_warning(row.variant, sentence) for row in table for sentence in row.warnings]
-    caution = f" {CAUTION}" if any(column.startswith("hpatches/") for column in (first, *others)) else ""
-    return Group(made, *warnings, Text(f"{LAST_EPOCH}{caution}", style="dim"))
-
-
 def means(report: Report) -> Group:
-    """The means of variants that are no sweep's, and their further figures."""
-    compared, first = report.comparison, metric_heading(report.about.metric)
-    heads: list[str | Column] = ["variant", Column("networks", rank=2)]
-    heads += [Column(metric_heading(key), rank=min(number, 2)) for number, key in enumerate(report.compared)]
-    heads += [f"95 % of {first}", *(Column(f"{first} {split}", rank=3) for split in report.splits[1:])]
-    title = f"{compared.benchmark}, protocol {compared.protocol.title}"
-    made = FittedTable(heads, title=title, elsewhere="--html PAGE")
+    """The figures of all rows: the deciding one first, with its interval; warnings; what must be said."""
+    columns = _columns(report)
+    heads = [column for column, _ in columns]
+    made = FittedTable(["variant", *heads], title=_title(report), elsewhere="--html PAGE")
     for entry in report.entries:
-        cells = [
-            f"{figure(report.mean(entry.name, OVERALL, key).mean)}{entry.mark}" for key in report.compared
-        ]
-        cells += [interval(report.mean(entry.name, OVERALL))]
-        cells += [f"{figure(report.mean(entry.name, split).mean)}{entry.mark}" for split in report.splits[1:]]
-        made.add_row(entry.name, str(len(entry.networks)), *cells)
-    further = [_further(report)] if report.metrics and len(report.entries) <= MAX_COLUMNS else []
+        made.add_row(entry.name, *(cell(entry) for _, cell in columns))
+    in_sweep = bool(report.about.role) or report.comparison is None
+    further = [] if in_sweep or len(report.entries) > MAX_COLUMNS else [_further(report)]
     warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
     remarks = [Text(f"{entry.name}: {sentence}") for entry in report.entries for sentence in entry.remarks]
-    caution = [Text(CAUTION, style="dim")] if CAUTION in report.cautions else []
-    return Group(made, *further, *warnings, *remarks, *caution)
+    notes = [LAST_EPOCH] if any(entry.trained_for for entry in report.entries) else []
+    notes += [CAUTION] if CAUTION in report.cautions else []
+    return Group(made, *further, *warnings, *remarks, *(Text(note, style="dim") for note in notes))
+
+
+def _title(report: Report) -> str:
+    about, compared = report.about, report.comparison
+    if compared is not None and not about.role:
+        return f"{compared.benchmark}, protocol {compared.protocol.title}"
+    decides = metric_heading(about.sort_by or f"{about.role}/{about.metric}".lstrip("/"))
+    where = "" if about.sort_by or about.split == OVERALL else f" {about.split}"
+    return "\n".join(filter(None, [f"{about.title}: {decides}{where}", about.standing]))
+
+
+def _columns(report: Report) -> list[tuple[Column, Callable[[Variant], str]]]:
+    """What a row shows beside its name: the headings, and the cells of a row."""
+    about = report.about
+    first, role = metric_heading(about.metric), about.role and f"{about.role}\n"
+    made = [(Column("seeds" if role else "networks", rank=2), lambda entry: str(entry.networks))]
+    if any(entry.trained_for for entry in report.entries):
+        made += [(Column("epochs", rank=2), lambda entry: entry.trained_for)]
+    if about.sort_by:
+        made += [(_heading(about.sort_by, 0), partial(metric_cell, key=about.sort_by))]
+    if report.scored or not about.sort_by:
+        where = "" if about.split == OVERALL else f" {about.split}"
+        made += [(Column(f"{role}{first}{where}", rank=bool(about.sort_by)), _mean_of(report, about.split))]
+    if report.scored:
+        made += [(Column(f"95 % of\n{first}", rank=1), lambda entry: _interval(report, entry))]
+    for key in report.compared[1:]:
+        head = Column(f"{role}{metric_heading(key)}", rank=3 if key in SHOWN else 5)
+        made += [(head, _mean_of(report, OVERALL, key))]
+    made += [(_heading(key, 4), partial(metric_cell, key=key)) for key in report.of_training]
+    others = [split for split in report.splits if split != about.split]
+    return [*made, *((Column(f"{first}\n{split}", rank=5), _mean_of(report, split)) for split in others)]
+
+
+def _heading(key: str, rank: int) -> Column:
+    return Column(metric_heading(key).replace(" ", "\n", 1), rank=rank)
+
+
+def _mean_of(report: Report, split: str, key: str | None = None) -> Callable[[Variant], str]:
+    """The cell of a mean of a row; over all pairs with the standard deviation over seeds."""
+
+    def cell(entry: Variant) -> str:
+        mean = report.mean(entry.name, split, key)
+        if mean is None:
+            return "-"
+        known = split == OVERALL and mean.metric in entry.deviations
+        return f"{figure(mean.mean)}{f' {spread(entry, mean.metric)}' if known else ''}{entry.mark}"
+
+    return cell
+
+
+def _interval(report: Report, entry: Variant) -> str:
+    mean = report.mean(entry.name)
+    return ("" if mean is None else interval(mean)) or "-"
 
 
 def differences(report: Report) -> Group:
     """Each variant's difference to the baseline, whether it is real, and where it comes from."""
-    about, compared = report.about, report.comparison
+    about, several = report.about, report.has_several_baselines
     where = "" if about.split == OVERALL else f" {about.split}"
-    several = report.has_several_baselines
-    to = "its baseline" if several else compared.baseline
+    to = "its baseline" if several else next(iter(report.baselines.values()), "")
     title = f"{metric_heading(about.metric)}{where}: difference to {to}"
     splits = [split for split in report.splits if split != about.split]
     heads: list[str | Column] = ["variant", Column("difference", rank=0), Column("95 % interval", rank=1)]
@@ -101,7 +141,7 @@ def differences(report: Report) -> Group:
         estimate = f"{figure(row.estimate, '+')}{entry.mark}"
         cells = [estimate, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
         made.add_row(entry.name, *cells, *parts, above)
-    baselines = _baselines(compared.baselines) if several else []
+    baselines = _baselines(report.baselines) if several else []
     notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
     return Group(made, *baselines, *notes)
 

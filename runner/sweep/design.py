@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from evaluation.statistics.power import smallest_detectable
-from runner.compare.controls import find_controls
-from runner.compare.labels import label_trials
+from runner.compare.rows import find_controls, label_trials
 from runner.sweep.plan import SweepPlan
 
 # Fewer steps change a network little, even a small one from scratch.

@@ -17,7 +17,7 @@ from r2d2.network import build_network
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
 from runner.cluster.resources import WorkerResources
-from runner.compare.labels import label_trials
+from runner.compare.rows import label_trials
 from runner.sweep.plan import SweepPlan
 from runner.terminal.fitted_table import Column, FittedTable
 from search_spaces.sweep import Trial

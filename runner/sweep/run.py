@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from evaluation.actor import start_pool
+from evaluation.report.report import Report
 from runner.cluster.connect import Capacity, on_this_node, ray_cluster
 from runner.cluster.resources import WorkerResources
-from runner.compare.report import comparison_files, save_pictures
-from runner.compare.stored import table_of
-from runner.compare.table import Row
+from runner.compare.report import final_report, report_files, save_pictures
 from runner.record.lease import Lease, hold
 from runner.record.sweep import QUESTION, TRIALS, forget, stored_ending
 from runner.settings import Settings
@@ -43,7 +42,7 @@ class SweepResult:
     """What a sweep ended with.
 
     Attributes:
-        table: one row per variant, baselines included, the best first.
+        report: its comparison, starting networks included; None if no trial was started.
         failed: key and reason of the trials that failed.
         interrupted: whether it was stopped before all trials had ended.
         behind: why MLflow does not have trials completely, by their keys.
@@ -51,7 +50,7 @@ class SweepResult:
         page: where the comparison lies, to be opened in a browser; None without scores.
     """
 
-    table: list[Row]
+    report: Report | None
     failed: dict[str, str]
     interrupted: bool
     behind: dict[str, str]
@@ -99,15 +98,15 @@ def run_sweep(
                 failed, interrupted = callback.reasons, callback.interrupted
             lease.attempt.require_current()
             behind = _settle(plan, reporter)
-            table = table_of(plan.stored, plan.sweep.metric, plan.sweep.mode)
+            report = final_report(plan.stored, plan.question)
             page = summary = None
-            if not interrupted:
-                files = comparison_files(plan.stored, table, plan.question)
+            if report is not None and not interrupted:
+                files = report_files(report)
                 page = save_pictures(plan.store, files)
-                summary = log_summary(reporter, identity, table, files)
+                summary = log_summary(reporter, identity, report, files)
         finally:
             reporter.close()
-        return SweepResult(table, failed, interrupted, behind, summary, page)
+        return SweepResult(report, failed, interrupted, behind, summary, page)
 
 
 def _write_down(plan: SweepPlan, note: TrackingNote) -> None:

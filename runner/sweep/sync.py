@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from evaluation.report.report import Report
+from evaluation.report.text import to_rows
 from r2d2.storage.store import Store
-from runner.compare.report import ANSWER, comparison_files
-from runner.compare.stored import table_of
-from runner.compare.table import Row, to_csv
+from runner.compare.report import ANSWER, final_report, report_files
+from runner.record.history import TRAIN
 from runner.record.lease import hold
 from runner.record.sweep import INTERRUPTED, StoredSweep, stored_ending
 from runner.tracking.experiments import Tracker
@@ -60,30 +61,32 @@ def sync_sweep(sweep: Store, tracker: Tracker, say: Callable[[str], None]) -> Sy
             behind, summary = reporter.settle(), None
             known = {trial.key for trial in trials}
             ended = known >= set(definition.trials) and all(e.reason != INTERRUPTED for e in endings.values())
-            if ended and not behind:
-                table = table_of(stored, definition.metric, definition.mode)
-                files = comparison_files(stored, table, stored.question)
-                summary = log_summary(reporter, identity, table, files)
+            report = final_report(stored) if ended and not behind else None
+            if report is not None:
+                summary = log_summary(reporter, identity, report, report_files(report))
         finally:
             reporter.close()
     return SyncResult(len(trials), behind, summary)
 
 
 def log_summary(
-    reporter: Reporter, sweep: SweepIdentity, table: Sequence[Row], files: Mapping[str, str | bytes]
+    reporter: Reporter, sweep: SweepIdentity, report: Report, files: Mapping[str, str | bytes]
 ) -> str | None:
     """Logs a sweep's table and comparison; returns the id of that run, None if MLflow is away.
 
     Args:
         reporter: of the sweep.
         sweep: what is logged.
-        table: one row per variant.
-        files: the comparison, by file name.
+        report: the comparison of its rows.
+        files: the same, by file name.
     """
-    rows = LoggedTable.from_csv(to_csv(table, sweep.metric))
-    values = [o.metrics[sweep.metric] for row in table for o in row.outcomes if sweep.metric in o.metrics]
+    rows = to_rows(report)
+    table = LoggedTable(tuple(rows[0]), tuple(tuple(row.values()) for row in rows))
+    role, _, name = sweep.metric.rpartition("/")
+    key = sweep.metric if role == TRAIN else name
+    values = [one[key] for entry in report.entries for one in entry.by_network if key in one]
     # The best figure of any trial, by which the summary comes before them all.
     best = max if sweep.mode == "max" else min
     known = [value for value in values if not math.isnan(value)]
     highest = {sweep.metric: best(known)} if known else {}
-    return reporter.summarise(str(files.get(ANSWER, sweep.question)), rows, highest, files)
+    return reporter.summarise(str(files[ANSWER]), table, highest, files)

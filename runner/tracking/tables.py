@@ -6,8 +6,6 @@ was picked can be shared: it lies in a tag of the experiment, and a link names t
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -77,26 +75,10 @@ class LoggedTable:
         for row in self.rows:
             assert len(row) == len(self.columns), f"{len(row)} cells for {len(self.columns)} columns: {row}"
 
-    @classmethod
-    def from_csv(cls, text: str) -> LoggedTable:
-        """The table of a CSV text with a header line: texts, numbers, and None for `nan` and nothing."""
-        lines = list(csv.reader(io.StringIO(text)))
-        return cls(tuple(lines[0]), tuple(tuple(_value(cell) for cell in line) for line in lines[1:]))
-
     def json(self) -> str:
         """The JSON that MLflow shows as a table; numbers that are not finite become null."""
         rows = [[_finite_or_none(value) for value in row] for row in self.rows]
         return json.dumps({"columns": list(self.columns), "data": rows})
-
-
-def _value(cell: str) -> str | float | None:
-    for number in (int, float):
-        try:
-            value: float = number(cell)
-            return value if math.isfinite(value) else None
-        except ValueError:
-            continue
-    return cell or None
 
 
 def _finite_or_none(value: Any) -> Any:

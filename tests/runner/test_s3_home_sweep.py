@@ -91,7 +91,7 @@ def story(plan) -> list:
 
 
 def figures(result) -> list:
-    return [(row.variant, row.mean("validation/mma_3px")) for row in result.table]
+    return [(row.name, row.figures["mma_3px"]) for row in result.report.entries]
 
 
 @pytest.fixture(scope="module")

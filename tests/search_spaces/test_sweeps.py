@@ -10,8 +10,7 @@ from ray import tune
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
-from runner.compare.controls import find_controls
-from runner.compare.labels import label_trials
+from runner.compare.rows import find_controls, label_trials
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, sweep_names
 
 NOT_NUMBERS = {name for name, value in TrainConfig().flat().items() if isinstance(value, str | bool)}

@@ -23,7 +23,7 @@ from ray_nodes import running_cluster
 from small_disk import small_disk
 from story import SPEED, Story, left_running, r2d2
 
-from runner.compare.stored import table_of
+from runner.compare.stored import compared
 from runner.record.history import read_evaluation
 from runner.tracking.experiments import Tracker
 from runner.tracking.run import rounded
@@ -152,8 +152,8 @@ class Soak:
                 for key, of_trial in records.items()
             },
             table=[
-                (row.variant, [(o.key, o.epoch, slow(o.metrics), o.warnings) for o in row.outcomes])
-                for row in table_of(story.stored, f"{ROLE}/mma_3px", "max")
+                (one.name, one.seeds, one.epochs, one.further, one.warnings, one.values.get("mma_3px"))
+                for one in compared(story.stored, ROLE)[0]
             ],
             figures={
                 "summary": {},

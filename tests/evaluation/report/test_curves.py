@@ -31,10 +31,3 @@ def test_the_legend_is_sorted_by_mma_at_3():
     picture = mma_curves({"low": curve(0.2), "high": curve(0.9)})
     texts = [text.text for text in elements(picture, "text")]
     assert texts[-3:] == ["MMA@3", "0.360  high", "0.080  low"]
-
-
-def test_intervals_are_bands_behind_the_curves():
-    band = np.stack([curve(0.4), curve(0.6)])
-    picture = mma_curves({"dice": curve(0.5), "cosine": curve(0.7)}, {"dice": band})
-    (polygon,) = elements(picture, "polygon")
-    assert len(polygon.get("points").split()) == 2 * 15

@@ -19,11 +19,11 @@ from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import PROTOCOLS
 from evaluation.report.build import make_report as make_whole_report
 from evaluation.report.findings import CAUTION, ONE_SEED
-from evaluation.report.headings import p_value
 from evaluation.report.page import to_html
-from evaluation.report.report import MARK, About, TrainingCurve
-from evaluation.report.text import markdown_text, to_csv, to_json, to_markdown, wins
-from evaluation.statistics.variants import Variant
+from evaluation.report.report import About
+from evaluation.report.text import markdown_text, to_answer, to_csv, to_json, to_markdown, to_rows, wins
+from evaluation.report.words import p_value
+from evaluation.statistics.variants import MARK, Variant
 
 SEQUENCES = [f"i_{number}" for number in range(6)] + [f"v_{number}" for number in range(8)]
 DIFFICULTY = np.random.default_rng(0).uniform(0.3, 0.7, size=len(SEQUENCES))
@@ -62,21 +62,27 @@ def make_report(*arguments):
     return make_whole_report(*arguments, replicates=399)
 
 
-FIGURES = {
-    "dice": [{"train/loss_peakiness": x} for x in (0.1, 0.2, 0.3)],
-    "cosine": [{"train/loss_peakiness": 0.5}] * 3,
-}
-TRAINING = tuple(
-    TrainingCurve("dice", seed, "train/loss_total", ((1, 0.5), (2, 0.4 + seed / 100))) for seed in (0, 1)
-)
+def with_losses(row):
+    """The row with a figure of its trainings, and the curves of two of them."""
+    values = {"dice": (0.1, 0.2, 0.3), "cosine": (0.5,) * 3}[row.name]
+    curves = [{"train/loss_total": ((1, 0.5), (2, 0.4 + seed / 100))} for seed in (0, 1)]
+    return replace(
+        row,
+        further=tuple({"train/loss_peakiness": value} for value in values),
+        curves=(*curves, {}) if row.name == "dice" else (),
+    )
 
 
 @pytest.fixture(scope="module")
 def report():
     flat = replace(variant(HOSTILE, -0.2), collapsed=True, warnings=(FLAT,))
-    variants = [variant("cosine"), variant("dice", 0.05), flat]
-    about = About("losses", f"Which? {HOSTILE}", "hpatches", command="r2d2 compare losses", training=TRAINING)
-    return make_report(variants, "cosine", about, FIGURES)
+    return report_of(flat, f"Which? {HOSTILE}")
+
+
+def report_of(flat, question="Which?"):
+    variants = [with_losses(variant("cosine")), with_losses(variant("dice", 0.05)), flat]
+    about = About("losses", question, "hpatches", command="r2d2 compare losses")
+    return make_report(variants, "cosine", about)
 
 
 def test_the_best_comes_first_and_the_finding_counts(report):
@@ -90,17 +96,58 @@ def test_further_figures_are_means_over_networks(report):
     assert dice.deviations["train/loss_peakiness"] == pytest.approx(0.1)
     assert cosine.figures["matches"] == 100
     assert "train/loss_peakiness" not in hostile.figures
-    assert not any(key.startswith("mma_") for key in dice.figures)
+    assert dice.figures["mma_3px"] == pytest.approx(report.mean("dice").mean)
+    assert not any(key.startswith("mma_") for key in report.metrics)
 
 
 def test_another_figure_may_order_the_table():
-    variants = [variant("cosine"), variant("dice", 0.05)]
+    variants = [with_losses(variant("cosine")), with_losses(variant("dice", 0.05))]
     about = About("t", sort_by="train/loss_peakiness", ascending=False)
-    assert [e.name for e in make_report(variants, "dice", about, FIGURES).entries] == ["cosine", "dice"]
+    assert [e.name for e in make_report(variants, "dice", about).entries] == ["cosine", "dice"]
     about = About("t", sort_by="train/loss_peakiness", ascending=True)
-    assert [e.name for e in make_report(variants, "dice", about, FIGURES).entries] == ["dice", "cosine"]
+    found = make_report(variants, "dice", about)
+    assert [e.name for e in found.entries] == ["dice", "cosine"]
+    assert "| dice | 3 | 5 | 0.200 ±0.100 |" in to_markdown(found)
     with pytest.raises(ValueError, match=r"no variant has a figure 'auc'; known: .*matches"):
         make_report(variants, "dice", About("t", sort_by="auc"))
+
+
+def test_a_row_without_a_score_stands_in_the_table_last_with_what_is_known_of_it():
+    losses = ({"train/loss_peakiness": 0.2}, {"train/loss_peakiness": 0.4})
+    waiting = Variant("waiting", (), (0, 1), (3, 3), warnings=(FLAT,), further=losses)
+    found = make_report([waiting, variant("cosine"), variant("dice", 0.05)], "cosine", About("t"))
+    assert [entry.name for entry in found.entries] == ["dice", "cosine", "waiting"]
+    assert list(found.comparison.baselines) == ["dice"]
+    text, page = to_markdown(found), Page(to_html(found))
+    assert "| waiting | 2 | 3 | - |" in text
+    assert f"- {MARK} waiting: {FLAT}" in text
+    assert re.search(r"\| waiting \|.* 0\.300 ±0\.141† \|", text)
+    assert page.open == []
+    assert "waiting" in page.text
+    lines = [x for x in csv.DictReader(io.StringIO(to_csv(found))) if x["variant"] == "waiting"]
+    assert [line["value"] for line in lines] == ["0.300000"]
+    (row,) = [row for row in to_rows(found) if row["variant"] == "waiting"]
+    assert (row["seeds"], row["epochs"], row["mma_3px mean"], row["warnings"]) == (2, "3", None, FLAT)
+    assert row["train/loss_peakiness std"] == pytest.approx(0.02**0.5)
+
+
+@pytest.mark.parametrize(("ascending", "order"), [(True, ["a", "b", "c"]), (False, ["b", "a", "c"])])
+def test_without_any_score_the_losses_make_a_table(ascending, order):
+    rows = [
+        Variant(name, (), (0,), (2,), further=({"train/loss_total": value} if value else {},))
+        for name, value in (("c", None), ("a", 1.0), ("b", 2.0))
+    ]
+    found = make_report(rows, {}, About("t", sort_by="train/loss_total", ascending=ascending))
+    assert [entry.name for entry in found.entries] == order
+    text = to_markdown(found)
+    assert "| variant | seeds | epochs | loss total |" in text
+    assert "| a | 1 | 2 | 1.000 |" in text
+    assert "| c | 1 | 2 | - |" in text
+    assert "| a | 1 | 2 | 1.000 |" in to_answer(found)
+    assert json.loads(to_json(found))["variants"][0]["name"] == order[0]
+    assert len(list(csv.DictReader(io.StringIO(to_csv(found))))) == 2
+    with pytest.raises(ValueError, match="nothing is scored yet"):
+        to_html(found)
 
 
 def test_another_split_and_metric_may_come_first():

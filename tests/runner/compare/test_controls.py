@@ -2,8 +2,7 @@
 
 import pytest
 
-from runner.compare.controls import find_controls, find_row
-from runner.compare.labels import label_trials
+from runner.compare.rows import find_controls, find_row, label_trials
 from search_spaces.sweep import Trial, load_sweep
 
 

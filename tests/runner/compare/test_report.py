@@ -1,4 +1,4 @@
-"""A sweep's comparison ends as files; what cannot be compared still has its table."""
+"""A sweep's comparison ends as files; what has no score still has its table."""
 
 import io
 import json
@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from runner.compare.contenders import Contender
+from evaluation.statistics.variants import Variant
 from runner.compare.report import (
     ANSWER,
     PAGE,
     compare_command,
-    compare_contenders,
+    compare_networks,
     report_files,
     save_pictures,
 )
@@ -22,9 +22,9 @@ from runner.compare.terminal import differences, means
 
 
 @pytest.fixture
-def contenders(make_evaluation):
+def networks(make_evaluation):
     return [
-        Contender(name, replace(make_evaluation(bonus), model_digest=name * 64), "mine", figures=figures)
+        Variant(name, (replace(make_evaluation(bonus), model_digest=name * 64),), further=(figures,))
         for name, bonus, figures in (
             ("a", 0.0, {"train/loss_total": 1.0}),
             ("b", 0.2, {"train/loss_total": 2.0}),
@@ -42,21 +42,21 @@ def contenders(make_evaluation):
         ("validation/keypoints", "mma_3px", "overall", ["a", "b"]),
     ],
 )
-def test_the_metric_orders_the_table(contenders, metric, compared, split, order):
-    report = compare_contenders(contenders, metric, title="t")
+def test_the_metric_orders_the_table(networks, metric, compared, split, order):
+    report = compare_networks(networks, metric, title="t")
     assert (report.about.metric, report.about.split) == (compared, split)
     assert [entry.name for entry in report.entries] == order
     assert report.comparison.baseline == "a"
 
 
-def test_what_was_not_judged_alike_is_refused(contenders, make_evaluation):
-    other = Contender("c", make_evaluation(digest="e" * 64), "mine")
+def test_what_was_not_judged_alike_is_refused(networks, make_evaluation):
+    other = Variant("c", (make_evaluation(digest="e" * 64),), further=({},))
     with pytest.raises(ValueError, match="different images or homographies"):
-        compare_contenders([*contenders, other], "mma_3px", title="t")
+        compare_networks([*networks, other], "mma_3px", title="t")
 
 
-def test_the_report_is_a_page_two_tables_a_json_and_a_picture(contenders, tmp_path):
-    files = report_files(compare_contenders(contenders, "mma_3px", title="t"))
+def test_the_report_is_a_page_two_tables_a_json_and_a_picture(networks, tmp_path):
+    files = report_files(compare_networks(networks, "mma_3px", title="t"))
     tables = {"comparison.md", "comparison.csv", "comparison.json"}
     assert set(files) == {PAGE, ANSWER, "mma_curves.svg", *tables}
     assert files[ANSWER].startswith("**b is highest")
@@ -68,18 +68,18 @@ def test_the_report_is_a_page_two_tables_a_json_and_a_picture(contenders, tmp_pa
     assert save_pictures(tmp_path, {"comparison.md": ""}) is None
 
 
-def test_long_names_leave_verdicts_whole(contenders):
-    named = [replace(c, variant=f"{c.variant} {'long ' * 20}") for c in contenders]
+def test_long_names_leave_verdicts_whole(networks):
+    named = [replace(one, name=f"{one.name} {'long ' * 20}") for one in networks]
     console = Console(record=True, width=140, file=io.StringIO())
-    console.print(differences(compare_contenders(named, "mma_3px", title="t")))
+    console.print(differences(compare_networks(named, "mma_3px", title="t")))
     assert re.search("these networks differ|seeds needed", console.export_text())
 
 
 @pytest.mark.parametrize(("benchmark", "said"), [("hpatches-sequences-release", True), ("photos", False)])
-def test_choosing_on_hpatches_is_spoken_of_where_it_is_scored(contenders, benchmark, said):
-    scored = [replace(c, evaluation=replace(c.evaluation, benchmark=benchmark)) for c in contenders]
+def test_choosing_on_hpatches_is_spoken_of_where_it_is_scored(networks, benchmark, said):
+    scored = [replace(n, evaluations=(replace(n.evaluations[0], benchmark=benchmark),)) for n in networks]
     console = Console(record=True, width=140, file=io.StringIO())
-    console.print(means(compare_contenders(scored, "mma_3px", title="t")))
+    console.print(means(compare_networks(scored, "mma_3px", title="t")))
     assert ("Choosing on HPatches" in console.export_text()) == said
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -10,9 +11,9 @@ from rich.console import Console
 
 from evaluation.pictures.examples import pack_examples
 from r2d2.config import TrainConfig
-from runner.cli.compare import show_comparison
+from runner.cli.compare import show_report
 from runner.compare.report import sweep_report
-from runner.compare.stored import compared, contenders_of, labels_of, table_of
+from runner.compare.stored import compared, labels_of, latest
 from runner.compare.terminal import differences
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record, write_json
@@ -48,7 +49,7 @@ def labels(sweep: StoredSweep) -> list[str]:
 def test_seeds_share_a_row_and_losses_do_not(stored):
     sweep = stored({"seed": 0}, {"seed": 1}, {"loss": {"similarity": "dice"}})
     assert labels(sweep) == ["ap+cosine (scratch)", "ap+dice (scratch)"]
-    assert [len(row.outcomes) for row in table_of(sweep, "train/loss_total", "min")] == [2, 1]
+    assert [row.networks for row in sweep_report(sweep).entries] == [2, 1]
 
 
 def test_a_row_says_what_else_is_varied(stored):
@@ -74,8 +75,8 @@ def test_the_first_trained_row_of_the_definition_comes_first(stored, make_evalua
     for trial in sweep.trials():
         write_score(sweep.history(trial), make_evaluation())
     names = ["ap+dice (scratch)", "ap+cosine (scratch)", "untrained network"]
-    assert [c.variant for c in contenders_of(sweep, "validation")] == names
-    assert contenders_of(sweep, "hpatches") == []
+    assert [one.name for one in compared(sweep, "validation")[0]] == names
+    assert not any(one.evaluations for one in compared(sweep, "hpatches")[0])
 
 
 def scored_study(stored, make_evaluation, scored=("dice", "cosine")):
@@ -132,11 +133,14 @@ def test_a_control_without_a_score_is_named_and_no_other_row_takes_its_place(
     assert report.about.unscored == ("ap+cosine (scratch)", "ap+cosine (fine-tuned)")
     assert "the controls of other rows, have no score yet." in report.answer[1]
     console = Console(record=True, width=140, file=io.StringIO())
-    show_comparison(console, sweep, table_of(sweep, "validation/mma_3px", "max"), "validation/mma_3px")
-    assert "have no score yet" in console.export_text()
+    show_report(console, report)
+    text = console.export_text()
+    assert "have no score yet" in text
+    # A row that was started stands in the table all the same.
+    assert bool(re.search(r"ap\+cosine \(scratch\) +│ +2 │ +25 │ +- │", text)) == started
 
 
-def test_rows_that_the_scheduler_stopped_stand_in_one_order_everywhere(stored, make_evaluation):
+def test_rows_that_the_scheduler_stopped_stand_below_the_others(stored, make_evaluation):
     losses = [{"loss": {"similarity": name}} for name in ("dice", "cosine")]
     sweep = stored(*({**loss, "epochs": 3, "seed": seed} for loss in losses for seed in (0, 1)))
     for trial in sweep.trials():
@@ -147,15 +151,12 @@ def test_rows_that_the_scheduler_stopped_stand_in_one_order_everywhere(stored, m
             write_score(sweep.history(trial), replace(evaluation, model_digest=digest), epoch)
         if stops:
             sweep.history(trial).mark_stopped(1)
-    order = [row.variant for row in table_of(sweep, "validation/mma_3px", "max")]
     benchmarks = {"validation": {"protocol": "validation"}}
     replace(sweep.definition, benchmarks=benchmarks, metric="validation/mma_3px", mode="max").save(
         sweep.folder
     )
     report = sweep_report(sweep)
-    assert report is not None
-    assert order == [entry.name for entry in report.entries]
-    assert order == ["ap+cosine (scratch)", "ap+dice (scratch)"]
+    assert [entry.name for entry in report.entries] == ["ap+cosine (scratch)", "ap+dice (scratch)"]
 
 
 def test_a_sweep_that_was_stored_before_files_named_a_control_is_compared_with_its_first_row(
@@ -188,14 +189,13 @@ def test_a_running_sweep_is_compared_and_ranked_at_the_epoch_that_all_rows_have(
             evaluation = make_evaluation(0.1 * epoch if longer else 0.2)
             digest = f"{trial.key}{epoch}".encode().hex()[-64:]
             write_score(sweep.history(trial), replace(evaluation, model_digest=digest), epoch)
-    contenders, standing = compared(sweep, "validation")
-    assert {(c.variant, c.epoch) for c in contenders} == {
-        ("ap+dice (scratch)", 1),
-        ("ap+cosine (scratch)", 1),
-    }
+    _, standing = compared(sweep, "validation")
     assert standing.words == "2 of 4 trials ended; compared at epoch 1, the last that all rows have."
-    table = table_of(sweep, "validation/mma_3px", "max")
-    assert [(row.variant, row.epochs) for row in table] == [
+    benchmarks = {"validation": {"protocol": "validation"}}
+    replace(sweep.definition, benchmarks=benchmarks, metric="validation/mma_3px", mode="max").save(
+        sweep.folder
+    )
+    assert [(row.name, row.trained_for) for row in sweep_report(sweep).entries] == [
         ("ap+cosine (scratch)", "1"),
         ("ap+dice (scratch)", "1"),
     ]
@@ -240,5 +240,15 @@ def test_figures_that_half_the_pairs_spoil_are_marked_and_those_after_a_lost_wor
     halved, lost = sweep.trials()
     record_incident(sweep.history(halved), MEMORY, "half of the pairs at a time")
     record_incident(sweep.history(lost), LOST, "a worker was lost")
-    warnings = {row.outcomes[0].key: row.warnings for row in table_of(sweep, "train/loss_total", "min")}
-    assert warnings == {halved.key: ("half of the pairs at a time",), lost.key: ()}
+    warnings = {row.name: row.warnings for row in sweep_report(sweep).entries}
+    assert warnings == {halved.variant: ("half of the pairs at a time",), lost.variant: ()}
+
+
+def test_the_last_scored_epoch_counts_not_the_best():
+    records = [
+        Record(epoch, kind, {}, "uri")
+        for epoch, kind in ((1, TRAIN), (1, "validation"), (2, TRAIN), (2, "validation"), (3, TRAIN))
+    ]
+    assert latest(records) == 2
+    assert latest(records[:1]) == 1
+    assert latest([]) == 0

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from evaluation.statistics.comparison import Verdict
-from runner.cli.compare import show_comparison
+from runner.cli.compare import show_report
 from runner.record.history import TRAIN
 from runner.settings import Settings
 from runner.sweep.plan import SweepOptions, plan_sweep
@@ -153,18 +153,18 @@ def test_every_epoch_is_trained_and_every_checkpoint_scored(undisturbed):
 
 def test_the_table_has_a_row_per_variant_and_the_untrained_network(undisturbed):
     *_, result = undisturbed
-    assert {row.variant for row in result.table} == {
+    assert {row.name for row in result.report.entries} == {
         "ap+dice (scratch), pairs_per_worker=4, num_workers=1",
         "ap+cosine (scratch), pairs_per_worker=2, num_workers=2",
         "untrained network",
     }
-    assert all(0 <= row.mean("validation/mma_3px") <= 1 for row in result.table)
+    assert all(0 <= row.figures["mma_3px"] <= 1 for row in result.report.entries)
 
 
 def test_the_comparison_says_which_differences_are_real(undisturbed):
-    _, _, plan, result = undisturbed
+    *_, result = undisturbed
     console = Console(record=True, width=140, file=io.StringIO())
-    show_comparison(console, plan.stored, result.table, plan.sweep.metric)
+    show_report(console, result.report)
     text = console.export_text()
     assert "difference to ap+dice (scratch)" in text
     assert any(verdict in text for verdict in get_args(Verdict))
@@ -198,7 +198,7 @@ def test_a_finished_sweep_is_not_run_again(undisturbed):
     again, result2 = run(file, home)
     assert story(again) == before
     assert {p: p.stat().st_mtime_ns for p in plan.folder.rglob("train/**/*")} == started
-    assert result2.table == result.table
+    assert result2.report.comparison == result.report.comparison
     runs = runs_of(plan, home)
     assert len(runs) == 4
     assert all(steps_of(home, r.run_id, "validation/mma_3px") == [1, 2] for r in runs if r.role == "trial")
@@ -215,9 +215,8 @@ def test_a_killed_sweep_is_resumed_and_ends_like_the_undisturbed_one(undisturbed
         (checkpoint.parent / "checkpoint_manager_snapshot.json").write_bytes(b"")
     resumed, result2 = run(file, home)
     assert story(resumed) == story(plan)
-    assert [(r.variant, r.mean("validation/mma_3px")) for r in result2.table] == [
-        (r.variant, r.mean("validation/mma_3px")) for r in result.table
-    ]
+    assert result2.report.comparison == result.report.comparison
+    assert [row.further for row in result2.report.entries] == [row.further for row in result.report.entries]
     runs = runs_of(resumed, home)
     assert sorted(r.role for r in runs) == ["baseline", "summary", "trial", "trial"]
     assert {r.status for r in runs} == {"FINISHED"}

@@ -15,7 +15,6 @@ from evaluation.statistics.variants import Variant
 from r2d2.config import TrainConfig
 from runner.__main__ import main
 from runner.compare import terminal as display
-from runner.compare.table import COLUMNS, Outcome, rows
 from runner.sweep.estimate import show_trials
 from runner.sweep.progress import SweepProgress, TrialProgress
 from runner.terminal.fitted_table import Column, FittedTable
@@ -40,16 +39,6 @@ def cells(text):
     return [[c.strip() for c in re.split("[│┃]", line)] for line in text.splitlines() if "│" in line]
 
 
-def outcomes():
-    """Two seeds of each variant, scored on HPatches too; one has collapsed."""
-    return [
-        Outcome(f"{name}-{seed}", name, seed, 2, dict.fromkeys(COLUMNS, 0.4 + seed / 10), warnings)
-        for name in NAMES
-        for seed in (0, 1)
-        for warnings in [("validation: the map is flat",) if "dice" in name else ()]
-    ]
-
-
 @pytest.fixture
 def report(make_evaluation):
     bonus = dict(zip(NAMES, (0.1, 0.0, -0.1), strict=True))
@@ -58,25 +47,29 @@ def report(make_evaluation):
             name,
             tuple(replace(make_evaluation(b + s / 100), model_digest=f"{name}{s}") for s in (0, 1)),
             (0, 1),
+            epochs=(2, 2),
             warnings=("validation: the map is flat",) if "dice" in name else (),
+            further=({"hpatches/mma_3px": 0.4, "train/loss_peakiness": 0.5},) * 2,
         )
         for name, b in bonus.items()
     ]
-    return make_whole_report(variants, NAMES[0], About("t"), replicates=99)
+    return make_whole_report(variants, NAMES[0], About("own", role="validation"), replicates=99)
 
 
 @WIDTHS
-def test_a_comparison_keeps_names_figures_and_the_mark(width):
-    table = rows(outcomes(), COLUMNS[1], "max")
-    text = printed(width, display.comparison(table, COLUMNS[1], "own: validation/mma_3px"))
+def test_a_comparison_keeps_names_figures_and_the_mark(width, report):
+    text = printed(width, display.means(report))
     shown = {row[1]: row[2:-1] for row in cells(text) if row[1] in NAMES}
     assert set(shown) == set(NAMES)
-    assert "0.450 ±0.071†" in shown[NAMES[1]]
-    for row in shown.values():
-        assert all(re.fullmatch(r"2|0\.450 ±0\.071†?", cell) for cell in row)
-    left_out = len(COLUMNS) + 2 - len(shown[NAMES[0]])
+    assert "0.155 ±0.007†" in shown[NAMES[1]]
+    known = r"2|-?0\.\d{3}( ±0\.\d{3})?†?|-?0\.\d{3} to 0\.\d{3}"
+    assert all(re.fullmatch(known, cell) for row in shown.values() for cell in row)
+    # Seeds, epochs, MMA at five thresholds and on two splits, an interval, HPatches, a loss.
+    left_out = 12 - len(shown[NAMES[0]])
     named = re.search(r"No room for: (.*?)\. A wider", " ".join(text.split()))
     assert left_out == (0 if named is None else len(named[1].split(", ")))
+    assert "own: validation MMA@3" in text
+    assert "Choosing on HPatches" in text
 
 
 @WIDTHS
@@ -92,7 +85,7 @@ def test_differences_keep_names_intervals_and_verdicts(width, report):
 
 @WIDTHS
 def test_means_and_further_figures_are_whole(width, report):
-    text = printed(width, display.means(report))
+    text = printed(width, display.means(replace(report, about=About("t"))))
     assert all(any(row[1] == name for row in cells(text)) for name in NAMES)
     # Figures without an interval stand in as many tables below each other as they need.
     assert sum(len(row) - 3 for row in cells(text) if row[1] == "matches") == len(NAMES)
@@ -109,8 +102,8 @@ def test_an_evaluation_is_whole(width, make_evaluation):
 @WIDTHS
 def test_the_trials_of_a_running_sweep_are_whole(width):
     trial = TrialProgress(NAMES[0], 3, None)
-    trial.metrics |= {"train/loss_total": 1.234, COLUMNS[1]: 0.456}
-    progress = SweepProgress(Console(file=io.StringIO()), "own", COLUMNS[1], {"key": trial})
+    trial.metrics |= {"train/loss_total": 1.234, "validation/mma_3px": 0.456}
+    progress = SweepProgress(Console(file=io.StringIO()), "own", "validation/mma_3px", {"key": trial})
     (row,) = cells(printed(width, progress._render()))
     assert row[1:4] == [NAMES[0], "waiting", "0/3"]
 

@@ -347,7 +347,7 @@ def test_many_runs_are_listed_page_by_page(tracker, experiment, open_run, reques
 
 def test_a_summary_replaces_the_former_one(tracker, experiment, request):
     for score in (0.5, 0.75):
-        table = LoggedTable.from_csv(f"variant,mma\nap+dice,{score}\nuntrained,nan\n")
+        table = LoggedTable(("variant", "mma"), (("ap+dice", score), ("untrained", None)))
         files = {"comparison.md": f"| ap+dice | {score} |", "mma_curves.svg": b"picture"}
         tags = {"sweep": "smoke", "mlflow.note.content": f"dice is highest, {score}"}
         run_id = tracker.log_summary(experiment, tags, files, table, {"validation/mma_3px": score})
