@@ -1,16 +1,16 @@
-"""Pictures of the matches of a pair, drawn within milliseconds, without a display."""
+"""Pictures of the matches of a pair, drawn without a display."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from evaluation.pictures.examples import MatchExample
+from evaluation.pictures.sheet import CORRECT, KEYPOINT, MARGIN, WRONG, Bytes, Panel, Points, Sheet
 from evaluation.predictions.images import grey
-
-# Told apart by people who do not tell red from green: Okabe and Ito's bluish green and vermilion.
-CORRECT, WRONG = "#009e73", "#d55e00"
 
 # A match is called correct up to this error, pixels: MMA@3 is the field's headline.
 CORRECT_WITHIN = 3
@@ -37,22 +37,46 @@ def coloured(errors: npt.NDArray[np.float64]) -> list[tuple[npt.NDArray[np.bool_
     return [(~correct, WRONG), (correct, CORRECT)]
 
 
-KEYPOINT = "#56b4e9"
 PICTURE_WIDTH, CAPTION_HEIGHT = 1440, 40
 
 
 def match_picture(example: MatchExample) -> Image.Image:
-    """Both images side by side with their keypoints and, drawn between them, the matches; above it, in words.
+    """Draws both images side by side, their keypoints and matches, and says above them what they are.
 
     Green: the error is at most 3 pixels; red: it is larger. Of many matches an evenly drawn part is shown.
     """
-    matches = match_thumbnail(example, PICTURE_WIDTH)
-    picture = Image.new("RGB", (matches.width, matches.height + CAPTION_HEIGHT), "white")
-    picture.paste(matches, (0, CAPTION_HEIGHT))
-    pencil = ImageDraw.Draw(picture)
-    place = (picture.width // 2, CAPTION_HEIGHT // 2)
-    pencil.text(place, match_caption(example), "black", ImageFont.load_default(CAPTION_HEIGHT * 0.5), "mm")
-    return picture
+    return _drawn(example, PICTURE_WIDTH, CAPTION_HEIGHT)
+
+
+def match_thumbnail(example: MatchExample, width: int) -> Image.Image:
+    """Draws the same as `match_picture`, without words and `width` pixels wide."""
+    return _drawn(example, width, 0)
+
+
+def draw_pair(
+    sheet: Sheet, images: Sequence[Bytes], lefts: Sequence[int], top: int, widths: Sequence[int]
+) -> list[Panel]:
+    """Puts two images (H, W, 3) in grey beside each other on a sheet."""
+    places = zip(images, lefts, widths, strict=True)
+    return [sheet.image(grey(image), left, top, width) for image, left, width in places]
+
+
+def draw_matches(
+    sheet: Sheet, panels: Sequence[Panel], starts: Points, ends: Points, colour: str | npt.NDArray[np.float64]
+) -> None:
+    """Draws lines from points (K, 2) of one image to their matches (K, 2) in the other.
+
+    Args:
+        sheet: with both images.
+        panels: where they are.
+        starts: pixels of the first image.
+        ends: pixels of the second image.
+        colour: of all lines; or the errors (K,), pixels, which tell correct matches from wrong ones.
+    """
+    segments = np.stack([panels[0].place(starts), panels[1].place(ends)], axis=1)
+    parts = [(slice(None), colour)] if isinstance(colour, str) else coloured(colour)
+    for chosen, of_lines in parts:
+        sheet.lines(segments[chosen], of_lines, 1.6)
 
 
 def match_caption(example: MatchExample) -> str:
@@ -66,40 +90,19 @@ def match_caption(example: MatchExample) -> str:
     )
 
 
-def match_thumbnail(example: MatchExample, width: int) -> Image.Image:
-    """The same as `match_picture`, without words and of any size.
-
-    Args:
-        example: what is drawn.
-        width: pixels.
-    """
-    # Twice as large at first: halving it smooths the lines.
-    scale = 2 * width / (example.image1.shape[1] + example.image2.shape[1])
-    images = [_resized_grey(image, scale) for image in (example.image1, example.image2)]
-    canvas = Image.new("RGB", (2 * width, max(image.height for image in images)), "white")
-    canvas.paste(images[0], (0, 0))
-    canvas.paste(images[1], (images[0].width, 0))
-    pencil = ImageDraw.Draw(canvas)
-    shift = np.array([example.image1.shape[1], 0])
-    for x, y in np.concatenate([example.keypoints1, example.keypoints2 + shift]) * scale:
-        pencil.rectangle((x - 1, y - 1, x + 1, y + 1), fill=KEYPOINT)
-    for lines, colour in _match_lines(example, shift):
-        for (x1, y1), (x2, y2) in lines * scale:
-            pencil.line((x1, y1, x2, y2), fill=colour, width=2)
-    return canvas.resize((width, round(canvas.height / 2)), Image.Resampling.BOX)
-
-
-def _resized_grey(image: npt.NDArray[np.uint8], scale: float) -> Image.Image:
-    small = Image.fromarray(grey(image))
-    return small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BILINEAR)
-
-
-def _match_lines(
-    example: MatchExample, shift: npt.NDArray[np.int64]
-) -> list[tuple[npt.NDArray[np.floating], str]]:
-    """The lines that are drawn, (K, 2, 2) as start and end, with their colours, in the order of drawing."""
+def _drawn(example: MatchExample, width: int, top: int) -> Image.Image:
+    """The images below `top` rows for the caption, if there are any."""
+    images = (example.image1, example.image2)
+    scale = width / sum(image.shape[1] for image in images)
+    middle = round(images[0].shape[1] * scale)
+    height = max(round(image.shape[0] * scale) for image in images)
+    sheet = Sheet(width, top + height, CAPTION_HEIGHT // 2)
+    panels = draw_pair(sheet, images, (0, middle), top, (middle, width - middle))
+    for panel, keypoints in zip(panels, (example.keypoints1, example.keypoints2), strict=True):
+        sheet.dots(panel, keypoints, KEYPOINT, 2.5)
     shown = drawn(len(example.matches))
-    starts = example.keypoints1[example.matches[shown, 0]]
-    ends = example.keypoints2[example.matches[shown, 1]] + shift
-    lines = np.stack([starts, ends], axis=1)
-    return [(lines[chosen], colour) for chosen, colour in coloured(example.errors[shown])]
+    first, second = example.matches[shown].T
+    draw_matches(sheet, panels, example.keypoints1[first], example.keypoints2[second], example.errors[shown])
+    if top:
+        sheet.text(match_caption(example), MARGIN, 0.65 * top)
+    return sheet.picture()

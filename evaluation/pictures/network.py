@@ -10,13 +10,21 @@ import numpy.typing as npt
 
 from evaluation.metrics.matching import Matches
 from evaluation.pictures.maps import KEPT_SIDE, ImageMaps
-from evaluation.pictures.matches import CORRECT, CORRECT_WITHIN, WRONG, coloured, drawn
-from evaluation.pictures.sheet import FAINT, MARGIN, Bytes, Panel, Sheet, heat_map
+from evaluation.pictures.matches import CORRECT_WITHIN, draw_matches, draw_pair, drawn
+from evaluation.pictures.sheet import (
+    CORRECT,
+    FAINT,
+    KEYPOINT,
+    MARGIN,
+    NEUTRAL,
+    WRONG,
+    Bytes,
+    Panel,
+    Sheet,
+    heat_map,
+)
 from evaluation.predictions.images import grey
 from r2d2.containers import FloatArray
-
-# Okabe and Ito's orange for keypoints; their sky blue for matches that are neither right nor wrong.
-KEYPOINT, NEUTRAL = "#e69f00", "#56b4e9"
 
 # More circles than these hide the image.
 MAX_CIRCLES = 100
@@ -193,17 +201,13 @@ def _matches(
     """Both images and lines between their matches; of many matches an evenly chosen part."""
     total = len(found.matches)
     shown = drawn(total)
-    ends = []
-    for side, (image, left, width) in enumerate(zip(seen, lefts, widths, strict=True)):
-        panel = sheet.image(grey(image.image), left, top, width)
-        ends.append(panel.place(image.keypoints[found.matches[shown, side]]))
-    segments = np.stack(ends, axis=1)
+    panels = draw_pair(sheet, [one.image for one in seen], lefts, top, widths)
+    starts, ends = (one.keypoints[found.matches[shown, side]] for side, one in enumerate(seen))
     if found.errors is None:
-        sheet.lines(segments, NEUTRAL, 1.6)
+        draw_matches(sheet, panels, starts, ends, NEUTRAL)
         legend = [(NEUTRAL, f"{_count(total, 'match', 'es')}; no homography says which are correct")]
     else:
-        for part, colour in coloured(found.errors[shown]):
-            sheet.lines(segments[part], colour, 1.6)
+        draw_matches(sheet, panels, starts, ends, found.errors[shown])
         right = int((found.errors <= CORRECT_WITHIN).sum())
         legend = [
             (CORRECT, f"{_count(right, 'match', 'es')} within {CORRECT_WITHIN} px"),

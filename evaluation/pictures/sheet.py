@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import CircleCollection, LineCollection
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.text import Text
-from matplotlib.transforms import Affine2D
-from PIL import Image, ImageColor
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from evaluation.predictions.images import grey
 
@@ -26,8 +22,15 @@ Colours = str | Sequence[str]
 
 MARGIN = 16
 INK, FAINT = "#1a1a1a", "#666666"
-_DPI = 100
-_POINTS_PER_PIXEL = 72 / _DPI
+
+# Okabe and Ito's colours, told apart by people who do not tell red from green: of correct and wrong matches,
+# of those that are neither, of keypoints.
+CORRECT, WRONG, NEUTRAL, KEYPOINT = "#009e73", "#d55e00", "#56b4e9", "#e69f00"
+
+# Marks are drawn so many times as large: shrinking them smooths their edges.
+_FINE = 2
+# Of lines, 0 to 255: one sees what they cross.
+_LINE_ALPHA = 204
 
 # Share of the heat map's colour; the rest is the image, so that one sees where one is.
 HEAT_SHARE = 0.7
@@ -79,11 +82,7 @@ class Panel:
 
 
 class Sheet:
-    """A white picture to put things on.
-
-    Matplotlib draws the marks and the texts, without axes: those take most of the time of a figure, and
-    resample every image.
-    """
+    """A Sheet is a white picture to put images, marks and texts on."""
 
     def __init__(self, width: int, height: int, text_size: int) -> None:
         """An empty sheet.
@@ -93,23 +92,18 @@ class Sheet:
             height: of the sheet, pixels.
             text_size: of the texts, pixels.
         """
-        self._canvas = np.full((height, width, 3), 255, dtype=np.uint8)
-        self._figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor="none")
-        # Any: what is needed of it has no annotations.
-        self._agg: Any = FigureCanvasAgg(self._figure)
-        # From pixels of the sheet, whose first row is the upper one, to Matplotlib's.
-        self._pixels = Affine2D().translate(0.5, 0.5).scale(1, -1).translate(0, height)
+        self._paper = Image.new("RGB", (width, height), "white")
+        self._marks = Image.new("RGBA", (_FINE * width, _FINE * height))
+        self._pencil = ImageDraw.Draw(self._marks)
         self.text_size = text_size
 
     def image(self, image: Bytes, left: int, top: int, width: int) -> Panel:
         """Puts an image (H, W, 3) or (H, W) on the sheet, `width` pixels wide."""
         height = round(image.shape[0] * width / image.shape[1])
-        pixels = image
+        pixels = Image.fromarray(image)
         if width != image.shape[1]:
-            pixels = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-        self._canvas[top : top + height, left : left + width] = (
-            pixels if pixels.ndim == 3 else pixels[..., None]
-        )
+            pixels = pixels.resize((width, height), Image.Resampling.LANCZOS)
+        self._paper.paste(pixels, (left, top))
         return Panel(left, top, width, height, width / image.shape[1])
 
     def text(
@@ -123,54 +117,43 @@ class Sheet:
         colour: str = INK,
     ) -> float:
         """Writes on the line `base`, from `left` on, at most `room` pixels; returns where the text ends."""
-        written = self._figure.text(
-            left,
-            base,
-            text,
-            fontsize=self.text_size * _POINTS_PER_PIXEL,
-            weight="bold" if bold else "normal",
-            color=colour,
-            transform=self._pixels,
-            parse_math=False,
-        )
-        width = self._width(written)
-        while width > room and len(text) > 1:
-            text = text[: min(len(text) - 1, int(len(text) * room / width))]
-            written.set_text(f"{text}…")
-            width = self._width(written)
-        return left + width
+        font = _font(_FINE * self.text_size, bold)
+        whole, kept = text, len(text)
+        while font.getlength(text) > _FINE * room and kept > 1:
+            kept -= 1
+            text = f"{whole[:kept]}…"
+        self._pencil.text((_FINE * left, _FINE * base), text, colour, font, anchor="ls")
+        return left + font.getlength(text) / _FINE
 
     def legend(self, entries: Sequence[tuple[str, str]], left: float, base: float) -> float:
         """Writes texts in one line, each behind a patch of its colour; returns where more may be written."""
         side = 0.7 * self.text_size
         for colour, text in entries:
-            patch = Rectangle((left, base - side), side, side, color=colour, transform=self._pixels)
-            self._figure.add_artist(patch)
+            corners = (_FINE * left, _FINE * (base - side), _FINE * (left + side), _FINE * base)
+            self._pencil.rectangle(corners, colour)
             left = self.text(text, left + 1.4 * side, base) + self.text_size
         return left
 
     def dots(self, panel: Panel, points: Points, colours: Colours, diameter: float) -> None:
         """Draws dots, of a diameter in pixels of the sheet, at points (N, 2) of a panel."""
-        self._circles(panel, points, np.full(len(points), diameter), facecolors=colours, linewidths=0)
+        each = [colours] * len(points) if isinstance(colours, str) else colours
+        with self._inside(panel, points) as (pencil, centres):
+            for centre, colour in zip(centres, each, strict=True):
+                pencil.ellipse(_box(centre, _FINE * diameter), colour)
 
     def circles(self, panel: Panel, points: Points, diameters: Points, colour: str, width: float) -> None:
         """Draws circles of diameters (N,), in pixels of the image, around points (N, 2) of a panel."""
-        line = width * _POINTS_PER_PIXEL
-        across = diameters * panel.scale
-        self._circles(panel, points, across, facecolors="none", edgecolors=colour, linewidths=line)
+        across = _FINE * (diameters * panel.scale + width)
+        with self._inside(panel, points) as (pencil, centres):
+            for centre, diameter in zip(centres, across, strict=True):
+                pencil.ellipse(_box(centre, diameter), outline=colour, width=round(_FINE * width))
 
     def lines(self, segments: Points, colours: Colours, width: float) -> None:
         """Draws lines, (N, 2, 2): both ends of each, pixels of the sheet."""
-        drawn = LineCollection(
-            segments.tolist(),
-            colors=colours,
-            linewidths=width * _POINTS_PER_PIXEL,
-            alpha=0.8,
-            # Matplotlib would move a level line to another row.
-            snap=False,
-            transform=self._pixels,
-        )
-        self._figure.add_artist(drawn)
+        each = [colours] * len(segments) if isinstance(colours, str) else colours
+        for ((x1, y1), (x2, y2)), colour in zip(_fine(segments), each, strict=True):
+            seen_through = (*ImageColor.getrgb(colour)[:3], _LINE_ALPHA)
+            self._pencil.line((x1, y1, x2, y2), seen_through, round(_FINE * width))
 
     def colour_bar(self, left: int, top: int, height: int, width: int) -> None:
         """The colours of a heat map over grey, from 0 at the bottom to 1 at the top."""
@@ -180,9 +163,14 @@ class Sheet:
             base = top + (1 - value) * (height - 1) + 0.35 * self.text_size
             self.text(f"{value:g}", left + width + 0.4 * self.text_size, base)
 
+    def picture(self) -> Image.Image:
+        """The picture with all that was put on it so far."""
+        marks = self._marks.resize(self._paper.size, Image.Resampling.BOX)
+        return Image.alpha_composite(self._paper.convert("RGBA"), marks).convert("RGB")
+
     def png(self) -> bytes:
         """The contents of a PNG file."""
-        return _png(self._drawn())
+        return _png(self.picture())
 
     def small_png(self, max_bytes: int, marks: Sequence[str]) -> bytes:
         """The same in few colours, whose number is lowered until the file is small enough.
@@ -191,29 +179,37 @@ class Sheet:
             max_bytes: of the file; more only if the fewest colours are still too many.
             marks: the colours of the marks; those of heat maps and grey images are known.
         """
-        drawn = self._drawn()
+        drawn = self.picture()
         for steps, shades in FEW_COLOURS:
             small = _png(drawn.quantize(palette=_palette(steps, shades, marks), dither=Image.Dither.NONE))
             if len(small) <= max_bytes:
                 break
         return small
 
-    def _drawn(self) -> Image.Image:
-        self._agg.draw()
-        marks = Image.fromarray(np.asarray(self._agg.buffer_rgba()))
-        paper = Image.fromarray(self._canvas).convert("RGBA")
-        return Image.alpha_composite(paper, marks).convert("RGB")
+    @contextmanager
+    def _inside(self, panel: Panel, points: Points) -> Iterator[tuple[ImageDraw.ImageDraw, Points]]:
+        """A pencil whose marks end at the panel's edges, and its places of points (N, 2) of the panel."""
+        marks = Image.new("RGBA", (_FINE * panel.width, _FINE * panel.height))
+        corner = (_FINE * panel.left, _FINE * panel.top)
+        yield ImageDraw.Draw(marks), _fine(panel.place(points)) - corner
+        self._marks.alpha_composite(marks, corner)
 
-    def _width(self, text: Text) -> float:
-        return float(text.get_window_extent(self._agg.get_renderer()).width)
 
-    def _circles(self, panel: Panel, points: Points, across: Points, **looks: Any) -> None:
-        """Circles of diameters (N,) in pixels of the sheet, cut off at the panel's edge."""
-        areas = np.pi / 4 * (across * _POINTS_PER_PIXEL) ** 2
-        circles = CircleCollection(areas, offsets=panel.place(points), offset_transform=self._pixels, **looks)
-        self._figure.add_artist(circles)
-        corner = (panel.left - 0.5, panel.top - 0.5)
-        circles.set_clip_path(Rectangle(corner, panel.width, panel.height, transform=self._pixels))
+@cache
+def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    """Matplotlib's own font, which has the letters of most languages."""
+    return ImageFont.truetype(findfont(f"DejaVu Sans:{'bold' if bold else 'normal'}"), size)
+
+
+def _fine(points: Points) -> npt.NDArray[np.float64]:
+    """Pixels of the sheet (..., 2) as those of the marks: the middle of one is that of the other."""
+    return (points.astype(np.float64) + 0.5) * _FINE - 0.5
+
+
+def _box(centre: Points, diameter: float) -> tuple[int, int, int, int]:
+    """The first and the last column and row of a circle around a point (2,), pixels of the marks."""
+    left, top = (round(value - (diameter - 1) / 2) for value in centre.tolist())
+    return left, top, left + round(diameter) - 1, top + round(diameter) - 1
 
 
 def heat_map(image: Bytes, values: Bytes) -> Bytes:

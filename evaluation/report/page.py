@@ -137,9 +137,7 @@ def _sequences(report: Report, compared: Comparison) -> dict[str, Any]:
     def share(row: SequenceDifference) -> float:
         return min(1.0, abs(row.estimate) / limit)
 
-    values = [[rows[name, sequence].estimate for sequence in sequences] for name in names]
     return {
-        "heat": svg.heat_map(names, sequences, values, limit) if names else "",
         "heat_limit": limit,
         "share": share,
         "by_sequence": [

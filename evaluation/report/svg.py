@@ -19,10 +19,6 @@ _DASHES = ("", "6 4", "2 3", "8 3 2 3")
 _WIDTH, _HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 12, 42
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MARGIN = 260, 24, 16
-_CELL_HEIGHT = 22
-# Room for a letter or digit of a text, pixels; and how many of them a slanted name may have.
-_LETTER = 7.8
-LONGEST_NAME = 20
 
 Point = tuple[float, float]
 
@@ -131,50 +127,6 @@ def bar_axis(limit: float) -> Markup:
             label = "0" if tick == 0 else f"{tick:+g}"
             parts.append(_format('<text x="{:.1f}" y="18" class="mid">{}</text>', x(tick), label))
     return _svg(_BAR_WIDTH, _BAR_HEIGHT, "bar", f"axis from {-limit:+g} to {limit:+g}", parts)
-
-
-def heat_map(
-    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], limit: float
-) -> Markup:
-    """Differences as colours: the stronger, the nearer to `limit`; positive and negative by class.
-
-    Args:
-        rows: a variant each.
-        columns: a sequence each.
-        values: differences, by row.
-        limit: above 0; the difference that has the full colour.
-    """
-    width, left = max(8, min(36, 900 // max(len(columns), 1))), 9 + 6.4 * max(map(len, rows))
-    named = width >= 14
-    shown = [shortened(name) for name in columns] if named else []
-    head = 14 + _LETTER * max(map(len, shown), default=0) * math.sqrt(0.5)
-    parts = []
-    for column, name in enumerate(shown):
-        place = left + (column + 0.5) * width
-        parts.append(
-            _format('<text transform="translate({:.1f} {:.1f}) rotate(-45)">{}</text>', place, head - 4, name)
-        )
-    for row, (name, found) in enumerate(zip(rows, values, strict=True)):
-        top = head + row * _CELL_HEIGHT
-        parts.append(_format('<text x="{:.1f}" y="{:.1f}" class="end">{}</text>', left - 6, top + 15, name))
-        parts += [
-            _format(
-                '<rect x="{:.1f}" y="{:.1f}" width="{}" height="{}" class="{}" fill-opacity="{:.2f}">'
-                "<title>{}, {}: {:+.3f}</title></rect>",
-                *(left + column * width, top, width - 1, _CELL_HEIGHT - 1),
-                *("up" if value > 0 else "down", min(1.0, abs(value) / limit), name, columns[column], value),
-            )
-            for column, value in enumerate(found)
-        ]
-    # Room for the last slanted name.
-    right = left + len(columns) * width + (head if named else 0)
-    return _svg(right, head + len(rows) * _CELL_HEIGHT + 2, "heat", "differences by sequence", parts)
-
-
-def shortened(name: str) -> str:
-    """A name of at most `LONGEST_NAME` letters: the middle of a longer one is left out."""
-    end = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - end - 1]}…{name[-end:]}"
 
 
 def swatch(look: int) -> Markup:

@@ -6,16 +6,15 @@ import pytest
 from evaluation.pictures.examples import MatchExample
 from evaluation.pictures.matches import (
     CAPTION_HEIGHT,
-    CORRECT,
     MAX_LINES,
     PICTURE_WIDTH,
-    WRONG,
     coloured,
     drawn,
     match_caption,
     match_picture,
     match_thumbnail,
 )
+from evaluation.pictures.sheet import CORRECT, MARGIN, WRONG
 
 
 @pytest.fixture
@@ -34,9 +33,9 @@ def test_a_picture_says_above_it_what_it_shows(example):
     picture = np.asarray(match_picture(example([0.5, 3.0, 3.1, np.inf, 90])))
     assert picture.shape == (CAPTION_HEIGHT + PICTURE_WIDTH * 90 // 160, PICTURE_WIDTH, 3)
     dark = (picture[:CAPTION_HEIGHT] < 128).all(axis=2)
-    # A line of black letters in the middle, and paper around it.
+    # A line of black letters from the margin on, and paper around it.
     assert dark.sum() > 500
-    assert not dark[:, :100].any()
+    assert not dark[:, :MARGIN].any()
     assert not dark[:, -100:].any()
     assert picture[CAPTION_HEIGHT:].std() > 5
 

@@ -5,16 +5,15 @@ import pytest
 from PIL import Image, ImageColor
 
 from evaluation.pictures.maps import ImageMaps
-from evaluation.pictures.matches import CORRECT, WRONG
 from evaluation.pictures.network import (
     EPOCH_BYTES,
-    NEUTRAL,
     PairMatches,
     apart,
     epoch_picture,
     image_picture,
     pair_picture,
 )
+from evaluation.pictures.sheet import CORRECT, NEUTRAL, WRONG
 
 
 def pixels(png):

@@ -450,6 +450,8 @@ def test_the_page_shows_all_that_the_report_has(report):
     assert text.count('class="bar') == 3 * 2 + 3
     assert text.count('class="heat"') == 1
     assert page.tags.count("img") == 6
+    row = report.by_sequence("dice")[0]
+    assert f'title="dice, {row.sequence}: {row.estimate:+.3f}"' in text
     for words in ("i_0", "better", "worse", FLAT, CAUTION, "b" * 64, "r2d2 compare losses", "loss peakiness"):
         assert words in page.text
     assert f"{report.mean('dice').mean:.3f}" in page.text
@@ -466,8 +468,8 @@ def test_the_page_of_a_single_variant_has_no_differences():
 def test_one_network_far_below_leaves_the_others_their_colours():
     variants = [variant("cosine"), *(variant(f"v{i}", 0.005 * i) for i in range(4)), variant("worst", -0.3)]
     text = to_html(make_report(variants, "cosine", About("t")))
-    opacities = [float(x) for x in re.findall(r'fill-opacity="([\d.]+)"', text)]
-    assert np.median(opacities) > 0.08
+    shares = [float(x) for x in re.findall(r"--share:([\d.]+)", text)]
+    assert np.median(shares) > 0.08
     assert "<polygon points=" in text
 
 

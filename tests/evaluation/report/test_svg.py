@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evaluation.report.svg import Line, bar_axis, heat_map, interval_bar, line_chart, swatch, ticks
+from evaluation.report.svg import Line, bar_axis, interval_bar, line_chart, swatch, ticks
 
 HOSTILE = '<script>alert("x")</script>&'
 
@@ -56,14 +56,8 @@ def test_one_epoch_is_a_dot():
     assert not list(svg.iter("polyline"))
 
 
-@pytest.mark.parametrize(
-    "svg",
-    [
-        line_chart([Line(HOSTILE, 9, [(1, 0.5), (2, 0.6)], thin=True)], HOSTILE, HOSTILE),
-        heat_map([HOSTILE], [HOSTILE], [[0.1]], 0.2),
-    ],
-)
-def test_texts_are_escaped(svg):
+def test_texts_are_escaped():
+    svg = line_chart([Line(HOSTILE, 9, [(1, 0.5), (2, 0.6)], thin=True)], HOSTILE, HOSTILE)
     assert "<script" not in str(svg)
     assert HOSTILE in texts(svg)
 
@@ -93,26 +87,6 @@ def test_without_an_interval_there_is_no_whisker():
 
 def test_the_axis_names_its_ticks_with_their_sign():
     assert texts(bar_axis(0.1)) == ["-0.1", "-0.05", "0", "+0.05", "+0.1"]
-
-
-def test_the_stronger_the_difference_the_stronger_the_colour():
-    svg = parsed(heat_map(["a", "b"], ["i_x", "v_y"], [[0.1, -0.05], [0.0, -0.4]], 0.2))
-    cells = [(cell.get("class"), float(cell.get("fill-opacity"))) for cell in svg.iter("rect")]
-    assert cells == [("up", 0.5), ("down", 0.25), ("down", 0.0), ("down", 1.0)]
-
-
-def test_names_of_many_sequences_are_left_to_the_pointer():
-    names = [f"i_{number}" for number in range(108)]
-    svg = heat_map(["dice"], names, [[0.1] * 108], 0.2)
-    assert texts(svg) == ["dice"]
-    assert "dice, i_107: +0.100" in str(svg)
-
-
-def test_a_long_name_is_shortened_in_its_middle_and_whole_under_the_pointer():
-    name = "i_" + "0" * 29 + "8"
-    svg = heat_map(["dice"], [name, "v_graffiti"], [[0.1, 0.1]], 0.2)
-    assert texts(svg) == ["i_0000000…0000000008", "v_graffiti", "dice"]
-    assert f"dice, {name}: +0.100" in str(svg)
 
 
 def test_thirty_two_looks_differ():
