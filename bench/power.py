@@ -19,7 +19,7 @@ from rich.table import Table
 from evaluation.metrics.pair_metrics import find_pair_metric
 from evaluation.statistics.bootstrap import holm
 from evaluation.statistics.compare import verdict
-from evaluation.statistics.contrasts import Scores, estimate_contrasts
+from evaluation.statistics.contrasts import Scores, covers_seeds, estimate_contrasts
 from evaluation.statistics.power import PAIR, SEED, SEED_ON_SEQUENCE, smallest_detectable
 from runner.terminal.console import make_console
 
@@ -134,8 +134,8 @@ def _compared(rows: Sequence[Scores], replicates: int, truth: Floats) -> tuple[W
     corrected = holm(np.array([estimates.p for _, estimates in found]))
     metric = find_pair_metric("mma_3px")
     verdicts = [
-        [verdict(metric, *one, contrast.covers_seeds) for one in zip(estimates.value, p, strict=True)]
-        for (contrast, estimates), p in zip(found, corrected, strict=True)
+        [verdict(metric, *one, covers_seeds(samples)) for one in zip(estimates.value, p, strict=True)]
+        for (samples, estimates), p in zip(found, corrected, strict=True)
     ]
     low, high = (np.array([getattr(one, end) for _, one in found]) for end in ("low", "high"))
     return np.array(verdicts), (low <= truth) & (truth <= high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,11 +11,8 @@ import numpy.typing as npt
 
 from evaluation.benchmarks.hpatches import SPLITS, Split
 from evaluation.collapse import CollapseSigns
-from evaluation.metrics.homography import ESTIMATORS, auc, mha
-from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.metrics.pair_score import PairScore
-from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
 from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import Protocol
 from r2d2.formats.stored_json import typed
@@ -110,18 +107,11 @@ class Evaluation:
         shares = self.mma(split)
         values = {f"mma_{t}px": float(shares[t - 1]) for t in SCALAR_THRESHOLDS}
         pairs = [pair for pair in self.pairs if split is None or pair.split == split]
-        for estimator in ESTIMATORS:
-            values |= _corner_metrics(pairs, estimator)
-        places = _column(pairs, "repeatability")
-        if places is not None:
-            means = places.mean(axis=0)
-            values |= {f"repeatability_{t}px": float(means[i]) for i, t in enumerate(PLACE_THRESHOLDS)}
         # Every other figure is a mean over pairs: a new `PairMetric` needs no line here.
-        for metric in PAIR_METRICS.values():
-            numbers = metric.numbers(pairs)
-            known = metric.key in values or metric.key.startswith("mma_")
-            if not known and numbers is not None and not np.isnan(numbers).all():
-                values[metric.key] = float(np.nanmean(numbers))
+        for key, metric in PAIR_METRICS.items():
+            numbers = None if key.startswith("mma_") else metric.numbers(pairs)
+            if numbers is not None and not np.isnan(numbers).all():
+                values[key] = float(np.nanmean(numbers))
         return values
 
     def scalars(self) -> dict[str, float]:
@@ -197,21 +187,3 @@ class Evaluation:
             raise ValueError(f"this is no stored evaluation: it lacks {error}") from None
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"this is no stored evaluation: {error}") from error
-
-
-def _corner_metrics(pairs: Sequence[PairScore], estimator: str) -> dict[str, float]:
-    errors = _column(pairs, f"corner_error_{estimator}")
-    if errors is None:
-        return {}
-    named = (("mha", mha(errors)), ("auc", auc(errors)))
-    return {
-        f"{name}_{threshold}px_{estimator}": float(values[index])
-        for name, values in named
-        for index, threshold in enumerate(CORNER_THRESHOLDS)
-    }
-
-
-def _column(pairs: Sequence[PairScore], name: str) -> Floats | None:
-    """A number of every pair, (P, ...); None unless it was computed for all."""
-    values = [getattr(pair, name) for pair in pairs]
-    return None if any(value is None for value in values) else np.array(values, dtype=np.float64)

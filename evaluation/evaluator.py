@@ -13,9 +13,9 @@ import numpy as np
 from evaluation.benchmarks.hpatches import Benchmark, Homography, Sequence
 from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
-from evaluation.metrics.matching import Matches, mutual_nearest_neighbours
+from evaluation.metrics.matching import IndexPairs, mutual_nearest_neighbours
 from evaluation.metrics.mma import matching_errors
-from evaluation.metrics.pair_score import JudgedPair
+from evaluation.metrics.pair_score import score_pair
 from evaluation.pictures.examples import MatchExample
 from evaluation.predictions.images import ImageStore, resized
 from evaluation.predictions.predictors import NetworkPredictor, Prediction, Predictor
@@ -132,38 +132,32 @@ class _Run:
         with self._timed("matching"):
             matches = self._match(first, second)
             errors = matching_errors(first.keypoints, second.keypoints, matches, homography)
-        pair = JudgedPair(sequence.name, image, first, second, homography, matches, errors)
         with self._timed("metrics"):
-            self.pairs.append(pair.score(self.protocol.estimators))
+            self.pairs.append(
+                score_pair(
+                    *(sequence.name, image, (first, second), homography, matches, errors),
+                    self.protocol.estimators,
+                )
+            )
         if keep:
-            self.examples.append(self._example(sequence, pair))
+            image1, image2 = (
+                resized(self.images.read(sequence.images[number - 1]), self.protocol.shorter_side)
+                for number in (1, image)
+            )
+            points1, points2 = first.keypoints[:, :2], second.keypoints[:, :2]
+            parts = (image1, image2, points1, points2, matches, errors)
+            self.examples.append(MatchExample(sequence.name, image, *parts))
 
     def collapse(self, benchmark: Benchmark) -> CollapseSigns | None:
         """Signs of collapse in the first image of a few sequences."""
         chosen = sorted(_evenly(COLLAPSE_SEQUENCES, len(benchmark.sequences)))
         return self.predictor.collapse([benchmark.sequences[index].images[0] for index in chosen])
 
-    def _match(self, first: Keypoints, second: Keypoints) -> Matches:
+    def _match(self, first: Keypoints, second: Keypoints) -> IndexPairs:
         # Files without keypoints do not say how long a descriptor would be.
         if not len(first) or not len(second):
             return np.empty((0, 2), dtype=np.int64)
         return mutual_nearest_neighbours(first.descriptors, second.descriptors, self.predictor.device)
-
-    def _example(self, sequence: Sequence, pair: JudgedPair) -> MatchExample:
-        image1, image2 = (
-            resized(self.images.read(sequence.images[number - 1]), self.protocol.shorter_side)
-            for number in (1, pair.image)
-        )
-        return MatchExample(
-            sequence=sequence.name,
-            image=pair.image,
-            image1=image1,
-            image2=image2,
-            keypoints1=pair.first.keypoints[:, :2],
-            keypoints2=pair.second.keypoints[:, :2],
-            matches=pair.matches,
-            errors=pair.errors,
-        )
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

@@ -42,8 +42,8 @@ _DEGENERATE = 1e-6
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """An Estimate is the homography that an estimator found for a pair, if it found one.
+class EstimatedHomography:
+    """An EstimatedHomography is the homography that an estimator found for a pair, if it found one.
 
     Attributes:
         homography_1to2: (3, 3), Frobenius norm 1; None if the matches do not determine one.
@@ -59,7 +59,7 @@ class Estimator:
     """An Estimator says how a homography is estimated from the matches of a pair.
 
     Attributes:
-        name: `dlt`, see `homography_dlt`, or `poselib`, see `homography_robust`.
+        name: `dlt`, see `homography_dlt`, or `poselib`, see `robust_estimate`.
         threshold: pixels of image 2 up to which a match supports an estimate; None for `dlt`.
         seed: of the random draws; None for `dlt`.
     """
@@ -74,7 +74,9 @@ class Estimator:
         if (self.name == "dlt") != (self.threshold is None) or (self.name == "dlt") != (self.seed is None):
             raise ValueError(f"estimator '{self.name}': poselib has a threshold and a seed, dlt has neither")
 
-    def estimate(self, keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]) -> Estimate:
+    def estimate(
+        self, keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]
+    ) -> EstimatedHomography:
         """Estimates the homography from image 1 to image 2, if the matches determine one.
 
         Args:
@@ -83,7 +85,7 @@ class Estimator:
             matches: (K, 2), indices into both.
         """
         if self.threshold is None or self.seed is None:
-            return Estimate(homography_dlt(keypoints1, keypoints2, matches))
+            return EstimatedHomography(homography_dlt(keypoints1, keypoints2, matches))
         return robust_estimate(keypoints1, keypoints2, matches, self.threshold, self.seed)
 
 
@@ -109,35 +111,13 @@ def homography_dlt(keypoints1: Points, keypoints2: Points, matches: npt.NDArray[
     return _dlt(*_matched(keypoints1, keypoints2, matches))
 
 
-def homography_robust(
-    keypoints1: Points,
-    keypoints2: Points,
-    matches: npt.NDArray[np.integer],
-    threshold: float = ROBUST_THRESHOLD,
-    seed: int = 0,
-) -> Floats | None:
-    """Returns the homography of `robust_estimate` alone.
-
-    Args:
-        keypoints1: (N, 2 or more), x and y first, pixels of image 1.
-        keypoints2: (M, 2 or more), the same in image 2.
-        matches: (K, 2), indices into both.
-        threshold: pixels of image 2 up to which a match supports an estimate; positive.
-        seed: of the random draws.
-
-    Returns:
-        homography_1to2: (3, 3), Frobenius norm 1; None if the supporting matches do not determine one.
-    """
-    return robust_estimate(keypoints1, keypoints2, matches, threshold, seed).homography_1to2
-
-
 def robust_estimate(
     keypoints1: Points,
     keypoints2: Points,
     matches: npt.NDArray[np.integer],
     threshold: float = ROBUST_THRESHOLD,
     seed: int = 0,
-) -> Estimate:
+) -> EstimatedHomography:
     """Finds the homography that most matches agree on, by PoseLib's LO-RANSAC; the same each time.
 
     Args:
@@ -158,15 +138,15 @@ def robust_estimate(
     poselib = _poselib()
     points1, points2 = _matched(keypoints1, keypoints2, matches)
     if len(points1) < 4:
-        return Estimate(None, 0)
+        return EstimatedHomography(None, 0)
     estimate, found = poselib.estimate_homography(
         points1, points2, {"max_reproj_error": float(threshold), "seed": seed, **_SAMPLING}, {}
     )
     support = np.array(found["inliers"], dtype=bool)
     # PoseLib gives a matrix whatever it was given: zeros, NaN, or one of the many that map a line rightly.
     if not np.isfinite(estimate).all() or _dlt(points1[support], points2[support]) is None:
-        return Estimate(None, 0)
-    return Estimate(_unit(estimate), int(support.sum()))
+        return EstimatedHomography(None, 0)
+    return EstimatedHomography(_unit(estimate), int(support.sum()))
 
 
 def corner_error(estimate: Floats | None, homography_1to2: Floats, width: float, height: float) -> float:
@@ -189,46 +169,6 @@ def corner_error(estimate: Floats | None, homography_1to2: Floats, width: float,
     misses = apply_homography(estimate, corners) - apply_homography(homography_1to2, corners)
     error = float(np.linalg.norm(misses, axis=1).mean())
     return float(np.inf) if np.isnan(error) else error
-
-
-def mha(errors: Floats) -> Floats:
-    """Returns the share of pairs with a corner error of at most 1, 3 and 5 pixels.
-
-    Args:
-        errors: (P,) at least one, pixels; infinite for a pair without homography.
-
-    Returns:
-        shares: (3,) in [0, 1].
-    """
-    assert errors.size, "no pairs"
-    shares: Floats = (errors[:, None] <= np.array(THRESHOLDS)).mean(axis=0)
-    return shares
-
-
-def auc(errors: Floats) -> Floats:
-    """Integrates the curve of shares of pairs over corner errors up to 1, 3 and 5 px, over its width.
-
-    As in SuperGlue's `pose_auc` and glue-factory: the curve goes in straight lines from (0, 0) through the
-    points (i-th smallest error, i / P) and is flat from the last one below the threshold. It is therefore not
-    a mean over pairs; the staircase, which is (the mean of max(0, 1 - error / threshold)), lies below it by
-    at most 1 / (2 P).
-
-    Args:
-        errors: (P,) at least one, pixels; infinite for a pair without homography.
-
-    Returns:
-        areas: (3,) in [0, 1].
-    """
-    assert errors.size, "no pairs"
-    ordered = np.concatenate([[0.0], np.sort(errors)])
-    shares = np.arange(len(ordered)) / errors.size
-    areas = []
-    for threshold in THRESHOLDS:
-        below = np.searchsorted(ordered, threshold)
-        x = np.append(ordered[:below], threshold)
-        y = np.append(shares[:below], shares[below - 1])
-        areas.append(np.trapezoid(y, x) / threshold)
-    return np.array(areas)
 
 
 def _matched(

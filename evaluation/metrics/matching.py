@@ -1,4 +1,4 @@
-"""Matches mutual nearest neighbours: the descriptors of two images that choose each other."""
+"""IndexPairs mutual nearest neighbours: the descriptors of two images that choose each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from r2d2.containers import FloatArray
 
-Matches = npt.NDArray[np.int64]
+IndexPairs = npt.NDArray[np.int64]
 
 # Dot products held at once: few enough rows to stay in the processor's cache, and never more than 64 MiB.
 BLOCK_ROWS = 512
@@ -18,7 +18,7 @@ BLOCK_BYTES = 64 * 2**20
 
 def mutual_nearest_neighbours(
     descriptors1: FloatArray | Tensor, descriptors2: FloatArray | Tensor, device: torch.device | None = None
-) -> Matches:
+) -> IndexPairs:
     """Finds the descriptors that are each other's nearest by dot product, exactly, in float32.
 
     Of equal dot products the one with the lower index is nearest, so that the result is the same each time.

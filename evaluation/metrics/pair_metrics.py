@@ -56,10 +56,12 @@ class PairMetric:
 
 
 def auc_shares(errors: Floats, threshold: float) -> Floats:
-    """Returns what each pair adds to the area under the curve of corner errors: the mean is `homography.auc`.
+    """Returns what each pair adds to the area under the curve of corner errors: AUC is their mean.
 
-    The curve rises by 1 / P, in a straight line, on the way from each error to the next larger one; the pair
-    of the larger error is given the area to the right of that line. So its number depends on one other pair.
+    The curve is that of SuperGlue's `pose_auc` and of glue-factory: it goes in straight lines from (0, 0)
+    through the points (i-th smallest error, i / P) and is flat from the last one below the threshold. So it
+    rises by 1 / P on the way from each error to the next larger one. The pair of the larger error is given
+    the area to the right of that line; its number depends on one other pair.
 
     Args:
         errors: (P,), pixels; infinite for a pair without homography.
@@ -90,33 +92,30 @@ def _column(name: str, index: int | None = None) -> Callable[[Sequence[PairScore
 
 
 def _corners(
-    estimator: str, of_errors: Callable[[Floats], Floats]
+    estimator: str, of_errors: Callable[[Floats, float], Floats], threshold: float
 ) -> Callable[[Sequence[PairScore]], Floats | None]:
     errors = _column(f"corner_error_{estimator}")
 
     def numbers(pairs: Sequence[PairScore]) -> Floats | None:
         found = errors(pairs)
-        return None if found is None else of_errors(found)
+        return None if found is None else of_errors(found, threshold)
 
     return numbers
 
 
-def _within(threshold: float) -> Callable[[Floats], Floats]:
-    return lambda errors: (errors <= threshold).astype(np.float64)
-
-
-def _area(threshold: float) -> Callable[[Floats], Floats]:
-    return lambda errors: auc_shares(errors, threshold)
+def _within(errors: Floats, threshold: float) -> Floats:
+    return (errors <= threshold).astype(np.float64)
 
 
 def _all() -> list[PairMetric]:
     found = [PairMetric(f"mma_{t}px", _column("mma", i)) for i, t in enumerate(mma.THRESHOLDS)]
     for estimator in ESTIMATORS:
-        for name, of_errors in (("mha", _within), ("auc", _area)):
+        for name, of_errors in (("mha", _within), ("auc", auc_shares)):
             found += [
-                PairMetric(f"{name}_{t}px_{estimator}", _corners(estimator, of_errors(t)))
+                PairMetric(f"{name}_{t}px_{estimator}", _corners(estimator, of_errors, t))
                 for t in homography.THRESHOLDS
             ]
+    found += [PairMetric("inliers_poselib", _column("inliers_poselib"), is_share=False)]
     found += [
         PairMetric(f"repeatability_{t}px", _column("repeatability", i))
         for i, t in enumerate(repeatability.THRESHOLDS)
@@ -128,7 +127,6 @@ def _all() -> list[PairMetric]:
         ),
         PairMetric("matching_score", _column("matching_score")),
         PairMetric("matches", _column("matches"), is_share=False),
-        PairMetric("inliers_poselib", _column("inliers_poselib"), is_share=False),
     ]
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from evaluation.benchmarks.hpatches import Homography, Split, split_of
 from evaluation.metrics.homography import Estimator, corner_error
-from evaluation.metrics.matching import Matches
+from evaluation.metrics.matching import IndexPairs
 from evaluation.metrics.mma import THRESHOLDS, mma
 from evaluation.metrics.repeatability import (
     Overlap,
@@ -100,71 +100,59 @@ _COUNTS = ("image", "keypoints1", "keypoints2", "matches")
 _NUMBERS = (*_MISSING, "matching_score", "coverage1", "coverage2")
 
 
-@dataclass(frozen=True)
-class JudgedPair:
-    """A JudgedPair holds the keypoints, the matches and the truth of a pair: all that its score needs.
+def score_pair(
+    name: str,
+    image: int,
+    keypoints: tuple[Keypoints, Keypoints],
+    homography_1to2: Homography,
+    matches: IndexPairs,
+    errors: Floats,
+    estimators: tuple[Estimator, ...],
+) -> PairScore:
+    """Computes all metrics of the pair (1, image) of a sequence.
 
-    Attributes:
-        sequence: its name.
+    Args:
+        name: of the sequence.
         image: k; the pair is (1, k).
-        first, second: keypoints of image 1 and of image k, best first, in pixels of the images as judged.
+        keypoints: of image 1 and of image k, best first, in pixels of the images as judged.
         homography_1to2: (3, 3), between the same pixels.
         matches: (K, 2), indices into both.
         errors: (K,), pixels of image k.
+        estimators: each estimates a homography.
     """
+    first, second = keypoints
+    corners: dict[str, Any] = {}
+    for one in estimators:
+        found = one.estimate(first.keypoints, second.keypoints, matches)
+        error = corner_error(found.homography_1to2, homography_1to2, *first.image_size)
+        corners[f"corner_error_{one.name}"] = error
+        if found.inliers is not None:
+            corners[f"inliers_{one.name}"] = found.inliers
 
-    sequence: str
-    image: int
-    first: Keypoints
-    second: Keypoints
-    homography_1to2: Homography
-    matches: Matches
-    errors: Floats
+    def overlap_of(points1: Points, points2: Points) -> Overlap:
+        return overlap(points1, points2, homography_1to2, first.image_size, second.image_size)
 
-    def score(self, estimators: tuple[Estimator, ...]) -> PairScore:
-        """Computes all metrics of the pair; each estimator estimates a homography."""
-        return PairScore(
-            sequence=self.sequence,
-            split=split_of(self.sequence),
-            image=self.image,
-            keypoints1=len(self.first),
-            keypoints2=len(self.second),
-            matches=len(self.matches),
-            mma=tuple(mma(self.errors).tolist()),
-            coverage1=coverage(self.first.keypoints, self.first.image_size),
-            coverage2=coverage(self.second.keypoints, self.second.image_size),
-            **self._homographies(estimators),
-            **self._places(),
-        )
-
-    def _homographies(self, estimators: tuple[Estimator, ...]) -> dict[str, Any]:
-        """Corner errors, and how many matches support a robust estimate."""
-        found: dict[str, Any] = {}
-        for one in estimators:
-            estimate = one.estimate(self.first.keypoints, self.second.keypoints, self.matches)
-            found[f"corner_error_{one.name}"] = corner_error(
-                estimate.homography_1to2, self.homography_1to2, *self.first.image_size
-            )
-            if estimate.inliers is not None:
-                found[f"inliers_{one.name}"] = estimate.inliers
-        return found
-
-    def _places(self) -> dict[str, Any]:
-        """Whether the same places are found; matched are all keypoints, compared are equally many."""
-        first, second = self.first.keypoints, self.second.keypoints
-        matched = self._overlap(first, second)
-        compared = matched if len(first) == len(second) else self._overlap(*equal_budget(first, second))
-        error = localisation_error(compared)
-        return {
-            "repeatability": tuple(repeatability(compared).tolist()),
-            # One NaN for all, so that pairs read back are equal to those written.
-            "localisation_error": math.nan if math.isnan(error) else error,
-            "matching_score": matching_score(matched, self.matches, self.errors),
-        }
-
-    def _overlap(self, keypoints1: Points, keypoints2: Points) -> Overlap:
-        sizes = self.first.image_size, self.second.image_size
-        return overlap(keypoints1, keypoints2, self.homography_1to2, *sizes)
+    # Matched are all keypoints, compared are equally many.
+    matched = compared = overlap_of(first.keypoints, second.keypoints)
+    if len(first) != len(second):
+        compared = overlap_of(*equal_budget(first.keypoints, second.keypoints))
+    localisation = localisation_error(compared)
+    return PairScore(
+        sequence=name,
+        split=split_of(name),
+        image=image,
+        keypoints1=len(first),
+        keypoints2=len(second),
+        matches=len(matches),
+        mma=tuple(mma(errors).tolist()),
+        repeatability=tuple(repeatability(compared).tolist()),
+        # One NaN for all, so that pairs read back are equal to those written.
+        localisation_error=math.nan if math.isnan(localisation) else localisation,
+        matching_score=matching_score(matched, matches, errors),
+        coverage1=coverage(first.keypoints, first.image_size),
+        coverage2=coverage(second.keypoints, second.image_size),
+        **corners,
+    )
 
 
 def _to_json(value: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.metrics.matching import Matches
+from evaluation.metrics.matching import IndexPairs
 from evaluation.pictures.maps import KEPT_SIDE, ImageMaps
 from evaluation.pictures.matches import CORRECT_WITHIN, draw_matches, draw_pair, drawn
 from evaluation.pictures.sheet import (
@@ -48,7 +48,7 @@ class PairMatches:
         errors: (K,), pixels of image 2; None if no homography is known.
     """
 
-    matches: Matches
+    matches: IndexPairs
     errors: npt.NDArray[np.float64] | None
 
 
@@ -106,7 +106,7 @@ def image_picture(seen: ImageMaps, title: str) -> bytes:
 
 
 def pair_picture(seen: tuple[ImageMaps, ImageMaps], found: PairMatches, title: str) -> bytes:
-    """Matches, keypoints and maps of two images side by side: a PNG.
+    """IndexPairs, keypoints and maps of two images side by side: a PNG.
 
     Args:
         seen: both, with keypoints of known diameter.

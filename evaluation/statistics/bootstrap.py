@@ -246,14 +246,15 @@ def student_quantiles(degrees: Floats, count: int) -> Floats:
     Returns:
         (N, K), ascending.
     """
-    middles = 2 * (np.arange(count) + 0.5) / count - 1
-    # From 0 to 600,000 in steps of at most 0.35 %: beyond lies a millionth even of one degree of freedom.
-    grid = np.sinh(np.linspace(0, 14, 4_000))[:, None]
-    density = np.exp(-(degrees + 1) / 2 * np.log1p(grid**2 / degrees))
-    areas = (density[1:] + density[:-1]) / 2 * np.diff(grid, axis=0)
-    within = np.concatenate([np.zeros((1, len(degrees))), np.cumsum(areas, axis=0)])
-    columns = [np.interp(np.abs(middles), one / one[-1], grid[:, 0]) for one in within.T]
-    quantiles: Floats = np.sign(middles)[:, None] * np.stack(columns, axis=1)
+    # Imported here: scipy costs a tenth of a second, which the command line need not wait for.
+    from scipy.special import stdtr
+
+    middles = np.abs((np.arange(count) + 0.5) / count - 0.5)
+    # Its own quantiles take ten times as long as these of a grid from 0 to 600,000 in steps of at most
+    # 0.35 %: beyond lies a millionth even of one degree of freedom.
+    grid = np.sinh(np.linspace(0, 14, 4_000))
+    above = np.stack([np.interp(middles, stdtr(one, grid) - 0.5, grid) for one in degrees], axis=1)
+    quantiles: Floats = np.sign(np.arange(count) - (count - 1) / 2)[:, None] * above
     return quantiles
 
 

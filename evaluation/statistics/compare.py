@@ -14,12 +14,13 @@ from evaluation.metrics.mma import THRESHOLDS
 from evaluation.metrics.pair_metrics import PairMetric, find_pair_metric
 from evaluation.statistics.bootstrap import ALPHA, REPLICATES, Estimates, estimate, holm
 from evaluation.statistics.comparison import Comparison, Difference, Mean, SequenceDifference, Verdict
-from evaluation.statistics.contrasts import Contrast, Scores, contrast, estimate_contrasts
+from evaluation.statistics.contrasts import Scores, contrast, covers_seeds, estimate_contrasts
 from evaluation.statistics.power import Variances
 from evaluation.statistics.variants import Variant, refuse_unlike
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Samples = tuple[Floats, ...]
 
 # What every comparison shows, and the curve over all thresholds.
 COMPARED = tuple(f"mma_{threshold}px" for threshold in SCALAR_THRESHOLDS)
@@ -198,14 +199,14 @@ def _differences(pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicat
 
 def _estimated(
     pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicates: int
-) -> dict[str, tuple[Contrast, Estimates]]:
+) -> dict[str, tuple[Samples, Estimates]]:
     """The difference of each variant, those of one baseline together: the variance of seeds is pooled."""
-    found: dict[str, tuple[Contrast, Estimates]] = {}
+    found: dict[str, tuple[Samples, Estimates]] = {}
     for baseline in {other.name: other for _, other in pairs}.values():
         variants = [variant for variant, other in pairs if other is baseline]
         scores = [replace(part.scores(one), poolable=_is_poolable(one, baseline)) for one in variants]
         estimates = estimate_contrasts(part.scores(baseline), scores, replicates)
-        found |= {one.name: contrast for one, contrast in zip(variants, estimates, strict=True)}
+        found |= {one.name: estimated for one, estimated in zip(variants, estimates, strict=True)}
     return found
 
 
@@ -219,13 +220,13 @@ def _difference(
     baseline: Variant,
     part: _Part,
     column: int,
-    one: Contrast,
+    samples: Samples,
     found: Estimates,
     p_holm: Floats,
 ) -> Difference:
     metric = find_pair_metric(part.metrics[column])
     low, high = np.clip([found.low[column], found.high[column]], -metric.highest, metric.highest)
-    said = verdict(metric, found.value[column], p_holm[column], one.covers_seeds)
+    said = verdict(metric, found.value[column], p_holm[column], covers_seeds(samples))
     return Difference(
         variant=variant.name,
         baseline=baseline.name,
@@ -238,9 +239,9 @@ def _difference(
         p_holm=_known(p_holm[column]),
         verdict=_hindrance(variant, baseline) or said,
         sequences=part.sequences,
-        same_seeds=one.same_seeds,
-        covers_seeds=one.covers_seeds,
-        variances=_variances(found, column, one, part.sequences),
+        same_seeds=len(samples) == 1,
+        covers_seeds=covers_seeds(samples),
+        variances=_variances(found, column, samples, part.sequences),
     )
 
 
@@ -248,12 +249,12 @@ def _by_sequence(
     variant: Variant, baseline: Variant, metrics: Sequence[str], lacking: Bools
 ) -> list[SequenceDifference]:
     mine = variant.scores(metrics, lacking=lacking)
-    against = contrast(mine, baseline.scores(metrics, lacking=lacking))
+    samples = contrast(mine, baseline.scores(metrics, lacking=lacking))
     means = mine.values.mean(axis=0)
-    estimates = np.sum([sample.mean(axis=0) for sample in against.samples], axis=0)
+    estimates = np.sum([sample.mean(axis=0) for sample in samples], axis=0)
     errors = np.full_like(estimates, np.nan)
-    if against.covers_seeds:
-        errors = np.sqrt(np.sum([s.var(axis=0, ddof=1) / len(s) for s in against.samples], axis=0))
+    if covers_seeds(samples):
+        errors = np.sqrt(np.sum([s.var(axis=0, ddof=1) / len(s) for s in samples], axis=0))
     return [
         SequenceDifference(
             variant=variant.name,
@@ -271,11 +272,11 @@ def _by_sequence(
     ]
 
 
-def _variances(found: Estimates, column: int, one: Contrast, sequences: int) -> Variances | None:
+def _variances(found: Estimates, column: int, samples: Samples, sequences: int) -> Variances | None:
     """The variances of the model from those of the means."""
-    if not one.covers_seeds or sequences < 2:
+    if not covers_seeds(samples) or sequences < 2:
         return None
-    seeds = min(len(sample) for sample in one.samples)
+    seeds = min(len(sample) for sample in samples)
     between, residual, beyond = (part[column] for part in (found.between, found.residual, found.beyond))
     return Variances(
         seed=float(max(between - residual, 0) * seeds),
@@ -302,10 +303,10 @@ def _hindrance(variant: Variant, baseline: Variant) -> Verdict | None:
     return None
 
 
-def verdict(metric: PairMetric, estimate: float, p: float, covers_seeds: bool) -> Verdict:
+def verdict(metric: PairMetric, estimate: float, p: float, covers: bool) -> Verdict:
     """Says what a corrected p-value means for variants or, with one seed on a side, for these networks."""
     # NaN, the p-value of a single sequence, is not below anything.
-    if not covers_seeds:
+    if not covers:
         return "these networks differ" if p < ALPHA else "seeds needed"
     if p < ALPHA:
         return "better" if (estimate > 0) != metric.smaller_is_better else "worse"

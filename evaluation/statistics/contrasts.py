@@ -29,39 +29,32 @@ class Scores:
     poolable: bool = True
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A Contrast holds what `bootstrap.estimate` needs to know about a difference, and what it answers.
-
-    Attributes:
-        samples: (seeds, sequences, K) each, signed: their means add up to the difference.
-        same_seeds: whether seeds are paired, so that there is one sample of differences.
-        covers_seeds: whether both sides have more than one seed.
-    """
-
-    samples: tuple[Floats, ...]
-    same_seeds: bool
-    covers_seeds: bool
-
-
-def contrast(variant: Scores, baseline: Scores) -> Contrast:
+def contrast(variant: Scores, baseline: Scores) -> tuple[Floats, ...]:
     """Sets the scores of a variant against those of the baseline.
 
     Seeds that agree only in part are taken as unrelated: if they are related after all, the interval is too
     wide rather than too narrow.
+
+    Returns:
+        samples: (seeds, sequences, K) each, signed: their means add up to the difference. One sample
+            where seeds are paired, else one of each side.
     """
     mine, others = variant.values, baseline.values
-    covers_seeds = min(len(mine), len(others)) > 1
     if variant.seeds is None or variant.seeds != baseline.seeds:
         # The sign turns the sum of the means into their difference.
-        return Contrast((mine, -others), same_seeds=False, covers_seeds=covers_seeds)
+        return mine, -others
     # What a seed does to both sides drops out, which makes the interval narrower.
-    return Contrast((mine - others,), same_seeds=True, covers_seeds=covers_seeds)
+    return (mine - others,)
+
+
+def covers_seeds(samples: Sequence[Floats]) -> bool:
+    """Whether samples (seeds, sequences, K) have more than one seed each, so that others can be spoken of."""
+    return min(map(len, samples)) > 1
 
 
 def estimate_contrasts(
     baseline: Scores, variants: Sequence[Scores], replicates: int = REPLICATES
-) -> list[tuple[Contrast, Estimates]]:
+) -> list[tuple[tuple[Floats, ...], Estimates]]:
     """Estimates the difference of each variant to the baseline; the seeds' variance is pooled over all.
 
     Args:
@@ -74,9 +67,9 @@ def estimate_contrasts(
     pools = {paired: _Pooled.of(rows, paired) for paired in (True, False)}
     found = []
     for place, variant in enumerate(variants, start=1):
-        one = contrast(variant, baseline)
-        seeds = pools[one.same_seeds].seeds(place, SeedVariances.of(one.samples))
-        found.append((one, estimate(one.samples, replicates, seeds)))
+        samples = contrast(variant, baseline)
+        seeds = pools[len(samples) == 1].seeds(place, SeedVariances.of(samples))
+        found.append((samples, estimate(samples, replicates, seeds)))
     return found
 
 
