@@ -18,7 +18,8 @@ from evaluation.pictures.matches import CORRECT_WITHIN, match_caption, match_thu
 from evaluation.report import svg
 from evaluation.report.curves import looks_of, mma_lines
 from evaluation.report.report import Report
-from evaluation.report.text import provenance, spread, terms, wins
+from evaluation.report.table import spread
+from evaluation.report.text import provenance, terms, wins
 from evaluation.report.words import difference_interval, figure, interval, metric_heading, p_value
 from evaluation.statistics.compare import CURVE
 from evaluation.statistics.comparison import Comparison, Difference, SequenceDifference

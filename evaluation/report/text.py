@@ -6,18 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from evaluation.report.report import Report
+from evaluation.report.table import difference_columns, mean_columns, metric_cell
 from evaluation.report.words import (
     difference_interval,
     explained,
     figure,
     heading,
-    interval,
     metric_heading,
-    p_value,
 )
 from evaluation.statistics.variants import MARK, Variant
 from r2d2.printable import csv_cell, printable
@@ -194,35 +193,15 @@ def _entry(entry: Variant) -> dict[str, Any]:
 
 
 def _main_table(report: Report) -> str:
-    """A row per variant; without any score the figure that orders the rows stands in it alone."""
-    about, several = report.about, report.has_several_baselines
-    where = "" if about.split == "overall" else f" {about.split}"
-    ordered = [about.sort_by] if about.sort_by else []
-    head = ["variant", "seeds", "epochs", *map(metric_heading, ordered)]
-    if report.scored:
-        head += [f"{heading(about.metric)}{where}", "95 % interval", *(["baseline"] if several else [])]
-        to = "its baseline" if several else next(iter(report.baselines.values()), "")
-        head += [f"difference to {to}" if to else "difference", "95 % interval", "p (Holm)", ""]
-    rows = []
-    for entry in report.entries:
-        cells = [entry.name, str(entry.networks), entry.trained_for]
-        cells += [metric_cell(entry, key) for key in ordered]
-        mean, row = report.mean(entry.name), report.difference(entry.name)
-        if mean is not None:
-            cells += [f"{figure(mean.mean)}{entry.mark}", interval(mean)]
-        if mean is not None and row is not None:
-            cells += [row.baseline] if several else []
-            cells += [
-                f"{figure(row.estimate, '+')}{entry.mark}",
-                difference_interval(row),
-                p_value(row.p_holm),
-            ]
-        elif report.scored and mean is None:
-            cells += ["-"]
-        cells += [""] * (len(head) - len(cells))
-        if report.scored:
-            cells[-1] = report.words(entry.name)
-        rows.append(cells)
+    """A row per variant: what a narrow terminal shows too."""
+    means, differences = mean_columns(report), difference_columns(report)
+    if not report.has_several_baselines and differences:
+        differences[0] = replace(
+            differences[0], head=f"difference to {next(iter(report.baselines.values()))}"
+        )
+    shown = [column for column in (*means, *differences) if column.rank <= 2]
+    head = ["variant", *(column.head.replace("\n", " ") for column in shown)]
+    rows = [[entry.name, *(column.cell(entry) for column in shown)] for entry in report.entries]
     return markdown_table(head, rows)
 
 
@@ -262,20 +241,6 @@ def _sequence_tables(report: Report) -> str:
 def _metric_table(report: Report) -> str:
     rows = [[e.name, *(metric_cell(e, key) for key in report.metrics)] for e in report.entries]
     return markdown_table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
-
-
-def metric_cell(entry: Variant, key: str) -> str:
-    """A further figure: mean, standard deviation over networks where there are several; `-` without it."""
-    if key not in entry.figures:
-        return "-"
-    deviation = f" {spread(entry, key)}" if key in entry.deviations else ""
-    return f"{figure(entry.figures[key])}{deviation}{entry.mark}"
-
-
-def spread(entry: Variant, key: str) -> str:
-    """The standard deviation over networks of a further figure, with as many decimals as its mean."""
-    decimals = 0 if abs(entry.figures[key]) >= 100 else 3
-    return f"±{entry.deviations[key]:.{decimals}f}"
 
 
 def _cells(line: dict[str, Any]) -> dict[str, Any]:

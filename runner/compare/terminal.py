@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
 from rich.console import Group, RenderableType
@@ -13,21 +12,11 @@ from evaluation.evaluation import OVERALL, Evaluation
 from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
 from evaluation.report.findings import CAUTION
 from evaluation.report.report import Report
-from evaluation.report.text import metric_cell, spread
-from evaluation.report.words import (
-    difference_interval,
-    explained,
-    figure,
-    interval,
-    metric_heading,
-    p_value,
-)
-from evaluation.statistics.comparison import Difference
+from evaluation.report.table import TableColumn, difference_columns, mean_columns, metric_cell
+from evaluation.report.words import explained, metric_heading
 from evaluation.statistics.variants import MARK, Variant
 from runner.terminal.fitted_table import Column, FittedTable
 
-# Figures that a narrow terminal leaves out later than others.
-SHOWN = ("mma_1px", "mma_3px", "mma_5px")
 LAST_EPOCH = "Each figure is the mean over seeds, at the last epoch shown."
 
 # With more variants a table of all their figures is too wide for a terminal.
@@ -54,11 +43,7 @@ def _words(part: RenderableType) -> str:
 
 def means(report: Report) -> Group:
     """The figures of all rows: the deciding one first, with its interval; warnings; what must be said."""
-    columns = _columns(report)
-    heads = [column for column, _ in columns]
-    made = FittedTable(["variant", *heads], title=_title(report), elsewhere="--html PAGE")
-    for entry in report.entries:
-        made.add_row(entry.name, *(cell(entry) for _, cell in columns))
+    made = _table(mean_columns(report), report.entries, _title(report))
     in_sweep = bool(report.about.role) or report.comparison is None
     further = [] if in_sweep or len(report.entries) > MAX_COLUMNS else [_further(report)]
     warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
@@ -77,48 +62,12 @@ def _title(report: Report) -> str:
     return "\n".join(filter(None, [f"{about.title}: {decides}{where}", about.standing]))
 
 
-def _columns(report: Report) -> list[tuple[Column, Callable[[Variant], str]]]:
-    """What a row shows beside its name: the headings, and the cells of a row."""
-    about = report.about
-    first, role = metric_heading(about.metric), about.role and f"{about.role}\n"
-    made = [(Column("seeds" if role else "networks", rank=2), lambda entry: str(entry.networks))]
-    if any(entry.trained_for for entry in report.entries):
-        made += [(Column("epochs", rank=2), lambda entry: entry.trained_for)]
-    if about.sort_by:
-        made += [(_heading(about.sort_by, 0), partial(metric_cell, key=about.sort_by))]
-    if report.scored or not about.sort_by:
-        where = "" if about.split == OVERALL else f" {about.split}"
-        made += [(Column(f"{role}{first}{where}", rank=bool(about.sort_by)), _mean_of(report, about.split))]
-    if report.scored:
-        made += [(Column(f"95 % of\n{first}", rank=1), lambda entry: _interval(report, entry))]
-    for key in report.compared[1:]:
-        head = Column(f"{role}{metric_heading(key)}", rank=3 if key in SHOWN else 5)
-        made += [(head, _mean_of(report, OVERALL, key))]
-    made += [(_heading(key, 4), partial(metric_cell, key=key)) for key in report.of_training]
-    others = [split for split in report.splits if split != about.split]
-    return [*made, *((Column(f"{first}\n{split}", rank=5), _mean_of(report, split)) for split in others)]
-
-
-def _heading(key: str, rank: int) -> Column:
-    return Column(metric_heading(key).replace(" ", "\n", 1), rank=rank)
-
-
-def _mean_of(report: Report, split: str, key: str | None = None) -> Callable[[Variant], str]:
-    """The cell of a mean of a row; over all pairs with the standard deviation over seeds."""
-
-    def cell(entry: Variant) -> str:
-        mean = report.mean(entry.name, split, key)
-        if mean is None:
-            return "-"
-        known = split == OVERALL and mean.metric in entry.deviations
-        return f"{figure(mean.mean)}{f' {spread(entry, mean.metric)}' if known else ''}{entry.mark}"
-
-    return cell
-
-
-def _interval(report: Report, entry: Variant) -> str:
-    mean = report.mean(entry.name)
-    return ("" if mean is None else interval(mean)) or "-"
+def _table(columns: Sequence[TableColumn], entries: Sequence[Variant], title: str) -> FittedTable:
+    heads = [Column(column.head, column.words, column.rank) for column in columns]
+    made = FittedTable(["variant", *heads], title=title, elsewhere="--html PAGE")
+    for entry in entries:
+        made.add_row(entry.name, *(column.cell(entry) for column in columns))
+    return made
 
 
 def differences(report: Report) -> Group:
@@ -127,20 +76,8 @@ def differences(report: Report) -> Group:
     where = "" if about.split == OVERALL else f" {about.split}"
     to = "its baseline" if several else next(iter(report.baselines.values()), "")
     title = f"{metric_heading(about.metric)}{where}: difference to {to}"
-    splits = [split for split in report.splits if split != about.split]
-    heads: list[str | Column] = ["variant", Column("difference", rank=0), Column("95 % interval", rank=1)]
-    heads += [Column("p (Holm)", rank=2), Column("verdict", words=True, rank=0)]
-    heads += [*(Column(split, rank=3) for split in splits), Column("sequences above", rank=3)]
-    made = FittedTable(heads, title=f"{about.role} {title}".strip(), elsewhere="--html PAGE")
-    for entry in report.compared_entries:
-        row = report.difference(entry.name)
-        assert row is not None
-        parts = [_brief(report.difference(entry.name, split)) for split in splits]
-        found = report.by_sequence(entry.name)
-        above = f"{sum(one.estimate > 0 for one in found)} of {len(found)}"
-        estimate = f"{figure(row.estimate, '+')}{entry.mark}"
-        cells = [estimate, difference_interval(row) or "-", p_value(row.p_holm) or "-", row.verdict]
-        made.add_row(entry.name, *cells, *parts, above)
+    columns = [column for column in difference_columns(report) if column.head != "baseline"]
+    made = _table(columns, report.compared_entries, f"{about.role} {title}".strip())
     baselines = _baselines(report.baselines) if several else []
     notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
     return Group(made, *baselines, *notes)
@@ -160,13 +97,6 @@ def _further(report: Report) -> FittedTable:
     for key in report.metrics:
         made.add_row(metric_heading(key), *(metric_cell(entry, key) for entry in report.entries))
     return made
-
-
-def _brief(row: Difference | None) -> str:
-    """A difference, and a verdict if there is one to tell."""
-    assert row is not None
-    verdict = f" {row.verdict}" if row.verdict in ("better", "worse") else ""
-    return f"{figure(row.estimate, '+')}{verdict}"
 
 
 def _warning(variant: str, sentence: str) -> Text:

@@ -165,8 +165,8 @@ def test_another_metric_is_compared_in_every_form():
     assert found.compared[:2] == ["matches", "mma_1px"]
     assert (found.mean("dice").mean, found.difference("dice").estimate) == (100, 0)
     text = to_markdown(found)
-    assert "| variant | seeds | epochs | matches |" in text
-    assert "| dice | 3 | 5 | 100 | 100 to 100 | +0.000 |" in text
+    assert "| variant | seeds | epochs | matches | 95 % of matches |" in text
+    assert "| dice | 3 | 5 | 100 ±0 | 100 to 100 | +0.000 |" in text
     page = Page(to_html(found))
     assert "matches decides" in page.text
     lines = [x for x in csv.DictReader(io.StringIO(to_csv(found))) if x["metric"] == "matches"]
@@ -345,7 +345,7 @@ def test_each_row_may_have_a_baseline_of_its_own():
     assert "| dice | cosine | viewpoint |" in text
     assert "new (to old): above on" in text
     plain = make_report(variants, "cosine", About("t"))
-    assert "| baseline | difference to its baseline |" in text
+    assert "| baseline | difference |" in text
     assert "| baseline | difference" not in to_markdown(plain)
     with pytest.raises(ValueError, match="unknown baseline 'dise'; known: cosine, dice, new, old"):
         make_report(variants, {"dice": "dise"}, About("t"))
@@ -391,10 +391,11 @@ def test_json_holds_everything_and_no_nan(report):
 def test_markdown_marks_what_is_spoilt_and_says_why(report):
     text = to_markdown(report)
     mean = report.mean(HOSTILE).mean
-    assert f"{mean:.3f}{MARK}" in text
+    assert re.search(rf"{mean:.3f} ±0\.\d{{3}}{MARK}", text)
     assert f"- {MARK} {markdown_text(HOSTILE)}: {FLAT}" in text
     assert "| dice | 3 | 5 | " in text
     assert "| better |" in text
+    assert "| difference to cosine |" in text
     assert CAUTION in text
 
 
