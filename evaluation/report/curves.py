@@ -52,7 +52,7 @@ def mma_curves(curves: Mapping[str, npt.NDArray[np.floating]]) -> str:
 def _picture(lines: Sequence[svg.Line]) -> str:
     """The curves from 0 to 1, beside them their names, the highest MMA@3 first."""
     ranked = sorted(lines, key=lambda line: -line.points[CORRECT_WITHIN - 1][1])
-    legend = [(line.look, f"{line.points[CORRECT_WITHIN - 1][1]:.3f}  {line.name}") for line in ranked]
+    legend = [(line, f"{line.points[CORRECT_WITHIN - 1][1]:.3f}  {line.name}") for line in ranked]
     axes = ("threshold (pixels)", "mean matching accuracy")
     chart = svg.line_chart(lines, *axes, marked_x=CORRECT_WITHIN, shown=(0, 1))
     return svg.picture(chart, f"MMA@{CORRECT_WITHIN}", legend)

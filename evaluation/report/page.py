@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import functools
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from evaluation.evaluation import OVERALL
@@ -24,7 +21,6 @@ from evaluation.report.words import difference_interval, figure, interval, metri
 from evaluation.statistics.compare import CURVE
 from evaluation.statistics.comparison import Comparison, Difference, SequenceDifference
 
-_FOLDER = Path(__file__).parent / "template"
 _HELPERS = (difference_interval, figure, interval, metric_heading, p_value, spread, wins)
 _LOOKS = {"better": "better", "worse": "worse"}
 
@@ -45,44 +41,38 @@ def to_html(report: Report) -> str:
         raise ValueError("nothing is scored yet: there is no comparison to draw")
     looks = looks_of(report)
     marked = _marked_threshold(report.about.metric)
-    page: str = _template().render(
-        report=report,
-        about=report.about,
-        compared=report.comparison,
-        others=report.compared_entries,
-        has_epochs=any(entry.trained_for for entry in report.entries),
-        covers_seeds=any(row.covers_seeds for row in report.means),
-        sequences=next(row.sequences for row in report.means if row.split == OVERALL),
-        parts={row.split: row.sequences for row in report.means},
-        legend=[(entry.name, svg.swatch(looks[entry.name])) for entry in report.scored],
-        curves=[
-            (split, svg.line_chart(mma_lines(report, split), "threshold (pixels)", "MMA", marked_x=marked))
-            for split in report.splits
-        ],
-        training=_training_charts(report, looks),
-        trained={entry.name for entry in report.entries if any(entry.curves)},
-        pictures=[(name, *_picture(example)) for name, example in report.examples],
-        provenance=provenance(report),
-        terms=terms(report),
-        **_forest(report, report.comparison),
-        **_sequences(report, report.comparison),
-        **{helper.__name__: helper for helper in _HELPERS},
-        look=_look,
+    page: str = (
+        svg.templates()
+        .get_template("report.html")
+        .render(
+            report=report,
+            about=report.about,
+            compared=report.comparison,
+            others=report.compared_entries,
+            has_epochs=any(entry.trained_for for entry in report.entries),
+            covers_seeds=any(row.covers_seeds for row in report.means),
+            sequences=next(row.sequences for row in report.means if row.split == OVERALL),
+            parts={row.split: row.sequences for row in report.means},
+            legend=[(entry.name, svg.swatch(looks[entry.name])) for entry in report.scored],
+            curves=[
+                (
+                    split,
+                    svg.line_chart(mma_lines(report, split), "threshold (pixels)", "MMA", marked_x=marked),
+                )
+                for split in report.splits
+            ],
+            training=_training_charts(report, looks),
+            trained={entry.name for entry in report.entries if any(entry.curves)},
+            pictures=[(name, *_picture(example)) for name, example in report.examples],
+            provenance=provenance(report),
+            terms=terms(report),
+            **_forest(report, report.comparison),
+            **_sequences(report, report.comparison),
+            **{helper.__name__: helper for helper in _HELPERS},
+            look=_look,
+        )
     )
     return page
-
-
-@functools.cache
-def _template() -> Template:
-    # trim_blocks: the page's source is not full of the empty lines of its template.
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html")
 
 
 def _look(row: Difference | None) -> str:

@@ -1,6 +1,7 @@
 """Small drawings as inline SVG: they follow the page's width, its text and its light or dark colours.
 
-Colours are classes `c0` to `c7` of the page's style sheet; what does not fit is told apart by dashes.
+Colours are classes `c0` to `c7` of the page's style sheet; what does not fit is told apart by dashes. The
+elements stand in `template/charts.html`; here is where they lie.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 COLOURS = 8
@@ -21,6 +23,23 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 12, 42
 _BAR_WIDTH, _BAR_HEIGHT, _BAR_MARGIN = 260, 24, 16
 
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Maps values between two limits to pixels between two ends."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def nearest(self, value: float) -> float:
+        """The place of a value, or of the limit beyond which it lies."""
+        return self(max(self.low, min(self.high, value)))
 
 
 @dataclass(frozen=True)
@@ -37,22 +56,30 @@ class Line:
 
     name: str
     look: int
-    points: Sequence[Point]
+    points: Sequence[Point] = ()
     band: Sequence[tuple[float, float]] = ()
     thin: bool = False
 
+    @property
+    def colour(self) -> int:
+        """The number of its colour."""
+        return self.look % COLOURS
 
-@dataclass(frozen=True)
-class _Scale:
-    """Maps values between two limits to pixels between two ends."""
+    @property
+    def dashes(self) -> str:
+        """How long its dashes and gaps are, pixels; empty of a whole line."""
+        return _DASHES[self.look // COLOURS % len(_DASHES)]
 
-    low: float
-    high: float
-    start: float
-    end: float
+    def places(self, x: _Scale, y: _Scale) -> str:
+        """Its points in pixels, as SVG writes them."""
+        return _places(self.points, x, y)
 
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+    def outline(self, x: _Scale, y: _Scale) -> str:
+        """Its band in pixels, around from the lower end of the first point."""
+        both = list(zip(self.points, self.band, strict=True))
+        lower = [(point[0], low) for point, (low, _) in both]
+        upper = [(point[0], high) for point, (_, high) in both]
+        return _places([*lower, *reversed(upper)], x, y)
 
 
 def line_chart(
@@ -78,18 +105,8 @@ def line_chart(
     x_low, x_high = (min(xs), max(xs)) if min(xs) < max(xs) else (min(xs) - 1, max(xs) + 1)
     x = _Scale(x_low, x_high, _LEFT, _WIDTH - _RIGHT)
     y = _Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
-    parts = [_grid(x, y, [tick for tick in x_ticks if x_low <= tick <= x_high], y_ticks)]
-    if marked_x is not None:
-        place = x(marked_x)
-        parts.append(_format('<path class="mark" d="M{:.1f} {:.1f}V{:.1f}"/>', place, _TOP, y.start))
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-    parts += [
-        _format('<text x="{:.0f}" y="{}" class="mid">{}</text>', (x.start + x.end) / 2, _HEIGHT - 6, x_label),
-        _format('<text transform="translate(12 {:.0f}) rotate(-90)" class="mid">{}</text>', middle, y_label),
-        *(_band(line, x, y) for line in lines if line.band),
-        *(_line(line, x, y) for line in lines),
-    ]
-    return _svg(_WIDTH, _HEIGHT, "chart", f"{y_label} by {x_label}", parts)
+    x_ticks = [tick for tick in x_ticks if x_low <= tick <= x_high]
+    return _draw("line_chart", lines, x, y, x_ticks, y_ticks, x_label, y_label, marked_x, _WIDTH, _HEIGHT)
 
 
 def interval_bar(value: float, low: float | None, high: float | None, limit: float, look: str) -> Markup:
@@ -102,71 +119,32 @@ def interval_bar(value: float, low: float | None, high: float | None, limit: flo
         limit: above 0.
         look: the class of its colour.
     """
-    x, y = _bar_scale(limit), _BAR_HEIGHT / 2
-    parts = [_format('<path class="zero" d="M{:.1f} 0V{}"/>', x(0), _BAR_HEIGHT)]
-    if low is not None and high is not None:
-        ends = [x(max(-limit, min(limit, end))) for end in (low, high)]
-        parts.append(_format('<path class="whisker" d="M{:.1f} {y}H{:.1f}"/>', *ends, y=y))
-    if abs(value) <= limit:
-        parts.append(_format('<circle cx="{:.1f}" cy="{}" r="4.5"/>', x(value), y))
-    else:
-        end, back = x(math.copysign(limit, value)), math.copysign(8, value)
-        corners = (end, y, end - back, y - 5, end - back, y + 5)
-        parts.append(_format('<polygon points="{:.1f},{:.1f} {:.1f},{:.1f} {:.1f},{:.1f}"/>', *corners))
-    text = f"{value:+.3f}" if low is None else f"{value:+.3f}, from {low:+.3f} to {high:+.3f}"
-    return _svg(_BAR_WIDTH, _BAR_HEIGHT, f"bar {look}", text, parts)
+    return _draw("interval_bar", value, low, high, _bar_scale(limit), look, _BAR_WIDTH, _BAR_HEIGHT)
 
 
 def bar_axis(limit: float) -> Markup:
     """The axis below `interval_bar`s of the same limit."""
-    x = _bar_scale(limit)
-    parts = [_format('<path class="grid" d="M{:.1f} 1H{:.1f}"/>', x.start, x.end)]
-    for tick in ticks(-limit, limit, count=4):
-        if abs(tick) <= limit * 1.001:
-            parts.append(_format('<path class="grid" d="M{:.1f} 0V5"/>', x(tick)))
-            label = "0" if tick == 0 else f"{tick:+g}"
-            parts.append(_format('<text x="{:.1f}" y="18" class="mid">{}</text>', x(tick), label))
-    return _svg(_BAR_WIDTH, _BAR_HEIGHT, "bar", f"axis from {-limit:+g} to {limit:+g}", parts)
+    shown = [tick for tick in ticks(-limit, limit, count=4) if abs(tick) <= limit * 1.001]
+    return _draw("bar_axis", _bar_scale(limit), shown, _BAR_WIDTH, _BAR_HEIGHT)
 
 
 def swatch(look: int) -> Markup:
     """A piece of a line, for a legend."""
-    dashes = _DASHES[look // COLOURS % len(_DASHES)]
-    path = _format('<path class="line" stroke-dasharray="{}" d="M1 6H27"/>', dashes)
-    return _svg(28, 12, f"swatch c{look % COLOURS}", "", [path])
+    return _draw("swatch", Line("", look))
 
 
-def picture(chart: Markup, title: str, legend: Sequence[tuple[int, str]]) -> str:
+def picture(chart: Markup, title: str, legend: Sequence[tuple[Line, str]]) -> str:
     """A chart and its legend as the contents of an SVG file, in the page's colours.
 
     Args:
         chart: what `line_chart` returns.
         title: of the legend.
-        legend: look and text of each entry, in the order of drawing.
+        legend: line and text of each entry, in the order of drawing.
     """
     # Texts are of unknown width: so much for a letter of 12 pixels.
-    wide = _WIDTH + 60 + 7 * max([len(title), *(len(text) for _, text in legend)])
-    high = max(_HEIGHT, _TOP + 20 * (len(legend) + 2))
-    parts = [
-        _format('<rect width="{}" height="{}" fill="var(--paper)"/>', wide, high),
-        chart,
-        _format('<text x="{}" y="{}">{}</text>', _WIDTH + 10, _TOP + 12, title),
-    ]
-    for row, (look, text) in enumerate(legend, start=1):
-        y = _TOP + 20 * row
-        parts.append(_format('<g transform="translate({} {})">{}</g>', _WIDTH + 10, y, swatch(look)))
-        parts.append(_format('<text x="{}" y="{}">{}</text>', _WIDTH + 46, y + 11, text))
-    drawing = _svg(wide, high, "picture", title, [Markup("<style>") + _style() + Markup("</style>"), *parts])
-    return str(drawing).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
-
-
-@functools.cache
-def _style() -> Markup:
-    """The page's style sheet, which colours and texts follow in a file of its own too."""
-    sheet = (Path(__file__).with_name("template") / "report.css").read_text(encoding="utf-8")
-    # Beside a legend a chart does not follow the page's width.
-    sheet += f".picture .chart {{ width: {_WIDTH}px; height: {_HEIGHT}px; max-width: none; }}"
-    return Markup(sheet)  # noqa: S704  (it is our own)
+    width = _WIDTH + 60 + 7 * max([len(title), *(len(text) for _, text in legend)])
+    height = max(_HEIGHT, _TOP + 20 * (len(legend) + 2))
+    return f"{_draw('picture', chart, title, legend, _WIDTH + 10, width, height)}\n"
 
 
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
@@ -186,49 +164,30 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
     return [round(step * index, 12) for index in range(first, max(last, first + 1) + 1)]
 
 
-def _grid(x: _Scale, y: _Scale, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
-    row = Markup(
-        '<path class="grid" d="M{:.1f} {:.1f}H{:.1f}"/><text x="{:.1f}" y="{:.1f}" class="end">{:g}</text>'
+@functools.cache
+def templates() -> Environment:
+    """The page's templates; every text that they are given is escaped."""
+    # trim_blocks: the page's source is not full of the empty lines of its template.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    column = Markup('<text x="{:.1f}" y="{:.1f}" class="mid">{:g}</text>')
-    parts = [row.format(x.start, y(tick), x.end, x.start - 6, y(tick) + 4, tick) for tick in y_ticks]
-    parts += [column.format(x(tick), y.start + 16, tick) for tick in x_ticks]
-    return Markup("").join(parts)
+    environment.filters |= {"px": "{:.1f}".format, "whole": "{:.0f}".format}
+    return environment
 
 
-def _line(line: Line, x: _Scale, y: _Scale) -> Markup:
-    places = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in line.points)
-    dashes = _DASHES[line.look // COLOURS % len(_DASHES)]
-    kind = f"line c{line.look % COLOURS}" + (" thin" if line.thin else "")
-    if len(line.points) == 1:
-        ((one, other),) = line.points
-        form = '<circle class="dot c{}" cx="{:.1f}" cy="{:.1f}" r="3.5"><title>{}</title></circle>'
-        return _format(form, line.look % COLOURS, x(one), y(other), line.name)
-    form = '<polyline class="{}" stroke-dasharray="{}" points="{}"><title>{}</title></polyline>'
-    return _format(form, kind, dashes, places, line.name)
+def _draw(name: str, *values: object) -> Markup:
+    """What a macro of the charts' template writes."""
+    drawn: Markup = getattr(templates().get_template("charts.html").module, name)(*values)
+    return drawn.strip()
 
 
-def _band(line: Line, x: _Scale, y: _Scale) -> Markup:
-    xs = [one for one, _ in line.points]
-    lower = [(one, low) for one, (low, _) in zip(xs, line.band, strict=True)]
-    upper = [(one, high) for one, (_, high) in zip(xs, line.band, strict=True)]
-    places = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in [*lower, *reversed(upper)])
-    return _format('<polygon class="band c{}" points="{}"/>', line.look % COLOURS, places)
+def _places(points: Sequence[Point], x: _Scale, y: _Scale) -> str:
+    return " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in points)
 
 
 def _bar_scale(limit: float) -> _Scale:
     return _Scale(-limit, limit, _BAR_MARGIN, _BAR_WIDTH - _BAR_MARGIN)
-
-
-def _svg(width: float, height: float, kind: str, text: str, parts: Sequence[Markup]) -> Markup:
-    """An SVG element; `text` is what screen readers say, nothing for an ornament."""
-    said = _format('role="img" aria-label="{}"', text) if text else Markup('aria-hidden="true"')
-    return _format(
-        '<svg class="{}" viewBox="0 0 {:.0f} {:.0f}" width="{:.0f}" height="{:.0f}" {}>{}</svg>',
-        *(kind, width, height, width, height, said, Markup("").join(parts)),
-    )
-
-
-def _format(form: str, *values: object, **named: object) -> Markup:
-    """Fills a piece of SVG; texts are escaped."""
-    return Markup(form).format(*values, **named)  # noqa: S704  (the form is our own, the values are escaped)
