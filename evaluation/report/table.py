@@ -47,7 +47,7 @@ def mean_columns(report: Report) -> list[TableColumn]:
         made += [TableColumn(f"{role}{first}{where}", _mean(report, about.split), int(bool(about.sort_by)))]
     if report.scored:
         made += [TableColumn(f"95 % of\n{first}", lambda entry: _interval(report, entry))]
-    for key in report.compared[1:]:
+    for key in [key for key in report.compared if key != about.metric]:
         rank = 3 if key in _USUAL else 5
         made += [TableColumn(f"{role}{metric_heading(key)}", _mean(report, OVERALL, key), rank)]
     made += [_further(key, 4) for key in report.of_training]

@@ -97,7 +97,8 @@ def _body(report: Report) -> str:
         parts += ["## By sequence", _sequence_tables(report)]
     if report.metrics:
         parts += ["## Further figures", _metric_table(report)]
-    parts += ["## How it was measured", "\n".join(f"- {n}: `{v}`" for n, v in provenance(report))]
+    measured = "\n".join(f"- {name}: `{value}`" for name, value in provenance(report))
+    parts += ["## How it was measured", measured] if measured else []
     parts += ["\n".join(f"- {sentence}" for sentence in report.cautions)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

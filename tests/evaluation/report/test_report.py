@@ -21,6 +21,7 @@ from evaluation.report.build import make_report as make_whole_report
 from evaluation.report.findings import CAUTION, ONE_SEED
 from evaluation.report.page import to_html
 from evaluation.report.report import About
+from evaluation.report.table import mean_columns
 from evaluation.report.text import markdown_text, to_answer, to_csv, to_json, to_markdown, to_rows, wins
 from evaluation.report.words import p_value
 from evaluation.statistics.variants import MARK, Variant
@@ -148,6 +149,14 @@ def test_without_any_score_the_losses_make_a_table(ascending, order):
     assert len(list(csv.DictReader(io.StringIO(to_csv(found))))) == 2
     with pytest.raises(ValueError, match="nothing is scored yet"):
         to_html(found)
+
+
+def test_every_figure_has_one_column_and_the_deciding_one_comes_first(report):
+    heads = [column.head.replace("\n", " ") for column in mean_columns(report)]
+    assert heads[:4] == ["seeds", "epochs", "hpatches MMA@3", "95 % of MMA@3"]
+    assert len(set(heads)) == len(heads)
+    thresholds = {f"hpatches MMA@{t}" for t in (1, 3, 5, 6, 10)}
+    assert thresholds | {"loss peakiness", "MMA@3 illumination", "MMA@3 viewpoint"} <= set(heads)
 
 
 def test_another_split_and_metric_may_come_first():
