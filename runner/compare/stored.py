@@ -96,7 +96,9 @@ def compared(
             found.append(_variant(sweep, one, role, latest(one.records), definition.metric))
         elif epoch in one.progress.scored:
             network = _variant(sweep, one, role, epoch, definition.metric)
-            found.append(replace(network, as_asked=standing.varied and one.progress.is_complete))
+            # A score whose table is lost is none.
+            if network.evaluations or not role:
+                found.append(replace(network, as_asked=standing.varied and one.progress.is_complete))
     return found, standing
 
 
