@@ -36,6 +36,7 @@ def compare_networks(
     metric: str,
     *,
     title: str,
+    role: str = "",
     question: str = "",
     baseline: str | Mapping[str, str] | None = None,
     ascending: bool | None = None,
@@ -51,6 +52,7 @@ def compare_networks(
             `hpatches/auc_5px_poselib_viewpoint`. What pairs have no number of, a loss say, only orders the
             table: MMA@3 is compared.
         title: of the report.
+        role: of the benchmark; empty: that of the metric.
         question: that it answers; may be empty.
         baseline: a variant, or each one's own; None: the first one.
         ascending: whether the smallest figure is the best; None: where it is a loss or an error.
@@ -62,16 +64,16 @@ def compare_networks(
         ValueError: if they were not judged alike, or the baseline or the metric is unknown.
     """
     variants = joined(networks)
-    role, _, name = metric.rpartition("/")
+    of_metric, _, name = metric.rpartition("/")
     key, split = _parted(name)
-    has_intervals = role != TRAIN and key in PAIR_METRICS
+    has_intervals = of_metric != TRAIN and key in PAIR_METRICS
     about = About(
         title=title,
         question=question,
-        role="" if role == TRAIN else role,
+        role=role or ("" if of_metric == TRAIN else of_metric),
         metric=key if has_intervals else USUAL,
         split=split if has_intervals else OVERALL,
-        sort_by="" if has_intervals else (metric if role == TRAIN else name),
+        sort_by="" if has_intervals else (metric if of_metric == TRAIN else name),
         ascending=mode_of(metric) == "min" if ascending is None else ascending,
         standing=standing,
         unscored=tuple(unscored),
@@ -124,6 +126,7 @@ def sweep_report(
         networks,
         order.metric,
         title=definition.name,
+        role=order.role,
         question=question or stored.question,
         baseline=baseline or _scored(controls, rows),
         unscored=dict.fromkeys(control for control in (controls or {}).values() if control not in rows),
