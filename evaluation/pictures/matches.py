@@ -64,14 +64,14 @@ def draw_pair(
 def draw_matches(
     sheet: Sheet, panels: Sequence[Panel], starts: Points, ends: Points, colour: str | npt.NDArray[np.float64]
 ) -> None:
-    """Draws lines from points (K, 2) of one image to their matches (K, 2) in the other.
+    """Draws a line from each point of one image to its match in the other.
 
     Args:
         sheet: with both images.
         panels: where they are.
-        starts: pixels of the first image.
-        ends: pixels of the second image.
-        colour: of all lines; or the errors (K,), pixels, which tell correct matches from wrong ones.
+        starts: (K, 2), pixels of the first image.
+        ends: (K, 2), pixels of the second image.
+        colour: of all lines; or (K,), the errors in pixels, which tell correct matches from wrong ones.
     """
     segments = np.stack([panels[0].place(starts), panels[1].place(ends)], axis=1)
     parts = [(slice(None), colour)] if isinstance(colour, str) else coloured(colour)

@@ -61,6 +61,9 @@ def estimate_contrasts(
         baseline: what all are compared with.
         variants: of the same sequences and metrics.
         replicates: how many draws of the bootstrap.
+
+    Returns:
+        for each variant its samples, (seeds, sequences, K) each, as of `contrast`; and what they say.
     """
     rows = [baseline, *variants]
     # Two pools: where seeds are paired, their common effect is taken off the scatter.
