@@ -133,6 +133,8 @@ def test_everything_of_a_home_is_found_below_its_present_place(home, tmp_path, n
     }
     result = sync_sweep(settings.sweep(name), tracker, pytest.fail)
     assert (result.behind, result.summary_run is not None) == ({}, True)
+    # What was promoted from a trial that had not ended is still of its run.
+    assert tracker.client.get_model_version(model, "1").run_id == best_run(tracker, name, METRIC).run_id
     again = promote(tracker, best_run(tracker, name, METRIC), passes, METRIC, name=model)
     assert (again.promoted, again.version) == (True, 2)
     assert load_checkpoint(resolve_model(f"models:/{model}@champion", tracker)).epoch == 2
