@@ -68,14 +68,14 @@ def doctor(address: str | None, home: str | None, variables: tuple[str, ...]) ->
     """Check this machine: packages, folders, disk, photographs, Ray, MLflow. One line each.
 
     With the address of a cluster, every node is checked too: versions, code, folders, S3, MLflow, GPUs,
-    clock, disk, and an all-reduce between nodes. Through a dashboard this runs on the cluster, as a job.
+    clock and disk. Through a dashboard this runs on the cluster, as a job.
     """
     if address is not None and address.startswith(("http://", "https://")):
         from runner.cli.submit import run_as_job
 
         run_as_job(address, ("doctor", "--address", "auto"), home, variables)
         return
-    from runner.doctor.driver import all_checks
+    from runner.doctor.nodes import all_checks
 
     console = make_console()
     failed = False

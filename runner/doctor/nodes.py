@@ -1,21 +1,20 @@
-"""What can be wrong with the nodes of a cluster, asked of each of them, and between them."""
+"""The checks of a cluster: those of the driver's machine, then those of every node, and of its clock."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from r2d2.storage.location import is_remote
-from runner.doctor.node import (
-    REDUCED_MIB,
+from runner.doctor.checks import (
     Check,
-    NodeCheck,
-    Question,
+    Expected,
+    Machine,
     code_digest,
     installed_versions,
     mark_in,
+    run_checks,
 )
 from runner.settings import Settings
 
@@ -31,67 +30,80 @@ class Node:
     Attributes:
         id: Ray's.
         name: its address and the start of its id.
-        trains: whether workers of trials can be placed there.
         gpus: that Ray counts there.
     """
 
     id: str
     name: str
-    trains: bool
     gpus: float
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Node:
         """The node of an entry of `ray.nodes()`."""
-        there = entry["Resources"]
         name = f"{entry['NodeManagerAddress']} ({entry['NodeID'][:6]})"
-        gpus = there.get("GPU", 0.0)
-        return cls(entry["NodeID"], name, there.get("CPU", 0.0) > 0 or gpus > 0, gpus)
+        return cls(entry["NodeID"], name, entry["Resources"].get("GPU", 0.0))
 
 
-def node_checks(settings: Settings) -> Iterator[Check]:
-    """Looks from every node of the cluster that is joined, and at what lies between them."""
+class NodeCheck:
+    """The actor that checks a node from inside; it asks for no CPU."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def now(self) -> float:
+        """Seconds since 1970 by the node's clock."""
+        return time.time()
+
+    def run(self) -> list[Check]:
+        """Runs all checks on this node."""
+        return list(run_checks(self._machine))
+
+
+def all_checks(settings: Settings) -> Iterator[Check]:
+    """Checks this machine, then every node of the cluster that the settings name."""
+    well = True
+    for check in run_checks(Machine(settings)):
+        well = check.ok if check.name == "ray" else well
+        yield check
+    if settings.ray_address is not None and well:
+        from runner.cluster.connect import ray_cluster
+
+        try:
+            with ray_cluster(settings.ray_address, verbose=False):
+                yield from _node_checks(settings)
+        except ValueError as error:
+            yield Check("nodes", False, str(error))
+
+
+def _node_checks(settings: Settings) -> Iterator[Check]:
     import ray
 
     nodes = [Node.of(entry) for entry in ray.nodes() if entry["Alive"]]  # type: ignore[no-untyped-call]
-    with mark_in(str(settings.home)) as seen:
-        actors = {node: _actor(node, _question(settings, node, seen)) for node in nodes}
+    with mark_in(str(settings.home)) as mark:
+        versions, code = installed_versions(), code_digest()
+        actors = {
+            node: _actor(node, Machine(settings, Expected(versions, code, mark, node.gpus))) for node in nodes
+        }
         for node, actor in actors.items():
             yield from _checks_of(node, actor)
-        yield _reduction([(node, actor) for node, actor in actors.items() if node.trains])
-        for actor in actors.values():
             ray.kill(actor)
 
 
-def _question(settings: Settings, node: Node, seen: str) -> Question:
-    places = {"hpatches": settings.hpatches, "released": settings.released}
-    return Question(
-        versions=installed_versions(),
-        code=code_digest(),
-        home=str(settings.home),
-        seen=seen,
-        places={name: place for name, place in places.items() if place is not None and is_remote(place)},
-        cache=str(settings.cache),
-        tracking_uri=settings.tracking_uri,
-        gpus=node.gpus,
-    )
-
-
-def _actor(node: Node, question: Question) -> Any:
+def _actor(node: Node, machine: Machine) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # The smallest part of a GPU makes it visible.
     remote = ray.remote(num_cpus=0, num_gpus=0.01 if node.gpus else 0)(NodeCheck)
     pinned = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    return remote.options(scheduling_strategy=pinned).remote(question)
+    return remote.options(scheduling_strategy=pinned).remote(machine)
 
 
 def _checks_of(node: Node, actor: Any) -> Iterator[Check]:
     import ray
 
     try:
-        found = ray.get(actor.look.remote(), timeout=ANSWER_WITHIN_S)
+        found = ray.get(actor.run.remote(), timeout=ANSWER_WITHIN_S)
         yield _clock(node, actor)
     except ray.exceptions.GetTimeoutError:
         yield Check(
@@ -103,8 +115,8 @@ def _checks_of(node: Node, actor: Any) -> Iterator[Check]:
     except ray.exceptions.RayError as error:
         yield Check(f"{node.name} answers", False, _reason(error))
         return
-    for name, ok, finding in found:
-        yield Check(f"{node.name} {name}", ok, finding)
+    for check in found:
+        yield replace(check, name=f"{node.name} {check.name}")
 
 
 def _reason(error: Exception) -> str:
@@ -126,30 +138,3 @@ def _clock(node: Node, actor: Any) -> Check:
     ok = abs(off) - doubt <= CLOCK_S
     finding = f"{abs(off):.3f} s {'ahead of' if off > 0 else 'behind'} the driver's (within {doubt:.3f} s)"
     return Check(f"{node.name} clock", ok, finding if ok else f"{finding}; let the nodes keep time (chrony)")
-
-
-def _reduction(members: Sequence[tuple[Node, Any]]) -> Check:
-    """An all-reduce over all nodes that train: by NCCL if all have GPUs, else by gloo."""
-    import ray
-
-    backend = "nccl" if members and all(node.gpus for node, _ in members) else "gloo"
-    name = f"all-reduce ({backend})"
-    if len(members) < 2:
-        return Check(name, True, "only one node trains: nothing is reduced between nodes")
-    try:
-        address = ray.get(members[0][1].address.remote(), timeout=ANSWER_WITHIN_S)
-        tasks = [
-            actor.reduce.remote(address, rank, len(members), backend)
-            for rank, (_, actor) in enumerate(members)
-        ]
-        seconds = max(ray.get(tasks, timeout=ANSWER_WITHIN_S))
-    except ray.exceptions.RayError as error:
-        return Check(name, False, f"{_reason(error)}; every port must be open between the nodes")
-    # Each node sends and receives that much in a ring.
-    moved = 2 * (len(members) - 1) / len(members) * REDUCED_MIB
-    return Check(
-        name,
-        True,
-        f"{REDUCED_MIB} MiB over {len(members)} nodes in {1000 * seconds:.0f} ms, "
-        f"{moved * 8 * 2**20 / seconds / 1e9:.2f} Gbit/s each",
-    )

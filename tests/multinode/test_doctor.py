@@ -72,17 +72,14 @@ def wrong(found: dict[str, tuple[str, str]]) -> dict[str, str]:
     return {name: finding for name, (state, finding) in found.items() if state == "no"}
 
 
-def test_every_node_is_well_and_the_way_between_them_is_measured(cluster, doctor):
+def test_every_node_is_well(cluster, doctor):
     status, found = doctor("--address", cluster.gcs)
     assert (status, wrong(found)) == (0, {})
-    for subject in ("clock", "versions", "code", "home", "mlflow", "gpus", "disk"):
+    for subject in ("clock", "versions", "code", "home", "mlflow", "processors", "disk"):
         lines = of_nodes(found, subject)
         # The head and two workers at least.
         assert len(lines) >= 3, (subject, found)
         assert {state for state, _ in lines} == {"ok"}
-    state, finding = found["all-reduce (gloo)"]
-    assert state == "ok"
-    assert re.fullmatch(r"16 MiB over [2-9] nodes in \d+ ms, \d+\.\d\d Gbit/s each", finding), finding
 
 
 def test_a_node_that_differs_is_found_and_named(cluster, doctor, liar):

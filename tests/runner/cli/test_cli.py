@@ -509,7 +509,7 @@ def test_what_goes_wrong_outside_is_told_in_one_sentence(r2d2, monkeypatch, erro
     def fail(settings):
         raise error
 
-    monkeypatch.setattr("runner.doctor.driver.checks", fail)
+    monkeypatch.setattr("runner.doctor.nodes.run_checks", fail)
     assert refused(r2d2("doctor")) == sentence
     assert r2d2("--traceback", "doctor").exception is error
 
@@ -518,7 +518,7 @@ def test_a_mistake_of_our_own_is_no_sentence(r2d2, monkeypatch):
     def fail(settings):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("runner.doctor.driver.checks", fail)
+    monkeypatch.setattr("runner.doctor.nodes.run_checks", fail)
     assert isinstance(r2d2("doctor").exception, RuntimeError)
 
 

@@ -9,7 +9,7 @@ from ray.exceptions import AuthenticationError, RpcError
 
 from runner.cluster.connect import ray_cluster
 from runner.cluster.ray_faults import OWN, make_token_folder, plain_faults
-from runner.doctor.driver import _token, checks
+from runner.doctor.checks import Machine, _token, run_checks
 from runner.settings import Settings
 from search_spaces.sweep import load_sweep
 
@@ -79,11 +79,12 @@ def test_a_long_temporary_folder_is_named_and_the_doctor_goes_on(tmp_path, monke
     folder = tmp_path / ("x" * 88)
     folder.mkdir()
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
-    findings = {c.name: c for c in checks(Settings.from_environment({"R2D2_HOME": str(tmp_path / "home")}))}
+    machine = Machine(Settings.from_environment({"R2D2_HOME": str(tmp_path / "home")}))
+    findings = {check.name: check for check in run_checks(machine)}
     assert not findings["ray"].ok
     assert "too long a path for sockets" in findings["ray"].finding
     assert "set RAY_TMPDIR to a short one" in findings["ray"].finding
-    assert findings["python"].ok
+    assert findings["versions"].ok
 
 
 class Page(BaseHTTPRequestHandler):
@@ -127,14 +128,14 @@ def test_the_folder_of_the_token_is_for_this_user_alone(tmp_path, monkeypatch):
 
 def test_the_doctor_sees_a_token_that_others_can_read(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert _token(SETTINGS) == f"no token of Ray in {tmp_path}/.ray/auth_token"
+    assert _token(Machine(SETTINGS)) == f"no token of Ray in {tmp_path}/.ray/auth_token"
     (tmp_path / ".ray").mkdir(mode=0o755)
     (tmp_path / ".ray" / "auth_token").write_text("secret")
     (tmp_path / ".ray" / "auth_token").chmod(0o644)
     with pytest.raises(ValueError, match=rf"other users .* chmod 700 {tmp_path}/\.ray"):
-        _token(SETTINGS)
+        _token(Machine(SETTINGS))
     make_token_folder()
-    assert "for this user alone" in _token(SETTINGS)
+    assert "for this user alone" in _token(Machine(SETTINGS))
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path, monkeypatch):
