@@ -196,9 +196,8 @@ def show_estimate(
         seconds_per_epoch: of every trial; None: a step of each kind is timed.
         price: of an hour of a GPU.
     """
-    from runner.sweep.cluster_estimate import cluster_estimate
     from runner.sweep.design import design_of
-    from runner.sweep.estimate import estimate, show_trials, what_is_left
+    from runner.sweep.estimate import estimate, what_is_left
 
     left, ended = what_is_left(plan)
     if ended:
@@ -206,16 +205,12 @@ def show_estimate(
     if not left.trials:
         return
     address = address or settings.ray_address
-    if address is None and seconds_per_epoch is None and price is None:
+    if address is not None:
+        say(f"joining Ray at {address}")
+    if seconds_per_epoch is None:
         say("timing a step of each kind of trial")
-        estimate(left).show(console)
-        design_of(plan).show(console)
-        return
     settings = dataclasses.replace(settings, ray_address=address)
-    say("starting Ray" if address is None else f"joining Ray at {address}")
-    found = cluster_estimate(left, settings, seconds_per_epoch, price)
-    show_trials(left, found.seconds, console)
-    found.show(console)
+    estimate(left, settings, seconds_per_epoch, price).show(console)
     design_of(plan).show(console)
 
 

@@ -1,11 +1,12 @@
-"""What a sweep will cost: one step of each kind of trial is measured on this machine."""
+"""What a sweep will cost: how many trials run at a time, GPU hours, wall time, price. A step is timed."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,46 +17,166 @@ from r2d2.geometry import pixel_grid
 from r2d2.network import build_network
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
+from runner.cluster.connect import Capacity, ray_cluster
 from runner.cluster.resources import WorkerResources
 from runner.compare.rows import label_trials
+from runner.settings import Settings
 from runner.sweep.plan import SweepPlan
 from runner.terminal.fitted_table import Column, FittedTable
 from search_spaces.sweep import Trial
 
 START_SECONDS = 13.0
+# A node that has to be started first takes minutes.
+MEASURED_WITHIN_S = 600.0
 
 Kind = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The trials of a sweep and the seconds each will take here, but for preparing pairs and scoring.
+    """What the trials of a sweep take, without preparing pairs and scoring.
 
     Attributes:
-        seconds: by trial key; of one worker on its processors or GPU, the start of its processes included.
-        slots: trials at a time on this machine.
+        capacity: what the machine or cluster has, or can grow to.
+        worker: what each worker asks for.
+        concurrent: trials at a time; 0: not one fits.
+        seconds: by trial key; the start of its processes included.
+        source: where the time of an epoch is from, in words.
+        price: of an hour of a GPU, or without any of a CPU; None: unknown.
     """
 
     plan: SweepPlan
+    capacity: Capacity
+    worker: WorkerResources
+    concurrent: int
     seconds: Mapping[str, float]
-    slots: int
+    source: str
+    price: float | None = None
 
     @property
-    def total(self) -> float:
-        """Seconds of all trials together, one after the other, workers counted once each."""
-        return sum(self.seconds[t.key] * t.config.num_workers for t in self.plan.trials)
+    def unit(self) -> str:
+        """What is paid for."""
+        return "GPU" if self.worker.gpus else "CPU"
+
+    @property
+    def hours(self) -> float:
+        """GPU hours of all trials, without any GPU CPU hours."""
+        seconds = 0.0
+        for trial in self.plan.trials:
+            each = self.worker.gpus or self.worker.cpus_of(trial.config)
+            seconds += self.seconds[trial.key] * trial.config.num_workers * each
+        return seconds / 3600
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from start to end: those of all trials over the trials at a time, or of the longest one."""
+        seconds = [self.seconds[trial.key] for trial in self.plan.trials]
+        return max(*seconds, sum(seconds) / max(1, self.concurrent))
 
     def show(self, console: Console) -> None:
-        """Prints every trial, how many there are, and the time."""
-        plan = self.plan
-        show_trials(plan, self.seconds, console)
-        console.print(
-            f"{len(plan.trials)} trials and {len(plan.baselines)} starting networks; about "
-            f"{duration(self.total)} of one worker, {duration(self.total / self.slots)} here "
-            f"({self.slots} at a time; one step of each kind was timed, "
-            "neither the preparation of pairs nor scoring is counted)",
-            soft_wrap=True,
+        """Prints every trial, and what all of them take."""
+        show_trials(self.plan, self.seconds, console)
+        for line in self._lines():
+            console.print(line, soft_wrap=True, highlight=False)
+
+    def _lines(self) -> list[str]:
+        plan, there = self.plan, self.capacity
+        largest = max(
+            (trial.config for trial in plan.trials),
+            key=lambda config: (config.num_workers * self.worker.cpus_of(config), config.num_workers),
         )
+        workers, count = largest.num_workers, len(plan.trials)
+        needs = f"{workers} worker{'s' * (workers > 1)} of {self.worker.describe(largest)}"
+        at_a_time = f"{min(self.concurrent, count)} at a time" if self.concurrent else "no trial fits here"
+        lines = [
+            f"{count} trials and {len(plan.baselines)} starting networks; {at_a_time}: a trial takes {needs}, and "
+            f"there are {there.cpus:g} CPUs and {there.gpus:g} GPUs.",
+            f"About {self.hours:.2f} {self.unit} hours, {duration(self.elapsed)} from start to end "
+            f"({self.source}; the preparation of pairs and scoring are not counted).",
+        ]
+        if self.price is not None:
+            lines.append(f"At {self.price:g} per {self.unit} hour: {self.hours * self.price:.2f}.")
+        return lines
+
+
+def estimate(
+    plan: SweepPlan,
+    settings: Settings,
+    seconds_per_epoch: float | None = None,
+    price: float | None = None,
+) -> Estimate:
+    """Estimates a sweep on this machine, or on the cluster that the settings name, which is joined.
+
+    Args:
+        plan: the sweep's.
+        settings: where things are.
+        seconds_per_epoch: of every trial; None: a step of each kind is timed there.
+        price: of an hour of a GPU, or without any of a CPU.
+
+    Raises:
+        ValueError: if the cluster cannot hold a trial, or has no room for the measurement in time.
+    """
+    if settings.ray_address is None:
+        here = Capacity(os.cpu_count() or 1, torch.cuda.device_count())
+        return _estimate(plan, here, seconds_per_epoch, price, on_cluster=False)
+    with ray_cluster(settings.ray_address, plan.options.verbose) as now:
+        there = now.grown(settings.cluster_cpus, settings.cluster_gpus)
+        return _estimate(plan, there, seconds_per_epoch, price, on_cluster=True)
+
+
+def _estimate(
+    plan: SweepPlan,
+    capacity: Capacity,
+    seconds_per_epoch: float | None,
+    price: float | None,
+    *,
+    on_cluster: bool,
+) -> Estimate:
+    from runner.sweep.run import shares, worker_of
+
+    worker = worker_of(plan, capacity)
+    try:
+        _, concurrent = shares(plan, capacity)
+    except ValueError:
+        if on_cluster:
+            raise
+        # It may be meant for a cluster.
+        concurrent = 0
+    if seconds_per_epoch is not None:
+        epochs = {trial.key: seconds_per_epoch for trial in plan.trials}
+        source = f"{seconds_per_epoch:g} s per epoch, as given"
+    else:
+        kinds = {kind_of(trial): trial.config for trial in plan.trials}
+        steps = _time_on_cluster(kinds, worker) if on_cluster else _time_here(kinds, worker)
+        epochs = {t.key: steps_per_epoch(plan, t) * steps[kind_of(t)] for t in plan.trials}
+        source = "one step of each kind was timed"
+    seconds = {t.key: START_SECONDS + t.config.epochs * epochs[t.key] for t in plan.trials}
+    return Estimate(plan, capacity, worker, concurrent, seconds, source, price)
+
+
+def _time_here(kinds: Mapping[Kind, TrainConfig], worker: WorkerResources) -> dict[Kind, float]:
+    """Seconds of one step of each kind of trial on this machine."""
+    return {kind: step_seconds(config, worker.threads_of(config)) for kind, config in kinds.items()}
+
+
+def _time_on_cluster(kinds: Mapping[Kind, TrainConfig], worker: WorkerResources) -> dict[Kind, float]:
+    """Seconds of one step of each kind of trial, on a worker's share of the cluster."""
+    import ray
+
+    timed: Any = ray.remote(step_seconds)
+    tasks = [
+        timed.options(num_cpus=worker.cpus_of(config), num_gpus=worker.gpus).remote(
+            config, worker.threads_of(config)
+        )
+        for config in kinds.values()
+    ]
+    try:
+        return dict(zip(kinds, ray.get(tasks, timeout=MEASURED_WITHIN_S), strict=True))
+    except ray.exceptions.GetTimeoutError as error:
+        raise ValueError(
+            f"no worker of the cluster was free within {MEASURED_WITHIN_S / 60:.0f} minutes to time a step; "
+            "give --seconds-per-epoch"
+        ) from error
 
 
 def show_trials(plan: SweepPlan, seconds: Mapping[str, float], console: Console) -> None:
@@ -98,35 +219,6 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
-def estimate(plan: SweepPlan) -> Estimate:
-    """Times one training step of each kind of trial on this machine and multiplies."""
-    worker = WorkerResources(cpus=plan.options.cpus_per_worker)
-    timed: dict[Kind, float] = {}
-    seconds = {}
-    for trial in plan.trials:
-        kind = kind_of(trial)
-        if kind not in timed:
-            timed[kind] = step_seconds(replace(trial.config, epochs=1), worker.threads_of(trial.config))
-        steps = trial.config.epochs * steps_per_epoch(plan, trial)
-        seconds[trial.key] = START_SECONDS + steps * timed[kind]
-    return Estimate(plan, seconds, slots(plan.trials, worker, os.cpu_count() or 1, torch.cuda.device_count()))
-
-
-def slots(trials: Sequence[Trial], worker: WorkerResources, cpus: int, gpus: int) -> int:
-    """How many trials a machine trains at a time; one, where it holds none: it may be meant for a cluster.
-
-    Args:
-        trials: of which the largest counts.
-        worker: what each worker asks for, beside a GPU where the machine has any.
-        cpus: of the machine.
-        gpus: of the machine.
-    """
-    fit = cpus // max(trial.config.num_workers * worker.cpus_of(trial.config) for trial in trials)
-    if gpus:
-        fit = min(fit, gpus // max(trial.config.num_workers for trial in trials))
-    return max(1, fit)
-
-
 def kind_of(trial: Trial) -> Kind:
     """Trials of one kind take equally long for a step."""
     config = trial.config
@@ -143,6 +235,7 @@ def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
 
 def step_seconds(config: TrainConfig, threads: int) -> float:
     """Seconds of the second step on random images: network, loss, optimiser; on so many threads, or a GPU."""
+    config = replace(config, epochs=1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     former = torch.get_num_threads()
     torch.set_num_threads(threads)

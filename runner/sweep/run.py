@@ -163,15 +163,20 @@ def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
     return reporter.settle()
 
 
+def worker_of(plan: SweepPlan, capacity: Capacity) -> WorkerResources:
+    """What each worker asks for: a GPU where there is any, unless the options say otherwise."""
+    asked = plan.options.gpus_per_worker
+    gpus = asked if asked is not None else float(capacity.gpus > 0)
+    return WorkerResources(gpus, plan.options.cpus_per_worker)
+
+
 def shares(plan: SweepPlan, capacity: Capacity) -> tuple[WorkerResources, int]:
     """What each worker asks for, and how many trials run at a time.
 
     Raises:
         ValueError: if a trial asks for more than the cluster has.
     """
-    asked = plan.options.gpus_per_worker
-    gpus = asked if asked is not None else float(capacity.gpus > 0)
-    worker = WorkerResources(gpus, plan.options.cpus_per_worker)
+    worker = worker_of(plan, capacity)
     fewest = plan.options.resilience.fewest_workers
     fits = capacity.concurrent_trials(plan.trials, plan.options.judges, worker, fewest)
     return worker, min(fits, plan.options.concurrent or fits)

@@ -1,28 +1,89 @@
-"""What a sweep takes on one machine: how many trials at a time, and durations in units that fit them."""
+"""What a sweep takes on a machine or a cluster, worked out by hand; durations in units that fit them."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.training.siamese import SiameseNetwork
+from runner.cluster.connect import Capacity
 from runner.cluster.resources import WorkerResources
+from runner.settings import Settings
 from runner.sweep import estimate
-from runner.sweep.estimate import duration, slots
+from runner.sweep.estimate import Estimate, duration, kind_of
+from runner.sweep.plan import SweepOptions, plan_sweep
+from runner.sweep.run import shares
 from search_spaces.sweep import Trial
 
 
-@pytest.mark.parametrize(
-    ("config", "cpus", "gpus", "at_a_time"),
-    [
-        ({}, 2, 0, 2),
-        ({"num_workers": 2}, 8, 1, 1),
-        ({"data": {"loader_processes": 15}}, 64, 8, 4),
-        ({"data": {"loader_processes": 3}}, 2, 0, 1),
-    ],
-)
-def test_as_many_trials_at_a_time_as_the_scarcer_of_cpus_and_gpus_allows(config, cpus, gpus, at_a_time):
-    assert slots([Trial(TrainConfig.from_dict(config))], WorkerResources(), cpus, gpus) == at_a_time
+@pytest.fixture(scope="module")
+def make_plan(tmp_path_factory):
+    settings = Settings.from_environment({"R2D2_HOME": str(tmp_path_factory.mktemp("home"))})
+    return lambda *overrides: plan_sweep("smoke", settings, SweepOptions(overrides=overrides))
+
+
+def shown(found: Estimate) -> str:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    found.show(console)
+    return console.export_text()
+
+
+def test_the_wall_time_is_that_of_all_trials_over_the_trials_at_a_time_or_of_the_longest(make_plan):
+    plan = make_plan()
+    seconds = dict(zip((trial.key for trial in plan.trials), (4.0, 2.0), strict=True))
+    times = [Estimate(plan, Capacity(8, 0), WorkerResources(), n, seconds, "x").elapsed for n in (1, 2)]
+    assert times == [6.0, 4.0]
+
+
+def test_what_a_machine_cannot_hold_is_estimated_all_the_same(make_plan, monkeypatch):
+    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 2)
+    plan = make_plan("num_workers=4")
+    settings = Settings.from_environment({})
+    found = estimate.estimate(plan, settings, seconds_per_epoch=10.0)
+    assert "no trial fits here: a trial takes 4 workers of 1 CPU" in shown(found)
+    assert estimate.estimate(make_plan(), settings, seconds_per_epoch=10.0).concurrent == 2
+
+
+def test_hours_count_every_worker_and_every_gpu_of_it(make_plan):
+    plan = make_plan("num_workers=2")
+    seconds = {trial.key: 1800.0 for trial in plan.trials}
+    found = Estimate(plan, Capacity(8, 2), WorkerResources(0.5), 1, seconds, "10 s per epoch, as given", 3.0)
+    # Two trials of half an hour, two workers each, half a GPU a worker.
+    assert found.hours == 1.0
+    text = shown(found)
+    assert (
+        "2 trials and 1 starting networks; 1 at a time: a trial takes 2 workers of 1 CPU and 0.5 GPU, "
+        in text
+    )
+    assert "and there are 8 CPUs and 2 GPUs." in text
+    assert "About 1.00 GPU hours, 60 min from start to end (10 s per epoch, as given" in text
+    assert "At 3 per GPU hour: 3.00." in text
+
+
+def test_without_gpus_cpu_hours_are_told(make_plan):
+    plan = make_plan()
+    seconds = {trial.key: 3600.0 for trial in plan.trials}
+    text = shown(Estimate(plan, Capacity(8, 0), WorkerResources(), 8, seconds, "x"))
+    assert "2 at a time: " in text
+    assert "About 2.00 CPU hours, 60 min" in text
+    # Each worker's CPUs count.
+    fed = Estimate(plan, Capacity(8, 0), WorkerResources(cpus=3), 8, seconds, "x")
+    assert fed.hours == 6.0
+    assert "a trial takes 1 worker of 3 CPUs, " in shown(fed)
+    assert "At " not in text
+
+
+def test_what_an_autoscaler_may_add_counts(make_plan):
+    plan = make_plan("num_workers=4")
+    with pytest.raises(ValueError, match=r"asks for 4 workers .* but the cluster has 0 CPUs"):
+        shares(plan, Capacity(0, 0))
+    assert shares(plan, Capacity(0, 0).grown(8, 8)) == (WorkerResources(1.0), 2)
+
+
+def test_trials_that_differ_in_their_loss_are_timed_once(make_plan):
+    assert len({kind_of(trial) for trial in make_plan().trials}) == 1
 
 
 @pytest.mark.parametrize(
