@@ -5,7 +5,6 @@ Inner functions trust them. B images, H rows, W columns, D numbers per descripto
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,9 +15,6 @@ import torch
 from torch import Tensor
 
 FloatArray = npt.NDArray[np.float32]
-
-# Of a pair, and how many maps each has.
-_TENSORS, _CHANNELS = ("image1", "image2", "aflow"), (3, 3, 2)
 
 
 @dataclass(frozen=True)
@@ -100,11 +96,6 @@ class PairBatch:
     def __len__(self) -> int:
         return int(self.image1.shape[0])
 
-    @staticmethod
-    def numbers(batch: int, height: int, width: int) -> int:
-        """Counts the numbers that the tensors of such a batch hold together."""
-        return batch * sum(_CHANNELS) * height * width
-
     @property
     def known(self) -> tuple[bool, ...]:
         """Says of each pair whether any pixel has a known partner."""
@@ -125,38 +116,12 @@ class PairBatch:
         return PairBatch(image1, image2, aflow, self.samples, self.refused)
 
 
-def tensors_in(block: Tensor, batch: int, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Views a block of memory as the three tensors of a batch, which lie in it one after the other.
-
-    Args:
-        block: (n,) float32, n as `PairBatch.numbers` says.
-        batch: B, number of pairs.
-        height: H of the images, pixels.
-        width: W of the images, pixels.
-
-    Returns:
-        image1 and image2, (B, 3, H, W) each, and aflow, (B, 2, H, W), in the block's memory.
-    """
-    shapes = [(batch, channels, height, width) for channels in _CHANNELS]
-    parts = torch.split(block, [math.prod(shape) for shape in shapes])
-    image1, image2, aflow = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
-    return image1, image2, aflow
-
-
-def collate(pairs: Sequence[Pair], block: Tensor | None = None) -> PairBatch:
-    """Stacks pairs of equal size into a batch.
-
-    Args:
-        pairs: at least one.
-        block: (n,) float32 memory to write them into, n as `PairBatch.numbers` says; None: new one.
-    """
-    height, width = pairs[0].image1.shape[1:]
-    shape = (len(pairs), height, width)
-    tensors = tensors_in(torch.empty(PairBatch.numbers(*shape)) if block is None else block, *shape)
-    for parts, tensor in zip(([getattr(p, name) for p in pairs] for name in _TENSORS), tensors, strict=True):
-        torch.stack(parts, out=tensor)
+def collate(pairs: Sequence[Pair]) -> PairBatch:
+    """Stacks pairs of equal size into a batch; there must be at least one."""
     return PairBatch(
-        *tensors,
+        torch.stack([p.image1 for p in pairs]),
+        torch.stack([p.image2 for p in pairs]),
+        torch.stack([p.aflow for p in pairs]),
         tuple(p.sample for p in pairs),
         tuple(r for p in pairs for r in p.refused),
     )

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from r2d2.containers import DenseFeatures
 from r2d2.network_config import NetworkConfig
@@ -28,8 +26,6 @@ Layers = list[nn.Module]
 MIN_SIDE = 4
 # A network of this size has half a gigabyte of weights.
 LARGEST = {"channels": 64, "dim": 4096}
-_LEAST_LENGTH = 1e-12
-_SHORT = (torch.bfloat16, torch.float16)
 
 
 def _convolution(inputs: int, outputs: int, size: int, dilation: int = 1) -> Convolution:
@@ -117,55 +113,19 @@ class R2D2Network(nn.Module):
         x = image.contiguous(memory_format=torch.channels_last)
         for layer in self.ops:
             x = layer(x)
-        # Under autocast the layers compute in 16 bits; what they say is normalised in 32.
+        # Under autocast the layers compute in 16 bits; the maps are made in the precision of the weights.
         with torch.autocast(x.device.type, enabled=False):
-            return self._maps(x.float() if x.dtype in _SHORT else x)
+            return self._maps(x.to(self.clf.weight.dtype))
 
     def _maps(self, x: Tensor) -> DenseFeatures:
         """Both heads, and the descriptors, of the last layer's x (B, D, H, W)."""
-        assert self.clf.bias is not None
-        assert self.sal.bias is not None
-        weight = torch.cat([self.clf.weight, self.sal.weight]).flatten(1).to(x.dtype)
-        descriptors, heads = _Heads.apply(x, weight)  # type: ignore[no-untyped-call]
-        heads = heads + torch.cat([self.clf.bias, self.sal.bias]).view(1, -1, 1, 1)
-        strength = F.softplus(heads[:, 2:3])
+        squares = x.square()
+        strength = F.softplus(self.sal(squares))
         return DenseFeatures(
-            descriptors=descriptors,
-            reliability=F.softmax(heads[:, :2], dim=1)[:, 1:2],
+            descriptors=F.normalize(x, dim=1),
+            reliability=F.softmax(self.clf(squares), dim=1)[:, 1:2],
             repeatability=strength / (1 + strength),
         )
-
-
-class _Heads(torch.autograd.Function):
-    """x (B, D, H, W), weight (n, D) -> x of unit length, and weight times the squares of x (B, n, H, W).
-
-    One sum over channels gives the heads and the length; backwards, half of the passes over D maps that
-    PyTorch's own gradients of these operations would take.
-    """
-
-    @staticmethod
-    def forward(context: Any, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        rows = torch.cat([weight, weight.new_ones(1, weight.shape[1])])
-        squares, rows = x.square(), rows[..., None, None]
-        sums = F.conv2d(squares, rows)
-        # The clamp keeps gradients finite.
-        length = sums[:, -1:].clamp_min(_LEAST_LENGTH**2).sqrt()
-        descriptors = x / length
-        context.save_for_backward(x, squares, rows, length, descriptors)
-        return descriptors, sums[:, :-1]
-
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, of_descriptors: Tensor, of_heads: Tensor) -> tuple[Tensor, Tensor]:
-        x, squares, rows, length, descriptors = context.saved_tensors
-        of_x = of_descriptors / length
-        along = (of_x * descriptors).sum(dim=1, keepdim=True)
-        of_squared_length = torch.where(length > _LEAST_LENGTH, along / (-2 * length), 0.0)
-        of_sums = torch.cat([of_heads, of_squared_length], dim=1)
-        of_squares, of_rows, _ = torch.ops.aten.convolution_backward(
-            of_sums, squares, rows, None, (1, 1), (0, 0), (1, 1), False, (0, 0), 1, (True, True, False)
-        )
-        return of_x.addcmul_(x, of_squares, value=2), of_rows[:-1].flatten(1)
 
 
 def build_network(config: NetworkConfig, seed: int | None = None) -> R2D2Network:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, Pair
-from r2d2.data.blocks import Delivery, SharedBlocks
 from r2d2.data.images import NOTHING, ImageRefused
 from r2d2.data.mixture import Mixture
 from r2d2.data.pairs.batch_render import PreparedPair, collate_prepared
@@ -148,6 +147,44 @@ class PairDataset(Dataset[AnyPair]):
         return np.random.default_rng([self.config.seed, self.epoch, *words])
 
 
+class BatchDataset(Dataset["Deliverable | Failure"]):
+    """The batches of one worker by number. A failure is returned: a raised one leaves a process as text."""
+
+    def __init__(self, pairs: PairDataset, share: Share) -> None:
+        self.pairs = pairs
+        self.share = share
+        self.size = pairs.config.pairs_per_worker
+        self._announced = False
+
+    def __len__(self) -> int:
+        return len(self.pairs) // (self.size * self.share.of) * len(self.share.parts)
+
+    def __getitem__(self, batch: int) -> Deliverable | Failure:
+        process = get_worker_info()
+        if process is not None and not self._announced:
+            # Batches go to the loader processes in turn.
+            self._announced = True
+            self.prefetch(range(batch, len(self), process.num_workers))
+        try:
+            return collate_prepared([self.pairs[i] for i in self._numbers(batch)])
+        except (TooManyBadPhotos, PlaceError) as failure:
+            return failure
+
+    def prefetch(self, batches: Iterable[int]) -> None:
+        """Says which batches are made soon by this process."""
+        self.pairs.prefetch(i for batch in batches for i in self._numbers(batch))
+
+    def items_opened(self) -> int:
+        """How many distinct items these batches are made from."""
+        numbers = [i for k in range(len(self)) for i in self._numbers(k)]
+        return len(np.unique(self.pairs.order[numbers]))
+
+    def _numbers(self, batch: int) -> range:
+        step, place = divmod(batch, len(self.share.parts))
+        first = (step * self.share.of + self.share.parts[place]) * self.size
+        return range(first, first + self.size)
+
+
 class EpochLoader:
     """An EpochLoader yields the batches of one worker in one epoch, the same each time.
 
@@ -162,7 +199,7 @@ class EpochLoader:
         config = pairs.config
         self.processes = config.data.loader_processes
         self.first = start_step * len(share.parts)
-        self.batches = _Batches(pairs, share)
+        self.batches = BatchDataset(pairs, share)
         if len(self.batches) == 0:
             raise ValueError(
                 f"an epoch of {len(pairs)} pairs ({len(pairs.source)} training {pairs.source.noun}) does not "
@@ -197,16 +234,10 @@ class EpochLoader:
         # Forked from a clean server: quicker than starting afresh, safer than forking a process with threads.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        config = self.batches.pairs.config
-        # Beside those under way are those of the step before, of the next one, and one copied ahead.
-        count = AHEAD * self.processes + 2 * len(self.batches.share.parts) + 1
-        if config.data.pixels == "device":
-            count = 0
-        blocks = SharedBlocks(count, config.pairs_per_worker, config.data.crop_size)
-        deliveries = DataLoader(
-            _Delivered(self.batches, blocks),
+        yield from DataLoader(
+            self.batches,
             batch_size=None,
-            sampler=_Reserved(numbers, blocks),
+            sampler=numbers,
             num_workers=self.processes,
             prefetch_factor=AHEAD,
             multiprocessing_context=context,
@@ -214,8 +245,6 @@ class EpochLoader:
             # Without its own generator it would draw from the global one.
             generator=torch.Generator(),
         )
-        for found in deliveries:
-            yield blocks.take(found) if isinstance(found, Delivery) else found
 
 
 def epoch_loader(
@@ -260,73 +289,3 @@ def _end_with_parent(_: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-class _Batches(Dataset["Deliverable | Failure"]):
-    """The batches of one worker by number. A failure is returned: a raised one leaves a process as text."""
-
-    def __init__(self, pairs: PairDataset, share: Share) -> None:
-        self.pairs = pairs
-        self.share = share
-        self.size = pairs.config.pairs_per_worker
-        self._announced = False
-
-    def __len__(self) -> int:
-        return len(self.pairs) // (self.size * self.share.of) * len(self.share.parts)
-
-    def __getitem__(self, number: int) -> Deliverable | Failure:
-        pairs = self.pairs_of(number)
-        return pairs if isinstance(pairs, Failure) else collate_prepared(pairs)
-
-    def pairs_of(self, number: int) -> list[AnyPair] | Failure:
-        """The pairs of a batch."""
-        process = get_worker_info()
-        if process is not None and not self._announced:
-            # Batches go to the loader processes in turn.
-            self._announced = True
-            self.prefetch(range(number, len(self), process.num_workers))
-        try:
-            return [self.pairs[i] for i in self._numbers(number)]
-        except (TooManyBadPhotos, PlaceError) as failure:
-            return failure
-
-    def prefetch(self, batches: Iterable[int]) -> None:
-        """Says which batches are made soon by this process."""
-        self.pairs.prefetch(i for batch in batches for i in self._numbers(batch))
-
-    def items_opened(self) -> int:
-        """How many distinct items these batches are made from."""
-        numbers = [i for k in range(len(self)) for i in self._numbers(k)]
-        return len(np.unique(self.pairs.order[numbers]))
-
-    def _numbers(self, batch: int) -> range:
-        step, place = divmod(batch, len(self.share.parts))
-        first = (step * self.share.of + self.share.parts[place]) * self.size
-        return range(first, first + self.size)
-
-
-class _Reserved(Sampler[tuple[int, "int | None"]]):
-    """The numbers of batches, each with its block when it is asked for."""
-
-    def __init__(self, numbers: Sequence[int], blocks: SharedBlocks) -> None:
-        self.numbers = numbers
-        self.blocks = blocks
-
-    def __iter__(self) -> Iterator[tuple[int, int | None]]:
-        return self.blocks.reserve(self.numbers)
-
-
-class _Delivered(Dataset["Delivery | Deliverable | Failure"]):
-    """The same from a loader process: pairs that are whole in the blocks of shared memory."""
-
-    def __init__(self, batches: _Batches, blocks: SharedBlocks) -> None:
-        self.batches = batches
-        self.blocks = blocks
-
-    def __getitem__(self, place: tuple[int, int | None]) -> Delivery | Deliverable | Failure:
-        number, block = place
-        pairs = self.batches.pairs_of(number)
-        if isinstance(pairs, Failure):
-            return pairs
-        whole = [pair for pair in pairs if isinstance(pair, Pair)]
-        return self.blocks.put(block, whole) if len(whole) == len(pairs) else collate_prepared(pairs)

@@ -87,10 +87,10 @@ class Estimate:
         )
         workers, count = largest.num_workers, len(plan.trials)
         needs = f"{workers} worker{'s' * (workers > 1)} of {self.worker.describe(largest)}"
-        at_a_time = f"{min(self.concurrent, count)} at a time" if self.concurrent else "no trial fits here"
+        at_a_time = f"{min(self.concurrent, count)} at a time" if self.concurrent else "no trial fits"
         lines = [
-            f"{count} trials and {len(plan.baselines)} starting networks; {at_a_time}: a trial takes {needs}, and "
-            f"there are {there.cpus:g} CPUs and {there.gpus:g} GPUs.",
+            f"{count} trials and {len(plan.baselines)} starting networks; {at_a_time} on {there.cpus:g} CPUs "
+            f"and {there.gpus:g} GPUs: a trial takes {needs}.",
             f"About {self.hours:.2f} {self.unit} hours, {duration(self.elapsed)} from start to end "
             f"({self.source}; the preparation of pairs and scoring are not counted).",
         ]

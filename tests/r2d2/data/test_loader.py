@@ -157,11 +157,10 @@ def test_loader_processes_change_no_byte_and_leave_nobody_behind(photos):
     assert multiprocessing.active_children() == []
 
 
-def test_batches_that_are_kept_stay_as_they_were_while_their_blocks_are_written_again(photos):
+def test_batches_that_are_kept_stay_as_they_were_while_others_come(photos):
     config = config_of(2, pairs_per_worker=1, pairs_per_epoch=24)
     kept, seen = {}, []
     for number, batch in enumerate(epoch_loader(photos, config, epoch=0)):
-        # So few that the others' blocks are written several times.
         if number % 8 == 0:
             kept[number] = batch
         seen += content([batch])

@@ -42,7 +42,7 @@ def test_what_a_machine_cannot_hold_is_estimated_all_the_same(make_plan, monkeyp
     plan = make_plan("num_workers=4")
     settings = Settings.from_environment({})
     found = estimate.estimate(plan, settings, seconds_per_epoch=10.0)
-    assert "no trial fits here: a trial takes 4 workers of 1 CPU" in shown(found)
+    assert "no trial fits on 2 CPUs and 0 GPUs: a trial takes 4 workers of 1 CPU" in shown(found)
     assert estimate.estimate(make_plan(), settings, seconds_per_epoch=10.0).concurrent == 2
 
 
@@ -53,11 +53,8 @@ def test_hours_count_every_worker_and_every_gpu_of_it(make_plan):
     # Two trials of half an hour, two workers each, half a GPU a worker.
     assert found.hours == 1.0
     text = shown(found)
-    assert (
-        "2 trials and 1 starting networks; 1 at a time: a trial takes 2 workers of 1 CPU and 0.5 GPU, "
-        in text
-    )
-    assert "and there are 8 CPUs and 2 GPUs." in text
+    assert "2 trials and 1 starting networks; 1 at a time on 8 CPUs and 2 GPUs: a trial takes " in text
+    assert "takes 2 workers of 1 CPU and 0.5 GPU." in text
     assert "About 1.00 GPU hours, 60 min from start to end (10 s per epoch, as given" in text
     assert "At 3 per GPU hour: 3.00." in text
 
@@ -66,12 +63,12 @@ def test_without_gpus_cpu_hours_are_told(make_plan):
     plan = make_plan()
     seconds = {trial.key: 3600.0 for trial in plan.trials}
     text = shown(Estimate(plan, Capacity(8, 0), WorkerResources(), 8, seconds, "x"))
-    assert "2 at a time: " in text
+    assert "2 at a time on 8 CPUs" in text
     assert "About 2.00 CPU hours, 60 min" in text
     # Each worker's CPUs count.
     fed = Estimate(plan, Capacity(8, 0), WorkerResources(cpus=3), 8, seconds, "x")
     assert fed.hours == 6.0
-    assert "a trial takes 1 worker of 3 CPUs, " in shown(fed)
+    assert "a trial takes 1 worker of 3 CPUs." in shown(fed)
     assert "At " not in text
 
 
