@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt requirements.lock
 	         $(APT) update -qq && $(APT) install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(PIP) --require-hashes --no-deps -r requirements.lock
 	$(PIP) -c constraints.txt torch
-	$(PIP) -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[demo,dev]'
 	@touch $@
 
 demo: setup ## Train loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)

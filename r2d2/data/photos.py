@@ -190,7 +190,7 @@ def _sample_files() -> list[StoredFile]:
         if spec is None or spec.origin is None:
             raise ValueError(
                 f"the sample photographs need the package {_DISTRIBUTIONS[package]}, which is not installed; "
-                "install it or name a folder of photographs"
+                "`pip install scikit-image scikit-learn` adds them, or name a folder of photographs"
             )
         place = Path(spec.origin).parent / folder
         missing = [name for name in names if not (place / name).is_file()]

@@ -211,9 +211,13 @@ def _mlflow(machine: Machine) -> str:
 
 
 def _photographs(_: Machine) -> str:
-    from r2d2.data.photos import open_photos
+    from r2d2.data.photos import SAMPLES, open_photos
 
-    return f"{len(open_photos('samples').paths)} sample photographs"
+    try:
+        return f"{len(open_photos(SAMPLES).paths)} sample photographs"
+    except ValueError as error:
+        # Only the demo and the smallest sweeps train on them.
+        return str(error)
 
 
 def _token(_: Machine) -> str:
