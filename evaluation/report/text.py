@@ -134,7 +134,9 @@ def to_rows(report: Report) -> list[dict[str, str | int | float]]:
     }
     rows = []
     for entry in report.entries:
-        row: dict[str, Any] = {"variant": entry.name, "seeds": entry.networks, "epochs": entry.trained_for}
+        epochs = entry.trained_for
+        row: dict[str, Any] = {"variant": entry.name, "seeds": entry.networks}
+        row["epochs"] = int(epochs) if epochs.isdecimal() else epochs
         for key, name in names.items():
             mean = report.mean(entry.name, "overall", key)
             row[f"{name} mean"] = entry.figures.get(key) if mean is None else mean.mean

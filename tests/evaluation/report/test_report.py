@@ -128,7 +128,7 @@ def test_a_row_without_a_score_stands_in_the_table_last_with_what_is_known_of_it
     lines = [x for x in csv.DictReader(io.StringIO(to_csv(found))) if x["variant"] == "waiting"]
     assert [line["value"] for line in lines] == ["0.300000"]
     (row,) = [row for row in to_rows(found) if row["variant"] == "waiting"]
-    assert (row["seeds"], row["epochs"], row["mma_3px mean"], row["warnings"]) == (2, "3", None, FLAT)
+    assert (row["seeds"], row["epochs"], row["mma_3px mean"], row["warnings"]) == (2, 3, None, FLAT)
     assert row["train/loss_peakiness std"] == pytest.approx(0.02**0.5)
 
 
