@@ -214,8 +214,8 @@ def test_a_dry_run_prints_every_trial_and_the_time_and_starts_nothing(r2d2, tmp_
     assert result.exit_code == 0
     assert "ap-cosine-scratch-s7" in result.output
     assert "ap-dice-scratch-s7" in result.output
-    assert "2 trials and 1 starting networks; about" in result.output
-    assert "neither the preparation of pairs nor scoring is counted" in result.output
+    assert "2 trials and 1 starting networks; " in result.output
+    assert "the preparation of pairs and scoring are not counted" in result.output
     assert not (tmp_path / "home" / "sweeps").exists()
 
 
