@@ -56,7 +56,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Scored:
     """A benchmark with the protocol that its figures are made by."""
 
     benchmark: Benchmark
@@ -95,16 +95,16 @@ class Course:
         data = self.config.data
         self.photos, self.held_out = split(open_photos(data.photos), data.held_out, data.split_seed)
 
-    def validation(self) -> Judged:
+    def validation(self) -> Scored:
         """The validation benchmark of the photographs that are not trained on."""
         folder = build_validation_benchmark(self.held_out, self.folder / "validation")
-        return Judged(open_benchmark(folder), PROTOCOLS["validation"])
+        return Scored(open_benchmark(folder), PROTOCOLS["validation"])
 
     def plan(self, minutes: float, points: int) -> TrainConfig:
         """The configuration whose training takes about `minutes`, in `points` epochs of equal length."""
         return planned(self.config, calibrate(self.config, self.photos), minutes, points)
 
-    def train(self, config: TrainConfig, judged: Mapping[str, Judged]) -> list[Point]:
+    def train(self, config: TrainConfig, scored: Mapping[str, Scored]) -> list[Point]:
         """Trains, and scores every epoch's network; `curve.json` holds the points so far."""
         network = starting_network(config, SCRATCH)
         siamese = SiameseNetwork(network, compute=config.compute).to(device())
@@ -119,7 +119,7 @@ class Course:
             pairs += int(metrics["train/pairs"])
             model = self.folder / f"checkpoint_{epoch:03d}"
             save_checkpoint(model, network, config, epoch, None, metrics)
-            scores = {name: one.score(model) for name, one in judged.items()}
+            scores = {name: one.score(model) for name, one in scored.items()}
             points.append(Point(model.name, seconds / 60, pairs, metrics, scores))
             write_json(self.folder / "curve.json", {"points": [asdict(point) for point in points]})
         return points
@@ -162,9 +162,9 @@ def planned(config: TrainConfig, pairs_per_second: float, minutes: float, points
     )
 
 
-def score_elsewhere(models: Mapping[str, Path], judged: Mapping[str, Judged]) -> list[Point]:
+def score_elsewhere(models: Mapping[str, Path], scored: Mapping[str, Scored]) -> list[Point]:
     """Scores networks that were trained elsewhere, as rows to compare with."""
     return [
-        Point(name, 0.0, 0, {}, {role: one.score(path) for role, one in judged.items()})
+        Point(name, 0.0, 0, {}, {role: one.score(path) for role, one in scored.items()})
         for name, path in models.items()
     ]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from rich.table import Table
 
 from evaluation.statistics.paired import difference
-from runner.registry.judge import PAIRS_PER_PHOTO, benchmarks_for
+from runner.registry.rule import PAIRS_PER_PHOTO, benchmarks_for
 from runner.terminal.console import make_console
 
 CELL, PAIR = 0.015, 0.04

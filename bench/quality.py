@@ -14,7 +14,7 @@ import click
 import torch
 from rich.console import Console
 
-from bench.course import THRESHOLDS, Course, Judged, Point, device, score_elsewhere
+from bench.course import THRESHOLDS, Course, Point, Scored, device, score_elsewhere
 from evaluation.benchmarks.hpatches import open_benchmark
 from evaluation.protocols import PROTOCOLS
 from r2d2.config import TrainConfig
@@ -58,12 +58,12 @@ def main(
     keep_memory()
     console = make_console()
     course = Course(recipe(photos or _at_hand("data/photos") or SAMPLES), out)
-    judged = {"validation": course.validation()}
+    scored = {"validation": course.validation()}
     folder = hpatches or _at_hand("data/hpatches")
     if folder is None:
         console.print("Not scored on HPatches: name its folder with --hpatches, or put it into ../shared.")
     else:
-        judged[HPATCHES] = Judged(open_benchmark(Path(folder)), PROTOCOLS["d2net"])
+        scored[HPATCHES] = Scored(open_benchmark(Path(folder)), PROTOCOLS["d2net"])
     config = course.plan(minutes, points)
     console.print(
         f"{points} x {config.data.pairs_per_epoch} pairs of {course.config.data.photos}, "
@@ -71,12 +71,12 @@ def main(
         f"planned for {minutes:g} minutes of training",
         soft_wrap=True,
     )
-    found = course.train(config, judged)
+    found = course.train(config, scored)
     weights = released or _at_hand("weights")
     if weights is None:
         console.print("No released networks beside it: name their folder with --released.")
     else:
-        found += score_elsewhere({path.stem: path for path in sorted(Path(weights).glob("*.pt"))}, judged)
+        found += score_elsewhere({path.stem: path for path in sorted(Path(weights).glob("*.pt"))}, scored)
     show(found, console)
     console.print(f"Checkpoints and curve.json are in {out}", soft_wrap=True)
 
@@ -92,8 +92,8 @@ def recipe(photos: str) -> TrainConfig:
 def show(points: Iterable[Point], console: Console) -> None:
     """Prints one row per network and part of a benchmark."""
     cost = [Column(head, rank=2) for head in ("minutes", "pairs", "loss")]
-    judged = Column("judged on", words=True, rank=0)
-    table = FittedTable(["network", *cost, judged, *(f"MMA@{t}" for t in THRESHOLDS)])
+    scored = Column("scored on", words=True, rank=0)
+    table = FittedTable(["network", *cost, scored, *(f"MMA@{t}" for t in THRESHOLDS)])
     for point in points:
         trained = point.pairs > 0
         head = [

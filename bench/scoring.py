@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from bench.timing import Ratio, best_times
-from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
+from evaluation.actor import BenchmarkSpec, EvaluatorResources, start_pool
 from evaluation.benchmarks.validation import build_validation_benchmark
 from evaluation.metrics.matching import mutual_nearest_neighbours
 from evaluation.metrics.mma import matching_errors, mma
@@ -44,21 +44,21 @@ def scoring(rounds: int) -> Ratio:
 
 
 def pool(rounds: int) -> Ratio:
-    """The time of two judges over that of one judge; each has one CPU and one thread."""
-    # Three, though two compute at a time: the single judge of the other pool waits meanwhile.
+    """The time of two evaluators over that of one evaluator; each has one CPU and one thread."""
+    # Three, though two compute at a time: the single evaluator of the other pool waits meanwhile.
     ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint, spec = _checkpoint(Path(folder, "checkpoint")), _benchmark(Path(folder, "benchmark"))
-            one, two = (start_pool((spec,), JudgeResources(number, num_cpus=1)) for number in (1, 2))
+            one, two = (start_pool((spec,), EvaluatorResources(number, num_cpus=1)) for number in (1, 2))
             times = best_times({"one": _scoring(one, checkpoint), "two": _scoring(two, checkpoint)}, rounds)
     finally:
         ray.shutdown()
-    return Ratio("two judges / one judge", times["two"] / times["one"], POOL_LIMIT)
+    return Ratio("two evaluators / one evaluator", times["two"] / times["one"], POOL_LIMIT)
 
 
-def _scoring(judges: Any, checkpoint: str) -> Callable[[], object]:
-    return lambda: ray.get([judges.score.remote(checkpoint, "validation") for _ in range(CHECKPOINTS)])
+def _scoring(evaluators: Any, checkpoint: str) -> Callable[[], object]:
+    return lambda: ray.get([evaluators.score.remote(checkpoint, "validation") for _ in range(CHECKPOINTS)])
 
 
 def _checkpoint(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """Scores checkpoints in Ray actors: a pool takes a checkpoint's URI and returns its table and some maps.
 
-Each judge keeps the benchmark's images in memory. A judge that dies is restarted by Ray, and the checkpoint
-it was scoring is scored again.
+Each evaluator keeps the benchmark's images in memory. An evaluator that dies is restarted by Ray, and the
+checkpoint it was scoring is scored again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BenchmarkSpec:
 
     Attributes:
         role: prefix of its metrics, e.g. `validation` or `hpatches`.
-        folder: in HPatches' layout, readable from every node that holds a judge; or `s3://bucket/prefix`.
+        folder: in HPatches' layout, readable from every node that holds an evaluator; or `s3://bucket/prefix`.
         protocol: name of an entry of `evaluator.PROTOCOLS`.
         cache: where each node keeps what is on S3.
     """
@@ -42,8 +42,8 @@ class BenchmarkSpec:
 
 
 @dataclass(frozen=True)
-class JudgeResources:
-    """How many judges there are, and what each one asks of the cluster."""
+class EvaluatorResources:
+    """How many evaluators there are, and what each one asks of the cluster."""
 
     number: int = 1
     num_cpus: float = 0.0
@@ -57,13 +57,13 @@ class JudgeResources:
 
     @property
     def threads(self) -> int:
-        """How many threads a judge computes with: one per CPU it asks for, at least one."""
+        """How many threads an evaluator computes with: one per CPU it asks for, at least one."""
         return max(1, int(self.num_cpus))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says of one checkpoint on one benchmark, as it is kept: who passes it on needs no torch.
+    """What an evaluator says of a checkpoint on a benchmark, as it is kept: who passes it on needs no torch.
 
     Attributes:
         table: the evaluation as JSON, see `Evaluation.from_json`.
@@ -91,7 +91,7 @@ class Verdict:
         )
 
 
-class Judge:
+class Evaluator:
     """Scores checkpoints, one after the other. Benchmarks are opened when first needed."""
 
     def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], threads: int = 1) -> None:
@@ -102,14 +102,14 @@ class Judge:
 
         if not torch.cuda.is_available():
             keep_memory()
-        # Judges with more threads than processors between them spend their time waiting for each other.
+        # Evaluators with more threads than processors between them spend their time waiting for each other.
         torch.set_num_threads(threads)
         self._specs = {spec.role: spec for spec in benchmarks}
         self._benchmarks: dict[str, Any] = {}
         self._images = ImageStore()
 
     def is_alive(self) -> bool:
-        """Whoever gets an answer has a judge that lives."""
+        """Whoever gets an answer has an evaluator that lives."""
         return True
 
     def score(self, source: str, role: str) -> Verdict:
@@ -134,7 +134,7 @@ class Judge:
         spec = self._specs[role]
         if role not in self._benchmarks:
             self._benchmarks[role] = open_benchmark(spec.folder, spec.cache)
-        # A checkpoint is judged once: no cache keeps it.
+        # A checkpoint is scored once: no cache keeps it.
         with fetched(source, TIMEOUT if spec.cache is None else spec.cache.timeout) as path:
             model = load_model(path)
         model.network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -143,59 +143,59 @@ class Judge:
         return Verdict.of(evaluation, example_maps(model.network, evaluation.examples))
 
 
-class JudgePool:
-    """Hands each checkpoint to a judge that has nothing to do; one that dies is restarted and asked again."""
+class EvaluatorPool:
+    """Hands each checkpoint to an idle evaluator; one that dies is restarted and asked again."""
 
-    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources) -> None:
+    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], resources: EvaluatorResources) -> None:
         self._benchmarks, self._resources = benchmarks, resources
         self._idle: asyncio.Queue[Any] = asyncio.Queue()
         for _ in range(resources.number):
-            self._idle.put_nowait(self._start_judge())
+            self._idle.put_nowait(self._start_evaluator())
 
     async def score(self, source: str, role: str) -> Verdict:
         """Table and maps of a checkpoint on one benchmark.
 
         Raises:
-            RuntimeError: if `ATTEMPTS` judges died over this checkpoint, or before they could be asked.
-            ray.exceptions.RayTaskError: what the judge raised, e.g. for a corrupt checkpoint or a full disk.
+            RuntimeError: if `ATTEMPTS` evaluators died over this checkpoint, or before they could be asked.
+            ray.exceptions.RayTaskError: what the evaluator raised, e.g. for a damaged checkpoint.
         """
-        judge, last, attempts = await self._idle.get(), None, 0
+        evaluator, last, attempts = await self._idle.get(), None, 0
         try:
             while attempts < ATTEMPTS:
                 try:
-                    # Waits for a judge that is being restarted, for as long as that takes. If Ray retried the
-                    # scoring itself, it would use up all attempts in the seconds in which a judge cannot be
-                    # reached and its node has not been missed.
-                    await judge.is_alive.options(max_task_retries=-1).remote()
-                    verdict: Verdict = await judge.score.remote(source, role)
+                    # Waits for an evaluator that is being restarted, for as long as that takes. If Ray
+                    # retried the scoring itself, it would use up all attempts in the seconds in which an
+                    # evaluator cannot be reached and its node has not been missed.
+                    await evaluator.is_alive.options(max_task_retries=-1).remote()
+                    verdict: Verdict = await evaluator.score.remote(source, role)
                     return verdict
                 except ray.exceptions.ActorDiedError as error:
                     # Perhaps for good, as when it could not be started: a dead one is idle before all others.
-                    judge, last, attempts = self._start_judge(), str(error), attempts + 1
+                    evaluator, last, attempts = self._start_evaluator(), str(error), attempts + 1
                 except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
                     last, attempts = str(error), attempts + 1
             raise RuntimeError(f"{ATTEMPTS} evaluation actors died while scoring {source} on {role}: {last}")
         finally:
-            self._idle.put_nowait(judge)
+            self._idle.put_nowait(evaluator)
 
-    def _start_judge(self) -> Any:
+    def _start_evaluator(self) -> Any:
         needs = {"num_cpus": self._resources.num_cpus, "num_gpus": self._resources.num_gpus}
-        judge: Any = ray.remote(Judge)
-        return judge.options(**needs, max_restarts=-1).remote(self._benchmarks, self._resources.threads)
+        evaluator: Any = ray.remote(Evaluator)
+        return evaluator.options(**needs, max_restarts=-1).remote(self._benchmarks, self._resources.threads)
 
 
 def start_pool(
-    benchmarks: tuple[BenchmarkSpec, ...], resources: JudgeResources, where: Any = "DEFAULT"
+    benchmarks: tuple[BenchmarkSpec, ...], resources: EvaluatorResources, where: Any = "DEFAULT"
 ) -> Any:
     """Starts the pool and returns its actor handle; the pool ends with the process that started it.
 
     Args:
         benchmarks: what checkpoints are scored on.
-        resources: how many judges there are, and what each asks for.
+        resources: how many evaluators there are, and what each asks for.
         where: Ray's scheduling strategy of the pool itself; by default it may lie on any node, and with that
             node all that is being scored is lost and scored anew.
     """
-    pool = ray.remote(JudgePool).options(
+    pool = ray.remote(EvaluatorPool).options(
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,

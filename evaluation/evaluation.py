@@ -50,7 +50,7 @@ class Evaluation:
 
     Attributes:
         model, model_digest: which network; the digest covers its weights and its shape.
-        protocol: how it was judged.
+        protocol: how it was scored.
         benchmark, benchmark_digest: on what; the digest covers the images and the homographies.
         pairs: at least one, in the order of the benchmark.
         timings: where the time went.

@@ -50,7 +50,7 @@ def evaluate(
 
     Args:
         model: the network, or what else gives the keypoints of this benchmark's images.
-        benchmark: what it is judged on.
+        benchmark: what it is scored on.
         protocol: how.
         on_image: called at the start and after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images, at most one per sequence, spread evenly.

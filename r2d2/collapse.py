@@ -68,9 +68,9 @@ def collapse_warnings(metrics: Mapping[str, float]) -> list[str]:
 
     Args:
         metrics: keys like `warning_signs/repeatability_std` of training (once `train/collapse_...`), or from
-            a judge `hpatches/repeatability_std`, `hpatches/mean_reliability`, `hpatches/keypoints_at_cap`
-            (share of images with as many keypoints as allowed). The part before the last `/`, or `train`,
-            begins the sentence. Other metrics are ignored.
+            an evaluator `hpatches/repeatability_std`, `hpatches/mean_reliability`,
+            `hpatches/keypoints_at_cap` (share of images with as many keypoints as allowed). The part before
+            the last `/`, or `train`, begins the sentence. Other metrics are ignored.
     """
     places: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():

@@ -114,7 +114,7 @@ def score_pair(
     Args:
         name: of the sequence.
         image: k; the pair is (1, k).
-        keypoints: of image 1 and of image k, best first, in pixels of the images as judged.
+        keypoints: of image 1 and of image k, best first, in pixels of the images as scored.
         homography_1to2: (3, 3), between the same pixels.
         matches: (K, 2), indices into both.
         errors: (K,), pixels of image k.

@@ -65,7 +65,7 @@ def image_maps(
 
 
 def example_maps(network: R2D2Network, examples: Iterable[MatchExample]) -> tuple[ImageMaps, ...]:
-    """The maps of one image of each example, with the keypoints that were judged: no extraction is needed.
+    """The maps of one image of each example, with the keypoints that were scored: no extraction is needed.
 
     It is image 1, or image k where image 1 was shown already: the sequences of a validation benchmark come in
     twos of the same photograph.

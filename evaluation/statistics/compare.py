@@ -40,14 +40,14 @@ def compare(
     that are tested.
 
     Args:
-        variants: the baselines among them, all judged alike.
+        variants: the baselines among them, all scored alike.
         baseline: the name of the one that all others are compared with; or the name of each variant's own,
             where a variant that is not a key is compared with nothing.
         metrics: keys of `evaluation.metrics.pair_metrics.PAIR_METRICS`.
         replicates: how many draws of the bootstrap.
 
     Raises:
-        ValueError: if they were not judged alike (other protocol, benchmark or pairs), if names are not
+        ValueError: if they were not scored alike (other protocol, benchmark or pairs), if names are not
             unique, if the baseline or a metric is unknown, or if a metric was not computed for every pair.
     """
     for metric in metrics:

@@ -121,7 +121,7 @@ class Comparison:
 
     Attributes:
         baselines: the baseline of each variant that has one, by the variant's name.
-        protocol: how all were judged.
+        protocol: how all were scored.
         benchmark, benchmark_digest: on what.
         means: by variant, split, metric; those without a baseline among them.
         differences: by variant, split, metric; of those with a baseline.

@@ -35,7 +35,7 @@ class Variant:
 
     Attributes:
         name: as in the table.
-        evaluations: of different networks, all judged alike; none of a row that has no score yet.
+        evaluations: of different networks, all scored alike; none of a row that has no score yet.
         seeds: of the evaluations, in their order; None if unknown (a released network). Two variants with the
             same seeds are compared seed by seed: equal seeds mean equal starting weights and training pairs.
         epochs: that its networks were trained for, in any order; 0 of a starting network; empty if unknown.
@@ -189,7 +189,7 @@ def joined(networks: Sequence[Variant]) -> list[Variant]:
     """Puts what has one name into one row; rows come in the order of their first networks.
 
     Raises:
-        ValueError: if networks of one row were not judged alike, or share a seed.
+        ValueError: if networks of one row were not scored alike, or share a seed.
     """
     groups: dict[str, list[Variant]] = {}
     for network in networks:

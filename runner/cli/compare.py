@@ -89,13 +89,13 @@ def _compare_list(
     console: Console, what: Sequence[str], settings: Settings, options: Mapping[str, Any]
 ) -> Report:
     from runner.compare.report import compare_command, compare_networks
-    from runner.compare.sources import Judging, find_networks
+    from runner.compare.sources import Scoring, find_networks
     from runner.record.ordering import find_ordering
 
     order = find_ordering(options["metric"], options["role"])
-    with judging_progress(console) as (on_source, on_image):
-        judging = Judging(options["benchmark"], options["protocol"], on_source, on_image)
-        networks = find_networks(what, settings, judging, order.role)
+    with scoring_progress(console) as (on_source, on_image):
+        scoring = Scoring(options["benchmark"], options["protocol"], on_source, on_image)
+        networks = find_networks(what, settings, scoring, order.role)
     names = " · ".join(dict.fromkeys(one.name for one in networks))
     return compare_networks(
         networks,
@@ -121,10 +121,10 @@ def _write(report: Report, files: Mapping[str, Path]) -> None:
 
 
 @contextmanager
-def judging_progress(
+def scoring_progress(
     console: Console,
 ) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """A bar per source that is judged: what to call with each source, and with each image."""
+    """A bar per source that is scored: what to call with each source, and with each image."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     with Progress(

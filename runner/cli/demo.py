@@ -21,7 +21,7 @@ from runner.terminal.words import say
 @click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
 def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     """Train four loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)."""
-    from runner.cli.models import judged_promotion
+    from runner.cli.models import decided_promotion
     from runner.registry.promote import best_run
     from runner.sweep.plan import SweepOptions, plan_sweep
     from runner.tracking.experiments import Tracker
@@ -36,7 +36,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
         raise click.exceptions.Exit(1)
     tracker = Tracker.of(settings)
     best = best_run(tracker, name, plan.sweep.metric, plan.sweep.mode)
-    judged_promotion(console, settings, tracker, best, plan.sweep.metric)
+    decided_promotion(console, settings, tracker, best, plan.sweep.metric)
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
 
 

@@ -98,7 +98,7 @@ def evaluate(
     (N, D); and `scores` (N,), higher is better. Without scores the order counts, best first.
     """
     from runner.compare.terminal import evaluation_tables
-    from runner.models.evaluate import FEATURES, find_protocol, judge
+    from runner.models.evaluate import FEATURES, evaluate_model, find_protocol
 
     if (model is None) == (features is None):
         raise ValueError("name either a MODEL or --features TAG")
@@ -106,7 +106,7 @@ def evaluate(
     chosen = chosen.with_extraction(extraction_settings(flags, chosen.extraction))
     console = make_console()
     with _progress(console) as progress:
-        scored = judge(
+        scored = evaluate_model(
             f"{FEATURES}{features}" if model is None else model,
             benchmark,
             chosen,

@@ -64,14 +64,14 @@ def promote(
     from runner.registry.promote import best_run
 
     chosen = run or best_run(tracker, str(sweep), decides, mode)
-    promotion = judged_promotion(
+    promotion = decided_promotion(
         console, settings, tracker, chosen, decides, name=name, alias=alias, force=force
     )
     if not promotion.promoted:
         raise click.exceptions.Exit(1)
 
 
-def judged_promotion(
+def decided_promotion(
     console: Console, settings: Settings, tracker: Tracker, run: LoggedRun, metric: str, **how: Any
 ) -> Promotion:
     """Promotes a run's best checkpoint if it passes, and prints what came of it.
@@ -84,13 +84,13 @@ def judged_promotion(
         metric: that chose it.
         how: `name`, `alias` and `force` of `runner.registry.promote.promote`.
     """
-    from runner.cli.compare import judging_progress
-    from runner.registry.judge import PromotionJudge
+    from runner.cli.compare import scoring_progress
     from runner.registry.promote import promote as register
+    from runner.registry.rule import PromotionRule
 
-    with judging_progress(console) as (on_source, on_image):
-        judge = PromotionJudge(tracker, settings, lambda text: _say(console, text), on_source, on_image)
-        promotion = register(tracker, run, judge, metric, **how)
+    with scoring_progress(console) as (on_source, on_image):
+        rule = PromotionRule(tracker, settings, lambda text: _say(console, text), on_source, on_image)
+        promotion = register(tracker, run, rule, metric, **how)
     _say(console, announcement(promotion))
     return promotion
 

@@ -1,4 +1,4 @@
-"""What workers and judges ask of the cluster: options of every verb that runs a sweep."""
+"""What workers and evaluators ask of the cluster: options of every verb that runs a sweep."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--cpus-per-worker", type=click.IntRange(1), help=_WORKERS_CPUS),
         click.option(
-            "--judges",
+            "--evaluators",
             "number",
             type=click.IntRange(1),
             help="Number of evaluation actors, which score checkpoints [default of a new sweep: 1].",
         ),
         click.option(
-            "--judge-cpus",
+            "--evaluator-cpus",
             "num_cpus",
             type=click.FloatRange(0),
             help="CPUs of each evaluation actor [default of a new sweep: 0].",
         ),
         click.option(
-            "--judge-gpus",
+            "--evaluator-gpus",
             "num_gpus",
             type=click.FloatRange(0),
             help="GPUs of each evaluation actor [default of a new sweep: 0].",
@@ -57,10 +57,11 @@ def with_asked(options: SweepOptions, asked: Mapping[str, Any]) -> SweepOptions:
 
     Args:
         options: of a new sweep, or of one that was run before.
-        asked: fields of `SweepOptions`, and of its `judges`; None: as it is.
+        asked: fields of `SweepOptions`, and of its `evaluators`; None: as it is.
     """
-    from evaluation.actor import JudgeResources
+    from evaluation.actor import EvaluatorResources
 
     said = {field: value for field, value in asked.items() if value is not None}
-    of_judges = {field.name: said.pop(field.name) for field in fields(JudgeResources) if field.name in said}
-    return replace(options, judges=replace(options.judges, **of_judges), **said)
+    names = [field.name for field in fields(EvaluatorResources) if field.name in said]
+    resources = replace(options.evaluators, **{name: said.pop(name) for name in names})
+    return replace(options, evaluators=resources, **said)

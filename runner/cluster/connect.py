@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.actor import JudgeResources
+from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig
 from runner.cluster.ray_faults import OWN, make_token_folder, plain_faults, refuse_dashboard
 from runner.cluster.resources import WorkerResources, workers_on
@@ -66,24 +66,24 @@ class Capacity:
     def concurrent_trials(
         self,
         trials: tuple[Trial, ...],
-        judges: JudgeResources,
+        evaluators: EvaluatorResources,
         worker: WorkerResources,
         fewest: Callable[[int], int] = lambda workers: workers,
     ) -> int:
-        """How many trials can run at a time beside the judges; at least one if it fits at all.
+        """How many trials can run at a time beside the evaluators; at least one if it fits at all.
 
         Args:
             trials: of which the largest counts.
-            judges: all of them run all the time.
+            evaluators: all of them run all the time.
             worker: what each worker asks for.
             fewest: with how many workers a trial starts at least, by how many it shall have.
 
         Raises:
-            ValueError: if the judges or a trial ask for more than there is.
+            ValueError: if the evaluators or a trial ask for more than there is.
         """
-        self._require_judges(judges)
-        cpus = self.cpus - judges.number * judges.num_cpus
-        gpus = self.gpus - judges.number * judges.num_gpus
+        self._require_evaluators(evaluators)
+        cpus = self.cpus - evaluators.number * evaluators.num_cpus
+        gpus = self.gpus - evaluators.number * evaluators.num_gpus
         for config in (trial.config for trial in trials):
             self._require_workers(fewest(config.num_workers), config, worker, cpus, gpus)
         fits = [self._room(worker, t.config, cpus, gpus) // t.config.num_workers for t in trials]
@@ -108,12 +108,15 @@ class Capacity:
         if (room := self._room(worker, config, cpus, gpus)) < workers:
             raise ValueError(f"{asked}, but the cluster's nodes hold {room}; {_ASKED_BY}")
 
-    def _require_judges(self, judges: JudgeResources) -> None:
-        for unit, each, there in (("CPU", judges.num_cpus, self.cpus), ("GPU", judges.num_gpus, self.gpus)):
-            if judges.number * each > there:
+    def _require_evaluators(self, asked: EvaluatorResources) -> None:
+        for unit, each, there in (
+            ("CPU", asked.num_cpus, self.cpus),
+            ("GPU", asked.num_gpus, self.gpus),
+        ):
+            if asked.number * each > there:
                 raise ValueError(
-                    f"the evaluation actors ask for {judges.number} times {each:g} {unit}s (--judges, "
-                    f"--judge-{unit.lower()}s), but the cluster has {there:g} {unit}s"
+                    f"the evaluation actors ask for {asked.number} times {each:g} {unit}s (--evaluators, "
+                    f"--evaluator-{unit.lower()}s), but the cluster has {there:g} {unit}s"
                 )
 
 

@@ -61,7 +61,7 @@ def compare_networks(
         command: makes the report again.
 
     Raises:
-        ValueError: if they were not judged alike, or the baseline or the metric is unknown.
+        ValueError: if they were not scored alike, or the baseline or the metric is unknown.
     """
     variants = joined(networks)
     of_metric, _, name = metric.rpartition("/")

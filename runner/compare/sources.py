@@ -18,7 +18,7 @@ from r2d2.storage.location import is_remote, local_file
 from r2d2.unknown import did_you_mean
 from runner.compare.rows import label_trials
 from runner.compare.stored import compared
-from runner.models.evaluate import FEATURES, find_protocol, judge
+from runner.models.evaluate import FEATURES, evaluate_model, find_protocol
 from runner.record.sweep import StoredSweep, sweep_names
 from runner.settings import Settings
 from search_spaces.sweep import Trial
@@ -27,13 +27,13 @@ RUN, MODEL = "runs:/", "models:/"
 
 
 @dataclass(frozen=True)
-class Judging:
-    """How a source without stored scores is judged.
+class Scoring:
+    """How a source without stored scores is scored.
 
     Attributes:
         benchmark: folder in HPatches' layout, or `s3://bucket/prefix`; None: such a source is refused.
         protocol: name of the protocol.
-        on_source: called with each source before it is judged.
+        on_source: called with each source before it is scored.
         on_image: called at the start and after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images.
     """
@@ -64,16 +64,16 @@ class _Source:
 
 
 def find_networks(
-    texts: Sequence[str], settings: Settings, judging: Judging, role: str = ""
+    texts: Sequence[str], settings: Settings, scoring: Scoring, role: str = ""
 ) -> list[Variant]:
     """The networks that the texts name, with their scores, in the order of the texts.
 
     Args:
         texts: names of sweeps, `runs:/ID` of trials, files that `r2d2 evaluate --json` wrote, and what has to
-            be judged: checkpoint folders and upstream `.pt` files, here or on S3, `models:/...`,
+            be scored: checkpoint folders and upstream `.pt` files, here or on S3, `models:/...`,
             `features:TAG`.
         settings: where things are.
-        judging: how to judge the latter.
+        scoring: how to evaluator the latter.
         role: the benchmark of sweeps and runs; empty: that by which the first sweep is decided.
 
     Raises:
@@ -91,7 +91,7 @@ def find_networks(
             of_sweep, _ = compared(sweep, role, chosen, labels)
             networks += [source.named(network) for network in of_sweep if network.evaluations]
         else:
-            networks.append(source.named(_scored(source.text, settings, judging)))
+            networks.append(source.named(_scored(source.text, settings, scoring)))
     if not networks:
         raise ValueError(f"nothing in {', '.join(texts)} is scored on '{role}' yet")
     return told_apart(networks)
@@ -145,12 +145,12 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
     return sweep, chosen
 
 
-def _scored(text: str, settings: Settings, judging: Judging) -> Variant:
-    """The network of a JSON file, or of a source that is judged now."""
+def _scored(text: str, settings: Settings, scoring: Scoring) -> Variant:
+    """The network of a JSON file, or of a source that is scored now."""
     if text.endswith(".json"):
         evaluation = _read_json(local_file(text, settings.objects))
     elif text.startswith((RUN, MODEL, FEATURES)) or is_remote(text) or Path(text).exists():
-        evaluation = _judge(text, settings, judging)
+        evaluation = _score(text, settings, scoring)
     else:
         known = sweep_names(settings.sweeps)
         raise ValueError(
@@ -174,12 +174,12 @@ def _read_json(path: Path) -> Evaluation:
         raise ValueError(f"{path} is no file that `r2d2 evaluate --json` wrote: {error}") from error
 
 
-def _judge(text: str, settings: Settings, judging: Judging) -> Evaluation:
-    if judging.benchmark is None:
+def _score(text: str, settings: Settings, scoring: Scoring) -> Evaluation:
+    if scoring.benchmark is None:
         raise ValueError(f"'{text}' has no stored scores: give --benchmark DIR to score it on")
-    if judging.on_source is not None:
-        judging.on_source(text)
-    protocol = find_protocol(judging.protocol)
-    return judge(
-        text, judging.benchmark, protocol, settings, on_image=judging.on_image, examples=judging.examples
+    if scoring.on_source is not None:
+        scoring.on_source(text)
+    protocol = find_protocol(scoring.protocol)
+    return evaluate_model(
+        text, scoring.benchmark, protocol, settings, on_image=scoring.on_image, examples=scoring.examples
     )

@@ -1,4 +1,4 @@
-"""Judging on demand: whatever names a model, scored on a benchmark in this process."""
+"""Scoring on demand: whatever names a model, scored on a benchmark in this process."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def find_predictor(source: str, benchmark: Benchmark, settings: Settings, *, cac
     return StoredPredictor(predictor, benchmark, store)
 
 
-def judge(
+def evaluate_model(
     source: str,
     benchmark: str | Path,
     protocol: Protocol,
@@ -105,13 +105,13 @@ def judge(
     """Scores what a source names on a benchmark.
 
     Predictions are stored, so that another protocol with the same extraction, or another metric, extracts
-    nothing again. The judges of a sweep do without (`evaluation.actor`): every checkpoint is another network
-    that is scored once, and would push out of the store what is asked for again.
+    nothing again. The evaluators of a sweep do without (`evaluation.actor`): every checkpoint is another
+    network that is scored once, and would push out of the store what is asked for again.
 
     Args:
         source: see `find_predictor`.
         benchmark: folder in HPatches' layout, or `s3://bucket/prefix`.
-        protocol: how it is judged.
+        protocol: how it is scored.
         settings: where things are.
         on_image: called at the start and after each image with how many are done and how many there are.
         examples: how many pairs to keep with their images.

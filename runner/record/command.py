@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from evaluation.actor import JudgeResources
+from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig, with_override
 from r2d2.formats.stored_json import typed
 from r2d2.storage.atomic import atomic_file
@@ -44,7 +44,7 @@ class StartedSweep:
     Attributes:
         source: a sweep of search_spaces/, or the name of the copy of its file in the sweep's folder.
         overrides: `key.path=value` assignments applied to every trial, places in full.
-        judges: the evaluation actors' resources.
+        evaluators: the evaluation actors' resources.
         gpus_per_worker, cpus_per_worker, concurrent, resilience: as of `SweepOptions`.
         hpatches, released: places of the benchmark and of the network to fine-tune; None: none.
         extensions: assignments of each extension, see `extend_trials`.
@@ -53,7 +53,7 @@ class StartedSweep:
 
     source: str
     overrides: tuple[str, ...] = ()
-    judges: JudgeResources = field(default_factory=JudgeResources)
+    evaluators: EvaluatorResources = field(default_factory=EvaluatorResources)
     gpus_per_worker: float | None = None
     cpus_per_worker: int | None = None
     concurrent: int = 0
@@ -74,8 +74,10 @@ class StartedSweep:
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
+        # The last release called them judges.
+        values = {"evaluators" if key == "judges" else key: value for key, value in values.items()}
         parts = {
-            "judges": typed(JudgeResources, values["judges"]),
+            "evaluators": typed(EvaluatorResources, values["evaluators"]),
             "resilience": typed(Resilience, values.get("resilience", {})),
             "overrides": tuple(values["overrides"]),
             "extensions": tuple(map(tuple, values["extensions"])),

@@ -1,8 +1,8 @@
 """History: what a trial has lived through, one small file per event.
 
-It is the truth of a sweep. The training worker and the judge's task write it, each event complete or not at
-all; Tune, MLflow and the tables only read it, so that nothing is lost whichever process dies, and a resumed
-sweep tells its schedulers and trackers the same story again.
+It is the truth of a sweep. The training worker and the evaluator's task write it, each event complete or
+not at all; Tune, MLflow and the tables only read it, so that nothing is lost whichever process dies, and a
+resumed sweep tells its schedulers and trackers the same story again.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ FORCED = "forced"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run's best checkpoint, and all by which it is judged.
+    """A run's best checkpoint, and all by which it is scored.
 
     Attributes:
         checkpoint: what lies in `folder`.
@@ -110,14 +110,14 @@ def best_run(tracker: Tracker, experiment: str, metric: str, mode: str = "max") 
 def promote(
     tracker: Tracker,
     run: LoggedRun,
-    judge: Callable[[Candidate, ModelVersion | None], PromotionVerdict],
+    rule: Callable[[Candidate, ModelVersion | None], PromotionVerdict],
     metric: str = "validation/mma_3px",
     *,
     name: str = REGISTERED_NAME,
     alias: str = CHAMPION,
     force: bool = False,
 ) -> Promotion:
-    """Makes a run's best checkpoint the champion, if the judge lets it pass.
+    """Makes a run's best checkpoint the champion, if the rule lets it pass.
 
     Only what is promoted becomes a model version, and each checkpoint becomes one once: the versions are the
     champions there were, and an earlier one can be promoted again.
@@ -125,11 +125,11 @@ def promote(
     Args:
         tracker: the store of the run and the registry.
         run: the candidate's.
-        judge: compares the candidate with the present champion, if there is one.
+        rule: compares the candidate with the present champion, if there is one.
         metric: what chose the candidate.
         name: of the registered model.
         alias: given to the winner; who held it is `previous` then.
-        force: promotes the candidate whatever the judge says; what it said becomes the tag `forced`.
+        force: promotes the candidate whatever the rule says; what it said becomes the tag `forced`.
 
     Raises:
         ValueError: if the run has no checkpoint with that score, or it cannot be read.
@@ -139,7 +139,7 @@ def promote(
     version = _version_of(tracker, name, candidate)
     if champion is not None and version == int(champion.version):
         return Promotion(False, version, f"it is the {alias} already", run, candidate.score, True)
-    verdict = judge(candidate, champion)
+    verdict = rule(candidate, champion)
     if not (verdict.passed or force):
         return Promotion(False, version, verdict.reason, run, candidate.score, False, verdict.is_unsure)
     tags = {**candidate.tags, **verdict.tags}

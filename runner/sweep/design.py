@@ -26,7 +26,7 @@ class Design:
         source: of the training data, as it was named.
         items: of the source, without what is held out; `noun` says what they are.
         noun: photographs or items.
-        held_out: photographs that trials are judged by.
+        held_out: photographs that trials are scored by.
         pairs: of an epoch, the fewest and the most of any trial.
         steps: of a whole trial, likewise.
         compared: rows that are compared with another one; 0: a searcher chooses.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.actor import JudgeResources
+from evaluation.actor import EvaluatorResources
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_model
 from r2d2.config import SCRATCH, DataConfig, with_override
@@ -38,7 +38,7 @@ class SweepOptions:
     Attributes:
         name: of the sweep's folder and MLflow experiment; empty: that of its file.
         overrides: `key.path=value` assignments applied to every trial.
-        judges: the evaluation actors.
+        evaluators: the evaluation actors.
         gpus_per_worker: None: one if the cluster has any.
         cpus_per_worker: None: as of `WorkerResources`.
         concurrent: trials at a time; 0: as many as the cluster holds.
@@ -52,7 +52,7 @@ class SweepOptions:
 
     name: str = ""
     overrides: tuple[str, ...] = ()
-    judges: JudgeResources = field(default_factory=JudgeResources)
+    evaluators: EvaluatorResources = field(default_factory=EvaluatorResources)
     gpus_per_worker: float | None = None
     cpus_per_worker: int | None = None
     concurrent: int = 0
@@ -240,7 +240,7 @@ def _started(
     return StartedSweep(
         source=source,
         overrides=options.overrides,
-        judges=options.judges,
+        evaluators=options.evaluators,
         gpus_per_worker=options.gpus_per_worker,
         cpus_per_worker=options.cpus_per_worker,
         concurrent=options.concurrent,

@@ -1,4 +1,4 @@
-"""Runs a sweep: Tune asks for trials, the judge scores them, MLflow logs them, a table comes out.
+"""Runs a sweep: Tune asks for trials, the evaluator scores them, MLflow logs them, a table comes out.
 
 Nothing is unpickled to resume. Every trial has a folder named by its configuration, in which its history and
 its checkpoints lie; the same command walks through the same trials, and each one tells what it knows and
@@ -178,7 +178,7 @@ def shares(plan: SweepPlan, capacity: Capacity) -> tuple[WorkerResources, int]:
     """
     worker = worker_of(plan, capacity)
     fewest = plan.options.resilience.fewest_workers
-    fits = capacity.concurrent_trials(plan.trials, plan.options.judges, worker, fewest)
+    fits = capacity.concurrent_trials(plan.trials, plan.options.evaluators, worker, fewest)
     return worker, min(fits, plan.options.concurrent or fits)
 
 
@@ -191,10 +191,10 @@ def _run(
     trainable: Trainable,
     lease: Lease,
 ) -> SweepCallback:
-    judge = start_pool(plan.data.benchmarks, plan.options.judges, on_this_node())
+    evaluator = start_pool(plan.data.benchmarks, plan.options.evaluators, on_this_node())
     context = TrialContext(
         trials_folder=plan.store.below(TRIALS).place,
-        judge=judge,
+        evaluator=evaluator,
         roles=plan.roles,
         inits=dict(plan.inits),
         worker=worker,

@@ -1,6 +1,6 @@
-"""One trial: Ray Train trains, the judge scores each checkpoint, Tune hears of both.
+"""One trial: Ray Train trains, the evaluator scores each checkpoint, Tune hears of both.
 
-The only place where training meets the judge. Training does not wait for scores: Ray Train runs the
+The only place where training meets the evaluator. Training does not wait for scores: Ray Train runs the
 validation function beside it, one task per checkpoint, and asks again after a restart for those that were
 not finished.
 """

@@ -1,4 +1,4 @@
-"""Scoring: a checkpoint goes to the judge, its table goes into the trial's history.
+"""Scoring: a checkpoint goes to the evaluator, its table goes into the trial's history.
 
 Ray Train runs this in a process of its own beside the training, so it imports neither torch nor Tune.
 """
@@ -37,7 +37,7 @@ class TrialContext:
 
     Attributes:
         trials_folder: holds one folder per trial; or `s3://bucket/prefix`.
-        judge: handle of the judge pool.
+        evaluator: handle of the evaluator pool.
         roles: the benchmarks to score on, in this order.
         inits: path of every model that a configuration's `init` names.
         worker: what each worker asks for.
@@ -50,7 +50,7 @@ class TrialContext:
     """
 
     trials_folder: str
-    judge: Any
+    evaluator: Any
     roles: tuple[str, ...]
     inits: Mapping[str, str]
     worker: WorkerResources
@@ -74,7 +74,7 @@ class TrialContext:
 def score_checkpoint(
     checkpoint: ray.train.Checkpoint, epoch: int, context: TrialContext, folder: str
 ) -> dict[str, float]:
-    """Ray Train's validation function: asks the judge for each table and writes it into the history.
+    """Ray Train's validation function: asks the evaluator for each table and writes it into the history.
 
     A checkpoint that was scored by an earlier attempt is not scored again. What cannot be scored is written
     down as an event too: the trial then fails with that reason, after its training.
@@ -93,7 +93,7 @@ def score_place(place: str, epoch: int, context: TrialContext, folder: str) -> d
     for role in context.roles:
         record = history.find(epoch, role)
         if record is None or record.error is not None:
-            record = score_role(history, place, epoch, role, context.judge)
+            record = score_role(history, place, epoch, role, context.evaluator)
         metrics |= record.metrics
     return {context.metric: UNSCORED if context.mode == "max" else -UNSCORED} | metrics
 
@@ -104,7 +104,7 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
     there = existing(known, context.timeout)
     scored = {(r.epoch, r.kind) for r in known if r.error is None}
     return [
-        score_role(history, record.checkpoint, record.epoch, role, context.judge)
+        score_role(history, record.checkpoint, record.epoch, role, context.evaluator)
         for record in known
         if record.kind == TRAIN and record.checkpoint in there
         for role in context.roles
@@ -112,10 +112,10 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
     ]
 
 
-def score_role(history: History, uri: str, epoch: int, role: str, judge: Any) -> Record:
+def score_role(history: History, uri: str, epoch: int, role: str, evaluator: Any) -> Record:
     """Has a checkpoint scored on one benchmark; the table, or why there is none, goes into the history."""
     try:
-        verdict: Verdict = ray.get(judge.score.remote(uri, role))
+        verdict: Verdict = ray.get(evaluator.score.remote(uri, role))
     except (ray.exceptions.RayTaskError, RuntimeError) as error:
         failed = Record(epoch, role, {}, uri, error=printable(str(getattr(error, "cause", error))))
         history.write(failed)

@@ -1,4 +1,4 @@
-"""The pool of judges: a judge that dies loses nothing, and one that cannot score says why."""
+"""The pool of evaluators: an evaluator that dies loses nothing, and one that cannot score says why."""
 
 import asyncio
 import errno
@@ -14,9 +14,9 @@ from processes import naming, parent_of, title_of
 from evaluation.actor import (
     ATTEMPTS,
     BenchmarkSpec,
-    Judge,
-    JudgePool,
-    JudgeResources,
+    Evaluator,
+    EvaluatorPool,
+    EvaluatorResources,
     start_pool,
 )
 from evaluation.benchmarks.validation import build_validation_benchmark
@@ -61,7 +61,7 @@ def specs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool(cluster, specs):
-    return start_pool(specs, JudgeResources(number=2))
+    return start_pool(specs, EvaluatorResources(number=2))
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def pairs(verdict):
     return Evaluation.from_json(verdict.table).pairs
 
 
-def judges(title: str = "ray::Judge") -> list[int]:
-    """Process numbers of this test's own judges; by a longer title, of those that do that."""
-    return [pid for pid in naming(title) if "JudgePool" not in title_of(pid) and ours(pid)]
+def evaluators(title: str = "ray::Evaluator") -> list[int]:
+    """Process numbers of this test's own evaluators; by a longer title, of those that do that."""
+    return [pid for pid in naming(title) if "EvaluatorPool" not in title_of(pid) and ours(pid)]
 
 
 def ours(process: int) -> bool:
@@ -86,10 +86,10 @@ def ours(process: int) -> bool:
 
 
 def who_scores(timeout_s: float = 60) -> int:
-    """Process number of the one judge that scores, once there is one."""
+    """Process number of the one evaluator that scores, once there is one."""
     deadline = time.monotonic() + timeout_s
-    while not (found := judges("ray::Judge.score")):
-        assert time.monotonic() < deadline, "no judge scores"
+    while not (found := evaluators("ray::Evaluator.score")):
+        assert time.monotonic() < deadline, "no evaluator scores"
         time.sleep(0.05)
     return found[0]
 
@@ -115,8 +115,8 @@ def test_several_checkpoints_are_scored_at_a_time_and_alike(pool, checkpoint, un
     assert all(pairs(score) == pairs(undisturbed) for score in scores)
 
 
-def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, undisturbed):
-    alive = judges()
+def test_evaluators_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, undisturbed):
+    alive = evaluators()
     assert len(alive) == 2
     asked = [pool.score.remote(checkpoint, "validation") for _ in range(3)]
     time.sleep(1)
@@ -126,12 +126,12 @@ def test_judges_that_are_killed_while_scoring_lose_nothing(pool, checkpoint, und
     assert all(pairs(score) == pairs(undisturbed) for score in ray.get(asked))
 
 
-def test_a_checkpoint_that_costs_the_lives_of_three_judges_is_named(pool, checkpoint):
+def test_a_checkpoint_that_costs_the_lives_of_three_evaluators_is_named(pool, checkpoint):
     asked = pool.score.remote(checkpoint, "validation")
     for _ in range(ATTEMPTS):
-        judge = who_scores()
-        os.kill(judge, signal.SIGKILL)
-        while title_of(judge):
+        evaluator = who_scores()
+        os.kill(evaluator, signal.SIGKILL)
+        while title_of(evaluator):
             time.sleep(0.01)
     with pytest.raises(
         ray.exceptions.RayTaskError, match=f"3 evaluation actors died while scoring {checkpoint} on"
@@ -139,9 +139,11 @@ def test_a_checkpoint_that_costs_the_lives_of_three_judges_is_named(pool, checkp
         ray.get(asked, timeout=60)
 
 
-def test_a_judge_that_cannot_be_started_says_why_and_is_replaced(cluster, specs, checkpoint, undisturbed):
+def test_an_evaluator_that_cannot_be_started_says_why_and_is_replaced(
+    cluster, specs, checkpoint, undisturbed
+):
     async def story():
-        pool = JudgePool((None,), JudgeResources())
+        pool = EvaluatorPool((None,), EvaluatorResources())
         with pytest.raises(
             RuntimeError, match=r"3 evaluation actors died while scoring .*\n(.*\n)*.*no attribute 'role'"
         ):
@@ -153,20 +155,20 @@ def test_a_judge_that_cannot_be_started_says_why_and_is_replaced(cluster, specs,
 
 
 def test_a_full_disk_is_told_apart_from_other_errors(cluster, monkeypatch):
-    judge = object.__new__(Judge)
+    evaluator = object.__new__(Evaluator)
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/model")
     errors = iter([full, OSError(errno.EIO, "broken")])
 
     def fail(*_):
         raise next(errors)
 
-    monkeypatch.setattr(judge, "_score", fail)
+    monkeypatch.setattr(evaluator, "_score", fail)
     with pytest.raises(
         DiskFull, match=rf"the node {ray.util.get_node_ip_address()} is full \(/tmp/model: No space"
     ):
-        judge.score("model", "validation")
+        evaluator.score("model", "validation")
     with pytest.raises(OSError, match="broken"):
-        judge.score("model", "validation")
+        evaluator.score("model", "validation")
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):
@@ -174,13 +176,13 @@ def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):
         ray.get(pool.score.remote(str(tmp_path / "nothing"), "validation"))
 
 
-def test_no_judges_are_refused():
+def test_no_evaluators_are_refused():
     with pytest.raises(ValueError, match="the number of evaluation actors is 0; it must be at least 1"):
-        JudgeResources(number=0)
+        EvaluatorResources(number=0)
     with pytest.raises(ValueError, match="cannot ask for less than 0"):
-        JudgeResources(num_gpus=-1)
+        EvaluatorResources(num_gpus=-1)
 
 
 @pytest.mark.parametrize(("num_cpus", "threads"), [(0, 1), (0.5, 1), (1, 1), (2, 2), (2.5, 2)])
-def test_a_judge_has_a_thread_per_processor(num_cpus, threads):
-    assert JudgeResources(num_cpus=num_cpus).threads == threads
+def test_an_evaluator_has_a_thread_per_processor(num_cpus, threads):
+    assert EvaluatorResources(num_cpus=num_cpus).threads == threads

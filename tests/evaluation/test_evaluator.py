@@ -38,7 +38,7 @@ def test_images_shifted_by_two_pixels(patch_model, write_sequence, texture, benc
     assert (scalars["mma_1px"], scalars["mma_3px"], scalars["mma_3px_viewpoint"]) == (0, 1, 1)
 
 
-def test_how_many_images_there_are_is_said_before_the_first_is_judged(
+def test_how_many_images_there_are_is_said_before_the_first_is_scored(
     patch_model, write_sequence, texture, bench
 ):
     write_sequence("v_shifted", texture(), texture(dx=2))

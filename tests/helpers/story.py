@@ -24,7 +24,7 @@ TIMEOUT_S = 900
 LEFT_AFTER_S = 120
 SPEED = ("train/pairs_per_second", "worker/")
 # Titles of processes.
-WORKER, JUDGE, SCORING = "ray::RayTrainWorker", "ray::Judge", "ray::Judge.score"
+WORKER, EVALUATOR, SCORING = "ray::RayTrainWorker", "ray::Evaluator", "ray::Evaluator.score"
 CONTROLLER, DRIVER = "ray::TrainController", "ray::ImplicitFunc"
 
 
@@ -180,7 +180,7 @@ def left_running(cluster) -> list[str]:
     """Titles of a sweep's processes and names of its actors that live on after a while, which Ray needs."""
     deadline = time.monotonic() + LEFT_AFTER_S
     while True:
-        titles = [title for title in (WORKER, JUDGE, CONTROLLER, DRIVER) if cluster.find(title)]
+        titles = [title for title in (WORKER, EVALUATOR, CONTROLLER, DRIVER) if cluster.find(title)]
         listed = cluster.ray(
             "list", "actors", "--address", cluster.address, "--filter", "state=ALIVE", "--format", "json"
         )

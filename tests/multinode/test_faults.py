@@ -95,8 +95,8 @@ def test_killed_and_hanging_processes_change_no_figure(cluster, undisturbed, tmp
 
 
 def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, undisturbed, tmp_path):
-    # The judge asks for a CPU, so it has a node of its own: the head has none.
-    options = ("--checkpoint-steps", "3", "--judge-cpus", "1")
+    # The evaluator asks for a CPU, so it has a node of its own: the head has none.
+    options = ("--checkpoint-steps", "3", "--evaluator-cpus", "1")
     with submitted(cluster, tmp_path, "lost", *options, nodes=3) as story:
         story.mid_epoch(1)
         with held(cluster, WORKER) as workers:
@@ -104,7 +104,7 @@ def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, und
             cluster.drain(number)
         story.wait_for(lambda: PREEMPTED in story.incidents(1), "a checkpoint because of the notice")
         cluster.kill_node(number)
-        # It goes on with the third node; the judge's is lost while it scores, and a new one takes over.
+        # It goes on with the third node; the evaluator's is lost while it scores, and a new one takes over.
         cluster.kill_node(next(iter(story.wait_for(lambda: cluster.find(SCORING), "a score").values())))
         cluster.ensure_nodes(3)
         story.mid_epoch(2)

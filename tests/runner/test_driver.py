@@ -53,7 +53,7 @@ def run_here(tuning, trials):
     callback.close([trial.key for trial in trials])
 
 
-def no_pool_but_here(benchmarks, judges, where):
+def no_pool_but_here(benchmarks, evaluators, where):
     assert where == "here", "another node may go before the driver's"
 
 

@@ -19,8 +19,8 @@ from small_disk import enlarge, small_disk
 from r2d2.checkpoint import load_model
 from r2d2.storage.open import open_store
 from runner.record.history import TRAIN
-from runner.registry.judge import PromotionJudge
 from runner.registry.promote import best_run, promote
+from runner.registry.rule import PromotionRule
 from runner.settings import Settings
 from runner.sweep.plan import SweepOptions, plan_sweep
 from runner.sweep.run import run_sweep
@@ -171,8 +171,8 @@ def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_check
     tracker = Tracker.of(settings)
     best = best_run(tracker, "tiny", plan.sweep.metric, plan.sweep.mode)
     assert best.tags["r2d2.checkpoint.best"].startswith(s3.place("home/sweeps/tiny/trials/"))
-    judge = PromotionJudge(tracker, settings)
-    assert promote(tracker, best, judge, plan.sweep.metric, force=True).promoted
+    evaluator = PromotionRule(tracker, settings)
+    assert promote(tracker, best, evaluator, plan.sweep.metric, force=True).promoted
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from faulty_proxy import FaultyProxy
 from mlflow_server import MlflowServer
 from processes import title_of
 from ray_nodes import Cluster
-from story import CONTROLLER, DRIVER, JUDGE, WORKER, former_processes, job_drivers, kill, wait_for
+from story import CONTROLLER, DRIVER, EVALUATOR, WORKER, former_processes, job_drivers, kill, wait_for
 
 NODES = 2
 # Executed by each Python process of a node. Debian's libfaketime would do it to all programs, but with it
@@ -144,7 +144,7 @@ def stop_mlflow(scene: Scene) -> str:
 
 KINDS: dict[str, Callable[[Scene], str | None]] = {
     "worker killed": partial(kill_process, WORKER),
-    "judge killed": partial(kill_process, JUDGE),
+    "evaluator killed": partial(kill_process, EVALUATOR),
     "trial driver killed": partial(kill_process, DRIVER),
     "Ray Train's controller killed": partial(kill_process, CONTROLLER),
     "sweep driver killed": kill_sweep_driver,

@@ -65,7 +65,7 @@ PLANTED = {
         "runs": [("a", Run("FINISHED", {LOSS: 1, (*SCORE[:2], 0.3): 1})), GOOD.runs[1]]
     },
     "no summary": {"runs": GOOD.runs[:1]},
-    "a process runs": {"running": ["ray::Judge"]},
+    "a process runs": {"running": ["ray::Evaluator"]},
     "a file is left": {"left": ["tmp123"]},
 }
 

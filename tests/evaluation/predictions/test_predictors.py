@@ -1,4 +1,4 @@
-"""Predictors: extracting once is enough, and features of others are judged like our own."""
+"""Predictors: extracting once is enough, and features of others are scored like our own."""
 
 from dataclasses import replace
 

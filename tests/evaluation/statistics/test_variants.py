@@ -95,7 +95,7 @@ def test_a_variant_holds_different_networks_with_a_seed_each(networks, seeds, re
         Variant("dice", tuple(evaluation({"v_a": [0.5]}, network) for network in networks), seeds)
 
 
-def test_what_was_not_judged_alike_is_refused_with_the_difference():
+def test_what_was_not_scored_alike_is_refused_with_the_difference():
     shares = {"v_a": [0.5, 0.5]}
     usual = evaluation(shares, "1")
     top_1000 = PROTOCOLS["d2net"].with_extraction(replace(usual.protocol.extraction, top_k=1000))

@@ -113,7 +113,8 @@ def refused(result) -> str:
         (["sweep", "smoke", "--set", "lss.similarity=dice"], "unknown key 'lss'"),
         (["sweep", "smoke", "--set", "epochs=many"], "epochs is 'many'; it must be a whole number"),
         (["sweep", "smoke", "--set", "epochs=-3"], "epochs is -3; it must be at least 0"),
-        (["sweep", "smoke", "--judges", "0"], "Invalid value for '--judges'"),
+        (["sweep", "smoke", "--evaluators", "0"], "Invalid value for '--evaluators'"),
+        (["sweep", "smoke", "--judges=0"], "Invalid value for '--evaluators'"),
         (["sweep", "smoke", "--photos", "/nowhere"], "/nowhere"),
         (["sweep", "smoke", "--hpatches", "/nowhere"], "/nowhere"),
         (
@@ -278,7 +279,7 @@ def test_evaluate_stores_predictions_unless_told_not_to(r2d2, checkpoint, benchm
     assert "found in the store" not in r2d2(*command, "--no-cache").output
 
 
-def test_evaluate_judges_features_of_others(r2d2, checkpoint, benchmark_folder, tmp_path):
+def test_evaluate_scores_features_of_others(r2d2, checkpoint, benchmark_folder, tmp_path):
     images = sorted((benchmark_folder / "i_one").glob("?.png"))
     r2d2("extract", checkpoint, *images, *LOOSE)
     for image in images[1:]:
@@ -417,7 +418,7 @@ def test_extract_names_refused_images_and_does_the_others(r2d2, checkpoint, phot
     assert (photos / "b.png.r2d2").is_file()
 
 
-def test_compare_writes_every_form_and_refuses_what_was_judged_otherwise(r2d2, make_evaluation, tmp_path):
+def test_compare_writes_every_form_and_refuses_what_was_scored_otherwise(r2d2, make_evaluation, tmp_path):
     for name, bonus, digest in (("a", 0.0, "d"), ("b", 0.1, "d"), ("c", 0.1, "e")):
         scored = replace(make_evaluation(bonus, digest * 64), model=name, model_digest=name * 64)
         (tmp_path / f"{name}.json").write_text(json.dumps(scored.to_json()))

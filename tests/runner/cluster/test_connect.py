@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ports import free_port
 
-from evaluation.actor import JudgeResources
+from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig
 from runner.cluster.connect import Capacity, _leave, ray_cluster
 from runner.cluster.resources import WorkerResources
@@ -19,72 +19,77 @@ def trials(workers: int) -> tuple[Trial, ...]:
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "judges", "workers", "gpus_per_worker", "fits"),
+    ("cpus", "gpus", "evaluators", "workers", "gpus_per_worker", "fits"),
     [
-        (16, 0, JudgeResources(1, 0, 0), 1, 0, 16),
-        (16, 0, JudgeResources(2, 2, 0), 4, 0, 3),
-        (16, 4, JudgeResources(1, 0, 1), 1, 1, 3),
-        (16, 1, JudgeResources(1, 0, 0.5), 1, 0.25, 2),
+        (16, 0, EvaluatorResources(1, 0, 0), 1, 0, 16),
+        (16, 0, EvaluatorResources(2, 2, 0), 4, 0, 3),
+        (16, 4, EvaluatorResources(1, 0, 1), 1, 1, 3),
+        (16, 1, EvaluatorResources(1, 0, 0.5), 1, 0.25, 2),
     ],
 )
-def test_as_many_trials_as_fit_beside_the_judges(cpus, gpus, judges, workers, gpus_per_worker, fits):
+def test_as_many_trials_as_fit_beside_the_evaluators(cpus, gpus, evaluators, workers, gpus_per_worker, fits):
     worker = WorkerResources(gpus_per_worker)
-    assert Capacity(cpus, gpus).concurrent_trials(trials(workers), judges, worker) == fits
+    assert Capacity(cpus, gpus).concurrent_trials(trials(workers), evaluators, worker) == fits
 
 
 def test_loader_processes_and_what_is_asked_for_count():
-    judges = JudgeResources()
+    evaluators = EvaluatorResources()
     fed = (Trial(TrainConfig.from_dict({"num_workers": 2, "data": {"loader_processes": 3}})),)
-    assert Capacity(16, 2).concurrent_trials(fed, judges, WorkerResources(1)) == 1
-    assert Capacity(16, 0).concurrent_trials(fed, judges, WorkerResources()) == 2
-    assert Capacity(16, 0).concurrent_trials(fed, judges, WorkerResources(cpus=1)) == 8
+    assert Capacity(16, 2).concurrent_trials(fed, evaluators, WorkerResources(1)) == 1
+    assert Capacity(16, 0).concurrent_trials(fed, evaluators, WorkerResources()) == 2
+    assert Capacity(16, 0).concurrent_trials(fed, evaluators, WorkerResources(cpus=1)) == 8
     with pytest.raises(
         ValueError, match=r"2 workers of 4 CPUs each, but the cluster has 7 CPUs .*loader_proc"
     ):
-        Capacity(7, 0).concurrent_trials(fed, judges, WorkerResources())
+        Capacity(7, 0).concurrent_trials(fed, evaluators, WorkerResources())
 
 
 def test_each_worker_lies_on_one_node_as_a_whole():
     config = {"num_workers": 2, "data": {"loader_processes": 4}}
-    fed, judges = (Trial(TrainConfig.from_dict(config)),), JudgeResources()
+    fed, evaluators = (Trial(TrainConfig.from_dict(config)),), EvaluatorResources()
     node = {"CPU": 8.0, "memory": 1.0}
-    assert Capacity(24, 0, (node, node, node)).concurrent_trials(fed, judges, WorkerResources()) == 1
-    assert Capacity(32, 0, (node,) * 4).concurrent_trials(fed, judges, WorkerResources()) == 2
+    assert Capacity(24, 0, (node, node, node)).concurrent_trials(fed, evaluators, WorkerResources()) == 1
+    assert Capacity(32, 0, (node,) * 4).concurrent_trials(fed, evaluators, WorkerResources()) == 2
     small = Capacity(16, 0, ({"CPU": 4.0},) * 4)
     with pytest.raises(ValueError, match="2 workers of 5 CPUs each, but the cluster's nodes hold 0"):
-        small.concurrent_trials(fed, judges, WorkerResources())
+        small.concurrent_trials(fed, evaluators, WorkerResources())
     # Nodes that an autoscaler adds may be larger.
     assert small.grown(16, 0) == small
-    assert small.grown(20, 0).concurrent_trials(fed, judges, WorkerResources()) == 2
+    assert small.grown(20, 0).concurrent_trials(fed, evaluators, WorkerResources()) == 2
 
 
 @pytest.mark.parametrize(
-    ("judges", "workers", "gpus_per_worker", "sentence"),
+    ("evaluators", "workers", "gpus_per_worker", "sentence"),
     [
         (
-            JudgeResources(1, 0, 1),
+            EvaluatorResources(1, 0, 1),
             1,
             0,
             "the evaluation actors ask for 1 times 1 GPUs .* the cluster has 0 GPUs",
         ),
         (
-            JudgeResources(3, 2, 0),
+            EvaluatorResources(3, 2, 0),
             1,
             0,
             "the evaluation actors ask for 3 times 2 CPUs .* the cluster has 4 CPUs",
         ),
         (
-            JudgeResources(1, 2, 0),
+            EvaluatorResources(1, 2, 0),
             3,
             0,
             "a trial asks for 3 workers of 1 CPU each, .* has 2 CPUs beside the evaluation actors",
         ),
-        (JudgeResources(1, 0, 0), 1, 1, "a trial asks for 1 worker of 1 CPU and 1 GPU each, .* has 0 GPUs"),
+        (
+            EvaluatorResources(1, 0, 0),
+            1,
+            1,
+            "a trial asks for 1 worker of 1 CPU and 1 GPU each, .* has 0 GPUs",
+        ),
     ],
 )
-def test_who_asks_for_too_much_is_named(judges, workers, gpus_per_worker, sentence):
+def test_who_asks_for_too_much_is_named(evaluators, workers, gpus_per_worker, sentence):
     with pytest.raises(ValueError, match=sentence):
-        Capacity(4, 0).concurrent_trials(trials(workers), judges, WorkerResources(gpus_per_worker))
+        Capacity(4, 0).concurrent_trials(trials(workers), evaluators, WorkerResources(gpus_per_worker))
 
 
 def test_no_garbage_is_collected_while_the_cluster_is_left():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation.actor import JudgeResources
+from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig
 from runner.cluster.connect import Capacity
 from runner.cluster.resilience import Resilience
@@ -23,11 +23,11 @@ def test_a_trial_starts_with_all_its_workers_unless_told_that_fewer_will_do():
 
 
 def test_a_cluster_smaller_than_a_trial_holds_it_if_fewer_workers_will_do():
-    trials, judges = (Trial(TrainConfig(num_workers=4)),), JudgeResources()
+    trials, evaluators = (Trial(TrainConfig(num_workers=4)),), EvaluatorResources()
     with pytest.raises(ValueError, match="a trial asks for 4 workers"):
-        Capacity(3, 0).concurrent_trials(trials, judges, WorkerResources())
+        Capacity(3, 0).concurrent_trials(trials, evaluators, WorkerResources())
     fewest = Resilience(min_workers=2).fewest_workers
-    assert Capacity(3, 0).concurrent_trials(trials, judges, WorkerResources(), fewest) == 1
-    assert Capacity(9, 0).concurrent_trials(trials, judges, WorkerResources(), fewest) == 2
+    assert Capacity(3, 0).concurrent_trials(trials, evaluators, WorkerResources(), fewest) == 1
+    assert Capacity(9, 0).concurrent_trials(trials, evaluators, WorkerResources(), fewest) == 2
     with pytest.raises(ValueError, match="a trial asks for 2 workers"):
-        Capacity(1, 0).concurrent_trials(trials, judges, WorkerResources(), fewest)
+        Capacity(1, 0).concurrent_trials(trials, evaluators, WorkerResources(), fewest)

@@ -49,7 +49,7 @@ def test_the_metric_orders_the_table(networks, metric, compared, split, order):
     assert report.comparison.baseline == "a"
 
 
-def test_what_was_not_judged_alike_is_refused(networks, make_evaluation):
+def test_what_was_not_scored_alike_is_refused(networks, make_evaluation):
     other = Variant("c", (make_evaluation(digest="e" * 64),), further=({},))
     with pytest.raises(ValueError, match="different images or homographies"):
         compare_networks([*networks, other], "mma_3px", title="t")

@@ -6,7 +6,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from evaluation.actor import JudgeResources
+from evaluation.actor import EvaluatorResources
 from runner.__main__ import main
 from runner.cli.manage import _plan
 from runner.cluster.resilience import Resilience
@@ -57,7 +57,7 @@ def test_options_come_back_as_they_were(home):
         "smoke",
         name="mine",
         overrides=("epochs=1", "data.held_out=1"),
-        judges=JudgeResources(2, 0.5, 0.0),
+        evaluators=EvaluatorResources(2, 0.5, 0.0),
         gpus_per_worker=0.25,
         cpus_per_worker=2,
         concurrent=3,
@@ -70,13 +70,20 @@ def test_options_come_back_as_they_were(home):
     assert again.started == plan.started
 
 
+def test_a_sweep_that_the_last_release_started_is_read(home):
+    plan = start("smoke", name="mine", evaluators=EvaluatorResources(2, 0.5, 0.0))
+    file = plan.folder / "started.json"
+    file.write_text(file.read_text().replace('"evaluators"', '"judges"'))
+    assert StartedSweep.load(plan.folder) == plan.started
+
+
 def test_what_it_asks_of_the_cluster_may_change_and_stays_so(home):
     start("smoke", name="mine", gpus_per_worker=0.25, cpus_per_worker=2, concurrent=3)
     asked = {"cpus_per_worker": 1, "gpus_per_worker": 0.0, "concurrent": None, "num_cpus": 1.0}
     save(_plan("mine", asked))
     options = _plan("mine").options
     assert (options.gpus_per_worker, options.cpus_per_worker, options.concurrent) == (0.0, 1, 3)
-    assert options.judges == JudgeResources(number=1, num_cpus=1.0)
+    assert options.evaluators == EvaluatorResources(number=1, num_cpus=1.0)
 
 
 def test_places_come_back_whatever_the_environment_says_now(home, monkeypatch):

@@ -53,7 +53,7 @@ def test_following_tells_the_past_then_the_present_each_once(history):
 
 
 def test_a_score_that_failed_and_then_succeeded_is_told_both_times(history):
-    history.write(Record(1, "validation", {}, "uri", error="the judge died"))
+    history.write(Record(1, "validation", {}, "uri", error="the evaluator died"))
     asked = 0
 
     def finished() -> bool:
@@ -64,7 +64,7 @@ def test_a_score_that_failed_and_then_succeeded_is_told_both_times(history):
         return asked == 3
 
     told = [(r.error, dict(r.metrics)) for r in history.follow(finished, interval=0)]
-    assert told == [("the judge died", {}), (None, {"validation/mma_3px": 0.5})]
+    assert told == [("the evaluator died", {}), (None, {"validation/mma_3px": 0.5})]
 
 
 def test_an_event_written_just_before_the_end_is_told(history):

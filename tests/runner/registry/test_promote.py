@@ -61,18 +61,18 @@ def champion(tracker, name):
 
 
 def passes(candidate, champion):
-    """A judge that lets everything pass."""
+    """A rule that lets everything pass."""
     who = "nobody" if champion is None else f"version {champion.version}"
     return PromotionVerdict(True, f"better than {who}", {"fresh_score": "0.4000"})
 
 
 def refuses(candidate, champion):
-    """A judge that lets nothing pass."""
+    """A rule that lets nothing pass."""
     return PromotionVerdict(False, "not shown to be better: +0.004, -0.006 to +0.013")
 
 
-def promote(tracker, run, judge=passes, *args, **how):
-    return registry.promote(tracker, run, judge, *args, **how)
+def promote(tracker, run, rule=passes, *args, **how):
+    return registry.promote(tracker, run, rule, *args, **how)
 
 
 def test_who_passes_takes_the_title_and_who_held_it_is_previous(tracker, make_run, name):
@@ -92,7 +92,7 @@ def previous(tracker, name):
     return int(tracker.client.get_model_version_by_alias(name, "previous").version)
 
 
-def test_the_judge_knows_of_how_many_the_candidate_is_the_best(tracker, make_run, name):
+def test_the_rule_knows_of_how_many_the_candidate_is_the_best(tracker, make_run, name):
     make_run("a"), make_run("bb"), make_run("ccc", role="baseline")
     seen = []
     promote(tracker, make_run("dddd"), lambda *asked: seen.append(asked) or refuses(*asked), name=name)

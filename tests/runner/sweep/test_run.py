@@ -254,7 +254,7 @@ def test_a_bad_trial_is_stopped_early_by_its_score(tmp_path):
     good, bad, _ = plan.trials
     assert max(r.epoch for r in plan.stored.history(good).records()) == 3
     # Its workers end with it: while the third trial trains, it does not. As training does not wait for the
-    # judge, it may have trained on while the score that stopped it was made.
+    # evaluator, it may have trained on while the score that stopped it was made.
     epochs = max(r.epoch for r in plan.stored.history(bad).records())
     assert plan.stored.history(bad).stopped_after <= epochs < 6
     statuses = {r.key: (r.status, r.tags.get("r2d2.reason", "")) for r in runs_of(plan, tmp_path / "home")}

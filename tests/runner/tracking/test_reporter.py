@@ -123,9 +123,9 @@ def until(condition):
 def test_a_score_that_failed_at_first_reaches_mlflow_when_it_is_there(
     make_reporter, history, the_run, make_evaluation
 ):
-    history.write(Record(1, "validation", {}, "uri", error="the judge died"))
+    history.write(Record(1, "validation", {}, "uri", error="the evaluator died"))
     reporter = make_reporter()
-    reporter.finish(TRIAL, history, Ending("FAILED", "the judge died"))
+    reporter.finish(TRIAL, history, Ending("FAILED", "the evaluator died"))
     assert reporter.settle() == {}
     assert "validation/mma_3px" not in the_run().metrics
     assert the_run().status == "FAILED"

@@ -13,8 +13,8 @@ from runner.trial.scoring import TrialContext, score_checkpoint, score_role
 
 
 @pytest.fixture
-def judge(make_evaluation, monkeypatch):
-    """A judge pool that answers at once."""
+def evaluator(make_evaluation, monkeypatch):
+    """An evaluator pool that answers at once."""
     grey = np.full((48, 64), 128, np.uint8)
     maps = ImageMaps("i_one 1", np.stack([grey] * 3, axis=2), grey, grey, np.ones((3, 2), np.float32))
     verdict = Verdict.of(make_evaluation(), (maps,))
@@ -22,9 +22,9 @@ def judge(make_evaluation, monkeypatch):
     return SimpleNamespace(score=SimpleNamespace(remote=lambda uri, role: verdict))
 
 
-def test_table_examples_and_maps_lie_beside_the_event(tmp_path, judge, make_evaluation):
+def test_table_examples_and_maps_lie_beside_the_event(tmp_path, evaluator, make_evaluation):
     history = History(tmp_path)
-    record = score_role(history, "/checkpoint", 3, "validation", judge)
+    record = score_role(history, "/checkpoint", 3, "validation", evaluator)
     assert history.records() == [record]
     assert {path.name for path in tmp_path.iterdir()} == {
         "epoch_003.validation.json",
@@ -38,26 +38,28 @@ def test_table_examples_and_maps_lie_beside_the_event(tmp_path, judge, make_eval
 
 
 @pytest.mark.parametrize(("mode", "sign"), [("max", 1), ("min", -1)])
-def test_a_checkpoint_that_could_not_be_scored_is_kept_as_if_it_were_the_best(tmp_path, judge, mode, sign):
+def test_a_checkpoint_that_could_not_be_scored_is_kept_as_if_it_were_the_best(
+    tmp_path, evaluator, mode, sign
+):
     def die(answer):
-        raise RuntimeError("3 judges died")
+        raise RuntimeError("3 evaluators died")
 
     context = TrialContext(
-        str(tmp_path), judge, ("validation",), {}, WorkerResources(), "validation/mma_3px", mode
+        str(tmp_path), evaluator, ("validation",), {}, WorkerResources(), "validation/mma_3px", mode
     )
     checkpoint = SimpleNamespace(path="/checkpoint")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("runner.trial.scoring.ray.get", die)
         kept_by = score_checkpoint(checkpoint, 1, context, str(tmp_path))
     assert sign * kept_by["validation/mma_3px"] > 1e6
-    assert History(tmp_path / HISTORY).find(1, "validation").error == "3 judges died"
+    assert History(tmp_path / HISTORY).find(1, "validation").error == "3 evaluators died"
     # Asked again, it is scored, and counts for what it is.
     assert score_checkpoint(checkpoint, 1, context, str(tmp_path))["validation/mma_3px"] == pytest.approx(
         0.15
     )
 
 
-def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, judge, monkeypatch):
+def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, evaluator, monkeypatch):
     history = History(tmp_path)
     kind = type(history.store)
     write = kind.write
@@ -69,19 +71,19 @@ def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, judge, mo
 
     monkeypatch.setattr(kind, "write", fail)
     with pytest.raises(OSError, match="disk full"):
-        score_role(history, "/checkpoint", 3, "validation", judge)
+        score_role(history, "/checkpoint", 3, "validation", evaluator)
     assert History(tmp_path).records() == []
 
 
-def test_a_score_of_before_there_were_maps_has_none(tmp_path, judge):
+def test_a_score_of_before_there_were_maps_has_none(tmp_path, evaluator):
     history = History(tmp_path)
-    record = score_role(history, "/checkpoint", 3, "validation", judge)
+    record = score_role(history, "/checkpoint", 3, "validation", evaluator)
     (tmp_path / "maps_003.validation.npz").unlink()
     assert read_maps(history, record) == ()
 
 
-def test_a_score_outlives_its_examples(tmp_path, judge):
+def test_a_score_outlives_its_examples(tmp_path, evaluator):
     history = History(tmp_path)
-    record = score_role(history, "/checkpoint", 3, "validation", judge)
+    record = score_role(history, "/checkpoint", 3, "validation", evaluator)
     (tmp_path / "examples_003.validation.npz").unlink()
     assert read_evaluation(history, record).examples == ()

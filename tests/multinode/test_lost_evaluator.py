@@ -1,4 +1,4 @@
-"""The node of the only judge is lost while it scores, or has no room for what it scores."""
+"""The node of the only evaluator is lost while it scores, or has no room for what it scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from processes import naming
 from ray.cluster_utils import Cluster
 from small_disk import enlarge, small_disk
 
-from evaluation.actor import BenchmarkSpec, JudgeResources, start_pool
+from evaluation.actor import BenchmarkSpec, EvaluatorResources, start_pool
 from evaluation.benchmarks.validation import build_validation_benchmark
 from evaluation.evaluation import Evaluation
 from r2d2.checkpoint import save_checkpoint
@@ -23,7 +23,7 @@ from runner.cluster.connect import on_this_node
 
 pytestmark = [pytest.mark.multinode, pytest.mark.timeout(600)]
 
-# Ray misses the node within this time, and until then cannot reach the judge.
+# Ray misses the node within this time, and until then cannot reach the evaluator.
 UNTIL_MISSED_S = 20
 TIMEOUT_S = 120
 
@@ -52,13 +52,13 @@ def benchmark(tmp_path):
 
 def test_its_checkpoint_is_scored_when_there_is_room_again(cluster, benchmark, checkpoint):
     node = cluster.add_node(num_cpus=1)
-    assert not naming("ray::Judge.score"), "another sweep runs on this machine"
+    assert not naming("ray::Evaluator.score"), "another sweep runs on this machine"
     specs = (BenchmarkSpec("validation", benchmark, "validation"),)
-    pool = start_pool(specs, JudgeResources(num_cpus=1), on_this_node())
+    pool = start_pool(specs, EvaluatorResources(num_cpus=1), on_this_node())
     asked = pool.score.remote(checkpoint, "validation")
     deadline = time.monotonic() + TIMEOUT_S
-    while not naming("ray::Judge.score"):
-        assert time.monotonic() < deadline, "no judge scores"
+    while not naming("ray::Evaluator.score"):
+        assert time.monotonic() < deadline, "no evaluator scores"
         time.sleep(0.1)
     cluster.remove_node(node, allow_graceful=False)
     assert ray.wait([asked], timeout=UNTIL_MISSED_S) == ([], [asked])
@@ -74,7 +74,7 @@ def test_on_a_full_disk_it_says_so_and_scores_when_there_is_room(
         # Ray's own files lie where they always do.
         cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(disk), "RAY_TMPDIR": "/tmp"})
         specs = (BenchmarkSpec("validation", benchmark, "validation"),)
-        pool = start_pool(specs, JudgeResources(num_cpus=1), on_this_node())
+        pool = start_pool(specs, EvaluatorResources(num_cpus=1), on_this_node())
         sentence = rf"a disk of the node [\d.]+ is full \({disk}: No space left on device\); make room"
         with pytest.raises(DiskFull, match=sentence):
             ray.get(pool.score.remote(s3.place("checkpoint"), "validation"), timeout=TIMEOUT_S)

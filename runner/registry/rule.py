@@ -1,4 +1,4 @@
-"""PromotionJudge: says whether a checkpoint may become the champion, and why (not).
+"""PromotionRule: says whether a checkpoint may become the champion, and why (not).
 
 A sweep's best checkpoint was chosen by its score on the sweep's validation pairs, so that score is too high.
 Before a promotion it is scored on fresh pairs of the photographs that the sweep held out: other viewpoints,
@@ -150,7 +150,7 @@ def held_out_photos(config: DataConfig, training_digest: str, settings: Settings
     return data.held_out
 
 
-class PromotionJudge:
+class PromotionRule:
     """Compares a candidate with its own starting network and with the champion, on fresh validation pairs.
 
     Args:

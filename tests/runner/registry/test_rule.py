@@ -18,16 +18,16 @@ from r2d2.checkpoint import Model, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.data.training_data import open_training_data
 from r2d2.network import build_network
-from runner.registry import judge
-from runner.registry.judge import (
+from runner.registry import rule
+from runner.registry.promote import promote
+from runner.registry.rule import (
     FreshPairs,
-    PromotionJudge,
+    PromotionRule,
     benchmarks_for,
     fresh_metric,
     fresh_seed,
     held_out_photos,
 )
-from runner.registry.promote import promote
 from runner.settings import Settings
 
 
@@ -53,7 +53,7 @@ def config(tmp_path):
 @pytest.fixture(autouse=True)
 def small_pairs(monkeypatch):
     small = partial(build_validation_benchmark, size=(48, 32))
-    monkeypatch.setattr(judge, "build_validation_benchmark", lambda *given: small(*given))
+    monkeypatch.setattr(rule, "build_validation_benchmark", lambda *given: small(*given))
 
 
 @pytest.fixture
@@ -103,12 +103,12 @@ def scored(benchmark, shares, flat=False):
 
 @pytest.fixture
 def ask(tracker, settings, request):
-    """Promotes a run by the judge; returns what came of it, and what was said."""
+    """Promotes a run by the rule; returns what came of it, and what was said."""
 
     def ask(run, **how):
         said = []
-        judge = PromotionJudge(tracker, settings, said.append)
-        return promote(tracker, run, judge, name=request.node.name, **how), said
+        rule = PromotionRule(tracker, settings, said.append)
+        return promote(tracker, run, rule, name=request.node.name, **how), said
 
     return ask
 
@@ -220,14 +220,14 @@ def test_where_the_photographs_are_gone_it_is_refused_unless_forced(
 def test_fresh_pairs_are_other_pairs_of_the_same_photographs_and_are_not_kept(config, settings):
     digest = open_training_data(config.data).training.digest
     photos = held_out_photos(config.data, digest, settings)
-    with judge.fresh_pairs(photos, 7) as pairs:
+    with rule.fresh_pairs(photos, 7) as pairs:
         first, second = pairs.benchmarks
         folder = first.folder
         assert [s.name for s in first.sequences] == [s.name for s in second.sequences]
         digests = [first.digest, second.digest]
-    with judge.fresh_pairs(photos, 7) as again:
+    with rule.fresh_pairs(photos, 7) as again:
         assert [benchmark.digest for benchmark in again.benchmarks] == digests
-    with judge.fresh_pairs(photos, 0) as others:
+    with rule.fresh_pairs(photos, 0) as others:
         assert not {benchmark.digest for benchmark in others.benchmarks} & set(digests)
     assert not folder.exists()
     assert digests[0] != digests[1]
@@ -236,7 +236,7 @@ def test_fresh_pairs_are_other_pairs_of_the_same_photographs_and_are_not_kept(co
 def test_the_bar_of_a_network_counts_the_images_of_all_its_benchmarks(config, settings, monkeypatch):
     from rich.console import Console
 
-    from runner.cli.compare import judging_progress
+    from runner.cli.compare import scoring_progress
 
     def evaluate(model, benchmark, protocol, on_image):
         images = sum(len(sequence.images) for sequence in benchmark.sequences)
@@ -244,11 +244,11 @@ def test_the_bar_of_a_network_counts_the_images_of_all_its_benchmarks(config, se
             on_image(done, images)
         return scored(benchmark, None)
 
-    monkeypatch.setattr(judge, "evaluate", evaluate)
+    monkeypatch.setattr(rule, "evaluate", evaluate)
     photos = held_out_photos(config.data, open_training_data(config.data).training.digest, settings)
     network = Model(build_network(config.network, seed=0), "a", "", config, 2)
     seen = []
-    with judge.fresh_pairs(photos, 7) as pairs, judging_progress(Console(quiet=True)) as (source, image):
+    with rule.fresh_pairs(photos, 7) as pairs, scoring_progress(Console(quiet=True)) as (source, image):
         source("a")
         pairs.score(network, lambda *counts: (seen.append(counts), image(*counts)))
     # The end of one benchmark is the beginning of the next.
