@@ -9,11 +9,11 @@ from bench.timing import Ratio, best_times
 from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.extraction.inference import fast_precision
-from r2d2.geometry import pixel_grid
 from r2d2.network import R2D2Network, build_network
 from r2d2.network_config import NetworkConfig
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
+from r2d2.warp import pixel_grid
 
 PAIRS, SIDE, DIM = 4, 192, 128
 LIMITS = {"float32": 1.1, "bfloat16": 0.5}

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from r2d2 import collapse
-from r2d2.data.images import normalise
+from r2d2 import collapse_signs as maps
+from r2d2.collapse import CollapseSigns
+from r2d2.data.normalisation import normalise
 from r2d2.network import R2D2Network
 
 # A part of an image is enough, and costs less than one of the images that are matched.
 CROP = 256
-
-
-@dataclass(frozen=True)
-class CollapseSigns:
-    """CollapseSigns are two numbers about a network's maps over some images; see `r2d2.collapse`.
-
-    Attributes:
-        repeatability_std: standard deviation within a repeatability map, mean over images; 0: flat.
-        mean_reliability: in [0, 1]; near 0: nothing is called reliable.
-    """
-
-    repeatability_std: float
-    mean_reliability: float
 
 
 def collapse_signs(network: R2D2Network, images: Iterable[npt.NDArray[np.uint8]]) -> CollapseSigns:
@@ -43,8 +30,7 @@ def collapse_signs(network: R2D2Network, images: Iterable[npt.NDArray[np.uint8]]
     try:
         with torch.inference_mode():
             signs = [
-                collapse.collapse_signs(network(normalise(_middle(image)).to(device)[None]))
-                for image in images
+                maps.collapse_signs(network(normalise(_middle(image)).to(device)[None])) for image in images
             ]
     finally:
         network.train(was_training)

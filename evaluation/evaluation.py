@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.benchmarks.hpatches import SPLITS, Split
-from evaluation.collapse import CollapseSigns
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.metrics.pair_score import PairScore
 from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import Protocol
+from r2d2.collapse import CollapseSigns
 from r2d2.formats.stored_json import typed
 
 __all__ = ["OVERALL", "SCALAR_THRESHOLDS", "Evaluation", "PairScore", "Timings"]

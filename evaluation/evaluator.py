@@ -11,7 +11,6 @@ from time import perf_counter
 import numpy as np
 
 from evaluation.benchmarks.hpatches import Benchmark, Homography, Sequence
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.metrics.matching import IndexPairs, mutual_nearest_neighbours
 from evaluation.metrics.mma import matching_errors
@@ -21,6 +20,7 @@ from evaluation.predictions.images import ImageStore, resized
 from evaluation.predictions.predictors import NetworkPredictor, Prediction, Predictor
 from evaluation.protocols import PROTOCOLS, Protocol
 from r2d2.checkpoint import Model
+from r2d2.collapse import CollapseSigns
 from r2d2.containers import Keypoints
 from r2d2.geometry import invert, resize_homography
 

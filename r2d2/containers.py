@@ -22,7 +22,7 @@ class Pair:
     """A Pair is one training pair: two images and where the pixels of the first lie in the second.
 
     Attributes:
-        image1, image2: (3, H, W) float32, RGB normalised by `images.normalise`.
+        image1, image2: (3, H, W) float32, RGB normalised by `normalise`.
         aflow: (2, H, W) float32; where pixel (x, y) of image 1 lies in image 2, (x, y) pixels; NaN unknown.
         sample: what it was made from, e.g. `photo.jpg epoch 3 pair 17`; names it in error messages.
         refused: (file, reason) of every photo that could not be used and was replaced while making this pair.

@@ -1,4 +1,4 @@
-"""Holds every convention of pixel coordinates: homographies, flow, sampling grids.
+"""Holds every convention of pixel coordinates, and homographies; `r2d2.warp` samples by them.
 
 Positions are (x, y) in pixels, pixel centres at integers: (0, 0) is the centre of the top-left pixel, an
 image of width W and height H covers [-0.5, W - 0.5] x [-0.5, H - 0.5]. Sampling grids are corner-aligned
@@ -8,29 +8,13 @@ pixel to pixel, float64.
 
 from __future__ import annotations
 
-from typing import TypeVar, overload
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 Array = npt.NDArray[np.float64]
 Real = TypeVar("Real", np.float32, np.float64)
-
-# In units of a sampling grid: so far outside any image that no bilinear weight reaches it.
-FAR_OUTSIDE = 1e4
-
-
-def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Returns the position of every pixel: (2, H, W) float32, x then y."""
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=torch.float32, device=device),
-        torch.arange(width, dtype=torch.float32, device=device),
-        indexing="ij",
-    )
-    return torch.stack([x, y])
 
 
 def translation(dx: float, dy: float) -> Array:
@@ -92,28 +76,19 @@ def homography_from_points(source: Array, target: Array) -> Array:
     return np.append(solution, 1.0).reshape(3, 3)
 
 
-@overload
-def apply_homography(homography: Array, points: Tensor) -> Tensor: ...
-@overload
-def apply_homography(homography: Array, points: npt.NDArray[np.floating]) -> Array: ...
-def apply_homography(
-    homography: Array, points: Tensor | npt.NDArray[np.floating]
-) -> Tensor | npt.NDArray[np.floating]:
+def apply_homography(homography: Array, points: npt.NDArray[np.floating]) -> Array:
     """Maps points; those on or behind the horizon become NaN.
 
     The side of the horizon that counts as visible is the one where the pixel (0, 0) lies. Computed in
-    float64; an array comes back as float64, a tensor with its own dtype and device.
+    float64.
 
     Args:
         homography: (3, 3), pixel to pixel.
         points: (..., 2), x and y, pixels.
 
     Returns:
-        (..., 2), x and y, pixels.
+        (..., 2) float64, x and y, pixels.
     """
-    if isinstance(points, Tensor):
-        mapped = apply_homography(homography, points.detach().cpu().double().numpy())
-        return torch.from_numpy(mapped).to(points.device, points.dtype)
     points = np.asarray(points, dtype=np.float64)
     return np.stack(map_positions(homography, points[..., 0], points[..., 1]), axis=-1)
 
@@ -139,42 +114,6 @@ def map_positions(
     first *= inverse
     second *= inverse
     return first, second
-
-
-def homography_aflow(homography: Array, height: int, width: int) -> Tensor:
-    """Maps every pixel of an H x W image: (2, H, W) float32, x and y in image 2, NaN behind the horizon.
-
-    Args:
-        homography: (3, 3), from pixels of image 1 to pixels of image 2.
-        height: H, pixels.
-        width: W, pixels.
-    """
-    x, y = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
-    aflow = np.empty((2, height, width), dtype=np.float32)
-    aflow[0], aflow[1] = map_positions(homography, x, y[:, None])
-    return torch.from_numpy(aflow)
-
-
-def homography_grid(homography: Array, height: int, width: int, height2: int, width2: int) -> Tensor:
-    """Makes the grid for `grid_sample(..., align_corners=True)` that shows image 2 through a homography.
-
-    Computed in float32: exact to about 1e-6 of the image's side.
-
-    Args:
-        homography: (3, 3), from pixels of the result to pixels of image 2.
-        height: of the result, pixels.
-        width: of the result, pixels.
-        height2: of image 2, pixels.
-        width2: of image 2, pixels.
-
-    Returns:
-        (1, H, W, 2) float32; NaN behind the horizon.
-    """
-    to_grid = translation(-1, -1) @ scaling(2 / max(width2 - 1, 1), 2 / max(height2 - 1, 1))
-    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    grid = np.empty((1, height, width, 2), dtype=np.float32)
-    grid[0, ..., 0], grid[0, ..., 1] = map_positions(to_grid @ homography, x, y[:, None])
-    return torch.from_numpy(grid)
 
 
 def jacobian(homography: Array, points: npt.NDArray[np.floating]) -> Array:
@@ -205,43 +144,6 @@ def local_scale(homography: Array, points: npt.NDArray[np.floating]) -> Array:
     depth = _depth(homography, points[..., 0], points[..., 1])
     scale: Array = np.sqrt(np.abs(np.linalg.det(homography))) / depth**1.5
     return scale
-
-
-def sampling_grid(aflow: Tensor, height2: int, width2: int) -> tuple[Tensor, Tensor]:
-    """Makes the grid for `grid_sample(..., align_corners=True)` on image 2, and says what lies in image 2.
-
-    Args:
-        aflow: (B, 2, H, W), pixels of image 2, NaN unknown.
-        height2: of image 2, pixels.
-        width2: of image 2, pixels.
-
-    Returns:
-        grid: (B, H, W, 2), finite; unknown positions lie far outside image 2.
-        valid: (B, 1, H, W) bool; known and in [0, width2 - 1] x [0, height2 - 1].
-    """
-    last = aflow.new_tensor([width2 - 1, height2 - 1]).view(1, 2, 1, 1)
-    # Comparisons with NaN are false.
-    valid = ((aflow >= 0) & (aflow <= last)).all(dim=1, keepdim=True)
-    grid = aflow * (2 / last.clamp(min=1)) - 1
-    grid = torch.nan_to_num(grid, nan=-FAR_OUTSIDE).clamp(-FAR_OUTSIDE, FAR_OUTSIDE)
-    return grid.permute(0, 2, 3, 1), valid
-
-
-def warp(map2: Tensor, aflow: Tensor) -> tuple[Tensor, Tensor]:
-    """Samples a map of image 2 as image 1 sees it, bilinearly.
-
-    Args:
-        map2: (B, C, H2, W2).
-        aflow: (B, 2, H, W), pixels of map 2, NaN unknown.
-
-    Returns:
-        warped: (B, C, H, W), 0 where not valid.
-        valid: (B, 1, H, W) bool, as of `sampling_grid`.
-    """
-    dtype = torch.promote_types(map2.dtype, aflow.dtype)
-    grid, valid = sampling_grid(aflow.to(dtype), *map2.shape[2:])
-    warped = F.grid_sample(map2.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return torch.where(valid, warped, torch.zeros_like(warped)), valid
 
 
 def _side(homography: Array) -> float:

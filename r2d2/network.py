@@ -100,7 +100,7 @@ class R2D2Network(nn.Module):
         """Computes the three maps of a batch of images.
 
         Args:
-            image: (B, 3, H, W) float, RGB normalised by `images.normalise`; H and W at least MIN_SIDE.
+            image: (B, 3, H, W) float, RGB normalised by `normalise`; H and W at least MIN_SIDE.
 
         Returns:
             Maps of the same H, W; `fast` returns 2*floor(H/2) x 2*floor(W/2).

@@ -14,15 +14,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 
-from r2d2.geometry import (
-    apply_homography,
-    frame_corners,
-    homography_aflow,
-    resize_homography,
-    scaling,
-    translation,
-    warp,
-)
+from r2d2.geometry import apply_homography, frame_corners, resize_homography, scaling, translation
+from r2d2.warp import homography_aflow, warp
 
 Homography = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]

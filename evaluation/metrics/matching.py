@@ -1,4 +1,4 @@
-"""IndexPairs mutual nearest neighbours: the descriptors of two images that choose each other."""
+"""Matches mutual nearest neighbours: the descriptors of two images that choose each other."""
 
 from __future__ import annotations
 

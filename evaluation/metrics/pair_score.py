@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evaluation.benchmarks.hpatches import Homography, Split, split_of
 from evaluation.metrics.homography import Estimator, corner_error
-from evaluation.metrics.matching import IndexPairs
 from evaluation.metrics.mma import THRESHOLDS, mma
 from evaluation.metrics.repeatability import (
     Overlap,
@@ -24,7 +23,10 @@ from evaluation.metrics.repeatability import (
     overlap,
     repeatability,
 )
-from r2d2.containers import Keypoints
+
+if TYPE_CHECKING:
+    from evaluation.metrics.matching import IndexPairs
+    from r2d2.containers import Keypoints
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from evaluation.pictures.examples import MatchExample, pack, unpacked
 from r2d2.containers import FloatArray
-from r2d2.data.images import MIN_SIDE, normalise
+from r2d2.data.images import MIN_SIDE
+from r2d2.data.normalisation import normalise
 from r2d2.extraction.inference import full_precision
 from r2d2.geometry import apply_homography, resize_homography
 from r2d2.network import R2D2Network

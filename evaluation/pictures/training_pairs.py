@@ -12,8 +12,8 @@ from torch import Tensor
 
 from evaluation.pictures.sheet import FAINT, MARGIN, Bytes, Sheet
 from r2d2.containers import Pair
-from r2d2.data.images import denormalise
-from r2d2.geometry import sampling_grid
+from r2d2.data.normalisation import denormalise
+from r2d2.warp import sampling_grid
 
 # Points drawn of a pair: one in each of CELLS x CELLS parts of image 1 that has a partner in image 2.
 CELLS = 4

@@ -15,14 +15,16 @@ import numpy as np
 import torch
 
 from evaluation.benchmarks.hpatches import Benchmark, file_digest
-from evaluation.collapse import CollapseSigns, collapse_signs
+from evaluation.collapse import collapse_signs
 from evaluation.predictions.features import Notes, read_features
 from evaluation.predictions.images import ImageStore, resized, size_at
 from evaluation.predictions.store import VERSION, Arrays, PredictionStore, decode_keypoints, encode_keypoints
 from evaluation.protocols import Protocol
 from r2d2.checkpoint import Model
+from r2d2.collapse import CollapseSigns
 from r2d2.containers import Keypoints
-from r2d2.data.images import ImageRefused, normalise, open_image
+from r2d2.data.images import ImageRefused, open_image
+from r2d2.data.normalisation import normalise
 from r2d2.extraction.keypoints import Extractor, arithmetic
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.geometry import apply_homography, resize_homography

@@ -13,17 +13,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile as PillowFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
-from torch import Tensor
 
 from r2d2.storage.errors import FileError, PlaceError
 from r2d2.storage.files import StoredFile
@@ -47,9 +44,6 @@ LEAST_CONTRAST = 8
 NOTHING = "it shows nothing: the same grey almost everywhere"
 _PLACES = 64
 
-# ImageNet statistics of RGB in [0, 1], with which upstream's networks were trained.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -182,31 +176,6 @@ def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def normalise(pixels: Pixels) -> Tensor:
-    """Normalises pixels (H, W, 3) uint8 RGB to (3, H, W) float32: `(rgb / 255 - MEAN) / STD`."""
-    # The copy is contiguous by channel, so that the arithmetic that follows is quick.
-    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    return normalise_planes(planes.to(torch.float32))
-
-
-def normalise_planes(planes: Tensor) -> Tensor:
-    """Normalises planes (..., 3, H, W) of RGB in [0, 255] in their own memory, as `normalise` does.
-
-    Returns:
-        the same planes, (..., 3, H, W) float.
-    """
-    mean, std = _statistics(planes.device)
-    return planes.sub_(mean).div_(std)
-
-
-def denormalise(image: Tensor) -> Pixels:
-    """Inverts `normalise`: (3, H, W) float to (H, W, 3) uint8, rounded and clamped to [0, 255]."""
-    mean, std = _statistics(image.device)
-    planes = (image.detach() * std + mean).round().clamp(0, 255).to(torch.uint8)
-    pixels: Pixels = planes.permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(pixels)
-
-
 def shows_nothing(image: Image.Image) -> bool:
     """Says whether an RGB image is (nearly) the same everywhere: a black frame, a white page, a lost layer.
 
@@ -217,12 +186,6 @@ def shows_nothing(image: Image.Image) -> bool:
     below = np.cumsum(places.convert("L").histogram())
     low, high = np.searchsorted(below, [0.001 * below[-1], 0.999 * below[-1]])
     return int(high - low) < LEAST_CONTRAST
-
-
-@cache
-def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=device).mul_(255).view(3, 1, 1) for values in (MEAN, STD))
-    return mean, std
 
 
 @contextmanager

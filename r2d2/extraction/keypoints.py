@@ -118,7 +118,7 @@ def extract_keypoints(network: R2D2Network, image: Tensor, settings: ExtractionS
 
     Args:
         network: used in eval mode; each of its modules gets its mode back.
-        image: (3, H, W), RGB normalised by `images.normalise`, any device; H and W at least network.MIN_SIDE.
+        image: (3, H, W), RGB normalised by `normalise`, any device; H and W at least network.MIN_SIDE.
         settings: scales, thresholds and arithmetic.
 
     Raises:

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from r2d2.geometry import warp
+from r2d2.warp import warp
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 

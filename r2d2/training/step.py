@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from r2d2.collapse import collapse_tensors
+from r2d2.collapse_signs import collapse_tensors
 from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, PairBatch
 from r2d2.data.share import Share

@@ -11,16 +11,8 @@ import torch
 from PIL import Image
 
 from r2d2.containers import Keypoints
-from r2d2.data.images import (
-    IMAGE_SUFFIXES,
-    NOTHING,
-    ImageFile,
-    Pixels,
-    is_image,
-    normalise,
-    read_image,
-    shows_nothing,
-)
+from r2d2.data.images import IMAGE_SUFFIXES, NOTHING, ImageFile, Pixels, is_image, read_image, shows_nothing
+from r2d2.data.normalisation import normalise
 from r2d2.data.photos import passed_over
 from r2d2.extraction.keypoint_file import save_keypoints
 from r2d2.extraction.keypoints import Extractor

@@ -21,8 +21,9 @@ from evaluation.pictures.training_pairs import training_picture
 from r2d2.checkpoint import Model
 from r2d2.config import TrainConfig
 from r2d2.containers import Keypoints, Pair
-from r2d2.data.images import normalise, read_image
+from r2d2.data.images import read_image
 from r2d2.data.loader import epoch_loader
+from r2d2.data.normalisation import normalise
 from r2d2.data.training_data import open_training_data
 from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings

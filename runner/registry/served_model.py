@@ -16,7 +16,7 @@ import torch
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from r2d2.checkpoint import load_model
-from r2d2.data.images import normalise
+from r2d2.data.normalisation import normalise
 from r2d2.extraction.keypoints import Extractor
 from r2d2.extraction.settings import ExtractionSettings
 

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
-from r2d2.geometry import pixel_grid
 from r2d2.network import build_network
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
+from r2d2.warp import pixel_grid
 from runner.cluster.connect import Capacity, ray_cluster
 from runner.cluster.resources import WorkerResources
 from runner.compare.rows import label_trials

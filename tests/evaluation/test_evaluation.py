@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from evaluation.benchmarks.hpatches import split_of
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.evaluator import PROTOCOLS
+from r2d2.collapse import CollapseSigns
 
 
 def pair(sequence, image=2, share=0.5, keypoints=(5000, 5000), matches=100):

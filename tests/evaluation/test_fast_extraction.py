@@ -19,7 +19,8 @@ from evaluation.metrics.matching import mutual_nearest_neighbours
 from evaluation.metrics.mma import matching_errors, mma
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_model
-from r2d2.data.images import normalise, read_image
+from r2d2.data.images import read_image
+from r2d2.data.normalisation import normalise
 from r2d2.extraction import keypoints
 from r2d2.extraction.inference import FastNetwork
 from r2d2.network import build_network

@@ -66,9 +66,9 @@ _TERMS = ("total", "reliability", "similarity", "peakiness")
 
 
 def _evaluation(trial: Trial, share: float, digest: str) -> Evaluation:
-    from evaluation.collapse import CollapseSigns
     from evaluation.evaluation import Evaluation, PairScore, Timings
     from evaluation.protocols import PROTOCOLS
+    from r2d2.collapse import CollapseSigns
 
     curve = tuple(share + threshold / 30 for threshold in range(1, 16))
     pairs = (

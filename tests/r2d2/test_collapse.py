@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from r2d2.collapse import collapse_signs, collapse_warnings, histogram_entropy
+from r2d2.collapse import collapse_warnings
+from r2d2.collapse_signs import collapse_signs, histogram_entropy
 from r2d2.containers import DenseFeatures
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -112,10 +110,3 @@ def test_an_override_leaves_the_dictionary_it_was_given_alone():
 def test_the_shipped_names_are_those_of_the_registries():
     for choice in CHOICES.values():
         assert choice.shipped == choice.names
-
-
-def test_a_training_is_configured_without_torch():
-    """Drivers, and verbs that only read what is stored, start without it."""
-    code = "import sys; from r2d2.config import TrainConfig; TrainConfig(); print('torch' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout == "False\n"

@@ -71,10 +71,10 @@ def experiment(tracker, request):
 @pytest.fixture
 def make_evaluation():
     """Makes scores of two pairs: the share of matches within t pixels is `t / 20 + bonus`."""
-    from evaluation.collapse import CollapseSigns
     from evaluation.evaluation import Evaluation, PairScore, Timings
     from evaluation.pictures.examples import MatchExample
     from evaluation.protocols import PROTOCOLS
+    from r2d2.collapse import CollapseSigns
 
     shares = np.arange(1, 16) / 20
     image = np.full((48, 64, 3), 128, np.uint8)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair, PairBatch, collate
-from r2d2.data.images import ImageFile, normalise_planes
+from r2d2.data.images import ImageFile
+from r2d2.data.normalisation import normalise_planes
 from r2d2.data.pairs.noise import NoiseField
 from r2d2.data.pairs.photo_pair import look
 from r2d2.data.pairs.photometric import WHITE, JitterBatch

@@ -17,13 +17,15 @@ import torch
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.images import ImageFile, OpenImage, normalise_planes, open_image, refuse_nothing
+from r2d2.data.images import ImageFile, OpenImage, open_image, refuse_nothing
+from r2d2.data.normalisation import normalise_planes
 from r2d2.data.pairs.photo_pair import THUMBNAIL, power_of_two
 from r2d2.data.pairs.photometric import Jitter
 from r2d2.data.pairs.plan import Size, resized, shorter_side
 from r2d2.data.pairs.views import thumbnail, view
 from r2d2.data.pairs.windows import DRAWS, Window, fallback_windows, find_windows
-from r2d2.geometry import Array, homography_aflow, resize_homography
+from r2d2.geometry import Array, resize_homography
+from r2d2.warp import homography_aflow
 
 Floats = npt.NDArray[np.float32]
 

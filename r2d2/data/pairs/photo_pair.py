@@ -18,12 +18,14 @@ from torch import Tensor
 
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
-from r2d2.data.images import ImageFile, OpenImage, normalise_planes, open_image, refuse_nothing
+from r2d2.data.images import ImageFile, OpenImage, open_image, refuse_nothing
+from r2d2.data.normalisation import normalise_planes
 from r2d2.data.pairs.noise import noise_field
 from r2d2.data.pairs.photometric import WHITE
 from r2d2.data.pairs.plan import PairPlan, draw_plan
 from r2d2.data.pairs.views import least_shrink, thumbnail, view
-from r2d2.geometry import Array, homography_aflow, resize_homography
+from r2d2.geometry import Array, resize_homography
+from r2d2.warp import homography_aflow
 
 # The mean grey of the whole image 2, on which contrast turns, is that of THUMBNAIL x THUMBNAIL of its pixels.
 THUMBNAIL = 32

@@ -14,15 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from r2d2.geometry import (
-    Array,
-    apply_homography,
-    frame_corners,
-    homography_grid,
-    jacobian,
-    resize_homography,
-    translation,
-)
+from r2d2.geometry import Array, apply_homography, frame_corners, jacobian, resize_homography, translation
+from r2d2.warp import homography_grid
 
 # Bilinear sampling alone does for shrinking by up to this; beyond, the part in view is resized beforehand.
 MAX_UNFILTERED_SHRINK = 1.2

@@ -14,9 +14,10 @@ from evaluation.evaluator import PROTOCOLS, evaluate
 from r2d2.checkpoint import Model
 from r2d2.data.images import NOTHING, read_image
 from r2d2.data.photos import open_photos
-from r2d2.geometry import homography_aflow, translation, warp
+from r2d2.geometry import translation
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
+from r2d2.warp import homography_aflow, warp
 
 SMALL = 48, 32
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from evaluation.benchmarks.hpatches import split_of
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, Timings
 from evaluation.metrics.homography import THRESHOLDS
 from evaluation.metrics.pair_metrics import PAIR_METRICS, PairMetric, auc_shares, find_pair_metric
@@ -15,6 +14,7 @@ from evaluation.metrics.pair_score import PairScore
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.compare import compare
 from evaluation.statistics.variants import Variant
+from r2d2.collapse import CollapseSigns
 
 SEQUENCES = ("i_0", "i_1", "i_2", "v_0", "v_1", "v_2", "v_3")
 

@@ -5,7 +5,7 @@ import torch
 from evaluation.pictures.examples import MatchExample
 from evaluation.pictures.maps import KEPT_SIDE, ImageMaps, example_maps, image_maps, pack_maps, unpack_maps
 from r2d2.containers import DenseFeatures
-from r2d2.data.images import normalise
+from r2d2.data.normalisation import normalise
 from r2d2.network import R2D2Network, build_network
 from r2d2.network_config import NetworkConfig
 

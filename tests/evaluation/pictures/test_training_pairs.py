@@ -7,7 +7,7 @@ from PIL import Image
 
 from evaluation.pictures.training_pairs import correspondences, shared_parts, training_picture
 from r2d2.containers import Pair
-from r2d2.geometry import pixel_grid
+from r2d2.warp import pixel_grid
 
 
 def moved(dx, dy, size=64, known=True):

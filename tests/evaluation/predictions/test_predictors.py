@@ -12,7 +12,8 @@ from evaluation.metrics.homography import DLT
 from evaluation.predictions.images import ImageStore
 from evaluation.predictions.predictors import FeaturePredictor, NetworkPredictor, StoredPredictor
 from evaluation.predictions.store import PredictionStore
-from r2d2.data.images import normalise, read_image
+from r2d2.data.images import read_image
+from r2d2.data.normalisation import normalise
 from r2d2.extraction.keypoint_file import save_keypoints
 from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings

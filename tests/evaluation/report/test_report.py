@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from evaluation.benchmarks.hpatches import split_of
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.pictures.examples import MatchExample
@@ -25,6 +24,7 @@ from evaluation.report.table import mean_columns
 from evaluation.report.text import markdown_text, to_answer, to_csv, to_json, to_markdown, to_rows, wins
 from evaluation.report.words import p_value
 from evaluation.statistics.variants import MARK, Variant
+from r2d2.collapse import CollapseSigns
 
 SEQUENCES = [f"i_{number}" for number in range(6)] + [f"v_{number}" for number in range(8)]
 DIFFICULTY = np.random.default_rng(0).uniform(0.3, 0.7, size=len(SEQUENCES))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from evaluation.benchmarks.hpatches import split_of
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.compare import CURVE, compare, mean_curves
 from evaluation.statistics.variants import Variant
+from r2d2.collapse import CollapseSigns
 
 SEQUENCES = [f"i_{number}" for number in range(10)] + [f"v_{number}" for number in range(14)]
 DIFFICULTY = np.random.default_rng(0).uniform(0.3, 0.8, size=len(SEQUENCES))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bench.promotions import shares
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.paired import difference, lead_of_best, paired_difference
+from r2d2.collapse import CollapseSigns
 
 
 def evaluation(shifts, digest="d"):

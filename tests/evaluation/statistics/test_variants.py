@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from evaluation.benchmarks.hpatches import split_of
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.contrasts import contrast, covers_seeds
 from evaluation.statistics.variants import Variant
+from r2d2.collapse import CollapseSigns
 
 
 def evaluation(shares, network="a", protocol="d2net", benchmark_digest="b" * 64):

@@ -10,17 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from r2d2.data.images import (
-    ImageRefused,
-    denormalise,
-    is_image,
-    normalise,
-    normalise_planes,
-    open_header,
-    open_image,
-    read_image,
-    shows_nothing,
-)
+from r2d2.data.images import ImageRefused, is_image, open_header, open_image, read_image, shows_nothing
+from r2d2.data.normalisation import denormalise, normalise, normalise_planes
 
 
 def scene(width=64, height=48):

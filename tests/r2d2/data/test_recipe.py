@@ -16,7 +16,8 @@ from scipy.stats import ks_2samp
 
 from r2d2.config import DataConfig
 from r2d2.data import images
-from r2d2.data.images import denormalise, open_image, read_image
+from r2d2.data.images import open_image, read_image
+from r2d2.data.normalisation import denormalise
 from r2d2.data.pairs.batch_render import collate_prepared, prepare_pair
 from r2d2.data.pairs.photo_pair import make_pair
 from r2d2.data.pairs.plan import draw_plan

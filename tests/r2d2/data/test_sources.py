@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from r2d2.config import DataConfig
-from r2d2.data.images import ImageRefused, denormalise, read_image
+from r2d2.data.images import ImageRefused, read_image
+from r2d2.data.normalisation import denormalise
 from r2d2.data.pairs.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
 from r2d2.data.places import open_place
 from r2d2.data.sources import SOURCES
-from r2d2.geometry import warp
 from r2d2.storage.files import FolderFiles, StoredFile
+from r2d2.warp import warp
 
 CONFIG = DataConfig(crop_size=48, min_shorter_side=80, max_shorter_side=160)
 STILL = DataConfig(

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from r2d2.containers import DenseFeatures
-from r2d2.geometry import pixel_grid
 from r2d2.losses.config import LossConfig
 from r2d2.losses.pair_loss import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
+from r2d2.warp import pixel_grid
 
 SIDE = 24
 SMALL = {"border": 4, "query_stride": 4, "patch_size": 8}

@@ -9,13 +9,13 @@ import torch
 
 from r2d2.config import TrainConfig
 from r2d2.containers import DenseFeatures
-from r2d2.geometry import pixel_grid
 from r2d2.losses import reliability as module
 from r2d2.losses import sampling
 from r2d2.losses.config import LossConfig
 from r2d2.losses.reliability import RELIABILITY_LOSSES, register, reliability_loss
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
+from r2d2.warp import pixel_grid
 
 every_loss = pytest.mark.parametrize("name", sorted(RELIABILITY_LOSSES))
 SMALL = LossConfig(border=3, query_stride=3)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from r2d2.containers import DenseFeatures
-from r2d2.geometry import pixel_grid
 from r2d2.losses import sampling
 from r2d2.losses.config import LossConfig
 from r2d2.losses.sampling import draw_positions, match, near_in_same_image, offsets, window_scores
+from r2d2.warp import pixel_grid
 
 GRID = LossConfig(query_grid=True)
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from r2d2.config import TrainConfig
-from r2d2.geometry import pixel_grid
 from r2d2.losses import similarity as module
 from r2d2.losses.config import LossConfig
 from r2d2.losses.similarity import SIMILARITIES, cut_patches, register, similarity_loss
+from r2d2.warp import pixel_grid
 
 every_similarity = pytest.mark.parametrize("name", sorted(SIMILARITIES))
 # Those of the study, whose values were worked out elsewhere; a new one may have no such numbers.

@@ -16,7 +16,6 @@ from r2d2.containers import DenseFeatures, PairBatch
 from r2d2.data.loader import epoch_loader
 from r2d2.data.photos import open_photos
 from r2d2.data.share import Share
-from r2d2.geometry import pixel_grid
 from r2d2.losses.config import LossConfig
 from r2d2.losses.pair_loss import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
@@ -29,6 +28,7 @@ from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import StepReport, combine_workers, summarise
 from r2d2.training.siamese import SiameseNetwork
 from r2d2.training.step import NonFiniteLoss, query_generator
+from r2d2.warp import pixel_grid
 
 SIDE, SHIFT = 48, 3
 CONFIG = TrainConfig(

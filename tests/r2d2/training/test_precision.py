@@ -9,7 +9,6 @@ import torch
 
 from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import PairBatch
-from r2d2.geometry import pixel_grid
 from r2d2.losses.config import LossConfig
 from r2d2.losses.pair_loss import pair_loss
 from r2d2.network import build_network
@@ -18,6 +17,7 @@ from r2d2.schedule import OptimiserConfig
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
 from r2d2.training.step import NonFiniteLoss
+from r2d2.warp import pixel_grid
 
 SIDE, SHIFT = 48, 3
 LOSS = LossConfig(border=8, query_stride=4, patch_size=8)

@@ -15,7 +15,7 @@ from run_log import log_checkpoints, log_evaluation
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
 from r2d2.config import TrainConfig
-from r2d2.data.images import normalise
+from r2d2.data.normalisation import normalise
 from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import build_network

@@ -11,10 +11,10 @@ from PIL import Image
 from run_log import log_checkpoints, log_epoch, log_evaluation
 
 from evaluation.benchmarks.validation import build_validation_benchmark
-from evaluation.collapse import CollapseSigns
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import Model, save_checkpoint
+from r2d2.collapse import CollapseSigns
 from r2d2.config import TrainConfig
 from r2d2.data.training_data import open_training_data
 from r2d2.network import build_network

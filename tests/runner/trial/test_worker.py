@@ -10,7 +10,6 @@ import torch.multiprocessing
 from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
 from r2d2.data.share import Share
-from r2d2.geometry import pixel_grid
 from r2d2.losses.config import LossConfig
 from r2d2.losses.pair_loss import pair_loss
 from r2d2.network import build_network
@@ -18,6 +17,7 @@ from r2d2.network_config import NetworkConfig
 from r2d2.schedule import OptimiserConfig
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
+from r2d2.warp import pixel_grid
 from runner.trial.worker import data_parallel
 
 CONFIG = NetworkConfig(name="fast", channels=1, dim=16)

@@ -10,7 +10,7 @@ import torch
 
 from r2d2.config import DataConfig
 from r2d2.containers import collate
-from r2d2.data.images import STD
+from r2d2.data.normalisation import STD
 from r2d2.data.pairs.batch_render import collate_prepared, prepare_pair, render_batch
 from r2d2.data.pairs.noise import NoiseField
 from r2d2.data.pairs.photo_pair import make_pair

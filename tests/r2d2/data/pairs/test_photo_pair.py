@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 
 from r2d2.config import DataConfig
-from r2d2.data.images import MEAN, STD, ImageRefused, denormalise, read_image
+from r2d2.data.images import ImageRefused, read_image
+from r2d2.data.normalisation import MEAN, STD, denormalise
 from r2d2.data.pairs import photo_pair as pairs_module
 from r2d2.data.pairs.photo_pair import make_pair
 from r2d2.data.photos import open_photos
-from r2d2.geometry import warp
+from r2d2.warp import warp
 
 PLAIN = DataConfig(noise=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 GREY_LEVELS = 255 * torch.tensor(STD).view(3, 1, 1)

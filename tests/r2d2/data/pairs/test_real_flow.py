@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from r2d2.containers import DenseFeatures
-from r2d2.data.images import normalise, read_image
-from r2d2.geometry import pixel_grid, warp
+from r2d2.data.images import read_image
+from r2d2.data.normalisation import normalise
 from r2d2.losses.config import LossConfig
 from r2d2.losses.pair_loss import pair_loss
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
+from r2d2.warp import pixel_grid, warp
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from r2d2.data.pairs.views import least_shrink, thumbnail, view
-from r2d2.geometry import apply_homography, frame_corners, homography_aflow, resize_homography, translation
+from r2d2.geometry import apply_homography, frame_corners, resize_homography, translation
+from r2d2.warp import homography_aflow
 
 TILT = np.array([[0.9, 0.1, 20.0], [-0.05, 1.0, 15.0], [0.0003, 0.0001, 1.0]])
 
