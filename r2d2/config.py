@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from r2d2.losses.config import LossConfig
 from r2d2.network_config import NetworkConfig
 from r2d2.schedule import SCHEDULES, OptimiserConfig
-from r2d2.settings import Choice, Choices, build, check, flatten, override, setting
+from r2d2.settings import Choice, Choices, allowed_values, build, check, flatten, override, setting
+from r2d2.unknown import did_you_mean
 
 SCRATCH = "scratch"
 
@@ -179,3 +181,55 @@ def with_override(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 @functools.cache
 def _defaults() -> Mapping[str, Any]:
     return TrainConfig().flat()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An Entry is one setting of a training.
+
+    Attributes:
+        key: with dots, e.g. `loss.similarity`.
+        doc: what it means.
+        default: its value unless another one is set.
+        annotation: its type.
+        metadata: as `r2d2.settings.setting` made it.
+    """
+
+    key: str
+    doc: str
+    default: object
+    annotation: Any
+    metadata: Mapping[str, Any]
+
+    @property
+    def allowed(self) -> str:
+        """Says which values it takes; imports the losses and networks where it chooses among them."""
+        if self.key in CHOICES:
+            return ", ".join(CHOICES[self.key].names)
+        return allowed_values(self.annotation, self.metadata)
+
+
+def entries(cls: type[Any] = TrainConfig, prefix: str = "") -> list[Entry]:
+    """Lists every setting of a group and of the groups in it, in their order."""
+    hints, found = typing.get_type_hints(cls), []
+    for one in fields(cls):
+        key, annotation = f"{prefix}{one.name}", hints[one.name]
+        if is_dataclass(annotation):
+            found += entries(typing.cast(type[Any], annotation), f"{key}.")
+        else:
+            found.append(Entry(key, one.metadata["doc"], one.default, annotation, one.metadata))
+    return found
+
+
+def find_entries(part: str) -> list[Entry]:
+    """Finds the settings whose key holds a text, or if none does, those whose meaning does.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    known, wanted = entries(), part.strip().lower()
+    found = [e for e in known if wanted in e.key] or [e for e in known if wanted in e.doc.lower()]
+    if not found:
+        meant = did_you_mean(wanted, {e.key.rpartition(".")[2]: e.key for e in known})
+        raise ValueError(f"no setting is called like '{part}'; r2d2 settings lists all of them{meant}")
+    return found

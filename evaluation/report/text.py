@@ -19,7 +19,7 @@ from evaluation.report.words import (
     metric_heading,
 )
 from evaluation.statistics.variants import MARK, Variant
-from r2d2.printable import csv_cell, printable
+from r2d2.formats.printable import csv_cell, printable
 
 # A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
 MAX_SEQUENCES = 30

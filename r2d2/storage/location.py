@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from r2d2.scratch import lasting_scratch_folder, scratch_folder
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
@@ -17,6 +16,7 @@ from r2d2.storage.local_copy import local_copy
 from r2d2.storage.names import require_text
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
+from r2d2.storage.scratch import lasting_scratch_folder, scratch_folder
 
 log = logging.getLogger(__name__)
 

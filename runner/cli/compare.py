@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from runner.cli.outputs import OutputFile
+from runner.cli.options import OutputFile
 from runner.settings import Settings
 from runner.terminal.console import make_console
 

@@ -16,7 +16,7 @@ from evaluation.protocols import PROTOCOLS
 from r2d2.extraction.keypoints import Extractor
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.storage.atomic import atomic_file
-from runner.cli.outputs import OutputFile, check_writable
+from runner.cli.options import OutputFile, check_writable
 from runner.settings import Settings
 from runner.terminal.console import make_console
 

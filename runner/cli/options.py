@@ -1,9 +1,11 @@
-"""What workers and evaluators ask of the cluster: options of every verb that runs a sweep."""
+"""Options that several verbs have: what a sweep asks of the cluster, and files that a verb writes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,3 +67,34 @@ def with_asked(options: SweepOptions, asked: Mapping[str, Any]) -> SweepOptions:
     names = [field.name for field in fields(EvaluatorResources) if field.name in said]
     resources = replace(options.evaluators, **{name: said.pop(name) for name in names})
     return replace(options, evaluators=resources, **said)
+
+
+def check_writable(path: Path) -> None:
+    """Checks that a file can be written, or replaced; missing folders above it are made later.
+
+    Raises:
+        ValueError: if it cannot be.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ValueError(f"{path} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"{path} cannot be written: {above} is read-only")
+
+
+class OutputFile(click.Path):
+    """The type of an option that names a file to write; one that cannot be written is refused at once."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            check_writable(path)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return path

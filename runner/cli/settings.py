@@ -6,7 +6,7 @@ import json
 
 import click
 
-from r2d2.config_entries import Entry, find_entries
+from r2d2.config import Entry, find_entries
 
 
 @click.command()

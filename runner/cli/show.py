@@ -11,7 +11,7 @@ import click
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.storage.atomic import atomic_file
 from runner.cli.evaluate import extraction_options, extraction_settings
-from runner.cli.outputs import check_writable
+from runner.cli.options import check_writable
 from runner.settings import Settings
 from runner.terminal.console import make_console
 

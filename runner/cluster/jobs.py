@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from r2d2.scratch import scratch_folder
+from r2d2.storage.scratch import scratch_folder
 from runner.cluster.code_copy import copy_code
 from runner.cluster.ray_faults import plain_faults, ray_fault
 

@@ -6,8 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from r2d2.formats.printable import printable
 from r2d2.formats.stored_json import parse_json, typed
-from r2d2.printable import printable
 from runner.record.history import History, put_json
 
 LOST, HANGING, PREEMPTED, RESIZED = "lost", "hanging", "preempted", "resized"

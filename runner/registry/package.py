@@ -24,9 +24,9 @@ from mlflow.types.schema import Array
 import r2d2
 from r2d2.checkpoint import CONFIG, OPTIMISER, WEIGHTS
 from r2d2.extraction.settings import ExtractionSettings
-from r2d2.scratch import lasting_scratch_folder, scratch_folder
 from r2d2.storage.location import is_remote, local_path
 from r2d2.storage.s3 import TIMEOUT
+from r2d2.storage.scratch import lasting_scratch_folder, scratch_folder
 from runner.tracking.experiments import Tracker
 from runner.tracking.run import BEST_CHECKPOINT
 from runner.tracking.store import root_cause

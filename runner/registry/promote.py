@@ -16,7 +16,7 @@ from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from r2d2.checkpoint import Checkpoint, load_checkpoint
-from r2d2.scratch import scratch_folder
+from r2d2.storage.scratch import scratch_folder
 from runner.registry.aliases import CHAMPION, move_alias, version_by_alias
 from runner.registry.package import local_checkpoint, save_package
 from runner.tracking.experiments import LoggedRun, Tracker

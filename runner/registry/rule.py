@@ -30,10 +30,10 @@ from r2d2.config import SCRATCH, DataConfig
 from r2d2.data.photos import PhotoSet
 from r2d2.data.training_data import open_training_data
 from r2d2.processor.allocator import keep_memory
-from r2d2.scratch import scratch_folder
 from r2d2.start import starting_network
 from r2d2.storage.errors import StorageError
 from r2d2.storage.location import absolute_place
+from r2d2.storage.scratch import scratch_folder
 from runner.benchmarks import PROTOCOL, VALIDATION
 from runner.record.command import StartedSweep
 from runner.record.definition import SweepDefinition

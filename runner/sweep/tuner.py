@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from r2d2.config import TrainConfig
-from r2d2.scratch import scratch_folder
+from r2d2.storage.scratch import scratch_folder
 from runner.record.lease import Lease
 from runner.sweep.callback import SweepCallback
 from runner.sweep.plan import SweepPlan

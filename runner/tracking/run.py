@@ -15,7 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIFACTS
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_ENTITIES_PER_BATCH
 
-from r2d2.scratch import scratch_folder
+from r2d2.storage.scratch import scratch_folder
 from runner.record.sweep import Status
 from runner.tracking.store import as_tracking_error
 from runner.tracking.tables import LoggedTable, mma_table, pair_table

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from r2d2.printable import printable
+from r2d2.formats.printable import printable
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.open import open_store
 from r2d2.storage.s3 import TIMEOUT

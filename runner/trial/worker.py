@@ -22,11 +22,11 @@ from r2d2.data.share import Share
 from r2d2.data.training_data import open_training_data
 from r2d2.network import R2D2Network
 from r2d2.processor.allocator import keep_memory
-from r2d2.scratch import scratch_folder
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import full_disk_of
 from r2d2.storage.location import fetched
+from r2d2.storage.scratch import scratch_folder
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import StepReport
 from r2d2.training.siamese import SiameseNetwork

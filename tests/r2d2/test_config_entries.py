@@ -2,8 +2,7 @@
 
 import pytest
 
-from r2d2.config import TrainConfig
-from r2d2.config_entries import entries, find_entries
+from r2d2.config import TrainConfig, entries, find_entries
 
 
 def test_the_list_is_complete():

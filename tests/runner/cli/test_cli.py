@@ -487,7 +487,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_scored(r2d2
 
 
 def test_a_read_only_folder_is_refused_before_anything_is_extracted(r2d2, photos, monkeypatch):
-    monkeypatch.setattr("runner.cli.outputs.os.access", lambda path, mode: Path(path) != photos)
+    monkeypatch.setattr("runner.cli.options.os.access", lambda path, mode: Path(path) != photos)
     sentence = refused(r2d2("extract", "/nowhere", photos))
     assert f".png.r2d2 cannot be written: {photos} is read-only" in sentence
 

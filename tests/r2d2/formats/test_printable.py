@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from r2d2.printable import csv_cell, printable
+from r2d2.formats.printable import csv_cell, printable
 from runner.terminal.console import make_console
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from r2d2.scratch import remove_abandoned, scratch_folder
+from r2d2.storage.scratch import remove_abandoned, scratch_folder
 
 OWNER = """
 import time
-from r2d2.scratch import scratch_folder
+from r2d2.storage.scratch import scratch_folder
 with scratch_folder() as folder:
     (folder / "weights").write_bytes(b"1")
     print(folder, flush=True)
@@ -51,7 +51,10 @@ def test_that_of_a_killed_process_is_removed_and_that_of_a_living_one_is_kept(te
 
 
 def test_that_of_a_process_is_one_and_goes_with_it(temporary):
-    code = "from r2d2.scratch import lasting_scratch_folder as f; assert f() == f(); print(f(), f().is_dir())"
+    code = (
+        "from r2d2.storage.scratch import lasting_scratch_folder as f; "
+        "print(f(), f().is_dir()); assert f() == f()"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     folder, was_there = shown.split()
     assert (was_there, Path(folder).parent) == ("True", temporary)
