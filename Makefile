@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT := DEBIAN_FRONTEND=noninteractive apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow test-real test-fuzz test-cluster test-nodes soak walk audit bench
+.PHONY: help setup demo test test-all test-slow test-real test-fuzz test-cluster test-cluster-slow test-nodes soak walk audit bench
 .PHONY: bench-gpu bench-quality check lint format types layers spelling clean
 
 help: ## Say what each target does
@@ -41,7 +41,7 @@ test: setup ## Run the tests
 	$(PYTEST) -m "not real_size and not multinode and not soak and not slow"
 
 test-slow: setup ## Run the tests of half a minute or more that rarely break
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not multinode"
 
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
@@ -59,8 +59,11 @@ audit: setup ## Check the source by ruff's rules of security, and the tested set
 	        --progress-spinner off --format json --output $(AUDIT)/report.json; } >$(AUDIT)/log 2>&1 || true
 	@$(BIN)/python .ci/audit.py $(AUDIT)/report.json $(AUDIT)/log
 
-test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (25 to 40 minutes)
-	$(BIN)/python -m pytest -m multinode
+test-cluster: setup ## Run the tests of clusters of several nodes, kills and storms, all on this machine (45 minutes)
+	$(BIN)/python -m pytest -m "multinode and not slow"
+
+test-cluster-slow: setup ## Run those that CI has no time for: storms, MLflow away, missing workers (25 minutes)
+	$(BIN)/python -m pytest -m "multinode and slow"
 
 test-nodes: setup ## Run the quicker tests of clusters: sweeps handed to a head and two nodes, and the doctor
 	$(BIN)/python -m pytest -m multinode tests/multinode/test_submission.py tests/multinode/test_doctor.py

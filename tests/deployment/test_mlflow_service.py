@@ -142,6 +142,7 @@ def check_whole(client, postgres, s3, home, name, trials):
     assert runs["summary"].status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_two_drivers_at_once_leave_two_whole_sweeps_and_no_secret(
     mlflow_server, postgres, s3, proxy, drive, client, tmp_path
 ):
@@ -165,6 +166,7 @@ def test_two_drivers_at_once_leave_two_whole_sweeps_and_no_secret(
         assert [name for name, text in texts.items() if secret.encode() in text] == []
 
 
+@pytest.mark.slow
 def test_mlflow_may_go_away_and_come_back_or_not(
     mlflow_server, postgres, s3, proxy, drive, client, environment, tmp_path
 ):

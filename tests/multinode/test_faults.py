@@ -114,6 +114,7 @@ def test_lost_nodes_change_no_figure_and_notice_leaves_a_checkpoint(cluster, und
     assert_ended_like(story, undisturbed)
 
 
+@pytest.mark.slow
 def test_with_fewer_workers_the_loss_stays_the_same(cluster, undisturbed, tmp_path):
     options = ("--checkpoint-steps", "3", "--min-workers", "1")
     with submitted(cluster, tmp_path, "elastic", *options) as story:

@@ -146,6 +146,7 @@ def kill_in_the_middle(file: Path, home: str, folder: Path) -> None:
     assert not any(f.name.endswith(f"epoch_{EPOCHS:03d}.train.json") for f in trials.walk())
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_through_a_storm_it_ends_as_undisturbed_and_its_checkpoints_serve(
     file, undisturbed, s3, proxy, tmp_path
 ):
@@ -207,6 +208,7 @@ def test_a_full_disk_fails_the_trial_with_the_reason_and_retry_continues_it(s3, 
     assert again.stored.history(large).is_complete(EPOCHS, again.roles)
 
 
+@pytest.mark.slow
 def test_the_history_holds_what_is_told_of_training(undisturbed):
     assert [(epoch, kind) for epoch, kind, _ in undisturbed[0]] == [
         (epoch, kind) for epoch in range(1, EPOCHS + 1) for kind in (TRAIN, "validation")
