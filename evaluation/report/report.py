@@ -1,4 +1,4 @@
-"""Report: a comparison with all that a reader needs to evaluator it, ready to be written down."""
+"""Report: a comparison with all that a reader needs to judge it, ready to be written down."""
 
 from __future__ import annotations
 

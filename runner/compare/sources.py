@@ -73,7 +73,7 @@ def find_networks(
             be scored: checkpoint folders and upstream `.pt` files, here or on S3, `models:/...`,
             `features:TAG`.
         settings: where things are.
-        scoring: how to evaluator the latter.
+        scoring: how to score the latter.
         role: the benchmark of sweeps and runs; empty: that by which the first sweep is decided.
 
     Raises:

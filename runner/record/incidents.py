@@ -1,4 +1,4 @@
-"""Incidents: what befell a trial, and how it went on, beside its history."""
+"""Incidents: what happened to a trial, and how it went on, beside its history."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ FORCED = "forced"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run's best checkpoint, and all by which it is scored.
+    """A run's best checkpoint, and all by which its promotion is decided.
 
     Attributes:
         checkpoint: what lies in `folder`.

@@ -71,7 +71,7 @@ class SweepCallback(tune.Callback):
         ours = _ours(trial)
         self._running[ours.key] = ours
         self._stops_before[ours.key] = self._stops_of(ours)
-        # What befell it in earlier attempts was told then.
+        # What happened to it in earlier attempts was shown then.
         self._told.setdefault(ours.key, len(incidents(self._stored.history(ours))))
         self.statuses[ours.key] = "RUNNING"
         steps = ProgressReader(self._stored.trial_store(ours))

@@ -213,9 +213,9 @@ class RunLogger:
                 tags |= run.score_tags(evaluation, record.kind)
                 files |= score_files(evaluation, record.epoch, record.kind, maps)
         run.log_files(files)
-        befell = "\n".join(incident.text for incident in incidents(history))
-        if befell:
-            tags[INCIDENTS] = befell[-MAX_TAG_LENGTH:]
+        sentences = "\n".join(incident.text for incident in incidents(history))
+        if sentences:
+            tags[INCIDENTS] = sentences[-MAX_TAG_LENGTH:]
         run.log([figures for _, figures in due], tags)
 
     def _final(

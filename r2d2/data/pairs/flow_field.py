@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 # A try takes the next of so many random pixels whose flow is known.
 CANDIDATES = 4 * DRAWS
 
-# The overlap of two windows is scored at PLACES x PLACES pixels of the first: several to each cell.
+# The overlap of two windows is measured at PLACES x PLACES pixels of the first: several to each cell.
 PLACES = 64
 
 

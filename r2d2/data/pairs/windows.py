@@ -26,7 +26,7 @@ from r2d2.geometry import (
 TRIES, DRAWS = 5, 250
 MIN_SCALE, MAX_SCALE = 0.2, 5.0
 
-# The overlap of two windows is scored by CELLS x CELLS cells of each.
+# The overlap of two windows is measured by CELLS x CELLS cells of each.
 CELLS = 16
 
 # Places in a unit line: the middles of the cells; near both ends of each cell.
@@ -151,7 +151,7 @@ def _overlap(
     """How well each of K pairs of windows shows the same: (K,) in [0, 1].
 
     The smaller of: the share of window 1 that lands in window 2; the share of 16 x 16 cells of window 2 that
-    window 1 hits. The first is scored at the cells' centres, the second near the four corners of each cell.
+    window 1 hits. The first is measured at the cells' centres, the second near the four corners of each cell.
     """
     frames1, frames2 = (
         np.array([(w.left, w.top, w.width, w.height) for w in windows], dtype=np.float64)
