@@ -1,8 +1,9 @@
-"""Course: one training from scratch without a cluster, scored on the way.
+"""Trains one network from scratch without a cluster and scores each epoch.
 
-A short calibration measures the speed of this machine; from it follows the number of pairs that fit into the
-minutes, and with them the learning rate's schedule. From then on pairs count and not the clock, so the curve
-is that of one training whose length was fixed before. Minutes are those of training; scoring comes on top.
+A short calibration measures the speed of this machine. It gives the number of pairs that fit into the
+minutes, and that number gives the schedule of the learning rate. After that, length is measured in pairs, not
+minutes: the curve is that of one training whose length was fixed before. Scoring does not count as minutes of
+training.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def device() -> torch.device:
 
 
 def calibrate(config: TrainConfig, photos: PhotoSet) -> float:
-    """Pairs per second, their preparation included, of a network that is thrown away; one step warms up."""
+    """Measures the pairs per second of a throwaway network, preparation included; one step warms up."""
     calibration = replace(
         config,
         epochs=1,

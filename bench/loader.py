@@ -1,4 +1,4 @@
-"""Pairs of the loader, against bare decoding of their photographs, and two loader processes against one."""
+"""Times the loader's pairs against decoding alone, and two loader processes against one."""
 
 from __future__ import annotations
 

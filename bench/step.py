@@ -1,4 +1,4 @@
-"""A training step, against the bare float32 network forwards and backwards on the same batch."""
+"""Times a training step against the bare float32 network, forwards and backwards, on the same batch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def has_bfloat16() -> bool:
 
 
 def random_batch() -> PairBatch:
-    """Images of noise, and a flow of which nine tenths are inside image 2, at no whole positions."""
+    """Makes random images and a flow; 90 % of it ends inside image 2, at fractional positions."""
     generator = torch.Generator().manual_seed(0)
     image1, image2 = torch.randn(2, PAIRS, 3, SIDE, SIDE, generator=generator)
     aflow = pixel_grid(SIDE, SIDE) * 1.05 + torch.randn(PAIRS, 2, SIDE, SIDE, generator=generator)

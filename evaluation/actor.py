@@ -30,8 +30,9 @@ class BenchmarkSpec:
 
     Attributes:
         role: prefix of its metrics, e.g. `validation` or `hpatches`.
-        folder: in HPatches' layout, readable from every node that holds an evaluator; or `s3://bucket/prefix`.
-        protocol: name of an entry of `evaluator.PROTOCOLS`.
+        folder: in HPatches' layout, readable from every node that holds an evaluator; or
+            `s3://bucket/prefix`.
+        protocol: a key of `evaluation.protocols.PROTOCOLS`.
         cache: where each node keeps what is on S3.
     """
 

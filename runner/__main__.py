@@ -35,7 +35,7 @@ VERBS = {
     "sweep": ("sweep", "Run a sweep, or resume it."),
     "sweeps": ("sweep", "List the sweeps of search_spaces/ with their questions."),
     "sync": ("manage", "Log to MLflow what it missed of a sweep."),
-    "ui": ("machine", "Start MLflow's pages on the local store."),
+    "ui": ("machine", "Start MLflow's web interface for the local store."),
 }
 # What a verb says at once: to import what it needs takes seconds.
 WORDS = {

@@ -33,7 +33,7 @@ class SweepData:
     """Training data and benchmarks of a sweep.
 
     Attributes:
-        training: what every trial is fed; shows nothing of what is held out.
+        training: the training data of every trial; shows nothing of what is held out.
         held_out: photographs.
         benchmarks: what every checkpoint is scored on, in this order.
         digests: digest of each benchmark, by role.

@@ -1,1 +1,1 @@
-"""Pictures of what a network sees, finds and matches, and of what a training is fed."""
+"""Draws what a network sees, finds and matches, and the pairs that a training sees."""

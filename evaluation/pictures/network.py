@@ -106,7 +106,7 @@ def image_picture(seen: ImageMaps, title: str) -> bytes:
 
 
 def pair_picture(seen: tuple[ImageMaps, ImageMaps], found: PairMatches, title: str) -> bytes:
-    """IndexPairs, keypoints and maps of two images side by side: a PNG.
+    """Draws the matches, keypoints and maps of two images side by side: a PNG.
 
     Args:
         seen: both, with keypoints of known diameter.

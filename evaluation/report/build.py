@@ -23,7 +23,7 @@ def make_report(
     """Compares the rows that have scores and gathers what belongs to the comparison.
 
     Args:
-        variants: the baselines among them, at least one; what has no score stands in the table alone.
+        variants: the baselines among them, at least one; one without a score appears in the table only.
         baseline: the name of one of them, or of each variant's own, as `compare` takes them.
         about: what the report is about.
         replicates: how many draws of the bootstrap.

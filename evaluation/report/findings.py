@@ -168,17 +168,16 @@ def _needed(report: Report, row: Difference) -> str:
     compared = len(report.baselines)
     if row.verdict in OF_NETWORKS:
         least = smallest_detectable(compared, ADVISED_SEEDS, row.sequences)
-        usual = f", which show gains of MMA from about {figure(least)} on" if "mma" in row.metric else ""
-        return f"To say something of the losses, give every row {ADVISED_SEEDS} seeds{usual}."
+        usual = f"; that shows gains of about {figure(least)} MMA or more" if "mma" in row.metric else ""
+        return f"To compare the losses, train every row with {ADVISED_SEEDS} seeds{usual}."
     if row.variances is None:
         return "To show anything, score more than one sequence."
     sides = (report.mean(name) for name in (row.variant, row.baseline))
     seeds = min(side.seeds for side in sides if side is not None)
     size = figure(abs(row.estimate))
     smallest = figure(detectable(row.variances, compared, seeds, row.sequences))
-    shows = (
-        f"This table ({seeds} seeds, {row.sequences} sequences) shows differences from about {smallest} on."
-    )
+    table = f"This table ({seeds} seeds, {row.sequences} sequences)"
+    shows = f"{table} shows differences of about {smallest} or more."
     if row.verdict in SHOWN:
         return shows
     if size == figure(0) or abs(row.estimate) < row.variances.error(seeds, row.sequences) / 2:

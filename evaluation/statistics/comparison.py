@@ -72,7 +72,8 @@ class Difference:
         sequences: how many.
         same_seeds: whether they were compared seed by seed.
         covers_seeds: whether both have more than one seed, so that the interval covers other seeds.
-        variances: of which the error consists; None with a single sequence, or unless seeds are covered.
+        variances: the variance components of the error; None with a single sequence, or unless seeds are
+            covered.
     """
 
     variant: str
@@ -117,7 +118,7 @@ class SequenceDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A Comparison sets the variants of one benchmark and protocol each against its baseline.
+    """A Comparison compares each variant of one benchmark and protocol with its baseline.
 
     Attributes:
         baselines: the baseline of each variant that has one, by the variant's name.

@@ -2,7 +2,7 @@
 
 A step is made of parts of `pairs_per_worker` pairs, as many as the configuration has workers. Queries,
 distractors and batch statistics are those of a part, so the loss does not depend on how many workers there
-are: one that stands in for a missing one computes its part too, one after the other, and adds the gradients.
+are: a worker that replaces a missing worker computes its parts in turn and accumulates the gradients.
 """
 
 from __future__ import annotations

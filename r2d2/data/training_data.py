@@ -1,4 +1,4 @@
-"""Opens what a training is fed, and keeps the held-out photographs out of it."""
+"""Opens the data of a training, and keeps the held-out photographs out of it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ TILE_MARGIN = 32
 
 @dataclass(frozen=True)
 class Tile:
-    """A Tile is the part of a level that it answers for, and the window around it that the network sees.
+    """A Tile is the part of a level whose keypoints it reports, and the window that the network sees.
 
     Attributes:
         window: slices of rows and columns of the level; they start at even numbers, as the half-resolution

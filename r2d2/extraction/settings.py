@@ -45,7 +45,7 @@ class ExtractionSettings:
                 )
 
     def full_resolution(self) -> ExtractionSettings:
-        """Returns the same settings without bounds on the size, down to 0.3 of it."""
+        """Returns the same settings without bounds on the size; the smallest scale is 0.3."""
         return dataclasses.replace(self, min_size=0, max_size=9999, min_scale=0.3, max_scale=1.0)
 
 

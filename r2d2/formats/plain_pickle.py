@@ -25,12 +25,12 @@ _DAMAGE = (ValueError, IndexError, KeyError, TypeError, AttributeError, Overflow
 def read_pickle(
     file: BinaryIO, names: Mapping[str, Call], persistent: Callable[[Any], Any] | None = None
 ) -> Any:
-    """Reads a pickle as `torch.save` writes them (protocol 2); the file stands behind it afterwards.
+    """Reads a pickle as `torch.save` writes them (protocol 2); leaves the file position after it.
 
     Args:
-        file: stands at the pickle's beginning.
-        names: what stands for `module name`; called with the arguments that the pickle gives.
-        persistent: what stands for a persistent id; None: there may be none.
+        file: its position is the pickle's beginning.
+        names: the replacement for each `module name`, called with the arguments that the pickle gives.
+        persistent: makes the replacement for a persistent id; None: the pickle may hold none.
 
     Raises:
         ValueError: if it is damaged, or holds anything but dictionaries, lists, tuples, numbers, text and

@@ -1,7 +1,7 @@
 """Reads files of `torch.save`, today's zip archives and those before PyTorch 1.6, as plain data.
 
-PyTorch's own reader, told to read weights only, calls whatever a pickle names of a long list: `bytearray` is
-on it, and a pickle of 34 bytes took 2 GiB. Here tensors are made of bytes that are in the file.
+PyTorch's own reader, told to read weights only, calls any function of a long allow list: `bytearray` is on
+it, and a pickle of 34 bytes took 2 GiB. Here tensors are made of bytes that are in the file.
 """
 
 from __future__ import annotations

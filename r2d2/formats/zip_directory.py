@@ -1,4 +1,4 @@
-"""Compares the size of a zip archive's directory with a limit before anything is made of it.
+"""Compares the size of a zip archive's directory with a limit before the archive is parsed.
 
 `zipfile` makes an object of several hundred bytes of every entry as soon as it opens an archive, and an entry
 takes 46 bytes in a file.
@@ -24,7 +24,7 @@ def check_directory(file: BinaryIO, most: int) -> None:
     """Refuses a zip archive whose directory is larger than a limit; the file is at its beginning afterwards.
 
     Args:
-        file: the archive, or another file, of which nothing is said.
+        file: the archive; other files are accepted unchecked.
         most: bytes of the directory.
 
     Raises:

@@ -129,8 +129,8 @@ def evaluate(
 def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) -> None:
     """Write the keypoints of every image beside it, as IMAGE.r2d2 (a numpy npz).
 
-    An image is a file, a folder or s3://BUCKET/PREFIX (searched with all below, also through links, but for
-    hidden files), a glob pattern, or a .txt file in UTF-8 with one image a line. Each IMAGE.r2d2 holds
+    An image is a file, a folder or s3://BUCKET/PREFIX (searched recursively through links, without hidden
+    files), a glob pattern, or a .txt file in UTF-8 with one image a line. Each IMAGE.r2d2 holds
     imsize, keypoints (x, y, scale in pixels), descriptors, scores (ascending).
     """
     from r2d2.data.images import ImageRefused

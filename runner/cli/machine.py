@@ -16,9 +16,9 @@ from runner.terminal.console import make_console
     "--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on."
 )
 def ui(host: str, port: int) -> None:
-    """Start MLflow's pages on the local store: runs, curves, tables, pictures, registered models.
+    """Start MLflow's web interface for the local store: runs, curves, tables, pictures, registered models.
 
-    Where a server keeps the runs there is nothing to start: its pages' addresses are printed.
+    If a server keeps the runs, nothing is started: the addresses of its pages are printed.
     """
     from runner.tracking.experiments import Tracker
     from runner.tracking.tables import view_link

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 )
 @click.option("--name", default="r2d2", show_default=True, help="Name of the registered model.")
 @click.option("--alias", default="champion", show_default=True, help="Alias that the best version carries.")
-@click.option("--force", is_flag=True, help="Promote also what would be refused; the version says so.")
+@click.option(
+    "--force", is_flag=True, help="Promote also what would be refused; the version is tagged as forced."
+)
 @click.option("--rollback", is_flag=True, help="Give the alias back to the version that held it before.")
 @click.option("--list", "listing", is_flag=True, help="List the versions, and who held the alias when.")
 def promote(
@@ -44,8 +46,8 @@ def promote(
 
     A network is refused if it has collapsed, if it is not above its own starting network, or if it is not
     shown to be better than the present champion: both are scored on fresh pairs of the sweep's held-out
-    photographs. Load the champion with mlflow.pyfunc.load_model("models:/r2d2@champion"). The status is 1 if
-    nothing was promoted.
+    photographs. Load the champion with mlflow.pyfunc.load_model("models:/r2d2@champion"). The exit
+    status is 1 if nothing was promoted.
     """
     console, settings = make_console(), Settings.from_environment()
     if rollback or listing:
@@ -103,7 +105,7 @@ def announcement(promotion: Promotion) -> str:
     if promotion.promoted or promotion.is_champion:
         return line
     few = "More held-out photographs (data.held_out) narrow the interval; " if promotion.is_unsure else ""
-    return f"{line}\n{few}r2d2 promote --force promotes it all the same, and the version says so."
+    return f"{line}\n{few}r2d2 promote --force promotes it all the same, and tags the version as forced."
 
 
 def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> None:

@@ -31,7 +31,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     hpatches = click.option(
         "--hpatches",
         metavar="PLACE",
-        help="HPatches, to score every checkpoint on too: a folder or s3://BUCKET/PREFIX [R2D2_HPATCHES].",
+        help="HPatches, a folder or s3://BUCKET/PREFIX; each checkpoint is scored on it too [R2D2_HPATCHES].",
     )
     photos = click.option(
         "--photos",
@@ -58,7 +58,7 @@ def sweeps() -> None:
 @click.option(
     "--preset",
     type=click.Choice(sorted(PRESETS)),
-    help="Size of each training: `small` takes seconds and shows that all works, `laptop` a minute or two.",
+    help="Size of each training: `small` takes seconds and is a quick check, `laptop` takes a minute or two.",
 )
 @click.option(
     "--set",
@@ -93,7 +93,8 @@ def sweeps() -> None:
     "--min-workers",
     type=click.IntRange(0),
     default=0,
-    help="Smallest number of workers that a trial trains on with, the loss unchanged; 0: it waits for all.",
+    help="Smallest number of workers with which a trial continues; the loss stays the same. "
+    "0: it waits for all of them.",
 )
 @click.option(
     "--silence",
@@ -107,7 +108,7 @@ def sweeps() -> None:
     type=click.IntRange(0),
     default=Resilience.max_restarts,
     show_default=True,
-    help="Number of losses of workers, with no epoch in between, that a trial survives.",
+    help="How often a trial may lose workers before it fails; a finished epoch resets the count.",
 )
 @click.option("--verbose", is_flag=True, help="Show also what Ray's processes print.")
 def sweep(

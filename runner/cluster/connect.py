@@ -185,8 +185,8 @@ def on_this_node() -> Any:
 def _leave(shutdown: Callable[[], None]) -> None:
     """Leaves the cluster while nothing else touches Ray.
 
-    What Tune leaves behind holds references to actors in cycles. If another thread, that of MLflow's teller,
-    collects such garbage in the moment in which Ray's worker is taken down, Ray ends the whole process.
+    Tune leaves behind cyclic references to actors. If another thread, such as the reporter's, collects that
+    garbage while Ray's worker is taken down, Ray ends the whole process.
     """
     gc.collect()
     gc.disable()
@@ -197,7 +197,7 @@ def _leave(shutdown: Callable[[], None]) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Knocks once at HOST:PORT or ray://HOST:PORT, where Ray itself would try again for minutes.
+    """Connects once to HOST:PORT or ray://HOST:PORT; Ray itself would try again for minutes.
 
     Raises:
         ValueError: if nothing listens there, or a web server.

@@ -14,7 +14,7 @@ class WorkerResources:
 
     Attributes:
         gpus: 0 or more; a fraction shares one.
-        cpus: 1 or more; None: one that computes, and one for each of the trial's loader processes.
+        cpus: 1 or more; None: one, plus one per loader process of the trial.
     """
 
     gpus: float = 0.0

@@ -47,7 +47,7 @@ def compare_networks(
     """The report that compares networks, those of one name in one row.
 
     Args:
-        networks: at least one; what has no score stands in the table alone.
+        networks: at least one; one without a score appears in the table only.
         metric: what is compared and orders the table, with or without its role, e.g.
             `hpatches/auc_5px_poselib_viewpoint`. What pairs have no number of, a loss say, only orders the
             table: MMA@3 is compared.

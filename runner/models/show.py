@@ -1,4 +1,4 @@
-"""Showing: what a model sees in one image or two, and what a training is fed, as pictures."""
+"""Draws what a model sees in one image or two, and the pairs that a training sees, as pictures."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def show_pair(
 
 
 def show_training_pairs(config: TrainConfig, count: int, objects: CacheSettings | None = None) -> Shown:
-    """The first pairs that a training with this configuration is fed.
+    """Draws the first pairs that a training with this configuration sees.
 
     Args:
         config: names the sources, the recipe and the seed.

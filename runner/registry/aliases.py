@@ -67,7 +67,7 @@ def version_by_alias(tracker: Tracker, name: str, alias: str) -> ModelVersion | 
 
 
 def move_alias(tracker: Tracker, name: str, alias: str, version: int, reason: str) -> AliasMove:
-    """Gives an alias to a version, the alias of the former one to who held it, and writes both down."""
+    """Moves the alias to a version, gives `previous_of` it to its former holder, and records the move."""
     held = version_by_alias(tracker, name, alias)
     former = None if held is None else int(held.version)
     move = AliasMove(_now(), _user(), alias, version, former, reason)
@@ -91,7 +91,7 @@ def alias_moves(tracker: Tracker, name: str) -> list[AliasMove]:
 
 @as_tracking_error()
 def roll_back(tracker: Tracker, name: str, alias: str) -> AliasMove:
-    """Gives an alias back to the version that held it before; done twice, all is as it was.
+    """Gives an alias back to the version that held it before; a second call undoes the first.
 
     Raises:
         ValueError: if no version held it before, or the one that did is deleted.

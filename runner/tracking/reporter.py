@@ -38,10 +38,10 @@ class _Waiting:
 class Reporter:
     """Keeps MLflow's runs equal to the histories of trials.
 
-    A thread of its own logs them, so that no trial and no scheduler waits for MLflow. What waits is named
-    here by trial; its figures lie in its history, on disk. A server that is away is asked again until it
-    answers, and then gets everything, in order; what is left at the end is logged by the same command, or by
-    `r2d2 sync`.
+    A thread of its own logs them, so that no trial and no scheduler waits for MLflow. Pending trials are kept
+    here by key; their figures lie in their histories, on disk. A server that is away is asked again until it
+    answers, and then gets everything, in order. If it stays away, the same command or `r2d2 sync` logs the
+    rest later.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Reporter:
         """Waits until MLflow has everything.
 
         Args:
-            timeout: seconds that a server which is away, or a home, is waited for.
+            timeout: seconds to wait for an unreachable server or store.
 
         Returns:
             The key of every trial that MLflow does not have completely, with the reason.

@@ -30,10 +30,11 @@ class NodeLeaves(Exception):  # noqa: N818 - it says what happened
 
 
 def train_to_the_end(fit: Callable[[], object], history: History, max_restarts: int) -> None:
-    """Trains until it is done, from the last checkpoint each time that it stopped for a reason to go on.
+    """Trains to the last epoch, and restarts from the last checkpoint after a fault that may pass.
 
-    A lost or hanging worker is one, up to `max_restarts` times without an epoch trained in between; a notice
-    that a node is taken away, always. Too little memory, a full disk and bad data or settings are none.
+    It restarts after a lost or hanging worker, up to `max_restarts` times without an epoch trained in
+    between, and after every preemption notice. It does not after too little memory, a full disk, or bad data
+    or settings.
 
     Args:
         fit: trains; raises what Ray Train raises.
@@ -74,7 +75,7 @@ def train_to_the_end(fit: Callable[[], object], history: History, max_restarts: 
 
 
 def main_fault(faults: list[Exception]) -> Exception:
-    """Why a group of workers stopped: the others fail too when one does, of the connection to it."""
+    """Finds why a group of workers stopped: when one worker fails, the others fail with connection errors."""
     bare = [unwrapped(fault) for fault in faults]
     for kind in _TELLING:
         for fault in bare:
@@ -84,7 +85,7 @@ def main_fault(faults: list[Exception]) -> Exception:
 
 
 def _counts(fault: Exception) -> bool:
-    """Whether a fault is one of those that may come only so often."""
+    """Says whether a fault counts towards `max_restarts`."""
     return not isinstance(fault, ValueError | Preempted) and not getattr(fault, "preempted", False)
 
 

@@ -1,7 +1,8 @@
 """Makes the pixels of pairs on a device, a whole batch at a time: warped, with noise and new colours.
 
-What the loader's processes hand over is small: of each photograph the bytes in view, how they are seen, and
-seeds. The pairs are those of `make_pair`, up to rounding, but for other draws of the same noise.
+A loader process hands over little: the bytes of each photograph that are in view, the homography that maps
+crops to them, and seeds. The pairs are those of `make_pair`, equal up to rounding, except that the noise is
+drawn anew.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class PreparedPair:
         to_part1, to_part2: (3, 3), from pixels of the crops to pixels of these.
         whole: (3, M) float32, pixels from all over image 2.
         plan: everything random but the noise.
-        noise: how image 2 shows noise; None without.
+        noise: the noise field of image 2; None without noise.
         seed: of the noise.
         sample: what the pair is called.
         refused: (file, reason) of photographs that were replaced.
@@ -93,7 +94,7 @@ class PreparedBatch:
         whole: (B, 3, M) float32, pixels from all over images 2.
         crop1_to_crop2: (B, 3, 3) float64; NaN for a pair without common windows.
         factors: (4, B, 4) float32, the changes of images 2, see `JitterBatch`.
-        noises: how image 2 shows noise, and its seed; None without.
+        noises: the noise field of each image 2, and its seed; None without noise.
         crop_size: side of the crops, pixels.
         samples, refused: as of `PairBatch`.
     """

@@ -1,7 +1,7 @@
 """Samples a view: what a homography shows of an image. An upright rectangle is resampled only once.
 
-Any other view is sampled from the part in view, which is shrunk beforehand where the view shrinks it. Images
-are Pillow's, so that only that part leaves Pillow's memory.
+Otherwise the visible part is cut out, downscaled if needed, and sampled. Images are Pillow's, so that only
+that part leaves Pillow's memory.
 """
 
 from __future__ import annotations

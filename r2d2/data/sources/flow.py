@@ -1,7 +1,7 @@
 """Opens `flow` (F): pairs of images with dense flow.
 
 Aachen's `optical_flow/flow/A_B.png` with `optical_flow/mask/A_B.png`, between `images_upright/db/A.jpg` and
-`B.jpg`; and folders of one's own, each with `1.*`, `2.*` and `flow_1_2.flo` or `flow_1_2.png`, as Middlebury
+`B.jpg`; and your own folders, each with `1.*`, `2.*` and `flow_1_2.flo` or `flow_1_2.png`, as Middlebury
 and KITTI write them.
 """
 

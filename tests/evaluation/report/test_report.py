@@ -260,7 +260,7 @@ def test_a_single_seed_is_said(report):
             {"gain": 0.0},
             {},
             "no difference shown",
-            ("is not shown", "There is nothing to show.*This table .3 seeds, 14 seq.* from about 0.0"),
+            ("is not shown", "There is nothing to show.*This table .3 seeds, 14 seq.* of about 0.0"),
         ),
         (
             {"gain": 0.05, "seeds": (0,)},
@@ -268,14 +268,14 @@ def test_a_single_seed_is_said(report):
             "these networks differ",
             (
                 "these networks differ, but one seed does not show",
-                "give every row 3 seeds, which show gains of",
+                "train every row with 3 seeds; that shows gains of",
             ),
         ),
         (
             {"gain": 0.0, "seeds": (0,)},
             {"seeds": (0,)},
             "seeds needed",
-            ("one seed does not show that it leads", "give every row 3 seeds"),
+            ("one seed does not show that it leads", "train every row with 3 seeds"),
         ),
         (
             {"gain": 0.05, "epochs": 9},
