@@ -19,8 +19,15 @@ pytest_plugins = ["s3_server", "mlflow_server"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts first what starts Ray: it waits for processes, while another process of pytest runs the rest."""
+    """Puts first what starts Ray: it waits for processes, while another process of pytest runs the rest.
+
+    Tests marked `gpu` are skipped where PyTorch can use none.
+    """
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="needs a GPU, and there is none"))
 
 
 @pytest.hookimpl(trylast=True)

@@ -65,7 +65,7 @@ def test_shapes_that_do_not_fit():
         mutual_nearest_neighbours(unit(5), unit(5, dim=8))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu():
     first, second = unit(300), unit(200, seed=1)
     matches = mutual_nearest_neighbours(first, second, torch.device("cuda"))

@@ -240,7 +240,7 @@ def test_convolutions_on_a_gpu_are_not_rounded_and_the_setting_is_given_back():
     assert setting.fp32_precision == former
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and there is none")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_a_gpu_finds_the_same_keypoints(name):
     network, image = build_network(NetworkConfig(name, 1, 8), seed=0), torch.randn(3, 60, 71)

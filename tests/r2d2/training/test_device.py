@@ -34,7 +34,7 @@ def test_on_a_cpu_no_batch_is_asked_for_ahead_and_none_is_lost():
     assert asked == [0, 1, 2]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: copies ahead cannot be tested")
+@pytest.mark.gpu
 def test_on_a_gpu_batches_are_copied_ahead_in_order():
     device = torch.device("cuda")
     pairs = list(ahead((batch(number) for number in range(5)), device))

@@ -135,7 +135,7 @@ def test_what_travels_is_smaller_than_the_batch(samples):
     assert sent < 0.5 * (expected.image1.nbytes + expected.image2.nbytes + expected.aflow.nbytes)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and there is none")
+@pytest.mark.gpu
 def test_a_gpu_makes_the_same_pairs(samples):
     _, prepared = both(samples, QUIET)
     here, there = render_batch(prepared, CPU), render_batch(prepared, torch.device("cuda"))
