@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from r2d2 import collapse_signs as maps
 from r2d2.collapse import CollapseSigns
 from r2d2.data.normalisation import normalise
 from r2d2.network import R2D2Network
+from r2d2.training import collapse_signs as maps
 
 # A part of an image is enough, and costs less than one of the images that are matched.
 CROP = 256

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from r2d2.config import TrainConfig
 from r2d2.formats.tensor_file import read_bytes, read_tensors, refuse_pickle, write_tensors
+from r2d2.formats.upstream import load_upstream
 from r2d2.network import R2D2Network, network_from_state
 from r2d2.storage.atomic import atomic_folder
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import local_path
-from r2d2.upstream import load_upstream
 from r2d2.version import code_version
 
 WEIGHTS = "weights.safetensors"

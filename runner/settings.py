@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.location import absolute_place, is_remote
-from r2d2.storage.open import open_store
+from r2d2.storage.location import absolute_place, is_remote, open_store
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 

@@ -1,4 +1,8 @@
-"""Unpacking archives that nobody vouches for: nothing lands outside the folder, and nothing explodes."""
+"""Unpacking archives that nobody vouches for: nothing lands outside the folder, and nothing explodes.
+
+Python's own filter for tar files came with 3.11.4, and Debian 12 has 3.11.2. It knows no bombs, and
+no limit of a header's size.
+"""
 
 from __future__ import annotations
 
@@ -211,10 +215,9 @@ def _opened(archive: Path, advance: Callable[[int], None]) -> Iterator[Iterator[
         beginning = raw.read(6)
         raw.seek(0)
         opener = next((one for magic, one in _PACKED.items() if beginning.startswith(magic)), None)
-        plain = opener(_Counted(raw, advance)) if opener else _Counted(raw, advance)  # type: ignore[operator]
-        metered = _Metered(plain)
+        metered = _Metered(opener(raw) if opener else raw)  # type: ignore[operator]
         with tarfile.open(fileobj=metered, mode="r|") as stream:  # type: ignore[call-overload]
-            yield _tar_members(stream, metered)
+            yield _tar_members(stream, metered, raw, advance)
 
 
 def _is_zip(archive: Path) -> bool:
@@ -242,9 +245,14 @@ def _zip_members(archive: zipfile.ZipFile, advance: Callable[[int], None]) -> It
         advance(info.compress_size)
 
 
-def _tar_members(archive: tarfile.TarFile, metered: _Metered) -> Iterator[_Member]:
+def _tar_members(
+    archive: tarfile.TarFile, metered: _Metered, raw: IO[bytes], advance: Callable[[int], None]
+) -> Iterator[_Member]:
+    done = 0
     while True:
         info = archive.next()
+        advance(raw.tell() - done)
+        done = raw.tell()
         if info is None:
             return
         # Its content is read from the next call on, by whoever unpacks it or as it is passed over.
@@ -260,18 +268,6 @@ def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     file = archive.extractfile(info)
     assert file is not None, "a regular file has a content"
     return file
-
-
-class _Counted:
-    """A file that tells how far it was read."""
-
-    def __init__(self, raw: IO[bytes], advance: Callable[[int], None]) -> None:
-        self._raw, self._advance = raw, advance
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._raw.read(size)
-        self._advance(len(data))
-        return data
 
 
 class _Metered:

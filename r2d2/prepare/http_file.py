@@ -1,4 +1,4 @@
-"""One file from a web server, patiently: cut connections are taken up again where they were cut.
+"""One file from a web server: a connection that is cut is taken up again where it was cut.
 
     <target>.part           what has come so far
     <target>.part.json      of which address and which version (ETag or date) that is
@@ -61,15 +61,7 @@ class RemoteFile:
 
 
 class _PassingError(Exception):
-    """A fault that may pass; says what it was. `wait`: seconds that the server asked for."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-class _OutdatedError(Exception):
-    """What has come so far is of no use."""
+    """A fault that may pass; says what it was."""
 
 
 def download(
@@ -112,100 +104,98 @@ class _Download:
     _best: int = 0
     _progressed: float = field(default_factory=time.monotonic)
 
-    @property
-    def part(self) -> Path:
-        return self.target.with_name(f"{self.target.name}.part")
-
-    @property
-    def note(self) -> Path:
-        return self.target.with_name(f"{self.target.name}.part.json")
+    def __post_init__(self) -> None:
+        self.part = self.target.with_name(f"{self.target.name}.part")
+        self.note = self.target.with_name(f"{self.target.name}.part.json")
 
     def run(self) -> None:
-        self.advance(self._have())
+        self.advance(self._kept()[0])
         try:
-            total = patiently(self._attempt, lambda error: isinstance(error, _PassingError), self._left)
+            patiently(self._attempt, lambda error: isinstance(error, _PassingError), self._left)
         except _PassingError as error:
-            kept = f"; {self._have()} bytes are kept and the same command goes on from there"
-            reason = f"{error} for {self.limits.timeout:.0f} s{kept if self._have() else ''}"
+            have, _ = self._kept()
+            kept = f"; {have} bytes are kept and the same command goes on from there" if have else ""
+            reason = f"{error} for {self.limits.timeout:.0f} s{kept}"
             raise PlaceError(errno.ETIMEDOUT, reason, self.remote.url) from error
-        self._verify(total)
+        self._verify()
         self.part.replace(self.target)
         self.note.unlink(missing_ok=True)
 
     def _left(self) -> float:
         return self.limits.timeout - (time.monotonic() - self._progressed)
 
-    def _have(self) -> int:
-        return self.part.stat().st_size if self.part.is_file() and self.note.is_file() else 0
-
-    def _attempt(self) -> int:
-        """Fetches what is missing; returns the size of the whole."""
+    def _kept(self) -> tuple[int, str]:
+        """Bytes that have come so far, and their version for `If-Range`; 0 where they are of no use."""
         try:
-            return self._fetch()
-        except _OutdatedError:
-            self._forget()
-            raise _PassingError("the file was changed on the server while it came") from None
-        except _PassingError as error:
-            time.sleep(max(0.0, min(error.wait, self._left())))
-            raise
+            note = json.loads(self.note.read_text())
+            if note["url"] == self.remote.url:
+                return self.part.stat().st_size, str(note["version"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            pass
+        return 0, ""
 
     def _forget(self) -> None:
-        self.advance(-self._have())
+        self.advance(-self._kept()[0])
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
-    def _fetch(self) -> int:
-        have, version = self._have(), self._version()
-        if have and version is None:
-            self._forget()
-            have = 0
+    def _outdated(self) -> _PassingError:
+        self._forget()
+        return _PassingError("the file was changed on the server while it came")
+
+    def _attempt(self) -> None:
+        """Fetches what is missing."""
+        have, version = self._kept()
         headers = {"Accept-Encoding": "identity", "User-Agent": "r2d2-data"}
         if have:
-            headers["Range"] = f"bytes={have}-"
-            # The server sends all of it if it has another version now.
-            headers |= {"If-Range": version} if version else {}
+            # With another version than that of `If-Range` the server sends all of it.
+            headers |= {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {})
         with _asking(self.remote, headers, self.limits) as answer:
-            total = self._look_at(answer, have)
-            if answer.status_code != _PARTIAL and have:
+            self._check_status(answer)
+            total = self._total(answer, have)
+            if have and answer.status_code != _PARTIAL:
                 self._forget()
                 have = 0
-            self._remember(answer)
+            self._remember(answer, have)
             self.announce(total)
-            self._receive(answer, have, total)
-        have = self._have()
+            have = self._receive(answer, have, total)
         if total is not None and have != total:
-            if have > total:
-                raise _OutdatedError
             raise _PassingError(f"the answer ended after {have} of {total} bytes")
-        return have
 
-    def _look_at(self, answer: Any, have: int) -> int | None:
-        """The size of the whole that an answer is about; None if it does not say.
-
-        Raises:
-            FileError: if it is about something else than what is wanted.
-        """
-        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind in ("text/html", "application/xhtml+xml"):
+    def _check_status(self, answer: Any) -> None:
+        status, said = answer.status_code, f"the server answers {answer.status_code} ({answer.reason})"
+        if status == _BEYOND_THE_END:
+            raise self._outdated()
+        if status in _PASSING:
+            wait = answer.headers.get("Retry-After", "")
+            time.sleep(max(0.0, min(float(wait) if wait.isdecimal() else 0.0, self._left())))
+            raise _PassingError(said)
+        if status not in (200, _PARTIAL):
+            raise PlaceError(errno.ENOENT, said, self.remote.url)
+        if answer.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml+xml")):
             reason = "the server sends a web page instead of the file (its address may have changed)"
             raise FileError(errno.EBADMSG, reason, self.remote.url)
+
+    def _total(self, answer: Any, have: int) -> int | None:
+        """The size of the whole that an answer is about; None if it does not say."""
         length = answer.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
         if answer.status_code == _PARTIAL:
             span, _, whole = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
             if span.partition("-")[0] != str(have):
-                raise _OutdatedError
+                raise self._outdated()
             total = int(whole) if whole.isdecimal() else None if total is None else have + total
-        if self.remote.size is not None and total is not None and total != self.remote.size:
+        if self.remote.size is not None and total not in (None, self.remote.size):
             raise self._other(f"the server has {total} bytes; they should be {self.remote.size}")
         return total
 
-    def _receive(self, answer: Any, have: int, total: int | None) -> None:
+    def _receive(self, answer: Any, have: int, total: int | None) -> int:
+        """Writes what comes; returns how much there is then."""
         begun, got = time.monotonic(), 0
         with self.part.open("ab") as file:
             for data in _chunks(answer):
                 if total is not None and have + got + len(data) > total:
-                    raise _OutdatedError
+                    raise self._outdated()
                 file.write(data)
                 got += len(data)
                 self.advance(len(data))
@@ -217,26 +207,20 @@ class _Download:
                         self._progressed = now
                 if late > self.limits.read:
                     raise _PassingError(f"only {got} bytes came in {now - begun:.0f} s")
+        return have + got
 
-    def _version(self) -> str | None:
-        """What `If-Range` takes: a strong ETag or a date; empty if the server gave none; None: of no use."""
-        try:
-            note = json.loads(self.note.read_text())
-            return str(note["version"]) if note["url"] == self.remote.url else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-
-    def _remember(self, answer: Any) -> None:
+    def _remember(self, answer: Any, have: int) -> None:
+        """Notes which version comes now; bytes that no note describes are gone."""
         etag = answer.headers.get("ETag", "")
-        version = "" if etag.startswith("W/") else etag
-        version = version or answer.headers.get("Last-Modified", "")
-        if not self.part.is_file():
-            self.part.touch()
+        version = ("" if etag.startswith("W/") else etag) or answer.headers.get("Last-Modified", "")
+        if not have:
+            self.part.write_bytes(b"")
         with atomic_file(self.note) as file:
             file.write(json.dumps({"url": self.remote.url, "version": version}).encode())
 
-    def _verify(self, size: int) -> None:
-        if self.remote.size is not None and size != self.remote.size:
+    def _verify(self) -> None:
+        size = self.part.stat().st_size
+        if self.remote.size not in (None, size):
             raise self._other(f"{size} bytes came; they should be {self.remote.size}")
         if self.remote.sha256 is None:
             return
@@ -253,54 +237,32 @@ class _Download:
 
 @contextmanager
 def _asking(remote: RemoteFile, headers: dict[str, str], limits: Limits) -> Iterator[Any]:
-    """An answer to a request, its body still to come; faults are told apart by whether they may pass."""
+    """The answer behind all redirections, each checked before it is followed; its body is still to come."""
     import requests
 
-    url = remote.url
-    check_address(url, remote.sha256 is not None)
+    url, known, waits = remote.url, remote.sha256 is not None, (limits.connect, limits.read)
+    check_address(url, known)
     try:
-        with requests.Session() as session, _followed(session, remote, headers, limits) as answer:
-            _check(answer, url)
-            yield answer
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-        raise PlaceError(errno.EINVAL, f"it is no address ({error})", url) from error
+        with requests.Session() as session:
+            for _ in range(1 + MAX_REDIRECTS):
+                waits = (limits.connect, limits.read)
+                with session.get(
+                    url, headers=headers, stream=True, timeout=waits, allow_redirects=False
+                ) as answer:
+                    if not answer.is_redirect:
+                        yield answer
+                        return
+                    url = redirected(url, answer.headers["Location"], known)
+        raise PlaceError(errno.ELOOP, f"it redirects more than {MAX_REDIRECTS} times", remote.url)
     except requests.exceptions.SSLError as error:
         raise PlaceError(errno.EACCES, "the server's certificate is not trusted", url) from error
     except requests.exceptions.Timeout as error:
         raise _PassingError("the server does not answer") from error
+    except ValueError as error:
+        # requests reads the redirection as well, though it is not to follow it.
+        raise PlaceError(errno.EINVAL, f"it is no address, or redirects to none ({error})", url) from error
     except requests.exceptions.RequestException as error:
         raise _PassingError(f"the connection fails ({_innermost(error)})") from error
-
-
-def _followed(session: Any, remote: RemoteFile, headers: dict[str, str], limits: Limits) -> Any:
-    """The answer behind all redirections, each of which is checked before it is followed."""
-    url, waits = remote.url, (limits.connect, limits.read)
-    for _ in range(1 + MAX_REDIRECTS):
-        try:
-            answer = session.get(url, headers=headers, stream=True, timeout=waits, allow_redirects=False)
-        except ValueError as error:
-            # requests reads the redirection as well, though it is not to follow it.
-            raise PlaceError(
-                errno.EINVAL, f"it is no address, or redirects to none ({error})", url
-            ) from error
-        if not answer.is_redirect:
-            return answer
-        answer.close()
-        url = redirected(url, answer.headers["Location"], remote.sha256 is not None)
-    raise PlaceError(errno.ELOOP, f"it redirects more than {MAX_REDIRECTS} times", remote.url)
-
-
-def _check(answer: Any, url: str) -> None:
-    status = answer.status_code
-    if status == _BEYOND_THE_END:
-        raise _OutdatedError
-    if status in _PASSING:
-        wait = answer.headers.get("Retry-After", "")
-        raise _PassingError(
-            f"the server answers {status} ({answer.reason})", float(wait) if wait.isdecimal() else 0.0
-        )
-    if status not in (200, _PARTIAL):
-        raise PlaceError(errno.ENOENT, f"the server answers {status} ({answer.reason})", url)
 
 
 def _chunks(answer: Any) -> Iterator[bytes]:
@@ -318,11 +280,7 @@ def _chunks(answer: Any) -> Iterator[bytes]:
 
 def _innermost(error: BaseException) -> str:
     """The first cause, without the libraries' wrapping."""
-    reason: Any = error
-    while True:
-        inner = getattr(reason, "reason", None) or (reason.args[0] if getattr(reason, "args", None) else None)
-        if not isinstance(inner, BaseException):
-            break
-        reason = inner
-    text = str(reason).rpartition(": ")[2] or type(reason).__name__
+    while isinstance(inner := getattr(error, "reason", None) or next(iter(error.args), None), BaseException):
+        error = inner
+    text = str(inner or error).rpartition(": ")[2] or type(error).__name__
     return text.strip("')\"")

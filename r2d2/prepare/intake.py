@@ -1,4 +1,4 @@
-"""Intake: addresses, archives and folders become files in one folder; what is there is not done again."""
+"""Intake: addresses, archives and folders become files in one folder, each of them looked at; none twice."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from r2d2.data.images import MIN_SIDE, ImageRefused, is_image, open_header, refusing
 from r2d2.data.photos import passed_over
 from r2d2.prepare.archive import check_room, is_archive, make_parents, unpack
 from r2d2.prepare.catalogue import BY_HAND
@@ -18,10 +20,12 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.location import is_remote, local_file, open_files
-from r2d2.storage.manifest import sha256_of
+from r2d2.storage.manifest import ManifestFile, sha256_of
 from r2d2.storage.names import check_name
 
 _WEB = ("http://", "https://")
+# That look at files at a time.
+_THREADS = 4
 
 
 Origin = RemoteFile | str
@@ -195,3 +199,61 @@ def _is_copy(target: Path, size: int, origin: Path | None) -> bool:
         return False
     found = target.stat()
     return found.st_size == size and (origin is None or found.st_mtime_ns == origin.stat().st_mtime_ns)
+
+
+def examine(
+    folder: Path, names: Sequence[str], advance: Callable[[int], None] = lambda _: None
+) -> tuple[list[ManifestFile], dict[str, str]]:
+    """Looks at files.
+
+    An image must be of a known format with a sound header, each side at least 32 pixels; of a PNG the
+    checksums must hold, too. Pixels are not decoded: that takes long, and training notices it in passing.
+
+    Args:
+        folder: where they are.
+        names: below it.
+        advance: called after each file with its size.
+
+    Returns:
+        Entries of the files that can be used, and the others with the reason.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    entries: list[ManifestFile] = []
+    refused: dict[str, str] = {}
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="r2d2-examine") as pool:
+        for name, found in zip(names, pool.map(lambda name: _look_at(folder, name), names), strict=True):
+            if isinstance(found, str):
+                refused[name] = found
+                advance((folder / name).stat().st_size)
+            else:
+                entries.append(found)
+                advance(found.size)
+    return entries, refused
+
+
+def _look_at(folder: Path, name: str) -> ManifestFile | str:
+    path = folder / name
+    sides = (0, 0)
+    if is_image(name):
+        found = _sides(path)
+        if isinstance(found, str):
+            return found
+        sides = found
+    with path.open("rb") as file:
+        return ManifestFile(name, path.stat().st_size, sha256_of(file), *sides)
+
+
+def _sides(path: Path) -> tuple[int, int] | str:
+    """Width and height as stored, pixels; or why the image cannot be used."""
+    try:
+        with open_header(path, path) as image:
+            width, height = image.size
+            with refusing(path):
+                image.verify()
+    except ImageRefused as refusal:
+        return refusal.reason
+    if min(width, height) < MIN_SIDE:
+        return f"{width}x{height} pixels; both sides must be at least {MIN_SIDE}"
+    return width, height

@@ -11,14 +11,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from r2d2.data.images import is_image
-from r2d2.prepare.examination import examine
-from r2d2.prepare.intake import Origin, collect, find_origins, left_behind
+from r2d2.prepare.catalogue import AACHEN_IMAGES
+from r2d2.prepare.intake import Origin, collect, examine, find_origins, left_behind
 from r2d2.prepare.job import Job, Prepared
-from r2d2.prepare.layout import AACHEN_IMAGES
 from r2d2.storage.files import FolderFiles
-from r2d2.storage.location import is_remote
+from r2d2.storage.location import is_remote, open_store
 from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile
-from r2d2.storage.open import open_store
 from r2d2.storage.s3 import FIRST_TIMEOUT, TIMEOUT
 from r2d2.storage.store import ObjectInfo
 

@@ -33,8 +33,7 @@ _CREDENTIALS = {
 }
 # What a server says of a key that was good and has ended; whoever issues keys may renew it.
 _RENEWABLE = {"InvalidAccessKeyId", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
-# Servers that answer so never do otherwise.
-_FINAL = (501, 505)
+_FINAL = (501, 505)  # Servers that answer so never do otherwise.
 _BUSY = {
     "SlowDown",
     "RequestTimeout",
@@ -43,6 +42,7 @@ _BUSY = {
     "TooManyRequests",
     "InternalError",
 }
+_VARIABLES = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 _CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 
 
@@ -182,21 +182,19 @@ def passes(error: Exception) -> bool:
         if status in _FINAL or code_of(error) == "NotImplemented":
             return False
         return status >= 500 or status in (408, 429) or code_of(error) in _BUSY
-    if isinstance(error, boto.SSLError):
-        return False
-    lost = (
-        StalledError,
-        boto.ConnectionError,
-        boto.HTTPClientError,
-        boto.IncompleteReadError,
-        boto.ResponseStreamingError,
-        ResponseParserError,
-        urllib3.exceptions.HTTPError,
-        HTTPException,
-        ConnectionError,
-        TimeoutError,
+    return not isinstance(error, boto.SSLError) and isinstance(
+        error,
+        StalledError
+        | boto.ConnectionError
+        | boto.HTTPClientError
+        | boto.IncompleteReadError
+        | boto.ResponseStreamingError
+        | ResponseParserError
+        | urllib3.exceptions.HTTPError
+        | HTTPException
+        | ConnectionError
+        | TimeoutError,
     )
-    return isinstance(error, lost)
 
 
 def refuses_key(error: Exception) -> bool:
@@ -261,9 +259,7 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
         reason = f"the server's address is '{given}' (AWS_ENDPOINT_URL); write it as http(s)://HOST:PORT"
         return PlaceError(errno.EINVAL, reason, where)
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
-        advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        reason = f"there are no credentials: {advice}; {tried}"
-        return PlaceError(errno.EACCES, reason, where)
+        return PlaceError(errno.EACCES, f"there are no credentials: set {_VARIABLES}; {tried}", where)
     if isinstance(error, boto.ClientError):
         status = _status_of(error)
         kind = PlaceError if status >= 500 else FileError

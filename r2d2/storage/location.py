@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import logging
-import tempfile
+import os
+import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,16 +14,22 @@ from pathlib import Path
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
-from r2d2.storage.local_copy import local_copy
-from r2d2.storage.names import require_text
+from r2d2.storage.names import path_below, require_text
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, split_place
 from r2d2.storage.s3_files import Entry, S3Files
 from r2d2.storage.scratch import lasting_scratch_folder, scratch_folder
+from r2d2.storage.store import FolderStore, Store
 
 log = logging.getLogger(__name__)
 
 # The index of shards, which earlier versions wrote.
 _SHARDS = "shards.json"
+# In a cache: copies of whole places, each as long as its process lives.
+COPIES = "copies"
+
+# The copies of this process, by process, cache and contents.
+_copies: dict[tuple[int, str, str], Path] = {}
+_copying = threading.Lock()
 
 
 def is_remote(place: str) -> bool:
@@ -63,11 +71,39 @@ def open_files(place: str, cache: CacheSettings | None = None, timeout: float = 
     return files
 
 
+def open_store(place: str | Path, timeout: float = TIMEOUT) -> Store:
+    """The store at a place; asks nobody yet.
+
+    Args:
+        place: a folder, which is made when something is written, or `s3://bucket/prefix`.
+        timeout: seconds that a request to S3 is tried again for.
+
+    Raises:
+        ValueError: if the place names no bucket.
+    """
+    if str(place).startswith(SCHEME):
+        from r2d2.storage.s3_store import S3Store
+
+        return S3Store(str(place), timeout)
+    return FolderStore(Path(place))
+
+
+def folder_of(store: Store) -> Path:
+    """The folder of a store that is one, for what can lie nowhere else."""
+    assert isinstance(store, FolderStore), f"{store.place} is no folder"
+    return store.folder
+
+
+def store_at(place: str | Path | Store) -> Store:
+    """A store is itself, a place is opened."""
+    return open_store(place) if isinstance(place, str | Path) else place
+
+
 def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
     """A folder on this disk with everything that lies at a place; a folder is itself.
 
-    What is on S3 is copied through the cache into a folder that is complete when it appears, bears the last
-    name of the place, and stays as long as this process lives. Nothing may be written into it.
+    What is on S3 is copied through the cache into a folder that bears the last name of the place, and stays
+    as long as this process lives. Nothing may be written into it.
 
     Args:
         place: a folder, or `s3://bucket/prefix`.
@@ -80,7 +116,7 @@ def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
     if not is_remote(place):
         return Path(place).expanduser()
     cache = cache or _temporary_cache()
-    return _local_copy(S3Files.of(place, cache), cache)
+    return _kept_copy(S3Files.of(place, cache), cache)
 
 
 def local_file(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> Path:
@@ -88,14 +124,10 @@ def local_file(place: str, cache: CacheSettings | None = None, timeout: float = 
     if not is_remote(place):
         return Path(place).expanduser()
     cache = cache or _temporary_cache(timeout)
-    above, _, name = place.rpartition("/")
-    bucket, key = split_place(place)
-    server = S3Server(cache.timeout)
-    found = server.find(bucket, key)
-    if found is None or not key:
-        raise ValueError(f"there is no {place} on {server.endpoint}")
-    files = S3Files(above, [Entry(name, found.size, found.etag)], hashed=False, server=server, cache=cache)
-    return _local_copy(files, cache) / name
+    files = _object(place, cache)
+    if files is None:
+        raise ValueError(f"there is no {place} on {S3Server().endpoint}")
+    return _kept_copy(files, cache) / files.names[0]
 
 
 def local_path(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> Path:
@@ -113,9 +145,8 @@ def local_path(place: str, cache: CacheSettings | None = None, timeout: float = 
     if not is_remote(place):
         return Path(place).expanduser()
     cache = cache or _temporary_cache(timeout)
-    bucket, key = split_place(place.rstrip("/"))
-    is_file = bool(key) and S3Server(cache.timeout).find(bucket, key) is not None
-    return local_file(place, cache) if is_file else local_folder(place, cache)
+    files = _object(place.rstrip("/"), cache)
+    return local_folder(place, cache) if files is None else _kept_copy(files, cache) / files.names[0]
 
 
 @contextmanager
@@ -130,7 +161,20 @@ def fetched(place: str, timeout: float = TIMEOUT) -> Iterator[Path]:
         yield Path(place).expanduser()
         return
     with scratch_folder() as scratch:
-        yield local_path(place, CacheSettings(str(scratch), 2**62, timeout))
+        cache = CacheSettings(str(scratch / "objects"), 2**62, timeout)
+        found = _object(place.rstrip("/"), cache)
+        copy = _copy(found or S3Files.of(place, cache), scratch / "copy")
+        yield copy / found.names[0] if found else copy
+
+
+def _object(place: str, cache: CacheSettings) -> S3Files | None:
+    """The object of that very name, as the only file of the place above it; None if there is none."""
+    bucket, key = split_place(place)
+    server = S3Server(cache.timeout)
+    found = server.find(bucket, key) if key else None
+    above, _, name = place.rpartition("/")
+    entries = [Entry(name, found.size, found.etag)] if found else []
+    return S3Files(above, entries, hashed=False, server=server, cache=cache) if entries else None
 
 
 def _refuse_other_addresses(place: str) -> None:
@@ -140,18 +184,42 @@ def _refuse_other_addresses(place: str) -> None:
         raise ValueError(f"'{place}' cannot be read here: a place is a folder or s3://bucket/prefix")
 
 
-def _local_copy(files: S3Files, cache: CacheSettings) -> Path:
+def _kept_copy(files: S3Files, cache: CacheSettings) -> Path:
+    """A copy that lasts as long as this process; made once of the same contents.
+
+    Its files are links to the objects in the cache, so another process makes its own at no cost, and nobody
+    has to find out when a shared folder is free.
+    """
+    contents = repr([(files.place, name, files.size(name), files.mark(name)) for name in files.names])
+    key = os.getpid(), cache.folder, hashlib.sha256(contents.encode()).hexdigest()[:32]
+    with _copying:
+        if key not in _copies:
+            try:
+                _copies[key] = _copy(files, lasting_scratch_folder(Path(cache.folder) / COPIES) / key[2])
+            except StorageError:
+                raise
+            except OSError as error:
+                # A cache that is full or cannot be written stops nothing.
+                other = lasting_scratch_folder()
+                log.warning("%s: %s; %s is copied to %s", cache.folder, error.strerror, files.place, other)
+                _copies[key] = _copy(files, other / key[2])
+        return _copies[key]
+
+
+def _copy(files: S3Files, folder: Path) -> Path:
+    """Everything of a place on S3 in a folder that has the place's last name, below a new folder."""
+    below = path_below(folder, files.place.rpartition("/")[2], files.place)
+    files.prefetch(files.names)
     try:
-        return local_copy(files, cache)
-    except StorageError:
+        for name in files.names:
+            target = path_below(below, name, files.place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.copy(name, target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
         raise
-    except OSError as error:
-        # A cache that is full or cannot be written stops nothing.
-        other = _temporary_cache()
-        log.warning("%s: %s; %s is copied to %s", cache.folder, error.strerror, files.place, other.folder)
-        return local_copy(files, other)
+    return below
 
 
-@functools.cache
 def _temporary_cache(timeout: float = TIMEOUT) -> CacheSettings:
-    return CacheSettings(tempfile.mkdtemp(dir=lasting_scratch_folder()), 2**62, timeout)
+    return CacheSettings(str(lasting_scratch_folder()), 2**62, timeout)

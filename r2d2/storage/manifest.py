@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,9 +174,8 @@ def manifest_entries(content: bytes, where: str) -> list[tuple[str, int, str]]:
 
 
 def _entry(file: Any, where: str) -> tuple[str, int, str]:
-    path, size, sha256 = (
-        file.get(key) if isinstance(file, dict) else None for key in ("path", "size", "sha256")
-    )
+    known = file if isinstance(file, dict) else {}
+    path, size, sha256 = known.get("path"), known.get("size"), known.get("sha256")
     if (
         not isinstance(path, str)
         or not is_name(path)
@@ -212,8 +211,7 @@ class Findings:
     @property
     def faults(self) -> int:
         """Number of files that are not as they should be; extra ones count, as training would use them."""
-        named = (self.missing, self.extra, self.sizes, self.contents, self.unreadable)
-        return sum(len(names) for names in named)
+        return sum(map(len, (self.missing, self.extra, self.sizes, self.contents, self.unreadable)))
 
     def lines(self, first: int = 10) -> list[str]:
         """One line for each kind of difference: how many, and the names of the first ones."""
@@ -245,8 +243,7 @@ def verify(
         on_file: called after each file with its size.
         threads: that read at once.
     """
-    if sizes is None:
-        sizes = {name: files.size(name) for name in files.names}
+    sizes = {name: files.size(name) for name in files.names} if sizes is None else sizes
     known = {file.path for file in manifest.files} | {MANIFEST, *manifest.left_out}
     missing = [file.path for file in manifest.files if file.path not in sizes]
     other = [
@@ -293,12 +290,11 @@ def _compare(
 def sha256_of(content: BinaryIO) -> str:
     """SHA-256 (hexadecimal) of what is left to read."""
     total = hashlib.sha256()
-    while data := content.read(2**20):
+    for data in iter(lambda: content.read(2**20), b""):
         total.update(data)
     return total.hexdigest()
 
 
-def _first(names: Iterable[str], count: int) -> str:
-    names = tuple(names)
+def _first(names: tuple[str, ...], count: int) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

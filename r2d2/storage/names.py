@@ -34,6 +34,11 @@ def is_name(name: str) -> bool:
     )
 
 
+def is_visible(name: str) -> bool:
+    """Says whether a name is that of a file in a folder and neither it nor a folder above it is hidden."""
+    return is_name(name) and not any(part.startswith(".") for part in name.split("/"))
+
+
 def check_name(name: str, where: str) -> None:
     """Refuses a name that is none of a file below a folder.
 

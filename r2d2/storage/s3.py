@@ -119,16 +119,14 @@ class S3Server:
 
         known = self._connected
         if known is None or known.client is not refused:
-            # Another thread has read it.
-            return True
+            return True  # Another thread has read it.
         try:
             session = _open_session()
             if _key_of(session) in (None, known.key):
                 return False
             self._connected = _connect(session)
         except BotoCoreError:
-            # E.g. of a file that is being written.
-            return False
+            return False  # E.g. of a file that is being written.
         return True
 
     def ask(self, where: str, method: str, request: Mapping[str, Any], timeout: float | None = None) -> Any:
@@ -147,42 +145,33 @@ class S3Server:
 
     def attempt(self, where: str, action: Callable[[Any], Result], timeout: float | None = None) -> Result:
         """As `run`, tried again for as long as `ask` does. Arguments and errors as of `ask`."""
-        limit = self.timeout if timeout is None else timeout
         try:
+            limit = self.timeout if timeout is None else timeout
             return patiently(lambda: self.run(action), self.passes, limit)
         except Exception as error:
             raise explain(error, where, self._endpoint or "the usual AWS address") from error
 
-    def list(self, bucket: str, prefix: str) -> Iterator[S3Object]:
+    def list(self, bucket: str, prefix: str, timeout: float = FIRST_TIMEOUT) -> Iterator[S3Object]:
         """All objects whose keys begin with a prefix, in the order of their keys, page by page.
 
         Raises:
             StorageError: as `ask`.
         """
-        request = {"Bucket": bucket, "Prefix": prefix}
-        for objects, _ in self._pages(request, min(self.timeout, FIRST_TIMEOUT)):
+        for objects, _ in self._pages({"Bucket": bucket, "Prefix": prefix}, min(self.timeout, timeout)):
             yield from objects
 
-    def look(
-        self, bucket: str, prefix: str, *, deep: bool = False
-    ) -> tuple[Sequence[S3Object], Sequence[str]]:
-        """What is there now: objects, and the prefixes of those that lie deeper.
+    def look(self, bucket: str, prefix: str) -> tuple[Sequence[S3Object], Sequence[str]]:
+        """What is there now: objects directly below a prefix, and the prefixes of those that lie deeper.
 
         Args:
             bucket: where.
             prefix: empty, or ending with a slash.
-            deep: whether what lies deeper is told object by object; there are no prefixes then.
 
         Raises:
             StorageError: as `ask`.
         """
-        request = {"Bucket": bucket, "Prefix": prefix, **({} if deep else {"Delimiter": "/"})}
-        objects: list[S3Object] = []
-        prefixes: list[str] = []
-        for found, deeper in self._pages(request, self.timeout):
-            objects += found
-            prefixes += deeper
-        return objects, prefixes
+        pages = [*self._pages({"Bucket": bucket, "Prefix": prefix, "Delimiter": "/"}, self.timeout)]
+        return [o for objects, _ in pages for o in objects], [p for _, deeper in pages for p in deeper]
 
     def find(self, bucket: str, key: str) -> S3Object | None:
         """One object; None if there is none of that key.
@@ -215,9 +204,8 @@ class S3Server:
                 deeper = [str(entry["Prefix"]) for entry in page.get("CommonPrefixes", ())]
                 token = page["NextContinuationToken"] if page.get("IsTruncated") else ""
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise PlaceError(
-                    errno.EIO, f"the server's answer is no listing ({error!r})", where
-                ) from error
+                reason = f"the server's answer is no listing ({error!r})"
+                raise PlaceError(errno.EIO, reason, where) from error
             yield objects, deeper
             if not page.get("IsTruncated"):
                 return

@@ -23,7 +23,7 @@ import numpy as np
 from r2d2.storage.cache import CacheSettings, ObjectCache, open_apart
 from r2d2.storage.errors import gone
 from r2d2.storage.manifest import MANIFEST, manifest_entries
-from r2d2.storage.names import is_name
+from r2d2.storage.names import is_name, is_visible
 from r2d2.storage.s3 import TIMEOUT, S3Server, split_place
 from r2d2.storage.transfer import Wanted, fetch_bytes
 
@@ -189,11 +189,7 @@ def visible_names(keys: Iterable[str], below: str, place: str) -> dict[str, str]
     odd = [name for name in names.values() if not is_name(name)]
     if odd:
         log.warning("%s: %d objects are passed over, whose keys name no files: %r", place, len(odd), odd[0])
-    return {
-        key: name
-        for key, name in names.items()
-        if is_name(name) and not any(part.startswith(".") for part in name.split("/"))
-    }
+    return {key: name for key, name in names.items() if is_visible(name)}
 
 
 class ReadAhead:

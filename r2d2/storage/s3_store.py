@@ -26,7 +26,7 @@ from r2d2.storage.errors import (
     patiently,
     require_size,
 )
-from r2d2.storage.names import is_name
+from r2d2.storage.names import is_visible
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Object, S3Server, bare, split_place
 from r2d2.storage.store import LARGEST, ObjectInfo
 from r2d2.storage.transfer import Wanted, fetch_bytes, put_request, upload_file
@@ -45,7 +45,10 @@ _UNDECIDED = "ConditionalRequestConflict"
 
 
 class S3Store:
-    """Small files at `s3://bucket/prefix`; those below it share its connections and what it remembers."""
+    """Small files at `s3://bucket/prefix`; stores below it share its connections and what it remembers.
+
+    Whatever asks the server raises a `StorageError` if the server does not answer, or refuses.
+    """
 
     is_remote = True
 
@@ -80,11 +83,7 @@ class S3Store:
         return inner
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None if there is none.
-
-        Raises:
-            StorageError: if it cannot be had.
-        """
+        """A file's content; None if there is none."""
         try:
             return patiently(lambda: self._get(name), self._server.passes, self.timeout)
         except Exception as error:
@@ -93,36 +92,20 @@ class S3Store:
             raise explain(error, self._where(name), self._server.endpoint) from error
 
     def read_all(self, files: Iterable[ObjectInfo]) -> list[bytes | None]:
-        """The contents of files that a look has found, in their order; None for one that is gone since.
-
-        Raises:
-            StorageError: if one cannot be had.
-        """
+        """The contents of files that a look has found, in their order; None for one that is gone since."""
         return self._each(self._read_found, files)
 
     def find_all(self, names: Iterable[str]) -> list[ObjectInfo | None]:
-        """What a look finds under each name.
-
-        Raises:
-            StorageError: if the server does not tell.
-        """
+        """What a look finds under each name."""
         return self._each(self._find, names)
 
     def write(self, name: str, content: bytes) -> None:
-        """Keeps a content under a name.
-
-        Raises:
-            StorageError: if it cannot be stored.
-        """
+        """Keeps a content under a name."""
         request = put_request(self._bucket, self._key(name), content)
         self._server.ask(self._where(name), "put_object", request)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Keeps a content under a name that nothing has yet.
-
-        Raises:
-            StorageError: if the server does not say who was first.
-        """
+        """Keeps a content under a name that nothing has yet."""
         request = {**put_request(self._bucket, self._key(name), content), "IfNoneMatch": "*"}
         attempts = 0
 
@@ -152,48 +135,28 @@ class S3Store:
         upload_file(self._server, self._bucket, self._key(name), path)
 
     def delete(self, name: str) -> None:
-        """Removes a file, if it is there.
-
-        Raises:
-            StorageError: if the server does not.
-        """
+        """Removes a file, if it is there."""
         self._delete(self._key(name))
 
     def delete_below(self, name: str) -> None:
-        """Removes everything below `name/`.
-
-        Raises:
-            StorageError: if the server does not.
-        """
-        objects, _ = self._server.look(self._bucket, self._folder(name), deep=True)
+        """Removes everything below `name/`."""
+        objects = [*self._server.list(self._bucket, self._folder(name), self.timeout)]
         self._each(lambda found: self._delete(found.key), objects)
 
     def files(self, name: str = "") -> list[ObjectInfo]:
-        """The files directly below `name/`.
-
-        Raises:
-            StorageError: if the server does not tell.
-        """
+        """The files directly below `name/`."""
         objects, _ = self._server.look(self._bucket, self._folder(name))
         return self._info(objects)
 
     def folders(self, name: str = "") -> list[str]:
-        """The names directly below `name/` that have something below them.
-
-        Raises:
-            StorageError: if the server does not tell.
-        """
+        """The names directly below `name/` that have something below them."""
         _, prefixes = self._server.look(self._bucket, self._folder(name))
         names = (PurePosixPath(prefix).name for prefix in prefixes)
         return sorted(name for name in names if not name.startswith("."))
 
     def walk(self, name: str = "") -> Iterator[ObjectInfo]:
-        """All files below `name/`, however deep.
-
-        Raises:
-            StorageError: if the server does not tell.
-        """
-        objects, _ = self._server.look(self._bucket, self._folder(name), deep=True)
+        """All files below `name/`, however deep."""
+        objects = [*self._server.list(self._bucket, self._folder(name), self.timeout)]
         yield from self._info(objects)
 
     def _key(self, name: str) -> str:
@@ -210,7 +173,7 @@ class S3Store:
             ObjectInfo(entry.key.removeprefix(self._prefix), entry.size, entry.modified, entry.etag)
             for entry in objects
         )
-        return [kept for kept in found if _is_visible(kept.name)]
+        return [kept for kept in found if is_visible(kept.name)]
 
     def _find(self, name: str) -> ObjectInfo | None:
         request = {"Bucket": self._bucket, "Key": self._key(name)}
@@ -265,8 +228,3 @@ def _no_conditional_writes(where: str, endpoint: str) -> PlaceError:
         "drivers could run one sweep; choose another server, or a folder that all nodes share",
         where,
     )
-
-
-def _is_visible(name: str) -> bool:
-    """Whether a name is that of a file in a folder: no hidden one, no marker, none that leads out of it."""
-    return is_name(name) and not any(part.startswith(".") for part in name.split("/"))

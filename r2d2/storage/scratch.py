@@ -16,17 +16,20 @@ PREFIX = "r2d2-scratch-"
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """Makes a folder for temporary files, and removes it when the block ends.
 
     Its owner holds a lock on it, which the system releases when the process dies. So folders without an owner
     are known, and are removed first.
 
+    Args:
+        parent: where it is made; None: where the system has its temporary files.
+
     Raises:
         OSError: if it cannot be made.
     """
-    remove_abandoned()
-    folder, lock = _locked_folder()
+    remove_abandoned(parent)
+    folder, lock = _locked_folder(parent)
     try:
         yield folder
     finally:
@@ -35,21 +38,30 @@ def scratch_folder() -> Iterator[Path]:
         os.close(lock)
 
 
-@functools.cache
-def lasting_scratch_folder() -> Path:
+def lasting_scratch_folder(parent: Path | None = None) -> Path:
     """Returns this process's scratch folder, which is made when first asked for and removed at its end.
+
+    Args:
+        parent: where it is made, and made itself; None: where the system has its temporary files.
 
     Raises:
         OSError: if it cannot be made.
     """
+    return _lasting_folder(os.getpid(), parent)
+
+
+@functools.cache
+def _lasting_folder(process: int, parent: Path | None) -> Path:  # noqa: ARG001 (a forked process has its own)
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
     stack = ExitStack()
     atexit.register(stack.close)
-    return stack.enter_context(scratch_folder())
+    return stack.enter_context(scratch_folder(parent))
 
 
-def remove_abandoned() -> None:
+def remove_abandoned(parent: Path | None = None) -> None:
     """Removes this user's scratch folders whose processes are dead."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in (parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*"):
         # Another user's, or removed by another process at this moment.
         with suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -60,10 +72,10 @@ def remove_abandoned() -> None:
                 os.close(lock)
 
 
-def _locked_folder() -> tuple[Path, int]:
+def _locked_folder(parent: Path | None) -> tuple[Path, int]:
     """A new folder, and the open file that holds its lock."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:

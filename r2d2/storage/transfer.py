@@ -293,6 +293,7 @@ def _send_in_parts(client: Any, bucket: str, key: str, path: Path, sha256: str) 
     """Sends a file by boto3's managed transfer, which removes the parts of an upload that fails."""
     from boto3.s3.transfer import TransferConfig
 
-    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=PARALLEL // 2)
+    # Files from this size on, so many parts at a time, of that size.
+    config = TransferConfig(PART, PARALLEL // 2, PART, preferred_transfer_client="classic")
     with path.open("rb") as file:
         client.upload_fileobj(file, bucket, key, {"Metadata": {"sha256": sha256}}, Config=config)

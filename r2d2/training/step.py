@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from r2d2.collapse_signs import collapse_tensors
 from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, PairBatch
 from r2d2.data.share import Share
 from r2d2.losses.pair_loss import pair_loss
+from r2d2.training.collapse_signs import collapse_tensors
 
 
 class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened

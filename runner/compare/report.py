@@ -17,7 +17,7 @@ from evaluation.report.report import About, Report
 from evaluation.report.text import to_answer, to_csv, to_json, to_markdown
 from evaluation.statistics.variants import Variant, joined
 from r2d2.storage.atomic import atomic_file
-from r2d2.storage.open import store_at
+from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from r2d2.version import code_version
 from runner.compare.rows import find_row

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from runner.settings import Settings
 from search_spaces.sweep import home_folder
 

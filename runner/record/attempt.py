@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from r2d2.formats.stored_json import parse_json, typed
-from r2d2.storage.open import open_store, store_at
+from r2d2.storage.location import open_store, store_at
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 

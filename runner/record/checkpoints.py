@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r2d2.storage.location import is_remote
-from r2d2.storage.open import open_store
+from r2d2.storage.location import is_remote, open_store
 from r2d2.storage.s3 import SCHEME, TIMEOUT
 from r2d2.storage.store import Store
 from runner.record.history import Record

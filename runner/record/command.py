@@ -21,7 +21,7 @@ from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig, with_override
 from r2d2.formats.stored_json import typed
 from r2d2.storage.atomic import atomic_file
-from r2d2.storage.open import store_at
+from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from runner.cluster.resilience import Resilience
 from runner.record.history import put_json, read_value

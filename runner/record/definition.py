@@ -14,7 +14,7 @@ from typing import Any
 
 from r2d2.config import TrainConfig
 from r2d2.formats.stored_json import typed
-from r2d2.storage.open import store_at
+from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from runner.record.history import TRAIN, put_json, read_value
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from r2d2.formats.printable import printable
 from r2d2.formats.stored_json import parse_json, typed
 from r2d2.storage.atomic import atomic_file
-from r2d2.storage.open import folder_of, store_at
+from r2d2.storage.location import folder_of, store_at
 from r2d2.storage.store import ObjectInfo, Store
 from runner.record.attempt import Attempt
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from r2d2.storage.open import store_at
+from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from runner.record.attempt import ATTEMPTS, Attempt, Claim, latest_number, lock_file, read_claim
 from runner.settings import LEASE_S

@@ -9,7 +9,7 @@ from typing import Literal
 
 from r2d2.config import TrainConfig
 from r2d2.formats.stored_json import parse_json
-from r2d2.storage.open import folder_of, open_store, store_at
+from r2d2.storage.location import folder_of, open_store, store_at
 from r2d2.storage.store import Store
 from r2d2.unknown import did_you_mean
 from runner.record.checkpoints import TRAIN_RUN

@@ -14,8 +14,7 @@ from r2d2.config import SCRATCH, DataConfig, with_override
 from r2d2.data.photos import SAMPLES
 from r2d2.data.source_text import absolute_sources
 from r2d2.start import starting_network
-from r2d2.storage.location import absolute_place, is_remote
-from r2d2.storage.open import folder_of
+from r2d2.storage.location import absolute_place, folder_of, is_remote
 from r2d2.storage.s3 import FIRST_TIMEOUT
 from r2d2.storage.store import Store
 from runner.benchmarks import VALIDATION, SweepData, prepare_data

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from r2d2.storage.store import Store
 from runner.record.attempt import read_claim
 from runner.record.definition import SweepDefinition

@@ -10,7 +10,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from r2d2.formats.stored_json import typed
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from r2d2.storage.store import Store
 from runner.record.checkpoints import existing
 from runner.record.history import (

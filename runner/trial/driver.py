@@ -21,7 +21,7 @@ from ray import tune
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from r2d2.config import TrainConfig
-from r2d2.storage.open import folder_of
+from r2d2.storage.location import folder_of
 from r2d2.storage.scratch import scratch_folder
 from r2d2.storage.store import Store
 from runner.record.attempt import SupersededError

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from r2d2.storage.errors import StorageError
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from r2d2.storage.store import Store
 
 PROGRESS = "progress.json"

@@ -13,7 +13,7 @@ import ray
 
 from r2d2.formats.printable import printable
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 from runner.cluster.resilience import Resilience

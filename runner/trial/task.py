@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 from runner.record.attempt import Attempt

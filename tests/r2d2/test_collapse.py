@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from r2d2.collapse import collapse_warnings
-from r2d2.collapse_signs import collapse_signs, histogram_entropy
 from r2d2.containers import DenseFeatures
+from r2d2.training.collapse_signs import collapse_signs, histogram_entropy
 
 
 def features(repeatability, reliability):

@@ -14,8 +14,7 @@ from r2d2.config import TrainConfig
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
 from r2d2.storage.errors import StorageError
-from r2d2.storage.location import fetched
-from r2d2.storage.open import open_store
+from r2d2.storage.location import fetched, open_store
 from r2d2.training.epoch import make_optimiser
 from r2d2.training.siamese import SiameseNetwork
 from runner.benchmarks import prepare_data

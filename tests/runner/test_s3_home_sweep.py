@@ -17,7 +17,7 @@ from rich.console import Console
 from small_disk import enlarge, small_disk
 
 from r2d2.checkpoint import load_model
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from runner.record.history import TRAIN
 from runner.registry.promote import best_run, promote
 from runner.registry.rule import PromotionRule

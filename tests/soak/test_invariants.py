@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from invariants import KEPT, LISTED, TRAINED, Outcome, Run, Writings, violations
 
-from r2d2.storage.open import store_at
+from r2d2.storage.location import store_at
 from runner.record.checkpoints import upload_checkpoint
 from runner.record.history import History, Record, put_json
 from runner.trial.storage import SNAPSHOT, StoreFiles

@@ -2,7 +2,7 @@
 
 import pytest
 
-from r2d2.prepare import layout
+from r2d2.prepare import catalogue as layout
 from r2d2.prepare.catalogue import SOURCES
 
 

@@ -23,8 +23,7 @@ from r2d2.storage import errors, transfer
 from r2d2.storage import s3 as s3_module
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import FileError, PlaceError
-from r2d2.storage.location import local_folder, open_files
-from r2d2.storage.open import open_store
+from r2d2.storage.location import local_folder, open_files, open_store
 from r2d2.storage.transfer import RANGE
 
 LARGE = 3 * RANGE

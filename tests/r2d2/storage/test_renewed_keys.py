@@ -7,8 +7,7 @@ import pytest
 
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import PlaceError, StorageError
-from r2d2.storage.location import open_files
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_files, open_store
 
 OLD, NEW = {"old": "token 1"}, {"new": "token 2"}
 CODES = ["ExpiredToken", "InvalidAccessKeyId", "AccessDenied", "InvalidToken", "SignatureDoesNotMatch"]

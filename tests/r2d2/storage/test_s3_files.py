@@ -16,8 +16,7 @@ from r2d2.storage import s3_files
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import FileError, PlaceError
 from r2d2.storage.files import FolderFiles, StoredFile
-from r2d2.storage.location import local_file, local_folder, local_path, open_files
-from r2d2.storage.open import open_store
+from r2d2.storage.location import COPIES, local_file, local_folder, local_path, open_files, open_store
 from r2d2.storage.transfer import RANGE
 
 
@@ -263,25 +262,32 @@ def test_a_file_of_this_disk(s3, cache, tmp_path):
     assert local_file(s3.place("models/net.pt")).read_bytes() == b"weights"
 
 
-def test_folders_nobody_uses_are_removed(s3, tmp_path):
+def test_folders_of_processes_that_are_dead_are_removed(s3, tmp_path):
     cache = CacheSettings(str(tmp_path / "cache"), 40_000, timeout=5)
-    for number in range(5):
+    for number in range(4):
         s3.put(f"set-{number}/content", bytes([number]) * 4000)
     used = local_folder(s3.place("set-0"), cache)
-    process = multiprocessing.get_context("fork").Process(target=copy_all, args=(s3.bucket, cache))
+    for number in range(1, 4):
+        process = multiprocessing.get_context("fork").Process(
+            target=local_folder, args=(s3.place(f"set-{number}"), cache)
+        )
+        process.start()
+        process.join(60)
+        assert process.exitcode == 0
+    assert (used / "content").read_bytes() == bytes(4000)
+    assert {path.name for path in (tmp_path / "cache" / COPIES).glob("*/*/*")} == {"set-0", "set-3"}
+
+
+def test_another_process_makes_its_folder_without_asking_the_server_again(proxy, s3, cache):
+    s3.put("sets/bench/1.ppm", b"image")
+    folder = local_folder(s3.place("sets/bench"), cache)
+    process = multiprocessing.get_context("fork").Process(
+        target=local_folder, args=(s3.place("sets/bench"), cache)
+    )
     process.start()
     process.join(60)
-    assert process.exitcode == 0
-    local_folder(s3.place("set-4"), cache)
-    left = [p.name for p in (tmp_path / "cache" / "folders").glob("*/*")]
-    assert used.is_dir()
-    assert "set-4" in left
-    assert len(left) < 5
-
-
-def copy_all(bucket, cache):
-    for number in range(1, 4):
-        local_folder(f"s3://{bucket}/set-{number}", cache)
+    assert (process.exitcode, proxy.gets("1.ppm")) == (0, 1)
+    assert (folder / "1.ppm").stat().st_nlink == 3
 
 
 @pytest.mark.parametrize("size", [0, 10, 16 * 2**20 + 1, 40 * 2**20])

@@ -89,3 +89,11 @@ def test_many_at_once_keep_theirs(temporary):
         thread.join()
     assert lost == []
     assert list(temporary.iterdir()) == []
+
+
+def test_a_scratch_folder_may_lie_in_another_folder(tmp_path):
+    with scratch_folder(tmp_path) as folder:
+        assert folder.parent == tmp_path
+        with scratch_folder(tmp_path):
+            assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ import pytest
 from faulty_proxy import Fault
 
 from r2d2.storage.errors import StorageError
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from r2d2.storage.s3 import S3Server
 from r2d2.storage.transfer import Wanted, fetch_bytes
 

@@ -5,7 +5,7 @@ import pytest
 import runner.trial.driver
 import runner.trial.worker
 from r2d2.config import TrainConfig
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from runner.cluster.resources import WorkerResources
 from runner.trial.scoring import TrialContext
 from runner.trial.task import WorkerTask

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from r2d2.storage.folder_store import FolderStore
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
+from r2d2.storage.store import FolderStore
 from runner.record.attempt import Attempt, AttemptWatch, Claim, SupersededError, latest_number, read_claim
 from runner.record.history import TRAIN, History, Record
 from runner.record.incidents import LOST, record_incident

@@ -8,7 +8,7 @@ from stub_trial import events
 
 from evaluation.protocols import PROTOCOLS
 from r2d2.config import TrainConfig
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from runner.record.definition import SweepDefinition
 from runner.record.history import write_json
 from runner.record.lease import hold

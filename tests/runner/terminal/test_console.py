@@ -9,8 +9,8 @@ import miniatures
 import pytest
 from click.testing import CliRunner
 
+from r2d2.storage.location import store_at
 from r2d2.storage.manifest import Manifest, ManifestFile
-from r2d2.storage.open import store_at
 from runner.__main__ import main
 from runner.record.history import History
 from runner.record.incidents import incidents, record_incident

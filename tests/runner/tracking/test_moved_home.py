@@ -13,7 +13,7 @@ from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_checkpoint, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.network import build_network
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from runner.record.checkpoints import existing
 from runner.record.definition import SweepDefinition
 from runner.record.history import History, write_json

@@ -9,7 +9,7 @@ import ray
 from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from runner.record.attempt import Attempt
 from runner.trial.reservation import RESERVATION, free_reservations, leave_reservations, note_reservation
 

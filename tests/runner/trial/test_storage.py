@@ -11,7 +11,7 @@ from small_disk import small_disk
 from r2d2.checkpoint import save_checkpoint
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.network import build_network
-from r2d2.storage.open import open_store
+from r2d2.storage.location import open_store
 from r2d2.training.epoch import make_optimiser
 from r2d2.training.siamese import SiameseNetwork
 from runner.record.checkpoints import checkpoint_place, existing

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from r2d2.formats.upstream import UPSTREAM_NETWORKS, load_upstream, parse_network
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
-from r2d2.upstream import UPSTREAM_NETWORKS, load_upstream, parse_network
 
 SMALL = NetworkConfig("fast", 1, 8)
 CALL = "Fast_Quad_L2Net_ConfCFS(mchan=1, dim=8)"
