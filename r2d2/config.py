@@ -1,7 +1,8 @@
 """Defines TrainConfig: everything that defines one training, as one frozen value.
 
 The same dictionary is the Tune configuration, the MLflow parameters and the header of a checkpoint. Defaults
-live here and nowhere else.
+stand with each group of settings: here, and in the three files imported below (`losses/config.py`,
+`network_config.py`, `schedule.py`).
 """
 
 from __future__ import annotations

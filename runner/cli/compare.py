@@ -90,7 +90,7 @@ def _compare_list(
 ) -> Report:
     from runner.compare.report import compare_command, compare_networks
     from runner.compare.sources import Scoring, find_networks
-    from runner.record.ordering import find_ordering
+    from runner.record.deciding_metric import find_ordering
 
     order = find_ordering(options["metric"], options["role"])
     with scoring_progress(console) as (on_source, on_image):

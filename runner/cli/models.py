@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from runner.record.deciding_metric import mode_of
 from runner.record.definition import SweepDefinition
-from runner.record.ordering import mode_of
 from runner.settings import Settings
 from runner.terminal.console import make_console
 

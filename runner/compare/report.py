@@ -22,8 +22,8 @@ from r2d2.storage.store import Store
 from r2d2.version import code_version
 from runner.compare.rows import find_row
 from runner.compare.stored import compared, controls_of
+from runner.record.deciding_metric import USUAL, find_ordering, mode_of
 from runner.record.history import TRAIN
-from runner.record.ordering import USUAL, find_ordering, mode_of
 from runner.record.sweep import StoredSweep
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
-"""The list of checks: what a sweep needs of a machine. The driver's machine and every node run the same list.
+"""Checks what a sweep needs of a machine. The driver's machine and every node run the same list.
 
-Each check returns what it found, or raises the one sentence that says what to do.
+To add a check: write a function `_check(machine) -> str` that returns what it found, or raises a ValueError
+with one sentence that says what to do. List it in `_EVERYWHERE`, or in `_ON_THE_DRIVER`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Checkpoints of trials where a sweep lies, a folder or S3: uploaded and removed.
+"""Uploads and deletes the checkpoints of trials, in a folder or on S3.
 
-A checkpoint counts when it is complete: its header, `config.json`, is uploaded last and removed first.
+A worker saves a checkpoint in a scratch folder and reports it to Ray Train. Ray Train calls `uploader`
+(runner/trial/storage.py), which copies it to `trials/KEY/train/checkpoint_NNN`. A checkpoint counts once its
+header, `config.json`, is there: the header is uploaded last and deleted first.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ from r2d2.storage.location import absolute_place
 from r2d2.storage.scratch import scratch_folder
 from runner.benchmarks import PROTOCOL, VALIDATION
 from runner.record.command import StartedSweep
+from runner.record.deciding_metric import USUAL
 from runner.record.definition import SweepDefinition
-from runner.record.ordering import USUAL
 from runner.registry.package import resolve_model
 from runner.registry.promote import Candidate, PromotionVerdict
 from runner.settings import Settings

@@ -15,8 +15,8 @@ from runner.record.sweep import INTERRUPTED, Ending, StoredSweep, stopped_early
 from runner.sweep.progress import SweepProgress, TrialProgress
 from runner.tracking.reporter import Reporter
 from runner.trial.driver import CONFIG_KEY
+from runner.trial.placement_group_cleanup import is_reserved
 from runner.trial.progress import ProgressReader
-from runner.trial.reservation import is_reserved
 from search_spaces.sweep import Trial
 
 BY_STOP = "stopped by r2d2 stop; r2d2 resume continues it"

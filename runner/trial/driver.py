@@ -29,9 +29,9 @@ from runner.record.checkpoints import TRAIN_RUN, upload_checkpoint
 from runner.record.history import HISTORY, TRIAL_CONFIG, History, put_json
 from runner.record.incidents import DAMAGED, FAILED, STOPPED, record_incident
 from runner.trial.entry import train_worker
+from runner.trial.placement_group_cleanup import free_reservations, leave_reservations
 from runner.trial.preemption import this_node
 from runner.trial.recovery import NodeLeaves, train_to_the_end
-from runner.trial.reservation import free_reservations, leave_reservations
 from runner.trial.scoring import TrialContext, score_checkpoint, score_missing, score_place
 from runner.trial.storage import (
     drop_damaged_snapshot,

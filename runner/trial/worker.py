@@ -35,9 +35,9 @@ from runner.record.checkpoints import TRAIN_RUN, checkpoint_place
 from runner.record.history import HISTORY, TRAIN, History, Record
 from runner.record.incidents import HANGING, RESIZED, record_incident
 from runner.trial.partial_epoch import PartialEpoch, merged
+from runner.trial.placement_group_cleanup import note_reservation
 from runner.trial.preemption import Notice, Preempted
 from runner.trial.progress import PROGRESS_SECONDS, ProgressWriter
-from runner.trial.reservation import note_reservation
 from runner.trial.storage import last_checkpoint, uploader
 from runner.trial.task import WorkerTask
 from runner.trial.watchdog import Watchdog

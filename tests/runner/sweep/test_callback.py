@@ -10,7 +10,7 @@ from runner.record.incidents import LOST, STOPPED, record_incident
 from runner.record.sweep import StoredSweep
 from runner.sweep.callback import SweepCallback
 from runner.trial.driver import CONFIG_KEY
-from runner.trial.reservation import RESERVATION
+from runner.trial.placement_group_cleanup import RESERVATION
 from search_spaces.sweep import Trial
 
 TRIAL = Trial(TrainConfig(epochs=2))

@@ -2,8 +2,8 @@
 
 import pytest
 
+from runner.record.deciding_metric import Ordering, find_ordering, mode_of
 from runner.record.definition import SweepDefinition
-from runner.record.ordering import Ordering, find_ordering, mode_of
 
 BENCHMARKS = {role: {"protocol": role, "digest": "d"} for role in ("validation", "hpatches")}
 

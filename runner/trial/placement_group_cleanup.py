@@ -1,9 +1,11 @@
-"""What a training holds of the cluster: its placement group, written down so that it can be freed.
+"""Removes the placement group of a training whose driver was killed; Ray would keep its CPUs reserved.
 
-A group goes with the job that asked for it. If the driver of a trial is killed, its workers die with it, and
-their processors would stay taken until the sweep ends: Ray Train frees them only where it reaches the
-cluster's dashboard, which a cluster of one's own has not. What is killed before its workers have begun was
-not written down yet.
+Ray frees a group when the job ends that asked for it. If the driver of a trial is killed, its workers die
+with it, and their CPUs would stay reserved until the sweep ends: Ray Train frees them only where it reaches
+the cluster's dashboard, and a local cluster has none. Each training therefore writes down the id of its
+group. A training that is killed before its workers begin has not written it down yet.
+
+`runner/cluster/resources.py` says which CPUs and GPUs a trial asks for.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def note_reservation(trial: Store, attempt: Attempt | None) -> None:
-    """Writes down what the calling worker's training holds."""
+    """Writes down the placement group of the calling worker's training."""
     from ray.util import get_current_placement_group
 
     group: Any = get_current_placement_group()
@@ -30,12 +32,12 @@ def note_reservation(trial: Store, attempt: Attempt | None) -> None:
 
 
 def is_reserved(trial: Store, attempt: Attempt | None) -> bool:
-    """Whether a training of this attempt has written down what it holds: its workers have begun."""
+    """Says whether the workers of this attempt's training have begun: its group is written down then."""
     return trial.read(_file(attempt)) is not None
 
 
 def free_reservations(trial: Store, attempt: Attempt | None) -> None:
-    """Frees what trainings of this attempt and of earlier ones held, if they still do."""
+    """Removes the groups of this attempt's and earlier attempts' trainings that still exist."""
     from ray import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
@@ -49,7 +51,7 @@ def free_reservations(trial: Store, attempt: Attempt | None) -> None:
 
 
 def leave_reservations(trial: Store, attempt: Attempt | None) -> None:
-    """The same at the end of a training, whose outcome counts more than what is left."""
+    """Does the same at the end of a training; logs a failure, since the training's outcome counts more."""
     try:
         free_reservations(trial, attempt)
     except Exception:

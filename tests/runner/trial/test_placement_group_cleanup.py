@@ -11,7 +11,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from r2d2.storage.location import open_store
 from runner.record.attempt import Attempt
-from runner.trial.reservation import RESERVATION, free_reservations, leave_reservations, note_reservation
+from runner.trial.placement_group_cleanup import (
+    RESERVATION,
+    free_reservations,
+    leave_reservations,
+    note_reservation,
+)
 
 
 class Controller:

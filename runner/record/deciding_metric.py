@@ -1,4 +1,7 @@
-"""Ordering: what orders a comparison, whose scores it compares, and whether the smallest figure is best."""
+"""Finds the metric that decides: its benchmark, and whether the smallest or the largest figure is best.
+
+`evaluation/report/build.py` sorts the rows of a table by it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ USUAL = "mma_3px"
 
 @dataclass(frozen=True)
 class Ordering:
-    """What orders a comparison.
+    """An Ordering names the metric that orders the rows of a comparison.
 
     Attributes:
         role: of the benchmark whose scores are compared; empty if it is not known.
@@ -26,7 +29,7 @@ class Ordering:
 
 
 def mode_of(metric: str, definition: SweepDefinition | None = None) -> str:
-    """Whether a metric is to be small or large: as the sweep that it decides says; else small if a loss."""
+    """Returns `min` or `max`: as the sweep says, else `min` for a loss or an error."""
     if definition is not None and metric == definition.metric:
         return definition.mode
     name = metric.rpartition("/")[2]
@@ -34,7 +37,7 @@ def mode_of(metric: str, definition: SweepDefinition | None = None) -> str:
 
 
 def find_ordering(metric: str | None, role: str = "", definition: SweepDefinition | None = None) -> Ordering:
-    """What orders a comparison, from what was asked for.
+    """Finds the ordering from the metric and the benchmark that the user asked for.
 
     Args:
         metric: with or without its role; None: what decides the sweep.
