@@ -1,4 +1,4 @@
-"""The command line: `python -m runner VERB`, installed as `r2d2`."""
+"""Runs the command line: `python -m runner VERB`, installed as `r2d2`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ WORDS = {
 
 
 class UserError(click.ClickException):
-    """What the user can mend: one sentence, exit status 2."""
+    """Reports an error that the user can mend: one sentence, exit status 2."""
 
     exit_code = 2
 
@@ -75,16 +75,16 @@ class Verbs(click.Group):
     """Loads a verb when it is asked for."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command line; whatever it shows is cleaned."""
+        """Runs the command line; everything that it prints is cleaned."""
         clean_output()
         return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
-        """All verbs, in alphabetical order."""
+        """Returns all verbs, in alphabetical order."""
         return sorted(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The verb's command; None if it is unknown."""
+        """Imports and returns the verb's command; None if the verb is unknown."""
         if cmd_name not in VERBS:
             return None
         command = getattr(importlib.import_module(f"runner.cli.{VERBS[cmd_name][0]}"), cmd_name)
@@ -97,7 +97,7 @@ class Verbs(click.Group):
             formatter.write_dl([(verb, text) for verb, (_, text) in sorted(VERBS.items())])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Finds the verb, or says which there are."""
+        """Finds the verb; an unknown one is refused with the list of the known ones."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise UserError(unknown("verb", args[0], sorted(VERBS)))
         args = [_of_today(argument) for argument in args]
@@ -108,7 +108,7 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the verb; what the user can mend ends with one sentence instead of a traceback."""
+        """Runs the verb; an error that the user can mend ends it with one sentence instead of a traceback."""
         try:
             return super().invoke(ctx)
         except (ValueError, OSError, RuntimeError) as error:
@@ -119,7 +119,7 @@ class Verbs(click.Group):
 
 
 def _sentence(error: Exception) -> str | None:
-    """What the user is told of an error; None if it is not the user's to mend."""
+    """Returns the sentence for the user; None if the user cannot mend the error."""
     if isinstance(error, ValueError):
         return str(error)
     if isinstance(error, OSError) and error.filename:
@@ -132,7 +132,7 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _of_today(option: str) -> str:
-    """An option by its present name; the former one is told of."""
+    """Replaces a former option by its present name and warns of it."""
     if not option.startswith("--judge"):
         return option
     name = option.replace("--judge", "--evaluator", 1)

@@ -1,4 +1,4 @@
-"""What a sweep is scored on: the validation benchmark made of held-out photographs, and HPatches."""
+"""Prepares a sweep's data: training data, the validation benchmark of held-out photographs, and HPatches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROTOCOL = {VALIDATION: "validation", HPATCHES: "d2net"}
 
 @dataclass(frozen=True)
 class SweepData:
-    """Training data and benchmarks of a sweep.
+    """Holds the training data and the benchmarks of a sweep.
 
     Attributes:
         training: the training data of every trial; shows nothing of what is held out.
@@ -95,7 +95,7 @@ def prepare_data(
 
 
 def _share(folder: Path, shared: Store) -> str:
-    """Copies a benchmark to where every node finds it, unless it is there; returns that place.
+    """Copies a benchmark to a place that every node sees, unless it is there; returns that place.
 
     Its manifest, by which it is opened with one request and every file is verified, is written last.
     """

@@ -1,1 +1,1 @@
-"""The verbs of the command line, each a thin layer over the function that does the work."""
+"""Defines the verbs of the command line, each a thin layer over the function that does the work."""

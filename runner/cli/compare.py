@@ -1,4 +1,4 @@
-"""The verb compare, and what `sweep` and `demo` show of it: a table, and which differences are real."""
+"""Defines the verb compare, and prints a comparison: a table, and which differences are real."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _write(report: Report, files: Mapping[str, Path]) -> None:
 def scoring_progress(
     console: Console,
 ) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """A bar per source that is scored: what to call with each source, and with each image."""
+    """Shows a bar per source that is scored; yields what to call with each source, and with each image."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     with Progress(
@@ -142,7 +142,7 @@ def scoring_progress(
 
 
 def show_report(console: Console, report: Report) -> None:
-    """Prints the answer, the table of all rows, and each row's difference to its baseline."""
+    """Prints the answer, the table of all rows, and each row's difference from its baseline."""
     from runner.compare.terminal import answer, differences, means, terms
 
     parts = [means(report)]

@@ -1,4 +1,4 @@
-"""Verbs about data: prepare, check, list."""
+"""Defines the verbs about data: prepare, check, list."""
 
 from __future__ import annotations
 

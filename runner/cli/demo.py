@@ -1,4 +1,4 @@
-"""The verb that shows all of it on sample photographs: demo."""
+"""Defines the verb demo, which shows the whole program on sample photographs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
 
 
 def demo_name(photos: str | None, hpatches: str | Path | None) -> str:
-    """A sweep of its own for each set of photographs and benchmarks: their figures share no table."""
+    """Returns a sweep name of its own for each set of photographs and benchmarks: figures share no table."""
     parts = ["demo"]
     if photos is not None and photos != SAMPLES:
         place = absolute_place(photos)
@@ -52,5 +52,5 @@ def demo_name(photos: str | None, hpatches: str | Path | None) -> str:
 
 
 def _short_digest(place: str) -> str:
-    """Tells folders of the same name apart."""
+    """Distinguishes folders of the same name."""
     return hashlib.sha256(place.encode()).hexdigest()[:6]

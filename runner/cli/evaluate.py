@@ -1,4 +1,4 @@
-"""Verbs that use a network: evaluate, extract."""
+"""Defines the verbs that use a network: evaluate, extract."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FIELDS = (
 
 
 def extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The settings of keypoint extraction as flags, the same for every verb that extracts."""
+    """Adds the settings of keypoint extraction as flags, the same for every verb that extracts."""
     defaults = ExtractionSettings()
     for flag, field, kind, text in reversed(_FIELDS):
         help_text = f"{text} [default: {getattr(defaults, field):g}]"
@@ -50,7 +50,7 @@ def extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> ExtractionSettings:
-    """The settings that the flags of `extraction_options` ask for; what no flag names is that of `base`."""
+    """Returns the settings that the flags of `extraction_options` name; all others are those of `base`."""
     settings = base.full_resolution() if flags.pop("full_resolution") else base
     # The flag asks for more than the base; without it, a protocol that is exact stays so.
     exact = flags.pop("exact") or base.exact

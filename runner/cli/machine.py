@@ -1,4 +1,4 @@
-"""Verbs about this machine: ui, doctor."""
+"""Defines the verbs about this machine: ui, doctor."""
 
 from __future__ import annotations
 

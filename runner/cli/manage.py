@@ -1,4 +1,4 @@
-"""Verbs about sweeps that were started: resume, extend, retry, stop, sync, prune."""
+"""Defines the verbs about sweeps that were started: resume, extend, retry, stop, sync, prune."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOPPED_WITHIN_S = 60.0
 
 
 def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--dry-run, --verbose, --trust and those of the cluster."""
+    """Adds --dry-run, --verbose, --trust and the options of the cluster."""
     dry_run = click.option(
         "--dry-run", is_flag=True, help="Print every trial and the estimated time, and run nothing."
     )
@@ -143,7 +143,7 @@ def stop(sweep: str, within: float) -> None:
 
 
 def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) -> SweepPlan:
-    """The plan of a stored sweep.
+    """Plans a stored sweep again.
 
     Args:
         sweep: its name.
@@ -183,7 +183,7 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
 
 
 def _continue(plan: SweepPlan, dry_run: bool) -> None:
-    """Runs the sweep, or says only what it will cost.
+    """Runs the sweep, or prints what it will cost.
 
     Raises:
         Exit: with status 1 if a trial failed, 130 if it was interrupted.
@@ -264,7 +264,7 @@ def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
 
 
 def size_text(size: float) -> str:
-    """Bytes in the unit that fits them."""
+    """Formats bytes in the unit that fits them."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""Verbs about finished work: promote."""
+"""Defines the verb promote."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def promote(
 def decided_promotion(
     console: Console, settings: Settings, tracker: Tracker, run: LoggedRun, metric: str, **how: Any
 ) -> Promotion:
-    """Promotes a run's best checkpoint if it passes, and prints what came of it.
+    """Promotes a run's best checkpoint if it passes, and prints the outcome.
 
     Args:
         console: the terminal.
@@ -98,7 +98,7 @@ def decided_promotion(
 
 
 def announcement(promotion: Promotion) -> str:
-    """What came of a promotion, in one line, and what to do if it was refused."""
+    """Says in one line how a promotion ended, and what to do if it was refused."""
     verb = "promoted" if promotion.promoted else "not promoted"
     version = f" (version {promotion.version})" if promotion.version else ""
     line = f"{promotion.run.name}, {promotion.score:.3f} in its sweep: {verb}{version}: {promotion.reason}"
@@ -139,7 +139,7 @@ def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
 
 
 def _score_in_its_sweep(tags: Mapping[str, str]) -> str:
-    """What a version scored; a version that somebody registered by hand has no score."""
+    """Returns the score of a version in its sweep; a version registered by hand has none."""
     if not {"metric", "score"} <= tags.keys():
         return "registered by hand, no score"
     return f"{tags['metric']} {float(tags['score']):.3f} in its sweep"
@@ -156,7 +156,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _decides(settings: Settings, sweep: str, metric: str | None) -> tuple[str, str]:
-    """The metric that decides, that of the sweep if its folder is here, and its mode."""
+    """Returns the metric that decides, that of the sweep if its folder is here, and its mode."""
     definition = SweepDefinition.load(settings.sweep(sweep))
     decides = metric or (definition.metric if definition else "validation/mma_3px")
     return decides, mode_of(decides, definition)

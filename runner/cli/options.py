@@ -1,4 +1,4 @@
-"""Options that several verbs have: what a sweep asks of the cluster, and files that a verb writes."""
+"""Defines options of several verbs: what a sweep asks of the cluster, and files that a verb writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORKERS_CPUS = (
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options; who has them takes `**asked`, for `with_asked`."""
+    """Adds the options of the cluster; the command takes them as `**asked`, for `with_asked`."""
     options = (
         click.option("--concurrent", type=click.IntRange(0), help=_CONCURRENT),
         click.option(
@@ -55,7 +55,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_asked(options: SweepOptions, asked: Mapping[str, Any]) -> SweepOptions:
-    """The options of a sweep with what was asked for.
+    """Returns the options of a sweep with those that the user gave.
 
     Args:
         options: of a new sweep, or of one that was run before.
@@ -85,13 +85,13 @@ def check_writable(path: Path) -> None:
 
 
 class OutputFile(click.Path):
-    """The type of an option that names a file to write; one that cannot be written is refused at once."""
+    """Checks an option that names a file to write; one that cannot be written is refused at once."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path."""
+        """Returns the path."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         try:
             check_writable(path)

@@ -1,4 +1,4 @@
-"""Preparing data from the command line: where work is done, what HPatches needs, what the terminal shows."""
+"""Prepares data from the command line: finds a work folder, examines HPatches, shows progress."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_job(
     settings: Settings,
     sha256: Sequence[str] = (),
 ) -> Job:
-    """The preparation that a command line asks for.
+    """Builds the preparation that a command line asks for.
 
     Args:
         source: its name.
@@ -76,7 +76,7 @@ def _work(place: str, source: str, settings: Settings) -> Path:
 
 
 def inspect_hpatches(folder: Path, manifest: Manifest) -> list[str]:
-    """What there is to say of HPatches' sequences: how many count, which do not, the benchmark's digest.
+    """Describes HPatches: how many sequences count, which are left out, the benchmark's digest.
 
     Raises:
         ValueError: if a homography cannot be used or an image is left out.
@@ -103,7 +103,7 @@ def inspect_hpatches(folder: Path, manifest: Manifest) -> list[str]:
 
 @contextmanager
 def terminal_progress(console: Console) -> Iterator[Progress]:
-    """Shows a bar for each step in the terminal, as long as the block lasts; elsewhere nothing is shown."""
+    """Shows a bar for each step in the terminal, as long as the block lasts; nothing elsewhere."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

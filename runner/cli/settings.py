@@ -1,4 +1,4 @@
-"""The verb settings: every entry of TrainConfig, as `--set` takes it."""
+"""Defines the verb settings: every entry of TrainConfig, as `--set` takes it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def settings(part: str) -> None:
 
 
 def _described(entry: Entry) -> str:
-    """Two lines: the key with its default, then what it means and which values it takes."""
+    """Returns two lines: the key with its default, then its meaning and its allowed values."""
     default = entry.default if isinstance(entry.default, str) else json.dumps(entry.default)
     return f"{entry.key}={default}\n    {entry.doc} ({entry.allowed})"

@@ -1,4 +1,4 @@
-"""The verb that draws pictures: show."""
+"""Defines the verb show, which draws pictures."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _check_images(model: str | None, images: list[Path], homography: Path | None
 
 
 def default_name(photos: str | None, images: list[Path]) -> str:
-    """The picture's file, e.g. `show_v_graffiti_1_3.png`, `show_photo.png`, `show_pairs_samples.png`."""
+    """Names the picture, e.g. `show_v_graffiti_1_3.png`, `show_photo.png`, `show_pairs_samples.png`."""
     if photos is not None:
         name = re.sub(r"[^\w.-]+", "-", Path(photos).absolute().name).strip("-")
         return f"show_pairs_{name}.png"
@@ -116,7 +116,7 @@ def default_name(photos: str | None, images: list[Path]) -> str:
 
 
 def _target(out: Path | None, name: str, images: list[Path], overwrite: bool) -> Path:
-    """Where the picture goes.
+    """Returns the path of the picture.
 
     Raises:
         ValueError: if it is no PNG, one of the images, there already, or cannot be written.

@@ -1,4 +1,4 @@
-"""The verb that hands sweeps to a cluster: submit."""
+"""Defines the verb submit, which hands sweeps to a cluster."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _own_name(name: str, arguments: tuple[str, ...]) -> str:
 
 
 def _checked(name: str, arguments: tuple[str, ...]) -> str:
-    """Refuses here what the job would refuse there, as far as it can be known; returns the sweep's name.
+    """Refuses here what the job would refuse there, as far as it is known here; returns the sweep's name.
 
     Raises:
         ValueError: for an unknown sweep, key or value, or places that only this machine has.
@@ -143,7 +143,7 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
 
 
 def _places(data: DataConfig) -> set[str]:
-    """Where a trial's training data lie; nothing for the sample photographs."""
+    """Returns the places of a trial's training data; none for the sample photographs."""
     from r2d2.data.source_text import parse_sources
 
     named = {part.place for part in parse_sources(data.sources)} if data.sources else {data.photos}
@@ -151,7 +151,7 @@ def _places(data: DataConfig) -> set[str]:
 
 
 def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]:
-    """The job's variables: those of here that name places, then those of the command line.
+    """Returns the job's variables: those of here that name places, then those of the command line.
 
     Raises:
         ValueError: if the home is missing or relative, or an assignment is none.

@@ -1,4 +1,4 @@
-"""Verbs that train: sweeps, sweep."""
+"""Defines the verbs that train: sweeps, sweep."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INTERRUPTED = 130
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--photos and --hpatches, which `sweep` and `demo` share."""
+    """Adds --photos and --hpatches, which `sweep` and `demo` share."""
     hpatches = click.option(
         "--hpatches",
         metavar="PLACE",
@@ -167,7 +167,7 @@ def sweep(
 def all_overrides(
     sweep: str, preset: str | None, photos: str | None, overrides: Sequence[str]
 ) -> tuple[str, ...]:
-    """What the options of the command line set in every trial; a later assignment wins.
+    """Returns what the options of the command line set in every trial; a later assignment wins.
 
     Args:
         sweep: the name or file.
@@ -216,7 +216,7 @@ def show_estimate(
 
 
 def settings_of(hpatches: str | None, released: str | None) -> Settings:
-    """The settings of the environment, with the places that options name."""
+    """Returns the settings of the environment, with the places that options name."""
     settings = Settings.from_environment()
     return dataclasses.replace(
         settings,

@@ -1,1 +1,1 @@
-"""Ray itself: starting or joining a cluster, what it holds, jobs on it."""
+"""Starts or joins a Ray cluster, says what it holds, and runs jobs on it."""

@@ -1,4 +1,4 @@
-"""A copy of the code that a job takes along: the packages and the sweep's file, and no data."""
+"""Copies the code that a job needs: the packages and the sweep's file, and no data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def copy_code(folder: Path, sweep: str) -> str:
 
 
 def _not_code(folder: str, names: list[str]) -> list[str]:
-    """The files and folders of a package that stay here: all that is no code, such as `.env` or keys."""
+    """Returns the files and folders of a package that stay here: all but code, such as `.env` or keys."""
     kept = {name for name in names if Path(name).suffix in SUFFIXES and not name.startswith(".")}
     folders = {name for name in names if Path(folder, name).is_dir() and not name.startswith((".", "__"))}
     return [name for name in names if name not in kept | folders]

@@ -1,4 +1,4 @@
-"""Ray: starting or joining it, and what it can hold."""
+"""Starts Ray or joins a cluster, and says how many trials fit into it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ASKED_BY = (
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a cluster has.
+    """A Capacity says how many CPUs and GPUs a cluster has.
 
     Attributes:
         cpus, gpus: in all.
@@ -58,7 +58,7 @@ class Capacity:
     nodes: tuple[Mapping[str, float], ...] = ()
 
     def grown(self, cpus: float, gpus: float) -> Capacity:
-        """What it will have when its autoscaler has added what it may: at least so many of each."""
+        """Returns the capacity after the autoscaler has added all that it may: at least so many of each."""
         if cpus <= self.cpus and gpus <= self.gpus:
             return self
         return Capacity(max(self.cpus, cpus), max(self.gpus, gpus))
@@ -70,7 +70,7 @@ class Capacity:
         worker: WorkerResources,
         fewest: Callable[[int], int] = lambda workers: workers,
     ) -> int:
-        """How many trials can run at a time beside the evaluators; at least one if it fits at all.
+        """Returns how many trials can run at a time beside the evaluators; at least one if it fits at all.
 
         Args:
             trials: of which the largest counts.
@@ -90,7 +90,7 @@ class Capacity:
         return max(1, min(fits, default=1))
 
     def _room(self, worker: WorkerResources, config: TrainConfig, cpus: float, gpus: float) -> int:
-        """How many workers so many CPUs and GPUs of these nodes hold."""
+        """Returns how many workers so many CPUs and GPUs of these nodes hold."""
         each = worker.of(config)
         room = workers_on({"CPU": cpus, "GPU": gpus}, each)
         return min(room, sum(workers_on(node, each) for node in self.nodes)) if self.nodes else room
@@ -166,7 +166,7 @@ def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
 
 
 def _capacity() -> Capacity:
-    """What the cluster has that is joined."""
+    """Returns the capacity of the joined cluster."""
     import ray
 
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -175,7 +175,7 @@ def _capacity() -> Capacity:
 
 
 def on_this_node() -> Any:
-    """Ray's scheduling strategy for the node of this process and no other, since others may go before it."""
+    """Returns Ray's scheduling strategy for this process's node only, since other nodes may leave earlier."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -215,7 +215,7 @@ def _check_answers(address: str) -> None:
 
 
 def _asked_for_a_page(host: str, port: int) -> bytes:
-    """How the answer to a request of HTTP/1 begins; Ray speaks HTTP/2 and says nothing, or something else."""
+    """Returns the start of the answer to a request of HTTP/1; Ray, which speaks HTTP/2, answers otherwise."""
     with socket.create_connection((host, port), ANSWER_WITHIN_S) as connection:
         connection.settimeout(PAGE_WITHIN_S)
         try:

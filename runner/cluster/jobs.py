@@ -1,4 +1,4 @@
-"""Sweeps as jobs of a Ray cluster: handed over, followed, looked at, stopped.
+"""Submits sweeps as jobs of a Ray cluster, follows their logs, lists and stops them.
 
 A job runs the same command that runs on a laptop, `python -m runner sweep ...`, on the cluster's head node.
 One sweep has at most one job that lives; another one after it resumes the sweep, as the same command always
@@ -44,7 +44,7 @@ _SECRET = re.compile(r"SECRET|PASS|TOKEN|KEY|PRIVATE|CREDENTIAL|COOKIE|AUTH(?!_M
 
 @dataclass(frozen=True)
 class SweepJob:
-    """What a cluster knows of one job.
+    """A SweepJob is one job, as the cluster describes it.
 
     Attributes:
         id: of the submission, `r2d2-NAME-1` for the first job of the sweep NAME.
@@ -65,15 +65,15 @@ class SweepJob:
 
     @property
     def lives(self) -> bool:
-        """Whether it waits or runs."""
+        """Says whether it waits or runs."""
         return self.status not in ENDED
 
 
 class SweepJobs:
-    """The sweeps of one cluster, through its job server."""
+    """Submits and stops the sweeps of one cluster through its job server."""
 
     def __init__(self, address: str, client: Any = None) -> None:
-        """Asks the cluster whether it is there.
+        """Checks that the cluster's job server answers.
 
         Args:
             address: of the dashboard, e.g. `http://localhost:8265`.
@@ -86,11 +86,11 @@ class SweepJobs:
         self._client = client if client is not None else _connect(address)
 
     def of(self, sweep: str) -> list[SweepJob]:
-        """All jobs of a sweep, the oldest first."""
+        """Returns all jobs of a sweep, the oldest first."""
         return [job for job in self.all() if job.sweep == sweep]
 
     def all(self) -> list[SweepJob]:
-        """The jobs of all sweeps, the oldest first."""
+        """Returns the jobs of all sweeps, the oldest first."""
         with plain_faults(self.address):
             known = self._client.list_jobs()
         jobs = [_job(details) for details in known if SWEEP_KEY in (details.metadata or {})]
@@ -99,7 +99,7 @@ class SweepJobs:
     def submit(
         self, sweep: str, arguments: Sequence[str], variables: Mapping[str, str]
     ) -> tuple[SweepJob, bool]:
-        """Hands a sweep over, unless a job of it lives.
+        """Submits a sweep, unless a job of it lives.
 
         Args:
             sweep: its name, that of its folder and experiment.
@@ -129,7 +129,7 @@ class SweepJobs:
         return self.of(sweep)[-1], True
 
     def run(self, arguments: Sequence[str], variables: Mapping[str, str]) -> SweepJob:
-        """Hands over a command that is no sweep, with this code.
+        """Submits another command of this code.
 
         Args:
             arguments: the verb, and what follows it.
@@ -157,7 +157,7 @@ class SweepJobs:
             self._client.stop_job(job.id)
 
     def _info(self, identity: str) -> Any:
-        """What the cluster knows of a job."""
+        """Asks the cluster for one job."""
         with plain_faults(self.address):
             return self._client.get_job_info(identity)
 
@@ -200,7 +200,7 @@ class SweepJobs:
         return False
 
     def follow(self, job: SweepJob, write: Callable[[str], None], note: Callable[[str], None]) -> SweepJob:
-        """Writes a job's log until it ends; a lost connection is found again where it was lost.
+        """Writes a job's log until it ends; after a lost connection it goes on where it was.
 
         Args:
             job: which one.
@@ -251,7 +251,7 @@ class SweepJobs:
             time.sleep(1.0)
 
     def _has_forgotten(self, job: SweepJob) -> bool:
-        """Whether the cluster answers and has no such job: a new head knows none of the former one's."""
+        """Says whether the cluster answers and has no such job, as a new head does."""
         from ray.exceptions import AuthenticationError
 
         try:
@@ -264,7 +264,7 @@ class SweepJobs:
 
 
 class _Log:
-    """Writes a log that is told from the beginning at each attempt, each part once."""
+    """Writes each part of a log once; every attempt delivers the log from its beginning."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -300,7 +300,7 @@ def refuse_secrets(variables: Mapping[str, str]) -> None:
 
 
 def _holds_a_secret(value: str) -> bool:
-    """Whether a URL within the value has a user or a query."""
+    """Says whether a URL within the value has a user or a query."""
     return any(
         "@" in url.partition("/")[0] or "?" in url for url in re.findall(r"[\w.+-]+://([^\s,;]*)", value)
     )

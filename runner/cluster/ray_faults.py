@@ -1,4 +1,4 @@
-"""What goes wrong in starting Ray, joining a cluster or asking its job server: a sentence with its remedy."""
+"""Turns faults of starting Ray, joining a cluster or asking its job server into a sentence with a remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 300
 
 @contextmanager
 def plain_faults(address: str) -> Iterator[None]:
-    """Turns whatever Ray raises inside into a ValueError that says what is wrong at `address`.
+    """Turns whatever Ray raises in the block into a ValueError that says what is wrong at `address`.
 
     Ray has no kind of its own for it: these errors are RuntimeError, OSError, RayError or bare Exception.
 
@@ -37,7 +37,7 @@ def plain_faults(address: str) -> Iterator[None]:
 
 
 def ray_fault(error: BaseException, address: str) -> str:
-    """What is wrong, and what to do about it: a sentence.
+    """Says in one sentence what is wrong, and what to do about it.
 
     Args:
         error: of Ray's start, join or job server.
@@ -71,7 +71,7 @@ def ray_fault(error: BaseException, address: str) -> str:
 
 
 def refuse_dashboard(address: str, answer: bytes) -> None:
-    """Refuses what is, or answers like, a web server: a cluster is joined at another port.
+    """Refuses a web server as a cluster's address: a cluster is joined at another port.
 
     Args:
         address: that was given for a cluster.
@@ -110,7 +110,7 @@ def make_token_folder() -> None:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """The error and what it came from."""
+    """Returns the error and its causes."""
     found: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in found:
@@ -120,7 +120,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of an error's text, or its kind."""
+    """Returns the last line of an error's text, or its kind."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1].strip()[:_LONGEST]
 

@@ -1,4 +1,4 @@
-"""Ray's private parts that have no public counterpart: nodes that drain, and workers that give no answer.
+"""Wraps Ray's private parts that have no public counterpart: draining nodes, workers that do not answer.
 
 No other file imports a private module of a library; a test looks. Another test compares what is used here
 with the release that is installed, and pyproject.toml allows no minor release of Ray that was not tested.
@@ -14,7 +14,7 @@ NoAnswer = WorkerHealthCheckTimeoutError
 
 
 def is_draining(node: str) -> bool:
-    """Whether a node was told to drain: nothing new starts on it, and it will be gone.
+    """Says whether a node was told to drain: nothing new starts on it, and it will leave.
 
     `ray.train.get_preemption_info` knows the nodes of a training's workers only, not the driver's.
 
@@ -25,5 +25,5 @@ def is_draining(node: str) -> bool:
 
 
 def unwrapped(fault: Exception) -> Exception:
-    """What ended a worker, without the exception in which Ray Train wraps the loss of its process."""
+    """Returns the cause of a worker's end, without the exception in which Ray Train wraps it."""
     return fault.health_check_failure if isinstance(fault, WorkerHealthCheckFailedError) else fault

@@ -1,4 +1,4 @@
-"""Resilience: how the trials of a sweep live with what clusters do to them. Changes no figure of a table."""
+"""Defines Resilience: how trials handle lost workers and nodes. It changes no figure of a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SILENCE_S = 600.0
 
 @dataclass(frozen=True)
 class Resilience:
-    """What is set for all trials of a sweep.
+    """A Resilience holds these settings for all trials of a sweep.
 
     Attributes:
         checkpoint_steps: a checkpoint after every so many steps of an epoch too; 0: after epochs only. So
@@ -38,5 +38,5 @@ class Resilience:
                 raise ValueError(f"--{name.replace('_', '-')} is {value:g}; it must be at least 0")
 
     def fewest_workers(self, num_workers: int) -> int:
-        """With how many of its workers a trial starts at least."""
+        """Returns with how many of its workers a trial starts at least."""
         return min(self.min_workers or num_workers, num_workers)

@@ -1,4 +1,4 @@
-"""WorkerResources: what each worker of a trial asks of the cluster, and with how many threads it computes."""
+"""Defines WorkerResources: the CPUs and GPUs that each worker of a trial asks for, and its threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from r2d2.config import TrainConfig
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """What each worker of a sweep's trials asks for; each lies on one node as a whole.
+    """A WorkerResources says what each worker of a trial asks for; a worker lies on one node as a whole.
 
     Attributes:
         gpus: 0 or more; a fraction shares one.
@@ -21,26 +21,26 @@ class WorkerResources:
     cpus: int | None = None
 
     def cpus_of(self, config: TrainConfig) -> int:
-        """CPUs of each worker of a trial."""
+        """Returns the CPUs of each worker of a trial."""
         return 1 + config.data.loader_processes if self.cpus is None else self.cpus
 
     def threads_of(self, config: TrainConfig) -> int:
-        """Threads that a worker computes with: the CPUs that its loader processes leave, at least one."""
+        """Returns a worker's threads: the CPUs that its loader processes leave, at least one."""
         return max(1, self.cpus_of(config) - config.data.loader_processes)
 
     def of(self, config: TrainConfig) -> dict[str, float]:
-        """What each worker of a trial asks for, more than 0 of each, by Ray's names of resources."""
+        """Returns what each worker of a trial asks for, by Ray's names of resources; all are above 0."""
         found = {"CPU": float(self.cpus_of(config)), "GPU": self.gpus}
         return {name: amount for name, amount in found.items() if amount}
 
     def describe(self, config: TrainConfig) -> str:
-        """In words, e.g. `2 CPUs and 0.5 GPU`."""
+        """Describes the resources in words, e.g. `2 CPUs and 0.5 GPU`."""
         found = ((self.cpus_of(config), "CPU"), (self.gpus, "GPU"))
         return " and ".join(f"{many:g} {unit}{'s' * (many > 1)}" for many, unit in found if many)
 
 
 def workers_on(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
-    """How many workers a node holds if nothing else runs there.
+    """Returns how many workers a node holds if nothing else runs there.
 
     Args:
         node: what it has, by Ray's names of resources.

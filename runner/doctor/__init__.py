@@ -1,1 +1,1 @@
-"""What is wrong with a machine or a cluster before anything is started."""
+"""Finds what is wrong with a machine or a cluster before anything is started."""

@@ -31,7 +31,7 @@ _MARK = b"written by r2d2 doctor"
 
 @dataclass(frozen=True)
 class Check:
-    """One check with its result; `finding` says what was found, or what to do."""
+    """A Check is one check with its result; `finding` says what was found, or what to do."""
 
     name: str
     ok: bool
@@ -40,7 +40,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a node should share with the driver.
+    """An Expected says what a node should share with the driver.
 
     Attributes:
         versions: of the driver's packages.
@@ -57,7 +57,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that is checked.
+    """A Machine is the machine that is checked.
 
     Attributes:
         settings: the driver's.
@@ -69,7 +69,7 @@ class Machine:
 
 
 def run_checks(machine: Machine) -> Iterator[Check]:
-    """Runs all checks, the quick ones first; what one of them raises is its finding."""
+    """Runs all checks, the quick ones first; an exception becomes the check's finding."""
     checks = _EVERYWHERE if machine.expected else (*_EVERYWHERE, *_ON_THE_DRIVER)
     for name, check in checks:
         try:
@@ -81,7 +81,7 @@ def run_checks(machine: Machine) -> Iterator[Check]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of Python and the packages that must agree; what is not installed is left out."""
+    """Returns the versions of Python and of the packages that must agree; missing packages are left out."""
     found = {"python": sys.version.split()[0]}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -100,7 +100,7 @@ def code_digest() -> str:
 
 @contextmanager
 def mark_in(home: str) -> Iterator[str]:
-    """Writes a file into `home` that is removed when the block ends; gives its name."""
+    """Writes a file into `home` that is removed when the block ends; yields its name."""
     store, name = open_store(home, TIMEOUT_S), f"doctor-{uuid.uuid4().hex}"
     store.write(name, _MARK)
     try:

@@ -1,4 +1,4 @@
-"""The checks of a cluster: those of the driver's machine, then those of every node, and of its clock."""
+"""Checks a cluster: the driver's machine, then every node, and the clocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOCK_S = 2.0
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a cluster.
+    """A Node is one node of a cluster.
 
     Attributes:
         id: Ray's.
@@ -39,19 +39,19 @@ class Node:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Node:
-        """The node of an entry of `ray.nodes()`."""
+        """Reads an entry of `ray.nodes()`."""
         name = f"{entry['NodeManagerAddress']} ({entry['NodeID'][:6]})"
         return cls(entry["NodeID"], name, entry["Resources"].get("GPU", 0.0))
 
 
 class NodeCheck:
-    """The actor that checks a node from inside; it asks for no CPU."""
+    """Checks a node from inside, as an actor; it asks for no CPU."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
     def now(self) -> float:
-        """Seconds since 1970 by the node's clock."""
+        """Returns the time by the node's clock, seconds since 1970."""
         return time.time()
 
     def run(self) -> list[Check]:
@@ -120,7 +120,7 @@ def _checks_of(node: Node, actor: Any) -> Iterator[Check]:
 
 
 def _reason(error: Exception) -> str:
-    """Why a node cannot run this project's code, in one sentence."""
+    """Says in one sentence why a node cannot run this project's code."""
     text = " ".join(str(getattr(error, "cause", None) or error).split())
     missing = "No module named" in text
     hint = "; the code does not arrive there: let it travel with the job: r2d2 submit" if missing else ""
@@ -128,7 +128,7 @@ def _reason(error: Exception) -> str:
 
 
 def _clock(node: Node, actor: Any) -> Check:
-    """How far the node's clock is from the driver's, give or take half of the time the question took."""
+    """Measures the node's clock against the driver's, to within half of the time that the question took."""
     import ray
 
     asked = time.time()

@@ -1,1 +1,1 @@
-"""One model applied by hand: evaluated, shown, its keypoints extracted."""
+"""Applies one model by hand: scores it, draws what it sees, extracts keypoints."""

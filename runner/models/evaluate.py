@@ -1,4 +1,4 @@
-"""Scoring on demand: whatever names a model, scored on a benchmark in this process."""
+"""Scores a model on a benchmark on demand, in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEATURES = "features:"
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of that name.
+    """Finds the protocol of that name.
 
     Raises:
         ValueError: if there is none; names those there are.
@@ -35,7 +35,7 @@ def find_protocol(name: str) -> Protocol:
 
 
 def find_model(source: str, settings: Settings) -> Model:
-    """The model that a source names, on the GPU if there is one; else this process keeps what it frees.
+    """Loads the model that a source names, on the GPU if there is one; without one, freed memory is kept.
 
     Args:
         source: a checkpoint folder or an upstream .pt file, here or on S3, `runs:/RUN_ID` or
@@ -68,7 +68,7 @@ def find_model(source: str, settings: Settings) -> Model:
 
 
 def find_predictor(source: str, benchmark: Benchmark, settings: Settings, *, cache: bool = True) -> Predictor:
-    """What gives the keypoints that a source names, for the images of a benchmark.
+    """Finds the predictor of a source for the images of a benchmark.
 
     Args:
         source: see `find_model`; or `features:TAG`, files `<image>.TAG` beside the benchmark's images.
@@ -102,7 +102,7 @@ def evaluate_model(
     examples: int = 0,
     cache: bool = True,
 ) -> Evaluation:
-    """Scores what a source names on a benchmark.
+    """Scores the model or the features that a source names on a benchmark.
 
     Predictions are stored, so that another protocol with the same extraction, or another metric, extracts
     nothing again. The evaluators of a sweep do without (`evaluation.actor`): every checkpoint is another

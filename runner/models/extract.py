@@ -1,4 +1,4 @@
-"""What keypoints are extracted from, and where they go: IMAGE.r2d2 beside each image, here or on S3."""
+"""Finds the images to extract keypoints from, and writes IMAGE.r2d2 beside each, here or on S3."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST_LIST = 2**27
 
 @dataclass(frozen=True)
 class Target:
-    """An image, and whether its keypoints were extracted already.
+    """A Target is an image, and whether its keypoints were extracted already.
 
     Attributes:
         image: a path, or a file on S3.
@@ -44,11 +44,11 @@ class Target:
 
     @property
     def path(self) -> Path | None:
-        """Where the keypoints go on this disk; None on S3."""
+        """Returns the keypoint file on this disk; None on S3."""
         return self.image.with_name(self.image.name + SUFFIX) if isinstance(self.image, Path) else None
 
     def extract(self, extractor: Extractor, settings: Settings) -> str | None:
-        """Extracts and writes the image's keypoints; says why there are none, if so.
+        """Extracts and writes the image's keypoints; if there are none, returns the reason.
 
         Raises:
             ImageRefused: if the image cannot be used.
@@ -79,7 +79,7 @@ class Target:
 
 @dataclass
 class Found:
-    """Images to extract from.
+    """A Found holds the images to extract from.
 
     Attributes:
         targets: each once, in order.
@@ -91,7 +91,9 @@ class Found:
 
 
 def find_targets(arguments: tuple[str, ...], settings: Settings) -> Found:
-    """The images that files, folders, glob patterns, .txt lists and places on S3 name, each once, in order.
+    """Finds the images that files, folders, glob patterns, .txt lists and places on S3 name.
+
+    Each comes once, in order.
 
     Raises:
         ValueError: if an argument names no image, or a list cannot be read.
@@ -148,7 +150,7 @@ def _paths(text: str, passed: list[str]) -> list[Path]:
 
 
 def _listed(path: Path) -> list[Path]:
-    """The images of a list, one a line, seen from where it lies; empty lines and those with # are none."""
+    """Reads the images of a list, one a line, relative to its folder; skips empty lines and lines with #."""
     images = []
     for number, line in enumerate(read_text(path, _LONGEST_LIST).splitlines(), start=1):
         name = line.strip()
@@ -163,7 +165,7 @@ def _listed(path: Path) -> list[Path]:
 
 
 def why_nothing(pixels: Pixels, settings: ExtractionSettings) -> str:
-    """Why an image has no keypoint, as far as one can tell, with the options that change it."""
+    """Says why an image has no keypoint, as far as one can tell, with the options that change it."""
     height, width = pixels.shape[:2]
     if next(pyramid(torch.empty(1, 3, height, width), settings), None) is None:
         limits = f"--min-size {settings.min_size}, --max-size {settings.max_size}, --min-scale"

@@ -39,7 +39,7 @@ _PLACES = 64
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture.
+    """A Shown is a picture with a short summary.
 
     Attributes:
         png: the contents of the file.
@@ -51,7 +51,7 @@ class Shown:
 
 
 def show_image(model: Model, path: Path, settings: ExtractionSettings) -> Shown:
-    """An image with its keypoints and maps.
+    """Draws an image with its keypoints and maps.
 
     Raises:
         ImageRefused: if the image cannot be used.
@@ -65,7 +65,7 @@ def show_image(model: Model, path: Path, settings: ExtractionSettings) -> Shown:
 def show_pair(
     model: Model, paths: tuple[Path, Path], settings: ExtractionSettings, homography: Homography | None
 ) -> Shown:
-    """Two images with their keypoints and maps, and the matches between them.
+    """Draws two images with their keypoints and maps, and the matches between them.
 
     Args:
         model: the network.
@@ -111,7 +111,7 @@ def show_training_pairs(config: TrainConfig, count: int, objects: CacheSettings 
 
 
 def sequence_homography(path1: Path, path2: Path) -> Homography | None:
-    """The homography of two images that are `1` and `k` of a sequence in HPatches' layout; else None.
+    """Reads the homography of two images that are `1` and `k` of an HPatches sequence; else None.
 
     Raises:
         ValueError: if `H_1_k` is there but holds no homography.
@@ -123,7 +123,7 @@ def sequence_homography(path1: Path, path2: Path) -> Homography | None:
 
 
 def have_common_part(homography: Homography, image1: Bytes, image2: Bytes) -> bool:
-    """Whether any place of image 1 lies in image 2."""
+    """Says whether any place of image 1 lies in image 2."""
     (height1, width1), (height2, width2) = image1.shape[:2], image2.shape[:2]
     x, y = np.meshgrid(np.linspace(0, width1 - 1, _PLACES), np.linspace(0, height1 - 1, _PLACES))
     places = apply_homography(homography, np.stack([x, y], axis=-1))
@@ -132,7 +132,7 @@ def have_common_part(homography: Homography, image1: Bytes, image2: Bytes) -> bo
 
 
 def image_name(path: Path) -> str:
-    """What an image is called: the file's name; of images that are only numbered, their folder's too."""
+    """Names an image: the file's name, with the folder's name before it if the file has only a number."""
     return f"{path.absolute().parent.name} {path.stem}" if path.stem.isdecimal() else path.name
 
 
@@ -144,7 +144,7 @@ def _matched(first: Keypoints, second: Keypoints, homography: Homography | None)
 
 
 def _training_pairs(config: TrainConfig, objects: CacheSettings | None = None) -> Iterator[Pair]:
-    """The pairs of epoch 1, then those of the next ones; fewer than a batch are shown all the same."""
+    """Yields the pairs of epoch 1, then those of the next epochs; also fewer than a batch."""
     training = open_training_data(config.data, objects).training
     pairs = config.data.pairs_per_epoch or training.pairs
     config = replace(config, pairs_per_worker=min(config.pairs_per_worker, pairs))
