@@ -1,4 +1,4 @@
-"""Settings: where things are. The only reader of the environment."""
+"""Defines Settings: where things are. No other file reads the environment."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are on this machine or cluster.
+    """A Settings says where things are on this machine or cluster.
 
     Attributes:
         home: where sweeps lie, a folder or `s3://bucket/prefix` (R2D2_HOME, default `.r2d2` in the working
@@ -106,58 +106,58 @@ class Settings:
 
     @property
     def is_remote(self) -> bool:
-        """Whether the home is on S3."""
+        """Says whether the home is on S3."""
         return is_remote(str(self.home))
 
     @property
     def local(self) -> Path:
-        """The folder of what cannot lie on S3: the home, or `.r2d2` in the working directory."""
+        """Returns the folder for what cannot lie on S3: the home, or `.r2d2` in the working directory."""
         return _local(str(self.home))
 
     @property
     def artifact_root(self) -> str | None:
-        """Where a local MLflow store keeps files; None leaves it to a remote server."""
+        """Returns where a local MLflow store keeps files; None leaves it to a remote server."""
         return str(self.local / "artifacts") if self.tracking_uri.startswith("sqlite:") else None
 
     @property
     def sweeps(self) -> Store:
-        """All sweeps, by name."""
+        """Returns the store of all sweeps, by name."""
         return open_store(f"{self.home}/{SWEEPS}", self.s3_timeout)
 
     def sweep(self, name: str) -> Store:
-        """One sweep: its definition, trials and checkpoints."""
+        """Returns the store of one sweep: its definition, trials and checkpoints."""
         return self.sweeps.below(name)
 
     @property
     def benchmarks(self) -> Store | None:
-        """Where a benchmark made for a sweep is copied to for the cluster's nodes; None: they see it."""
+        """Returns where benchmarks are copied to for the cluster's nodes; None: nodes see the original."""
         return open_store(f"{self.home}/benchmarks", self.s3_timeout) if self.is_remote else None
 
     @property
     def made_benchmarks(self) -> Path:
-        """The folder of validation benchmarks: in the home if that is a folder, which all nodes see."""
+        """Returns the folder of validation benchmarks: in the home if that is a folder, seen by all nodes."""
         return self.cache if self.is_remote else self.local / "cache"
 
     @property
     def cache(self) -> Path:
-        """The folder of what each node can make or fetch again: predictions, objects of S3."""
+        """Returns each node's cache folder, for predictions and objects of S3."""
         return self.cache_folder or self.local / "cache"
 
     @property
     def objects(self) -> CacheSettings:
-        """Where each node keeps what it fetches from S3."""
+        """Returns where each node keeps what it fetches from S3."""
         limit = min(int(self.objects_gib * GIB), sys.maxsize)
         return CacheSettings(str(self.cache / "objects"), limit, self.s3_timeout)
 
 
 def inherited_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that a job on a cluster is given along, of those that are set here."""
+    """Returns the variables set here that a job on a cluster inherits."""
     today = _today(environment)
     return {name: today[name] for name in INHERITED if today.get(name)}
 
 
 def _today(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The environment with the names of today; each former one that is set is told of."""
+    """Returns the environment under present names; warns of each former name that is set."""
     found = dict(environment)
     for former, name in FORMER_NAMES.items():
         if former in environment:

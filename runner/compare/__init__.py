@@ -1,1 +1,1 @@
-"""Stored sweeps, models and files become the rows of a report, and a report becomes tables and files."""
+"""Turns stored sweeps, models and files into the rows of a report, and a report into tables and files."""

@@ -1,4 +1,4 @@
-"""Comparing: networks become a report, a report becomes files."""
+"""Compares networks in a report, and turns a report into files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def compare_networks(
     unscored: Collection[str] = (),
     command: str = "",
 ) -> Report:
-    """The report that compares networks, those of one name in one row.
+    """Compares networks in a report; those of one name form one row.
 
     Args:
         networks: at least one; one without a score appears in the table only.
@@ -89,7 +89,7 @@ def compare_networks(
 
 
 def _parted(name: str) -> tuple[str, str]:
-    """The key of a metric and the split behind it, `overall` if there is none."""
+    """Splits a metric's key into the key and the split behind it, `overall` if there is none."""
     for split in SPLITS:
         if name.endswith(f"_{split}"):
             return name.removesuffix(f"_{split}"), split
@@ -103,7 +103,7 @@ def sweep_report(
     question: str = "",
     role: str = "",
 ) -> Report:
-    """The report of one sweep, whose table stands alone as long as nothing is scored.
+    """Makes the report of one sweep; before the first score it has the table alone.
 
     Args:
         stored: the sweep.
@@ -137,7 +137,7 @@ def sweep_report(
 
 
 def final_report(stored: StoredSweep, question: str = "") -> Report | None:
-    """The report of a sweep that does not run any more; None, with a warning, if there is none to be made."""
+    """Makes the report of a sweep that has ended; warns and returns None if there is nothing to report."""
     try:
         return sweep_report(stored, question=question)
     except ValueError as error:
@@ -146,20 +146,20 @@ def final_report(stored: StoredSweep, question: str = "") -> Report | None:
 
 
 def _scored(controls: Mapping[str, str] | None, rows: Collection[str]) -> dict[str, str] | None:
-    """The row that each row is compared with, of those with scores; None if the sweep's file names none."""
+    """Returns the row that each row is compared with, of those with scores; None if the sweep names none."""
     if not controls:
         return None
     return {row: controls[row] for row in rows if controls.get(row) in rows}
 
 
 def compare_command(what: Sequence[str], **options: object) -> str:
-    """The command line that compares again; options that are None or empty are left out."""
+    """Returns the command line that compares again; options that are None or empty are left out."""
     given = [part for name, value in options.items() if value for part in (f"--{name}", str(value))]
     return shlex.join(["r2d2", "compare", *what, *given])
 
 
 def report_files(report: Report) -> dict[str, str | bytes]:
-    """The report in every form, by file name; without any score there is neither a page nor a curve."""
+    """Returns the report in every form, by file name; without a score there is no page and no curve."""
     files: dict[str, str | bytes] = {
         ANSWER: to_answer(report),
         "comparison.md": to_markdown(report),
@@ -170,7 +170,7 @@ def report_files(report: Report) -> dict[str, str | bytes]:
 
 
 def save_pictures(sweep: str | Path | Store, files: Mapping[str, str | bytes]) -> str | None:
-    """Keeps what is to be looked at beside a sweep; returns the page's place, None without one."""
+    """Writes the page and the curves beside a sweep; returns the page's place, None without one."""
     for name in {PAGE, CURVES} & files.keys():
         store_at(sweep).write(name, _encoded(files[name]))
     return f"{store_at(sweep).place}/{PAGE}" if PAGE in files else None

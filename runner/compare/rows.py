@@ -1,4 +1,4 @@
-"""Rows: the row of a table that each trial belongs to, and the row that each one is compared with."""
+"""Finds the row of a table that each trial belongs to, and the row that each row is compared with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BESIDE = " · "
 
 
 def label_trials(trials: Sequence[Trial], names: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The row of every trial, by its key: its variant, and what else varies among them but the seed.
+    """Names the row of every trial, by its key: its variant, and what else varies among them but the seed.
 
     Args:
         trials: of the table.
@@ -39,7 +39,7 @@ def _short(value: object) -> str:
 
 
 def find_controls(trials: Sequence[Trial], labels: Mapping[str, str], baseline: str) -> dict[str, str]:
-    """The row that each row is compared with, by row; a row without one is left out.
+    """Finds the row that each row is compared with, by row; rows without one are left out.
 
     Args:
         trials: of the table.
@@ -61,7 +61,7 @@ def find_controls(trials: Sequence[Trial], labels: Mapping[str, str], baseline: 
 
 
 def find_row(text: str, rows: Collection[str]) -> str:
-    """The row that a person means: its name, the name of its variant alone, or what others call it.
+    """Finds the row that a person means: its name, the name of its variant alone, or what others call it.
 
     Raises:
         ValueError: if there is none, or several; names those there are.
@@ -79,7 +79,7 @@ def _names(trial: Trial, label: str) -> tuple[str, ...]:
 
 
 def _parts(row: str) -> tuple[str, ...]:
-    """A row's own name, that of its variant, and what others call it."""
+    """Returns a row's own name, that of its variant, and what others call it."""
     own, _, other = row.partition(BESIDE)
     return tuple(part for part in (own, own.partition(", ")[0], other) if part)
 
@@ -89,7 +89,7 @@ def _loss(trial: Trial) -> str:
 
 
 def _distance(control: Trial, trial: Trial) -> int:
-    """In how many settings they differ; a starting network has none but its network's."""
+    """Counts the settings in which two trials differ; a starting network has none but its network's."""
     mine, others = control.config.flat(), trial.config.flat()
     compared = mine if trial.config.epochs else [name for name in mine if name.startswith("network.")]
     return sum(mine[name] != others[name] for name in compared if name != "seed")

@@ -1,4 +1,4 @@
-"""Sources: what a comparison is asked to compare, as text, and the networks that it names.
+"""Finds the networks that the sources of a comparison name; a source is text that the user gives.
 
 `NAME=SOURCE` gives a source a name; sources of the same name are networks of one variant.
 """
@@ -28,7 +28,7 @@ RUN, MODEL = "runs:/", "models:/"
 
 @dataclass(frozen=True)
 class Scoring:
-    """How a source without stored scores is scored.
+    """A Scoring says how a source without stored scores is scored.
 
     Attributes:
         benchmark: folder in HPatches' layout, or `s3://bucket/prefix`; None: such a source is refused.
@@ -47,7 +47,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class _Source:
-    """A source: its text, and the name that was given to it (or none)."""
+    """A source is its text, and the name that the user gave it (or none)."""
 
     text: str
     name: str
@@ -66,7 +66,7 @@ class _Source:
 def find_networks(
     texts: Sequence[str], settings: Settings, scoring: Scoring, role: str = ""
 ) -> list[Variant]:
-    """The networks that the texts name, with their scores, in the order of the texts.
+    """Finds the networks that the texts name, with their scores, in the order of the texts.
 
     Args:
         texts: names of sweeps, `runs:/ID` of trials, files that `r2d2 evaluate --json` wrote, and what has to
@@ -98,7 +98,7 @@ def find_networks(
 
 
 def told_apart(networks: Sequence[Variant]) -> list[Variant]:
-    """Each network once in a variant; variants of the same name that are not the same get their origin.
+    """Leaves out repeated networks; adds the origin to the names of variants that agree in name only.
 
     Two sweeps may have trained the same seed of the same variant to different ends (on other photographs, by
     other code): what agrees in name only must not share a row.
@@ -118,12 +118,12 @@ def told_apart(networks: Sequence[Variant]) -> list[Variant]:
 
 
 def is_sweep(text: str, settings: Settings) -> bool:
-    """Whether a text is the name of a sweep on this machine."""
+    """Says whether a text is the name of a sweep on this machine."""
     return "/" not in text and text != "" and settings.sweep(text).read("sweep.json") is not None
 
 
 def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Trial]] | None:
-    """The trials of a sweep's name or of a run whose sweep is on this machine; None for another source."""
+    """Returns the trials of a sweep, or of a run whose sweep is on this machine; None for another source."""
     if is_sweep(source.text, settings):
         if source.name:
             raise ValueError(f"'{source.text}' is a sweep: its rows have names of their own")
@@ -146,7 +146,7 @@ def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Tria
 
 
 def _scored(text: str, settings: Settings, scoring: Scoring) -> Variant:
-    """The network of a JSON file, or of a source that is scored now."""
+    """Reads the network of a JSON file, or scores the source now."""
     if text.endswith(".json"):
         evaluation = _read_json(local_file(text, settings.objects))
     elif text.startswith((RUN, MODEL, FEATURES)) or is_remote(text) or Path(text).exists():

@@ -1,7 +1,8 @@
-"""Standing: how far the trials of a sweep have come, and at which epoch their rows can be compared.
+"""Says how far a sweep's trials have come, and at which epoch their rows can be compared.
 
-Rows of unequal training say nothing of their losses. A sweep that still runs is therefore compared at the
-last epoch that all rows have; rows that the scheduler has stopped before are shown at their own last one.
+Rows that were trained for different numbers of epochs say nothing about their losses. A running sweep is
+therefore compared at the last epoch that all rows have; a row that the scheduler stopped earlier is shown at
+its own last epoch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one trial has come.
+    """A Progress says how far one trial has come.
 
     Attributes:
         row: the row it belongs to.
@@ -31,18 +32,18 @@ class Progress:
 
     @property
     def is_complete(self) -> bool:
-        """Whether its last epoch is scored."""
+        """Says whether its last epoch is scored."""
         return self.epochs in self.scored
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is not going on by itself."""
+        """Says whether it stays as it is unless somebody continues it."""
         return self.is_complete or self.stopped or self.failed
 
 
 @dataclass(frozen=True)
 class Standing:
-    """At which epoch each row is shown, and what must be said of it.
+    """A Standing says at which epoch each row is shown, and what a reader must know.
 
     Attributes:
         epochs: by row; rows without any score are not there.
@@ -56,7 +57,7 @@ class Standing:
 
     @classmethod
     def of(cls, trials: Sequence[Progress], total: int = 0) -> Standing:
-        """The standing of a sweep.
+        """Finds the standing of a sweep.
 
         Args:
             trials: those that were started, starting networks among them.
@@ -80,7 +81,7 @@ class Standing:
 
 
 def _common(row: Sequence[Progress]) -> set[int]:
-    """The epochs that two trials of a row have, or its only one; all of them if the scheduler stops trials.
+    """Returns the epochs that the trials of a row have in common; all epochs if the scheduler stops trials.
 
     What has failed does not keep the others back.
     """
@@ -92,7 +93,7 @@ def _common(row: Sequence[Progress]) -> set[int]:
 
 
 def _shown(epochs: Iterable[int], limit: int | None) -> int | None:
-    """The last epoch up to the limit; if there is none, the row's last one."""
+    """Returns the last epoch up to the limit; if there is none, the row's last one."""
     ordered = sorted(epochs)
     return max((epoch for epoch in ordered if limit is None or epoch <= limit), default=None) or max(
         ordered, default=None

@@ -1,4 +1,4 @@
-"""A stored sweep, finished or not, as a comparison sees it: its rows, their networks, where it stands."""
+"""Reads a stored sweep, finished or not, for a comparison: its rows, their networks, its standing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCORES = tuple(f"{role}/mma_{threshold}px" for role in ("validation", "hpatches"
 
 @dataclass(frozen=True)
 class _Lived:
-    """A trial with its records, and how far it has come."""
+    """Holds a trial with its records, and how far it has come."""
 
     trial: Trial
     records: Sequence[Record]
@@ -36,13 +36,13 @@ class _Lived:
 
 
 def labels_of(sweep: StoredSweep) -> dict[str, str]:
-    """The row of every trial, by its key."""
+    """Returns the row of every trial, by its key."""
     definition = SweepDefinition.load(sweep.store)
     return label_trials(sweep.trials(), definition.names if definition is not None else {})
 
 
 def controls_of(sweep: StoredSweep) -> dict[str, str]:
-    """The row that each row is compared with, as the sweep's file asks; empty if it does not.
+    """Returns the row that each row is compared with, as the sweep's file says; empty if it says nothing.
 
     A control need not have been started.
     """
@@ -65,7 +65,7 @@ def compared(
     trials: Sequence[Trial] | None = None,
     labels: Rows | None = None,
 ) -> tuple[list[Variant], Standing]:
-    """The networks of a sweep, each as a variant of its own, and where the sweep stands.
+    """Returns the networks of a sweep, each as a variant of its own, and the sweep's standing.
 
     Each network is that of the epoch at which its row can be compared. A row without any score has the last
     epochs of its trainings. They come in the order of the definition, those that the scheduler stopped behind
@@ -103,7 +103,7 @@ def compared(
 
 
 def _lived(sweep: StoredSweep, role: str, trials: Sequence[Trial] | None, labels: Rows) -> list[_Lived]:
-    """What the trials have lived through, and how far they have come in the scores of a benchmark."""
+    """Reads the trials' records, and how far each trial has come in the scores of a benchmark."""
     found = []
     for trial in sweep.trials() if trials is None else trials:
         history = sweep.history(trial)
@@ -118,7 +118,7 @@ def _lived(sweep: StoredSweep, role: str, trials: Sequence[Trial] | None, labels
 
 
 def _variant(sweep: StoredSweep, one: _Lived, role: str, epoch: int, decides: str) -> Variant:
-    """The network of an epoch of a trial, with its scores if it has any."""
+    """Makes a variant of a trial's network at one epoch, with its scores if it has any."""
     config, records = one.trial.config, one.records
     metrics = {key: value for r in records if r.epoch == epoch for key, value in r.metrics.items()}
     scored = [r for r in records if (r.kind, r.epoch) == (role, epoch) and r.evaluation is not None]
@@ -141,13 +141,13 @@ def _variant(sweep: StoredSweep, one: _Lived, role: str, epoch: int, decides: st
 
 
 def latest(records: Sequence[Record]) -> int:
-    """The last epoch that was scored, or trained, if none was."""
+    """Returns the last epoch that was scored; if none was, the last one that was trained."""
     scored = [record.epoch for record in records if record.kind != TRAIN and record.error is None]
     return max(scored or [record.epoch for record in records] or [0])
 
 
 def _warnings(history: History, epoch: int, metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """What spoils the figures of a trial."""
+    """Says what spoils the figures of a trial."""
     spoilt = tuple(incident.text for incident in incidents(history) if incident.spoils)
     # A network that was never trained is flat by nature.
     return (*collapse_warnings(metrics), *spoilt) if epoch else spoilt

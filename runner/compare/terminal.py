@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Makes the tables of a report for the terminal; `runner/cli/compare.py` prints them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CORNERS = "corners: median error of the estimated homographies, px"
 
 
 def answer(report: Report) -> Text:
-    """Who is highest and whether that is shown; what it would take to show it: two lines."""
+    """Returns two lines: who is highest and whether that is shown; what it would take to show it."""
     return Text("\n".join(report.answer), style="bold")
 
 
 def terms(*parts: RenderableType) -> Text:
-    """What the terms mean that tables use."""
+    """Explains the terms that the tables use."""
     return Text("\n".join(explained("\n".join(map(_words, parts)))), style="dim")
 
 
@@ -42,7 +42,7 @@ def _words(part: RenderableType) -> str:
 
 
 def means(report: Report) -> Group:
-    """The figures of all rows: the deciding one first, with its interval; warnings; what must be said."""
+    """Returns the table of all rows, the deciding figure first; then warnings, and what must be said."""
     made = _table(mean_columns(report), report.entries, _title(report))
     in_sweep = bool(report.about.role) or report.comparison is None
     further = [] if in_sweep or len(report.entries) > MAX_COLUMNS else [_further(report)]
@@ -71,7 +71,7 @@ def _table(columns: Sequence[TableColumn], entries: Sequence[Variant], title: st
 
 
 def differences(report: Report) -> Group:
-    """Each variant's difference to the baseline, whether it is real, and where it comes from."""
+    """Returns the table of each row's difference from its baseline, whether it is real, and its origin."""
     about, several = report.about, report.has_several_baselines
     where = "" if about.split == OVERALL else f" {about.split}"
     to = "its baseline" if several else next(iter(report.baselines.values()), "")
@@ -84,7 +84,7 @@ def differences(report: Report) -> Group:
 
 
 def _baselines(of_rows: Mapping[str, str]) -> list[Text]:
-    """Which rows each baseline is that of; a column could be left out where the terminal is narrow."""
+    """Says which rows share a baseline; a narrow terminal may leave out the column that shows it."""
     rows: dict[str, list[str]] = {}
     for row, baseline in of_rows.items():
         rows.setdefault(baseline, []).append(row)
@@ -92,7 +92,7 @@ def _baselines(of_rows: Mapping[str, str]) -> list[Text]:
 
 
 def _further(report: Report) -> FittedTable:
-    """One line per figure, one column per variant."""
+    """Makes a table with a line per figure and a column per variant."""
     made = FittedTable(["further figures", *(entry.name for entry in report.entries)], continued=True)
     for key in report.metrics:
         made.add_row(metric_heading(key), *(metric_cell(entry, key) for entry in report.entries))
@@ -104,7 +104,7 @@ def _warning(variant: str, sentence: str) -> Text:
 
 
 def evaluation_tables(evaluation: Evaluation) -> list[FittedTable | Text]:
-    """MMA at 1 to 15 pixels by split, the other metrics by split, one row per sequence, times, warnings."""
+    """Returns tables of MMA and other metrics by split, of sequences, and of times; then warnings."""
     title = f"{evaluation.model} on {evaluation.benchmark} ({evaluation.benchmark_digest[:8]}), "
     title += f"protocol {evaluation.protocol.title}"
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in evaluation.warnings]
@@ -128,7 +128,7 @@ def _curves(evaluation: Evaluation) -> FittedTable:
 
 
 def _metrics(evaluation: Evaluation) -> FittedTable:
-    """Everything but the curve: a row per metric, those at several thresholds together."""
+    """Makes the table of all metrics but the curve; one at several thresholds has a single row."""
     pixels = evaluation.protocol.shorter_side
     size = "of the original images" if pixels is None else f"of images whose shorter side is {pixels}"
     splits = (None, *evaluation.splits)
@@ -170,7 +170,7 @@ _PER_IMAGE = {
 
 
 def _figures(values: Mapping[str, float], keys: Sequence[str]) -> str:
-    """Shares and pixels with three decimals, counts with none."""
+    """Formats shares and pixels with three decimals, counts with none."""
     return " / ".join(
         "-"
         if key not in values
@@ -199,7 +199,7 @@ def _sequences(evaluation: Evaluation) -> FittedTable:
 
 
 def _middle(values: list[float | None]) -> str:
-    """The median, which an infinite error does not spoil."""
+    """Returns the median, which an infinite error does not spoil."""
     known = [value for value in values if value is not None]
     return f"{median(known):.2f}" if known else "-"
 

@@ -1,1 +1,4 @@
-"""What a sweep leaves on a disk or S3, the truth about it: its definition, its drivers, its histories."""
+"""Stores what a sweep leaves on a disk or S3: its definition, its drivers' claims, its histories.
+
+Everything else (MLflow, tables, Tune's view) is made from these files.
+"""

@@ -1,7 +1,8 @@
-"""Attempt: one driver's run of a sweep, by number. The highest number counts; the others stop writing.
+"""Defines Attempt: one driver's run of a sweep, by number. Only the highest number may write.
 
-Numbers are claimed by making a file that must not exist yet, which needs no file locks, on NFS or S3 neither.
-Everybody who writes into the sweep carries the attempt and looks first whether a later one was claimed.
+A driver claims a number by creating a file that must not exist yet; this needs no file locks and works on NFS
+and S3. Every process that writes into the sweep knows its attempt, and checks first that no later one was
+claimed.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ _LOCK_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class SupersededError(ValueError):
-    """A later attempt has taken the sweep over: whoever hears this writes nothing more."""
+    """Says that a later attempt has taken the sweep over: its receiver writes nothing more."""
 
 
 class HaltedError(ValueError):
-    """The sweep was asked to stop: the trial ends where it is and keeps its last checkpoint."""
+    """Says that the sweep was asked to stop: the trial ends and keeps its last checkpoint."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One driver's run of a sweep; a plain value that travels to workers.
+    """An Attempt is one driver's run of a sweep; a plain value that travels to workers.
 
     Attributes:
         place: the sweep's folder, or `s3://bucket/prefix`.
@@ -52,28 +53,28 @@ class Attempt:
 
     @property
     def store(self) -> Store:
-        """Where the sweep is."""
+        """Opens the place of the sweep."""
         return open_store(self.place, self.timeout)
 
     @property
     def claim(self) -> str:
-        """Name of the file that claims the number and is renewed while its driver lives."""
+        """Names the file that claims the number and is renewed while its driver lives."""
         return _claim(self.number)
 
     def is_current(self) -> bool:
-        """Whether no later attempt has taken over. Numbers have no gaps: one look suffices."""
+        """Says whether no later attempt has taken over. Numbers have no gaps: one look suffices."""
         return self.store.read(_claim(self.number + 1)) is None
 
     def ask_to_stop(self) -> None:
-        """Asks this attempt, and no later one, to stop."""
+        """Asks this attempt to stop; later attempts are not affected."""
         self.store.write(_stop(self.number), b"{}")
 
     def is_asked_to_stop(self) -> bool:
-        """Whether it was asked to."""
+        """Says whether this attempt was asked to stop."""
         return self.store.read(_stop(self.number)) is not None
 
     def require_current(self) -> None:
-        """Looks before something is written.
+        """Checks, before something is written, that no later attempt has taken over.
 
         Raises:
             SupersededError: if a later attempt has taken over.
@@ -87,7 +88,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Claim:
-    """What stands in an attempt's file.
+    """A Claim is the content of an attempt's file.
 
     Attributes:
         number: of the attempt.
@@ -109,21 +110,21 @@ class Claim:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Claim:
-        """A claim as it was written down, by an earlier version too."""
+        """Reads a claim; an earlier version may have written it."""
         return typed(cls, {name: value for name, value in values.items() if name not in ("machine", "born")})
 
     @property
     def owner(self) -> str:
-        """In words."""
+        """Describes the driver in words."""
         return f"process {self.pid} on {self.host}"
 
     @property
     def is_over(self) -> bool:
-        """Whether its driver has let go, or is known to be dead."""
+        """Says whether its driver has let go, or is known to be dead."""
         return self.ended or self.lives_here() is False
 
     def lives_here(self) -> bool | None:
-        """Whether its driver lives; None if that cannot be seen from here: it may run on another machine."""
+        """Says whether its driver lives; None if it may run on another machine."""
         if not _LOCK_NAME.fullmatch(self.lock):
             return None
         try:
@@ -141,7 +142,7 @@ class Claim:
 
 
 def read_claim(place: str | Path | Store) -> Claim | None:
-    """The claim of the last attempt at the sweep in a place; None without any."""
+    """Reads the claim of the last attempt at the sweep in a place; None without any."""
     store = store_at(place)
     claim = Attempt(store.place, latest_number(store)).claim
     content = store.read(claim)
@@ -149,7 +150,7 @@ def read_claim(place: str | Path | Store) -> Claim | None:
 
 
 class AttemptWatch:
-    """Looks in a thread what became of an attempt, so that a training never waits for S3.
+    """Watches an attempt in a thread, so that a training never waits for S3.
 
     Attributes:
         superseded: whether a later attempt had taken over, as of a moment ago.
@@ -157,7 +158,7 @@ class AttemptWatch:
     """
 
     def __init__(self, attempt: Attempt | None) -> None:
-        """A watch.
+        """Prepares the watch.
 
         Args:
             attempt: which one; None: nothing is looked at, and nothing happens.
@@ -167,13 +168,13 @@ class AttemptWatch:
         self.superseded = self.stop_asked = False
 
     def __enter__(self) -> Self:
-        """Starts to look."""
+        """Starts the thread."""
         if self._attempt is not None:
             threading.Thread(target=self._keep, args=(self._attempt,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Looks no more."""
+        """Ends the thread."""
         self._over.set()
 
     def _keep(self, attempt: Attempt) -> None:
@@ -185,7 +186,7 @@ class AttemptWatch:
 
 
 def latest_number(store: Store) -> int:
-    """The number of the last attempt at the sweep that is kept there; 0 without any."""
+    """Returns the number of the last attempt at the sweep that is stored there; 0 without any."""
     names = (_NAME.fullmatch(kept.name.rpartition("/")[2]) for kept in store.files(ATTEMPTS))
     return max((int(name[1]) for name in names if name), default=0)
 
@@ -199,5 +200,5 @@ def _stop(number: int) -> str:
 
 
 def lock_file(name: str) -> Path:
-    """The file on which a driver of this machine holds a lock while it lives, by the name in its claim."""
+    """Returns the lock file of a claim; a driver on this machine holds a lock on it while it lives."""
     return Path(tempfile.gettempdir(), f"r2d2-lease-{name}")

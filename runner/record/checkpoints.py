@@ -26,12 +26,12 @@ TRAIN_RUN = "train"
 
 
 def checkpoint_place(checkpoint: ray.train.Checkpoint) -> str:
-    """Where a checkpoint of Ray Train lies: a folder, or `s3://bucket/prefix`."""
+    """Returns the place of a checkpoint of Ray Train: a folder, or `s3://bucket/prefix`."""
     return checkpoint.path if checkpoint.path.startswith("/") else f"{SCHEME}{checkpoint.path}"
 
 
 def upload_checkpoint(folder: Path, store: Store) -> None:
-    """Keeps a copy of a checkpoint, its header last; each file is compared with what the server has.
+    """Copies a checkpoint into the store, its header last; each file is compared with the server's copy.
 
     Raises:
         StorageError: if a file cannot be stored.
@@ -50,7 +50,7 @@ def delete_checkpoint(store: Store) -> None:
 
 
 def existing(records: Sequence[Record], timeout: float = TIMEOUT) -> set[str]:
-    """The places of those checkpoints that are still there, of all that events name."""
+    """Returns the places of those of the events' checkpoints that still exist."""
     places = {record.checkpoint for record in records}
     found = {place for place in places if not is_remote(place) and Path(place, CONFIG).is_file()}
     remote = {place for place in places if is_remote(place)}

@@ -1,4 +1,4 @@
-"""StartedSweep: the command that a sweep was started with, so that it can be continued by name alone.
+"""Defines StartedSweep: the command that a sweep was started with, so that its name alone continues it.
 
 A sweep's own file is executed if this user has started a sweep with it, or says to trust it; no other stored
 code is.
@@ -39,7 +39,7 @@ _ADVICE = "run the sweep with the command that started it"
 
 @dataclass(frozen=True)
 class StartedSweep:
-    """How a sweep was started, and what was added to it since.
+    """A StartedSweep says how a sweep was started, and what was added to it since.
 
     Attributes:
         source: a sweep of search_spaces/, or the name of the copy of its file in the sweep's folder.
@@ -65,7 +65,7 @@ class StartedSweep:
 
     @classmethod
     def load(cls, place: str | Path | Store) -> StartedSweep | None:
-        """What was written down where a sweep lies; None if nothing was.
+        """Reads how a sweep was started; None if that was not written down.
 
         Raises:
             ValueError: if the file is damaged.
@@ -85,7 +85,7 @@ class StartedSweep:
         return typed(cls, {**values, **parts})
 
     def save(self, place: str | Path | Store, source: str) -> None:
-        """Writes it down where the sweep lies, with a copy of a file of one's own.
+        """Writes down how the sweep was started, with a copy of the user's own sweep file.
 
         Args:
             place: of the sweep.
@@ -100,7 +100,7 @@ class StartedSweep:
         put_json(store, FILE, asdict(kept))
 
     def source_from(self, place: str | Path | Store, trust: bool = False) -> str:
-        """The name of the sweep, or the path of this user's copy of its file.
+        """Returns the name of the sweep, or the path of this user's copy of its file.
 
         Args:
             place: of the sweep.
@@ -121,12 +121,12 @@ class StartedSweep:
         return self.source
 
     def settings(self, settings: Settings) -> Settings:
-        """The settings with the places that the sweep was started with."""
+        """Returns the settings with the places that the sweep was started with."""
         return replace(settings, hpatches=self.hpatches, released=self.released)
 
 
 def _remember(content: bytes) -> None:
-    """Lets this user continue the sweep by name; without a home directory --trust will be asked for."""
+    """Lets this user continue the sweep by name; a user without a home directory needs --trust."""
     try:
         remember(content)
     except OSError as error:
@@ -134,7 +134,7 @@ def _remember(content: bytes) -> None:
 
 
 def remember(content: bytes) -> Path:
-    """Keeps a sweep file among those that this user trusts; returns the user's own copy.
+    """Adds a sweep file to those that this user trusts; returns the user's own copy.
 
     Raises:
         OSError: if it cannot be written.
@@ -147,7 +147,7 @@ def remember(content: bytes) -> Path:
 
 
 def trusted_copy(content: bytes, where: str, trust: bool) -> Path:
-    """The user's own copy of a sweep file that was stored with a sweep: what is checked is what is executed.
+    """Returns the user's own copy of a stored sweep file, so that the checked file is the executed one.
 
     Args:
         content: of the stored file.
@@ -174,7 +174,7 @@ def _copy(content: bytes) -> Path:
 
 
 def extend_trials(trials: Sequence[Trial], assignments: Sequence[str]) -> list[Trial]:
-    """The trials, and those that differ from one of them by the assignments; each once, the former first.
+    """Adds the trials that differ from a known one by the assignments; returns the known ones first.
 
     Args:
         trials: those there are.

@@ -1,4 +1,4 @@
-"""SweepDefinition: everything that a sweep's figures depend on, written down when it starts.
+"""Defines SweepDefinition: everything that a sweep's figures depend on, written down when it starts.
 
 A sweep is resumed only if its definition is still the same: figures of two definitions never share a table.
 """
@@ -24,7 +24,7 @@ MAX_DIFFERENCES = 8
 
 @dataclass(frozen=True)
 class SweepDefinition:
-    """What defines a sweep.
+    """A SweepDefinition says what a sweep's figures depend on.
 
     Attributes:
         name: the sweep's, and its MLflow experiment's.
@@ -52,17 +52,17 @@ class SweepDefinition:
 
     @property
     def role(self) -> str:
-        """The benchmark that decides; for a loss the first one; empty without any."""
+        """Returns the benchmark that decides; for a loss the first one; empty without any."""
         role = self.metric.partition("/")[0]
         return next(iter(self.benchmarks), "") if role == TRAIN else role
 
     def save(self, place: str | Path | Store) -> None:
-        """Writes the definition down where the sweep lies."""
+        """Writes the definition into the sweep's place."""
         put_json(store_at(place), FILE, asdict(self))
 
     @classmethod
     def load(cls, place: str | Path | Store) -> SweepDefinition | None:
-        """The definition of the sweep at a place; None if there is none.
+        """Reads the definition of the sweep at a place; None if there is none.
 
         Raises:
             ValueError: if the file is damaged.
@@ -71,7 +71,7 @@ class SweepDefinition:
         return read_value(store_at(place), FILE, partial(typed, cls), advice)
 
     def differences(self, other: SweepDefinition) -> list[str]:
-        """What `other` has changed, one line each."""
+        """Lists what `other` has changed, one line each."""
         mine, others = _compared(self), _compared(other)
         trials = _trial_differences(mine.pop("trials"), others.pop("trials"))
         return trials + _differences(mine, others, "")
@@ -119,14 +119,14 @@ class SweepDefinition:
 
 
 def _compared(definition: SweepDefinition) -> dict[str, Any]:
-    """What two definitions must share: how rows are compared and called may change."""
+    """Returns what two definitions must share; baselines and names of rows may change."""
     return {key: value for key, value in asdict(definition).items() if key not in ("baseline", "names")}
 
 
 def _trial_differences(
     old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """Which settings changed, and in how many trials; which trials came and went if there are more or fewer.
+    """Lists which settings changed in how many trials, or which trials were added or removed.
 
     A trial's key is made from its configuration and says little to a person: trials are compared in order.
     """
@@ -142,7 +142,7 @@ def _trial_differences(
 
 
 def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration with the defaults of what it does not name; what is unknown today stays."""
+    """Adds the defaults to a stored configuration; keys that are unknown today stay."""
     complete = TrainConfig().to_dict()
     for name, value in config.items():
         inner = complete.get(name)

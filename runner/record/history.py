@@ -1,8 +1,8 @@
-"""History: what a trial has lived through, one small file per event.
+"""Defines History: the events of a trial, one small file each.
 
-It is the truth of a sweep. The training worker and the evaluator's task write it, each event complete or
-not at all; Tune, MLflow and the tables only read it, so that nothing is lost whichever process dies, and a
-resumed sweep tells its schedulers and trackers the same story again.
+The training worker and the validation task write it, each event complete or not at all. Tune, MLflow and the
+tables only read it. So nothing is lost whichever process dies, and a resumed sweep reports the same events to
+its schedulers and to MLflow again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NAME = re.compile(r"epoch_(\d+)\.([a-z0-9_]+)\.json")
 
 @dataclass(frozen=True)
 class Record:
-    """One event: an epoch was trained (kind "train") or a checkpoint was scored (kind: the benchmark).
+    """A Record is one event: an epoch was trained (kind "train"), or a checkpoint scored (kind: benchmark).
 
     Attributes:
         metrics: the figures, with full names such as `train/loss_total` or `validation/mma_3px`.
@@ -62,17 +62,17 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The file's name; the same event always has the same."""
+        """Names the event's file; the same event always has the same name."""
         return event_name(self.epoch, self.kind)
 
 
 def event_name(epoch: int, kind: str) -> str:
-    """The file of an event."""
+    """Names the file of an event."""
     return f"epoch_{epoch:03d}.{kind}.json"
 
 
 class History:
-    """The events of one trial, in a folder or on S3.
+    """A History holds the events of one trial, in a folder or on S3.
 
     Attributes:
         attempt: for which is written: nothing is, once a later one has taken the sweep over. None: nobody
@@ -86,11 +86,11 @@ class History:
 
     @property
     def folder(self) -> Path:
-        """Where the events are, if that is a folder."""
+        """Returns the folder of the events; fails if they are on S3."""
         return folder_of(self.store)
 
     def require_current(self) -> None:
-        """Looks before something is written.
+        """Checks, before something is written, that no later attempt has taken over.
 
         Raises:
             SupersededError: if a later attempt has taken over.
@@ -112,7 +112,7 @@ class History:
         put_json(self.store, record.name, {k: v for k, v in vars(record).items() if v is not None})
 
     def _record(self, name: str, content: bytes) -> Record:
-        """An event as it was written down, its checkpoint below the present place of the trial."""
+        """Reads an event; its checkpoint lies below the present place of the trial."""
         record = parse_json(content, f"{self.store.place}/{name}", partial(typed, Record))
         # Earlier versions of this program wrote it down with the whole path, which is wrong once it is moved.
         below = record.checkpoint.rpartition(f"/{self._trial.rpartition('/')[2]}/")[2]
@@ -121,19 +121,19 @@ class History:
         return dataclasses.replace(record, checkpoint=f"{self._trial}/{below}")
 
     def records(self) -> list[Record]:
-        """All events, by epoch, training before scores."""
+        """Returns all events, by epoch, training before scores."""
         found = sorted((f for f in self.store.files() if _NAME.fullmatch(f.name)), key=_order)
         contents = zip(found, self.store.read_all(found), strict=True)
         return [self._record(file.name, content) for file, content in contents if content is not None]
 
     def find(self, epoch: int, kind: str) -> Record | None:
-        """The event of this epoch and kind, if it happened."""
+        """Finds the event of this epoch and kind; None if it did not happen."""
         name = event_name(epoch, kind)
         content = self.store.read(name)
         return None if content is None else self._record(name, content)
 
     def is_complete(self, epochs: int, roles: Collection[str]) -> bool:
-        """Whether every epoch (or, of a trial of 0 epochs, the start) was scored on every benchmark."""
+        """Says whether every epoch (or the start, for a trial of 0 epochs) was scored on every benchmark."""
         scored = {(r.epoch, r.kind) for r in self.records() if r.error is None}
         wanted = range(1, epochs + 1) if epochs else [0]
         return all((epoch, role) in scored for epoch in wanted for role in roles)
@@ -145,11 +145,11 @@ class History:
 
     @property
     def stopped_after(self) -> int | None:
-        """The epoch after which the scheduler stopped the trial; None if it did not."""
+        """Returns the epoch after which the scheduler stopped the trial; None if it did not."""
         return read_value(self.store, STOPPED, lambda values: int(values["epoch"]))
 
     def mark_failed(self, reason: str | None) -> None:
-        """Writes down why the trial's present attempt failed; None takes it back."""
+        """Writes down why the trial's present attempt failed; None removes the mark."""
         self.require_current()
         if reason is None:
             self.store.delete(FAILURE)
@@ -158,7 +158,7 @@ class History:
 
     @property
     def failure(self) -> str | None:
-        """Why the last attempt failed; None if it did not, or died without a word."""
+        """Says why the last attempt failed; None if it did not, or its process died without writing."""
         return read_value(self.store, FAILURE, lambda values: str(values["reason"]))
 
     def follow(self, finished: Callable[[], bool], interval: float | None = None) -> Iterator[Record]:
@@ -186,12 +186,12 @@ class History:
 
 
 def final_scores(records: Sequence[Record]) -> list[Record]:
-    """The last score on each benchmark."""
+    """Returns the last score on each benchmark."""
     return list({r.kind: r for r in records if r.kind != TRAIN and r.evaluation is not None}.values())
 
 
 def read_evaluation(history: History, record: Record) -> Evaluation:
-    """The complete table of a score, with its example matches if they are still there."""
+    """Reads the complete table of a score, with its example matches if they still exist."""
     from evaluation.evaluation import Evaluation
     from evaluation.pictures.examples import unpack_examples
 
@@ -209,7 +209,7 @@ def read_evaluation(history: History, record: Record) -> Evaluation:
 
 
 def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:
-    """What the scored network sees in a few images; nothing of a score that was written without."""
+    """Reads the maps of a few images that the scored network computed; empty if none were written."""
     from evaluation.pictures.maps import unpack_maps
 
     assert record.evaluation is not None
@@ -219,24 +219,24 @@ def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:
 
 
 def beside_table(table: str, what: str) -> str:
-    """The archive of that kind which belongs to the table of a score."""
+    """Names the archive, `examples` or `maps`, that belongs to the table of a score."""
     return table.replace("table_", f"{what}_").removesuffix(".json") + ".npz"
 
 
 def _order(file: ObjectInfo) -> tuple[int, bool, str]:
-    """By epoch, training before scores."""
+    """Orders by epoch, training before scores."""
     match = _NAME.fullmatch(file.name)
     assert match is not None
     return int(match[1]), match[2] != TRAIN, match[2]
 
 
 def put_json(store: Store, name: str, value: Mapping[str, Any]) -> None:
-    """Keeps a value as a JSON file, completely or not at all."""
+    """Stores a value as a JSON file, completely or not at all."""
     store.write(name, json.dumps(value, indent=1).encode())
 
 
 def read_value(store: Store, name: str, build: Callable[[Any], T], advice: str = "") -> T | None:
-    """What `put_json` kept; None if there is no such file. Otherwise as `parse_json`.
+    """Reads what `put_json` stored; None if there is no such file. Otherwise as `parse_json`.
 
     Args:
         store: where it lies.

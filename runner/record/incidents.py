@@ -1,4 +1,4 @@
-"""Incidents: what happened to a trial, and how it went on, beside its history."""
+"""Records what happened to a trial, and how it went on, beside its history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TAG = "r2d2.incidents"
 
 @dataclass(frozen=True)
 class Incident:
-    """One of them.
+    """An Incident is one thing that happened to a trial.
 
     Attributes:
         kind: a worker was lost (LOST), gave no sign of life (HANGING) or was told to leave (PREEMPTED),
@@ -40,12 +40,12 @@ class Incident:
 
     @property
     def spoils(self) -> bool:
-        """Whether the trial's figures are no longer those of its configuration."""
+        """Says whether the trial's figures are no longer those of its configuration."""
         return self.kind == MEMORY
 
 
 def record_incident(history: History, kind: str, text: str) -> None:
-    """Writes down an incident of now.
+    """Writes down an incident that has just happened.
 
     Raises:
         SupersededError: if a later attempt has taken the sweep over.
@@ -58,7 +58,7 @@ def record_incident(history: History, kind: str, text: str) -> None:
 
 
 def incidents(history: History) -> list[Incident]:
-    """All incidents of a trial, in order."""
+    """Returns all incidents of a trial, in order."""
     files = [file for file in history.store.files() if file.name.startswith("incident_")]
     contents = history.store.read_all(files)
     return [

@@ -1,9 +1,10 @@
-"""Lease: keeps two drivers from running one sweep, on one machine or on many.
+"""Keeps two drivers from running one sweep, on one machine or on many.
 
-A driver claims the next attempt's number and renews its claim every few seconds. Whoever comes meanwhile is
-refused. A claim that was not renewed for as long as it says, by the clock of the one who watches, has
-expired: the next driver takes over under a higher number. It does so at once on the machine where the owner
-ran and died: the owner holds a lock on a temporary file there, which the system releases when a process ends.
+A driver claims the next attempt's number and renews its claim every few seconds; other drivers are refused. A
+claim states how long it counts. If it is not renewed for so long, by the clock of the waiting driver, it has
+expired, and that driver takes over under a higher number. On the machine where the owner ran and died this
+happens at once: the owner held a lock on a temporary file there, which the system releases when a process
+ends.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _LOOK_S = 0.5
 
 
 class Lease:
-    """A driver's hold on a sweep.
+    """A Lease is a driver's hold on a sweep.
 
     Attributes:
         attempt: its attempt, which all who write for it carry.
@@ -60,19 +61,19 @@ class Lease:
         self._thread.start()
 
     def is_lost(self) -> bool:
-        """Whether a later attempt has taken over; if that cannot be looked at now, as of the last look."""
+        """Says whether a later attempt has taken over; if the store does not answer, as of the last look."""
         with contextlib.suppress(OSError):
             return not self.attempt.is_current()
         return self.must_stop and not self.stop_asked
 
     def is_asked_to_stop(self) -> bool:
-        """Whether the sweep was asked to stop; otherwise as `is_lost`."""
+        """Says whether the sweep was asked to stop; otherwise as `is_lost`."""
         with contextlib.suppress(OSError):
             return self.attempt.is_asked_to_stop()
         return self.stop_asked
 
     def close(self) -> None:
-        """Lets go of the sweep, so that the next driver need not wait."""
+        """Releases the sweep, so that the next driver need not wait."""
         self._over.set()
         self._thread.join()
         if self.attempt.is_current():
@@ -105,7 +106,7 @@ def hold(
 ) -> Iterator[Lease]:
     """Runs the block as the only driver of a sweep.
 
-    What the sweep left behind vanishes if nothing was started.
+    If nothing was started, the sweep's files are removed again.
 
     Args:
         place: the sweep's folder, which is made if need be, or `s3://bucket/prefix`.
@@ -222,7 +223,7 @@ def _own_claim(number: int, seconds: float, lock: str, ended: bool = False) -> b
 
 @contextmanager
 def _own_lock() -> Iterator[str]:
-    """Holds a lock on a new file, which is removed when the block ends; yields the name for `Claim.lock`."""
+    """Holds a lock on a new file, which is removed at the end; yields the name for `Claim.lock`."""
     name = uuid.uuid4().hex
     file = os.open(lock_file(name), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:

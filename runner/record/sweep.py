@@ -1,4 +1,4 @@
-"""StoredSweep: what a sweep's folder holds, and how its trials ended. It needs neither Ray nor MLflow."""
+"""Defines StoredSweep: what a sweep's folder holds, and how its trials ended. It needs no Ray, no MLflow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a trial ended.
+    """An Ending says how a trial ended.
 
     Attributes:
         status: as MLflow knows it.
@@ -39,29 +39,29 @@ class Ending:
 
     @property
     def word(self) -> str:
-        """The status as a person reads it: what MLflow calls killed was stopped, or interrupted."""
+        """Returns the status for a person: what MLflow calls killed was stopped, or interrupted."""
         return "stopped" if self.status == "KILLED" else self.status.lower()
 
 
 class StoredSweep:
-    """The trials of one sweep, in a folder or on S3."""
+    """A StoredSweep holds the trials of one sweep, in a folder or on S3."""
 
     def __init__(self, place: str | Path | Store) -> None:
         self.store = store_at(place)
 
     @property
     def name(self) -> str:
-        """The sweep's name, the last of its place."""
+        """Returns the sweep's name, the last part of its place."""
         return self.store.place.rpartition("/")[2]
 
     @property
     def folder(self) -> Path:
-        """Where the sweep lies, if that is a folder."""
+        """Returns the sweep's folder; fails if the sweep is on S3."""
         return folder_of(self.store)
 
     @property
     def definition(self) -> SweepDefinition:
-        """What the sweep was started with.
+        """Reads what the sweep was started with.
 
         Raises:
             ValueError: if there is no such sweep; names those there are.
@@ -78,11 +78,11 @@ class StoredSweep:
 
     @property
     def question(self) -> str:
-        """What the sweep asks, as it was written down when it last ran; empty if it was not."""
+        """Reads what the sweep asks, as written down when it last ran; empty if it was not."""
         return (self.store.read(QUESTION) or b"").decode()
 
     def trials(self) -> list[Trial]:
-        """The trials that were started, the oldest first.
+        """Returns the trials that were started, the oldest first.
 
         Raises:
             ValueError: if one was written by a version of this program with other settings.
@@ -97,37 +97,37 @@ class StoredSweep:
         ]
 
     def trial_store(self, trial: Trial) -> Store:
-        """Holds the trial's configuration, history and checkpoints."""
+        """Opens the place of the trial's configuration, history and checkpoints."""
         return self.store.below(f"{TRIALS}/{trial.key}")
 
     def trial_folder(self, trial: Trial) -> Path:
-        """The same as a folder, if it is one."""
+        """Returns the same place as a folder; fails on S3."""
         return folder_of(self.trial_store(trial))
 
     def history(self, trial: Trial) -> History:
-        """What the trial has lived through."""
+        """Opens the history of a trial."""
         return History(self.trial_store(trial).below(HISTORY))
 
     def has_ended(self, trial: Trial, roles: Sequence[str]) -> bool:
-        """Whether the trial was trained and scored on these benchmarks, or stopped by its scheduler."""
+        """Says whether the trial was trained and scored on these benchmarks, or stopped by its scheduler."""
         history = self.history(trial)
         return history.stopped_after is not None or history.is_complete(trial.config.epochs, roles)
 
 
 def sweep_names(sweeps: Store) -> list[str]:
-    """The sweeps that were begun, by name."""
+    """Returns the names of the sweeps that were begun."""
     names = sweeps.folders()
     found = sweeps.find_all(f"{name}/{DEFINITION}" for name in names)
     return [name for name, file in zip(names, found, strict=True) if file is not None]
 
 
 def stopped_early(epoch: int) -> Ending:
-    """A scheduler stopped the trial."""
+    """Makes the ending of a trial that a scheduler stopped."""
     return Ending("KILLED", f"stopped early by its score after epoch {epoch}")
 
 
 def stored_ending(trial: Trial, history: History, roles: Collection[str]) -> Ending:
-    """How a trial that nobody runs ended.
+    """Says how a trial that nobody runs ended.
 
     Args:
         trial: of a sweep without a driver.
@@ -144,7 +144,7 @@ def stored_ending(trial: Trial, history: History, roles: Collection[str]) -> End
 
 
 def choose_failed(stored: StoredSweep, keys: Sequence[str] = ()) -> dict[str, str]:
-    """The failed trials of a sweep and why they failed, by key.
+    """Finds the failed trials of a sweep and why they failed, by key.
 
     Args:
         stored: the sweep.

@@ -1,1 +1,1 @@
-"""MLflow's registry: model packages, the promotion of a champion, names of models."""
+"""Uses MLflow's registry: packages models, promotes a champion, finds models by name."""

@@ -1,4 +1,4 @@
-"""AliasMove: who gave an alias of the registered model to which version, when and why.
+"""Records who gave an alias of the registered model to which version, when and why.
 
 Each move is a tag of the registered model, so none is lost; its description, which MLflow's page shows, holds
 them as a table, the latest first, below whatever else is written there.
@@ -28,7 +28,7 @@ MAX_DESCRIPTION = 5000
 
 @dataclass(frozen=True)
 class AliasMove:
-    """One move of an alias.
+    """An AliasMove is one move of an alias to another version.
 
     Attributes:
         when: in UTC, ISO 8601 to the second.
@@ -52,12 +52,12 @@ class AliasMove:
 
 
 def previous_of(alias: str) -> str:
-    """The alias of the version that held an alias before."""
+    """Names the alias of the version that held an alias before."""
     return PREVIOUS if alias == CHAMPION else f"{PREVIOUS}-{alias}"
 
 
 def version_by_alias(tracker: Tracker, name: str, alias: str) -> ModelVersion | None:
-    """The version of a registered model that holds an alias; None if none does."""
+    """Finds the version of a registered model that holds an alias; None if none does."""
     try:
         return tracker.client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
@@ -84,7 +84,7 @@ def move_alias(tracker: Tracker, name: str, alias: str, version: int, reason: st
 
 @as_tracking_error()
 def alias_moves(tracker: Tracker, name: str) -> list[AliasMove]:
-    """The moves of all aliases of a registered model, the earliest first."""
+    """Returns the moves of all aliases of a registered model, the earliest first."""
     tags = tracker.client.get_registered_model(name).tags
     return [AliasMove(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(TAG)]
 
@@ -106,7 +106,7 @@ def roll_back(tracker: Tracker, name: str, alias: str) -> AliasMove:
 
 
 def described(text: str, moves: Sequence[AliasMove]) -> str:
-    """A description with the table of moves at its end, as many of the latest as it has room for."""
+    """Adds the table of moves to a description, as many of the latest as it has room for."""
     own = text.partition(HEADING)[0].rstrip()
     shown = list(reversed(moves))
     while shown:

@@ -1,6 +1,6 @@
-"""The package of a model version: a checkpoint, the code that runs it, and what it takes and returns.
+"""Packages a model version: a checkpoint, the code that runs it, and what it takes and returns.
 
-Also where a model lies that somebody names: `runs:/...` and `models:/...` as folders on this machine.
+It also finds models by name: `runs:/...` and `models:/...` as folders on this machine.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _copy_checkpoint(checkpoint: Path, copy: Path) -> None:
 
 
 def signature() -> ModelSignature:
-    """What a model takes (images, and the fields of ExtractionSettings as parameters) and returns."""
+    """Says what a model takes (images; the fields of ExtractionSettings as parameters) and returns."""
     number = DataType.float
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(Array(Array(number)), "keypoints"),
@@ -111,7 +111,7 @@ def signature() -> ModelSignature:
 
 
 def _example() -> npt.NDArray[np.uint8]:
-    """A small image that shows the form."""
+    """Returns a small image that shows the form."""
     rows, columns = np.mgrid[:32, :32]
     return np.stack([rows * 8, columns * 8, rows * columns // 4], axis=-1).astype(np.uint8)[None]
 
@@ -122,7 +122,7 @@ def _pinned(package: str) -> str:
 
 
 def resolve_model(uri: str, tracker: Tracker) -> Path:
-    """The folder of the checkpoint that a URI names; what is elsewhere is downloaded, until the process ends.
+    """Finds the folder of the checkpoint that a URI names; remote files are downloaded for this process.
 
     Args:
         uri: `runs:/RUN_ID` (its best checkpoint), `runs:/RUN_ID/PATH` (an artifact of the run),
@@ -147,7 +147,7 @@ def resolve_model(uri: str, tracker: Tracker) -> Path:
 
 
 def local_checkpoint(uri: str, timeout: float = TIMEOUT) -> Path:
-    """The folder of a checkpoint, downloaded if it lies on S3.
+    """Returns the folder of a checkpoint, downloaded if it lies on S3.
 
     Raises:
         ValueError: if it is not there, or lies elsewhere.

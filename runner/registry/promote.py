@@ -1,4 +1,4 @@
-"""Registry: the best checkpoint becomes the champion, if it is shown to be better than the present one."""
+"""Promotes the best checkpoint to champion, if it is shown to be better than the present one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORCED = "forced"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run's best checkpoint, and all by which its promotion is decided.
+    """A Candidate is a run's best checkpoint, with all that its promotion depends on.
 
     Attributes:
         checkpoint: what lies in `folder`.
@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class PromotionVerdict:
-    """Whether a checkpoint may become the champion.
+    """A PromotionVerdict says whether a checkpoint may become the champion.
 
     Attributes:
         passed: whether it may.
@@ -69,7 +69,7 @@ class PromotionVerdict:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of a promotion.
+    """A Promotion says how a promotion ended.
 
     Attributes:
         promoted: whether the alias was moved.
@@ -91,7 +91,7 @@ class Promotion:
 
 
 def best_run(tracker: Tracker, experiment: str, metric: str, mode: str = "max") -> LoggedRun:
-    """The trial of a sweep whose best checkpoint has the best score.
+    """Finds the trial of a sweep whose best checkpoint has the best score.
 
     Raises:
         ValueError: if there is no such sweep, or no trial of it has a scored checkpoint.
@@ -156,7 +156,7 @@ def promote(
 
 @as_tracking_error()
 def model_versions(tracker: Tracker, name: str) -> list[ModelVersion]:
-    """The versions of a registered model, the latest first.
+    """Returns the versions of a registered model, the latest first.
 
     Raises:
         ValueError: if there is none.
@@ -208,7 +208,7 @@ def _candidate(tracker: Tracker, run: LoggedRun, metric: str) -> Candidate:
 
 
 def _scored_checkpoints(tracker: Tracker, run: LoggedRun, metric: str) -> int:
-    """How many checkpoints of a run's sweep were scored: any of them might have been the best."""
+    """Counts the scored checkpoints of a run's sweep: any of them might have been the best."""
     experiment = tracker.client.get_experiment(run.experiment_id).name
     runs = {each.run_id for each in _trials(tracker, experiment)} | {run.run_id}
     return sum(len(tracker.metric_history(run_id, metric)) for run_id in runs)
@@ -248,7 +248,7 @@ def _register(tracker: Tracker, name: str, candidate: Candidate, tags: Mapping[s
 
 
 def _logged_model(tracker: Tracker, candidate: Candidate) -> LoggedModel:
-    """The candidate as an MLflow model; one that an interrupted promotion has left is used, or removed."""
+    """Logs the candidate as an MLflow model; uses or removes one that an interrupted promotion left."""
     client, run, digest = tracker.client, candidate.run, candidate.tags["model_digest"]
     for model in client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'"):
         if model.tags.get("model_digest") == digest:

@@ -1,4 +1,4 @@
-"""PromotionRule: says whether a checkpoint may become the champion, and why (not).
+"""Decides whether a checkpoint may become the champion, and says why (not).
 
 A sweep's best checkpoint was chosen by its score on the sweep's validation pairs, so that score is too high.
 Before a promotion it is scored on fresh pairs of the photographs that the sweep held out: other viewpoints,
@@ -54,7 +54,7 @@ WANTED_PAIRS, MAX_BENCHMARKS = 540, 2
 
 @dataclass(frozen=True)
 class FreshPairs:
-    """Validation benchmarks made for one comparison.
+    """A FreshPairs holds validation benchmarks made for one comparison.
 
     Attributes:
         benchmarks: the same photographs in each, by seeds of their own.
@@ -68,7 +68,7 @@ class FreshPairs:
 
     @property
     def pairs(self) -> int:
-        """How many pairs of images there are."""
+        """Counts the pairs of images."""
         return sum(len(s.homographies) for b in self.benchmarks for s in b.sequences)
 
     def __str__(self) -> str:
@@ -114,12 +114,12 @@ def fresh_pairs(photos: PhotoSet, seed: int) -> Iterator[FreshPairs]:
 
 
 def benchmarks_for(photographs: int) -> int:
-    """How many benchmarks are made of so many photographs."""
+    """Returns how many benchmarks are made of so many photographs."""
     return min(MAX_BENCHMARKS, math.ceil(WANTED_PAIRS / PAIRS_PER_PHOTO / max(1, photographs)))
 
 
 def fresh_seed(*networks: str) -> int:
-    """A seed that follows from the digests of the networks compared, in [0, 2^32).
+    """Computes a seed in [0, 2^32) from the digests of the compared networks.
 
     The same comparison has the same pairs whenever it is made: asking again is no second chance. Another one
     has others, so that no champion is the best on pairs that its challenger meets.
@@ -128,7 +128,7 @@ def fresh_seed(*networks: str) -> int:
 
 
 def held_out_photos(config: DataConfig, training_digest: str, settings: Settings) -> PhotoSet:
-    """The photographs that a training held out.
+    """Finds the photographs that a training held out.
 
     Args:
         config: of that training.
@@ -192,7 +192,7 @@ class PromotionRule:
             return PromotionVerdict(False, f"cannot be compared on fresh pairs: {error}")
 
     def _signs(self, candidate: Candidate) -> dict[str, float]:
-        """Signs of a collapse at the candidate's epoch, as its run holds them."""
+        """Returns the signs of a collapse at the candidate's epoch, as its run holds them."""
         keys = [k for k in candidate.run.metrics if k.rpartition("/")[2].removeprefix("collapse_") in _SIGNS]
         histories = {key: self._tracker.metric_history(candidate.run.run_id, key) for key in keys}
         return {key: steps[candidate.epoch] for key, steps in histories.items() if candidate.epoch in steps}
@@ -229,7 +229,7 @@ class PromotionRule:
         return load_model(resolve_model(f"models:/{champion.name}/{champion.version}", self._tracker))
 
     def _start(self, candidate: Candidate) -> Model:
-        """The network that the candidate was trained from.
+        """Loads the network that the candidate was trained from.
 
         Raises:
             ValueError: if it is not known where it is, or another one is there now.
@@ -254,7 +254,7 @@ class PromotionRule:
 
 
 def fresh_metric(metric: str) -> str:
-    """What fresh pairs are compared by: the metric that chose, or MMA@3 if that one is none of pairs."""
+    """Returns the metric for fresh pairs: the one that chose, or MMA@3 if pairs do not have that one."""
     name = metric.rpartition("/")[2]
     return name if name in PAIR_METRICS else USUAL
 

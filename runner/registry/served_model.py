@@ -1,7 +1,8 @@
-"""The model as MLflow serves it: images in, keypoints, descriptors and scores out.
+"""Defines the model that MLflow serves: images in, keypoints, descriptors and scores out.
 
 Copies of this file, of the package `r2d2` and of a checkpoint make a model version; MLflow runs the copy to
-load it, so nothing is unpickled. Hence it imports nothing of `runner`, and names itself to MLflow when run.
+load the model, so nothing is unpickled. Hence this file imports nothing of `runner`, and registers its class
+with MLflow when it is run.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class ServedModel(PythonModel):
-    """A network with its extraction of keypoints."""
+    """Extracts keypoints with a network."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads the checkpoint, onto the GPU if there is one."""
@@ -41,7 +42,7 @@ class ServedModel(PythonModel):
         model_input: np.ndarray,
         params: dict[str, Any] | None = None,
     ) -> list[dict[str, npt.NDArray[np.float32]]]:
-        """Keypoints of each image.
+        """Extracts the keypoints of each image.
 
         Args:
             context: not used.
@@ -61,7 +62,7 @@ class ServedModel(PythonModel):
 
 
 def as_images(images: Any) -> list[Image]:
-    """One image, a list of them or a batch as a list; nested lists of numbers (from JSON) will do.
+    """Turns one image, a list or a batch into a list; nested lists of numbers (from JSON) will do.
 
     Raises:
         ValueError: says which image is wrong, and how.
