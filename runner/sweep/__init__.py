@@ -1,1 +1,1 @@
-"""One sweep from its file to its end: planned, estimated, run by Ray Tune, shown, pruned."""
+"""Runs one sweep from its file to its end: plans and estimates it, has Ray Tune run it, shows and prunes it."""

@@ -1,4 +1,4 @@
-"""SweepCallback: what Tune tells the sweep's driver, passed on to MLflow and to the screen."""
+"""Passes what Tune tells the sweep's driver on to MLflow and to the screen."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SweepCallback(tune.Callback):
         stops: bool,
         lease: Lease | None = None,
     ) -> None:
-        """A callback.
+        """Prepares the callback.
 
         Args:
             stored: the sweep on disk.
@@ -63,11 +63,11 @@ class SweepCallback(tune.Callback):
         self.interrupted = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its callbacks; this one lives and dies with the driver."""
+        """Saves nothing: Tune saves its callbacks, and this one lives only as long as the driver."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial's driver was started."""
+        """Handles the start of a trial's driver."""
         ours = _ours(trial)
         self._running[ours.key] = ours
         self._stops_before[ours.key] = self._stops_of(ours)
@@ -80,7 +80,7 @@ class SweepCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        """An epoch was trained, or a checkpoint was scored."""
+        """Handles a report: an epoch was trained, or a checkpoint was scored."""
         if "kind" not in result or self._superseded:
             return
         ours = _ours(trial)
@@ -96,7 +96,7 @@ class SweepCallback(tune.Callback):
             self._progress.say(f"{ours.key}: warning at epoch {record.epoch}: {'; '.join(warnings)}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """A trial ended by itself, well or not, or the scheduler stopped it."""
+        """Handles the end of a trial: it ended by itself, well or not, or the scheduler stopped it."""
         if self._superseded:
             return
         ours = _ours(trial)
@@ -117,7 +117,7 @@ class SweepCallback(tune.Callback):
             self._end(ours, Ending("FINISHED"))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """The driver of a trial was lost too often."""
+        """Handles a trial whose driver was lost too often."""
         ours = _ours(trial)
         if self._superseded or self._stop_asked:
             # It stays among the running ones, whose end `close` tells.
@@ -129,11 +129,11 @@ class SweepCallback(tune.Callback):
         self._fail(ours, history.failure)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """The driver of a trial was lost; Tune starts it again."""
+        """Handles the loss of a trial's driver, which Tune starts again."""
         self._progress.say(f"{_ours(trial).key}: its driver was lost and starts again")
 
     def say(self, sentence: str) -> None:
-        """Says something of the sweep as a whole."""
+        """Shows a sentence about the sweep as a whole."""
         self._progress.say(sentence)
 
     def _fail(self, trial: Trial, reason: str) -> None:
@@ -147,7 +147,7 @@ class SweepCallback(tune.Callback):
         self._told[trial.key] = len(known)
 
     def close(self, keys: Collection[str]) -> None:
-        """Tune has returned: what still runs was interrupted, and so was what was never started.
+        """Marks as interrupted what still ran when Tune returned, and what was never started.
 
         Args:
             keys: of the trials that Tune was to run, if they are known beforehand.
@@ -172,7 +172,7 @@ class SweepCallback(tune.Callback):
         return sum(incident.kind == STOPPED for incident in incidents(self._stored.history(trial)))
 
     def going(self) -> list[str]:
-        """Keys of the trials whose workers run and have not stopped on request since they were started."""
+        """Returns the keys of trials whose workers run and have not stopped on request since their start."""
         attempt = None if self._lease is None else self._lease.attempt
         return [
             key

@@ -1,4 +1,4 @@
-"""Design: what a sweep trains on and how much, and how small a gain it can show."""
+"""Describes what a sweep trains on and how much, and how small a gain it can show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WANTED_GAIN = 0.02
 
 @dataclass(frozen=True)
 class Design:
-    """The size of a sweep.
+    """A Design says how large a sweep is.
 
     Attributes:
         source: of the training data, as it was named.
@@ -45,11 +45,11 @@ class Design:
     sequences: Mapping[str, int]
 
     def gain(self, role: str, seeds: int = 0, sequences: int = 0) -> float:
-        """The smallest true gain in MMA@3 that is shown in 80 of 100 such sweeps; infinite with one seed."""
+        """Computes the smallest true MMA@3 gain that 80 of 100 such sweeps show; infinite with one seed."""
         return smallest_detectable(self.compared, seeds or self.seeds, sequences or self.sequences[role])
 
     def lines(self) -> list[str]:
-        """What a person should know before it starts, in sentences."""
+        """Returns, in sentences, what a person should know before it starts."""
         lines = [
             f"Trained on {self.source}: {self.items} {self.noun}, and {self.held_out} photographs held out "
             "for validation.",
@@ -85,7 +85,7 @@ class Design:
         )
 
     def _help(self, role: str) -> str:
-        """What more seeds and more images would do."""
+        """Says what more seeds and more images would do."""
         more, count = 2 * self.seeds, 4 * self.sequences[role]
         images = f"{4 * self.held_out} photographs held out" if role == "validation" else f"{count} sequences"
         return (
@@ -101,7 +101,7 @@ class Design:
 
 
 def design_of(plan: SweepPlan) -> Design:
-    """The size of a sweep that was planned."""
+    """Finds the size of a planned sweep."""
     from runner.sweep.estimate import steps_per_epoch
 
     config, training = plan.trials[0].config.data, plan.data.training

@@ -1,4 +1,4 @@
-"""What a sweep will cost: how many trials run at a time, GPU hours, wall time, price. A step is timed."""
+"""Estimates what a sweep will cost: trials at a time, GPU hours, wall time, price. A step is timed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Kind = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the trials of a sweep take, without preparing pairs and scoring.
+    """An Estimate says how long the trials of a sweep take, without preparing pairs and scoring.
 
     Attributes:
         capacity: what the machine or cluster has, or can grow to.
@@ -55,12 +55,12 @@ class Estimate:
 
     @property
     def unit(self) -> str:
-        """What is paid for."""
+        """Names what is paid for."""
         return "GPU" if self.worker.gpus else "CPU"
 
     @property
     def hours(self) -> float:
-        """GPU hours of all trials, without any GPU CPU hours."""
+        """Returns the GPU hours of all trials; CPU hours if no trial has a GPU."""
         seconds = 0.0
         for trial in self.plan.trials:
             each = self.worker.gpus or self.worker.cpus_of(trial.config)
@@ -69,7 +69,7 @@ class Estimate:
 
     @property
     def elapsed(self) -> float:
-        """Seconds from start to end: those of all trials over the trials at a time, or of the longest one."""
+        """Returns the seconds from start to end: all trials over the trials at a time, or the longest one."""
         seconds = [self.seconds[trial.key] for trial in self.plan.trials]
         return max(*seconds, sum(seconds) / max(1, self.concurrent))
 
@@ -155,12 +155,12 @@ def _estimate(
 
 
 def _time_here(kinds: Mapping[Kind, TrainConfig], worker: WorkerResources) -> dict[Kind, float]:
-    """Seconds of one step of each kind of trial on this machine."""
+    """Times one step of each kind of trial on this machine, seconds."""
     return {kind: step_seconds(config, worker.threads_of(config)) for kind, config in kinds.items()}
 
 
 def _time_on_cluster(kinds: Mapping[Kind, TrainConfig], worker: WorkerResources) -> dict[Kind, float]:
-    """Seconds of one step of each kind of trial, on a worker's share of the cluster."""
+    """Times one step of each kind of trial on a worker's share of the cluster, seconds."""
     import ray
 
     timed: Any = ray.remote(step_seconds)
@@ -198,9 +198,9 @@ def show_trials(plan: SweepPlan, seconds: Mapping[str, float], console: Console)
 
 
 def what_is_left(plan: SweepPlan) -> tuple[SweepPlan, int]:
-    """The sweep without the trials that have ended, which are not run again; and how many of them there are.
+    """Returns the sweep without the trials that have ended, and how many of these there are.
 
-    Of a searcher's examples so many are left as it will still suggest.
+    With a searcher, as many of its examples are left as it will still suggest.
     """
     stored = plan.stored
     ended = {trial.key for trial in stored.trials() if stored.has_ended(trial, plan.roles)}
@@ -213,28 +213,28 @@ def what_is_left(plan: SweepPlan) -> tuple[SweepPlan, int]:
 
 
 def duration(seconds: float) -> str:
-    """In words that fit its size: `40 s`, `12 min`, `3.5 h`."""
+    """Formats seconds in a unit that fits: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
 
 
 def kind_of(trial: Trial) -> Kind:
-    """Trials of one kind take equally long for a step."""
+    """Returns what decides the time of a step; trials of one kind take equally long."""
     config = trial.config
     size = (config.data.crop_size, config.pairs_per_worker)
     return (config.network, config.compute, *size, config.data.loader_processes)
 
 
 def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
-    """Of a trial with all its workers."""
+    """Returns the steps of an epoch of a trial with all its workers."""
     config = trial.config
     pairs = config.data.pairs_per_epoch or plan.data.training.pairs
     return pairs // (config.pairs_per_worker * config.num_workers)
 
 
 def step_seconds(config: TrainConfig, threads: int) -> float:
-    """Seconds of the second step on random images: network, loss, optimiser; on so many threads, or a GPU."""
+    """Times the second step on random images (network, loss, optimiser), on so many threads or a GPU."""
     config = replace(config, epochs=1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     former = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""SweepPlan: everything about a sweep that can be known, and refused, before anything starts."""
+"""Plans a sweep: everything that can be known, and refused, before anything starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SHARED = ("photos", "sources", "held_out", "split_seed")
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """What the command line says about a sweep.
+    """A SweepOptions holds what the command line says about a sweep.
 
     Attributes:
         name: of the sweep's folder and MLflow experiment; empty: that of its file.
@@ -65,7 +65,7 @@ class SweepOptions:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep whose every input has been checked.
+    """A SweepPlan is a sweep whose every input has been checked.
 
     Attributes:
         trials: what will be trained; examples of it if a searcher chooses.
@@ -89,22 +89,22 @@ class SweepPlan:
 
     @property
     def folder(self) -> Path:
-        """Where the sweep lies, if that is a folder."""
+        """Returns the sweep's folder; fails if the sweep is on S3."""
         return folder_of(self.store)
 
     @property
     def stored(self) -> StoredSweep:
-        """What there is of the sweep."""
+        """Opens what is stored of the sweep."""
         return StoredSweep(self.store)
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The benchmarks that every checkpoint is scored on, in order."""
+        """Returns the benchmarks that every checkpoint is scored on, in order."""
         return tuple(spec.role for spec in self.data.benchmarks)
 
     @property
     def space(self) -> dict[str, Any]:
-        """What a searcher searches: the sweep's space with the overrides of the command line."""
+        """Returns the space of a searcher: the sweep's space with the overrides of the command line."""
         return _space(self.sweep, self.options)
 
 
@@ -157,7 +157,7 @@ def plan_sweep(
 
 
 def _require_scored(metric: str, data: SweepData) -> None:
-    """Refuses a sweep that is decided by a benchmark which it has not."""
+    """Refuses a sweep that is decided by a benchmark that it does not have."""
     role = metric.partition("/")[0]
     if role not in data.digests:
         hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
@@ -172,7 +172,7 @@ def _define(
     data: SweepData,
     init: str,
 ) -> SweepDefinition:
-    """What is written down of a sweep, by which another start of it is known to be the same."""
+    """Builds the definition of the sweep, by which a later start recognises it."""
     searched = sweep.search_alg is not None
     return SweepDefinition(
         name=name,
@@ -196,7 +196,7 @@ def _define(
 
 
 def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
-    """What the sweep was started with, if it was.
+    """Reads what the sweep was started with, if it was.
 
     The first thing that is asked of S3: a wrong address or key is told in seconds, not after the timeout
     that a running sweep has.
@@ -222,7 +222,7 @@ def refuse_samples(sweep: Sweep, name: str, overrides: Sequence[str]) -> None:
 
 
 def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:
-    """A searcher, or a space that is sampled, is asked for more trials; a grid is given them."""
+    """Refuses to add listed trials to a searcher's sweep, or to ask a grid for more samples."""
     if options.extension and sweep.search_alg is not None:
         raise ValueError(f"a searcher chooses the trials of '{name}'; ask it for more with --num-samples")
     if options.num_samples and not sweep.is_sampled:
@@ -234,7 +234,7 @@ def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> N
 def _started(
     source: str, options: SweepOptions, settings: Settings, former: StartedSweep | None
 ) -> StartedSweep:
-    """The command as it is written down: what was added to the sweep before stays."""
+    """Builds the command as it is written down; what was added to the sweep before stays."""
     added = (options.extension,) if options.extension else ()
     return StartedSweep(
         source=source,
@@ -252,7 +252,7 @@ def _started(
 
 
 def _extended(sweep: Sweep, options: SweepOptions, started: StartedSweep) -> tuple[Sweep, tuple[Trial, ...]]:
-    """The sweep and its trials with all that was added since it was started."""
+    """Returns the sweep and its trials with all that was added since it was started."""
     if started.num_samples is not None:
         sweep = replace(sweep, num_samples=started.num_samples)
     trials = sweep.trials(options.overrides)
@@ -294,7 +294,7 @@ def _search(sweep: Sweep, options: SweepOptions) -> dict[str, str]:
 
 
 def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
-    """The training data and the split that all trials share."""
+    """Returns the training data and the split that all trials share."""
     if not trials:
         raise ValueError("the sweep has no trials: nothing in its space is a point of a grid")
     splits = {tuple(getattr(trial.config.data, name) for name in _SHARED) for trial in trials}
@@ -308,7 +308,7 @@ def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
 
 
 def _starting_networks(trials: tuple[Trial, ...], settings: Settings) -> tuple[dict[str, str], str]:
-    """Path of every starting network by the name that `init` gives it, and the digest of all of them."""
+    """Returns the path of every starting network by its name in `init`, and a digest of all of them."""
     inits, digests = {SCRATCH: SCRATCH}, []
     for trial in trials:
         init = trial.config.init

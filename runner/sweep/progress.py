@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: one live table, or plain lines where the output is no terminal."""
+"""Shows a running sweep: one live table, or plain lines if the output is no terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TERMS = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", 
 
 @dataclass
 class TrialProgress:
-    """Where one trial stands."""
+    """A TrialProgress says how far one trial is."""
 
     name: str
     epochs: int
@@ -40,22 +40,22 @@ class TrialProgress:
             self.epoch = max(self.epoch, record.epoch)
 
     def position(self) -> float:
-        """Epochs done, with the part of the present one that the worker last wrote down."""
+        """Returns the epochs done, with the part of the present one that the worker last wrote down."""
         if self.status != "training":
             return float(self.epoch)
         return max(float(self.epoch), self.steps.position())
 
 
 class Standing(Protocol):
-    """What one line below the table is about."""
+    """A Standing supplies one line below the table."""
 
     @property
     def standing(self) -> str:
-        """The line; empty if there is nothing to say."""
+        """Returns the line; empty if there is nothing to say."""
 
 
 class SweepProgress:
-    """The live table of a sweep. Use it as a context; `refresh` is called about once a second."""
+    """Shows the live table of a sweep. Use it as a context; `refresh` is called about once a second."""
 
     def __init__(
         self,
@@ -81,13 +81,13 @@ class SweepProgress:
             self._live.stop()
 
     def started(self, key: str, trial: TrialProgress) -> None:
-        """A trial begins (or continues)."""
+        """Shows that a trial begins (or continues)."""
         known = self.trials.setdefault(key, trial)
         known.status, known.started = "training", time.monotonic()
         self._line(f"{key}: started")
 
     def event(self, key: str, record: Record) -> None:
-        """An epoch was trained or a checkpoint scored."""
+        """Shows that an epoch was trained or a checkpoint scored."""
         trial = self.trials[key]
         trial.update(record)
         if record.kind == TRAIN:
@@ -98,7 +98,7 @@ class SweepProgress:
             self._line(f"{key}: epoch {record.epoch} {record.kind} {_score(record)}")
 
     def ended(self, key: str, status: str, reason: str | None = None) -> None:
-        """A trial ended."""
+        """Shows that a trial ended."""
         self.trials[key].status, self.trials[key].ended = status, time.monotonic()
         # Why a trial was stopped says that it was.
         words = status if reason is None else reason if status == "stopped" else f"{status} ({reason})"
@@ -154,7 +154,7 @@ class SweepProgress:
         return (time.monotonic() - trial.started) / position * max(trial.epochs - position, 0)
 
     def _left(self) -> float:
-        """Seconds until all trials are done, if the rest goes as fast as what was done so far."""
+        """Estimates the seconds until all trials are done, at the speed so far."""
         total = sum(t.epochs for t in self.trials.values())
         done = sum(
             t.position() if t.status in ("waiting", "training") else t.epochs for t in self.trials.values()

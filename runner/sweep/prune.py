@@ -1,7 +1,7 @@
-"""Pruning: what is no longer needed, with its size, listed before it is deleted.
+"""Prunes what is no longer needed; lists it with its size before it is deleted.
 
-Never in the list: a checkpoint of a trial that has not ended, its best and its last ones, what a registered
-model version was made from, and anything of a sweep that runs.
+The list never holds: checkpoints of a trial that has not ended, the best and the last ones of any trial, what
+a registered model version was made from, and anything of a sweep that runs.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that can be deleted.
+    """An Item is one thing that can be deleted.
 
     Attributes:
         what: where it is.
-        why: it is not needed, in words.
+        why: why it is not needed, in words.
         size: bytes.
         delete: deletes it.
         sweep: whose driver must not run meanwhile; empty: nobody's.
@@ -55,7 +55,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Registered:
-    """What model versions were made from.
+    """A Registered says what model versions were made from.
 
     Attributes:
         runs: ids of MLflow's runs.
@@ -68,7 +68,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Pruning:
-    """How much is kept.
+    """A Pruning says how much is kept.
 
     Attributes:
         keep: best and last checkpoints of each trial.
@@ -82,7 +82,7 @@ class Pruning:
 def find_items(
     settings: Settings, tracker: Tracker, pruning: Pruning, sweep: str | None = None
 ) -> Iterator[Item]:
-    """What can be deleted of one sweep, or of all that is here.
+    """Finds what can be deleted of one sweep, or of all that is here.
 
     Args:
         settings: where things are.
@@ -106,7 +106,7 @@ def find_items(
 
 
 def delete(items: Sequence[Item], settings: Settings) -> None:
-    """Deletes them, while no driver can run their sweep.
+    """Deletes the items of a sweep, while no driver can run it.
 
     Raises:
         ValueError: if one does.
@@ -118,13 +118,13 @@ def delete(items: Sequence[Item], settings: Settings) -> None:
 
 
 def runs(home: Store, sweep: str) -> bool:
-    """Whether a driver runs a sweep, or may."""
+    """Says whether a driver runs a sweep, or may."""
     claim = read_claim(home.below(sweep))
     return claim is not None and not claim.is_over
 
 
 def registered(tracker: Tracker) -> Registered:
-    """What the model versions of the store were made from, whether an alias points to them or not."""
+    """Finds what the store's model versions were made from, with or without an alias."""
     versions, token = [], None
     while True:
         page = tracker.client.search_model_versions(page_token=token)
@@ -143,7 +143,7 @@ def registered(tracker: Tracker) -> Registered:
 def removable(
     checkpoints: Collection[str], records: Collection[Record], metric: str, mode: str, keep: int
 ) -> list[str]:
-    """The checkpoints of an ended trial that are neither among its best nor among its last.
+    """Returns the checkpoints of an ended trial that are neither among its best nor among its last.
 
     Args:
         checkpoints: names of their folders.
@@ -186,7 +186,7 @@ def _of_sweep(
 
 
 def _belongs(trial: Trial, definition: SweepDefinition) -> bool:
-    """Whether a stored trial is one of its sweep: listed, suggested by a searcher, or a starting network."""
+    """Says whether a stored trial belongs to its sweep: listed, suggested, or a starting network."""
     return not definition.trials or trial.key in definition.trials or not trial.config.epochs
 
 
@@ -226,7 +226,7 @@ def _predictions(settings: Settings) -> Iterator[Item]:
 
 
 def _runs_without_sweep(settings: Settings, tracker: Tracker, versions: Registered) -> Iterator[Item]:
-    """MLflow's runs of sweeps that were here and are gone, with their files; other homes' are not ours."""
+    """Finds MLflow's runs, with files, of this home's sweeps that are gone; not those of other homes."""
     here = set(settings.sweeps.folders())
     for experiment in tracker.client.search_experiments():
         if experiment.name in here or experiment.name == "Default":
@@ -239,7 +239,7 @@ def _runs_without_sweep(settings: Settings, tracker: Tracker, versions: Register
 
 
 def _is_ours(experiment: Experiment, runs: Sequence[LoggedRun], settings: Settings) -> bool:
-    """Whether an experiment is of a sweep of this home: its files, or its runs' checkpoints, lay here."""
+    """Says whether an experiment is of a sweep of this home, by the places of its files and checkpoints."""
     root, checkpoints = settings.artifact_root, f"{settings.sweeps.place}/{experiment.name}/"
     if root is not None and (experiment.artifact_location or "").startswith(f"{root}/"):
         return True
@@ -271,7 +271,7 @@ def _run(tracker: Tracker, run: LoggedRun, experiment: str) -> Item:
 
 
 def _may_delete(place: str, root: str | None) -> bool:
-    """Whether the files of a run lie with the MLflow server, or where a local store keeps its own.
+    """Says whether a run's files lie with the MLflow server, or where a local store keeps its own.
 
     The server says where they lie. It could name any folder of this machine, or any bucket of this user.
     """

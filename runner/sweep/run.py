@@ -1,7 +1,7 @@
 """Runs a sweep: Tune asks for trials, the evaluator scores them, MLflow logs them, a table comes out.
 
-Nothing is unpickled to resume. Every trial has a folder named by its configuration, in which its history and
-its checkpoints lie; the same command walks through the same trials, and each one tells what it knows and
+Nothing is unpickled to resume. Every trial has a folder named by its configuration, which holds its history
+and its checkpoints. The same command goes through the same trials again; each one reports its past events and
 continues where it stopped.
 """
 
@@ -39,7 +39,7 @@ from search_spaces.sweep import Trial
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep ended with.
+    """A SweepResult says how a sweep ended.
 
     Attributes:
         report: its comparison, starting networks included; None if no trial was started.
@@ -118,7 +118,7 @@ def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
 
 
 def _open_tracker(settings: Settings) -> Tracker:
-    """The store; a server that is away is accepted where it has answered a sweep of this home before.
+    """Opens the store; accepts a server that is away if it answered a sweep of this home before.
 
     Raises:
         ValueError: if it does not answer where it never did: the address may be wrong.
@@ -143,7 +143,7 @@ def _say(console: Console, sentence: str) -> None:
 
 
 def _has_ended(plan: SweepPlan) -> bool:
-    """Whether every trial has ended, so that there is nothing to run."""
+    """Says whether every trial has ended, so that there is nothing to run."""
     ended = [trial for trial in plan.stored.trials() if trial_has_ended(plan, trial)]
     if plan.sweep.search_alg is not None:
         return sum(trial.config.epochs > 0 for trial in ended) >= plan.sweep.num_samples
@@ -151,7 +151,7 @@ def _has_ended(plan: SweepPlan) -> bool:
 
 
 def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
-    """Whether the trial was trained and scored to its end, or stopped by the scheduler."""
+    """Says whether the trial was trained and scored to its end, or stopped by the scheduler."""
     return plan.stored.has_ended(trial, plan.roles)
 
 
@@ -164,14 +164,14 @@ def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
 
 
 def worker_of(plan: SweepPlan, capacity: Capacity) -> WorkerResources:
-    """What each worker asks for: a GPU where there is any, unless the options say otherwise."""
+    """Returns what each worker asks for: a GPU if the cluster has any, unless the options say otherwise."""
     asked = plan.options.gpus_per_worker
     gpus = asked if asked is not None else float(capacity.gpus > 0)
     return WorkerResources(gpus, plan.options.cpus_per_worker)
 
 
 def shares(plan: SweepPlan, capacity: Capacity) -> tuple[WorkerResources, int]:
-    """What each worker asks for, and how many trials run at a time.
+    """Returns what each worker asks for, and how many trials run at a time.
 
     Raises:
         ValueError: if a trial asks for more than the cluster has.
@@ -233,9 +233,9 @@ def _score_what_was_left(
 
 
 def _to_run(plan: SweepPlan) -> list[Trial]:
-    """The known trials that Tune runs: all that have not ended, or those that were asked for.
+    """Returns the known trials that Tune runs: all that have not ended, or those that were asked for.
 
-    A scheduler must know the others too.
+    If the sweep has a scheduler, trials that have ended are among them: it must know their scores.
     """
     only = plan.options.only
     known = plan.stored.trials() if only else listed_trials(plan)
@@ -244,7 +244,7 @@ def _to_run(plan: SweepPlan) -> list[Trial]:
 
 
 def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
-    """The trials that are known before the sweep starts: the starting networks and every grid point."""
+    """Lists the trials that are known before the start: the starting networks and every grid point."""
     return plan.baselines if plan.sweep.search_alg is not None else (*plan.baselines, *plan.trials)
 
 

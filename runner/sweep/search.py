@@ -1,4 +1,4 @@
-"""What a searcher searches, in words, and what it hears of the trials."""
+"""Describes what a searcher searches, and passes the trials' results on to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.record.incidents import FAILED
 
 
 def describe_space(space: Mapping[str, Any]) -> dict[str, str]:
-    """A space in words that are the same in every process: `a/b` -> value, or range and distribution."""
+    """Describes a space in the same words in every process: `a/b` -> value, or range and distribution."""
     return {name: _describe(value) for name, value in flatten_dict(dict(space)).items()}
 
 
@@ -29,9 +29,9 @@ REPEATS = 200
 class Distinct(Searcher):
     """Passes on each suggestion once, and asks the searcher again for one that the sweep has.
 
-    The searcher of a later attempt begins with the random numbers that the first one began with: told of the
-    past trials, it would suggest the first of them again in place of new ones. What is passed over is to the
-    searcher a trial that failed, so that it counts no score twice.
+    The searcher of a later attempt begins with the same random numbers as the first one, so it would suggest
+    known trials again instead of new ones. A suggestion that is skipped is reported to the searcher as a
+    failed trial, so that no score counts twice.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Distinct(Searcher):
         key_of: Callable[[Mapping[str, Any]], str],
         say: Callable[[str], None],
     ) -> None:
-        """A searcher of distinct trials.
+        """Wraps the searcher.
 
         Args:
             searcher: what suggests.
@@ -55,7 +55,7 @@ class Distinct(Searcher):
 
     @property
     def metric(self) -> str:
-        """What the searcher learns from."""
+        """Returns the metric that the searcher learns from."""
         return self._searcher.metric
 
     def set_search_properties(self, metric: Any, mode: Any, config: dict[str, Any], **spec: Any) -> bool:
@@ -63,7 +63,7 @@ class Distinct(Searcher):
         return bool(self._searcher.set_search_properties(metric, mode, config, **spec))
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial that there is not yet; FINISHED if the searcher repeats itself."""
+        """Suggests the next trial that does not exist yet; FINISHED if the searcher repeats itself."""
         for number in range(REPEATS + len(self._seen)):
             name = f"{trial_id}-{number}"
             suggestion: Any = self._searcher.suggest(name)
@@ -79,21 +79,21 @@ class Distinct(Searcher):
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial has reported a score."""
+        """Passes on the score that a trial has reported."""
         self._searcher.on_trial_result(self._names[trial_id], result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial has ended, well or not."""
+        """Passes on the end of a trial, good or bad."""
         self._searcher.on_trial_complete(self._names[trial_id], result, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Has the searcher write down what it knows."""
+        """Has the searcher save what it knows."""
         self._searcher.save(checkpoint_path)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Has the searcher read what it knew."""
+        """Has the searcher load what it knew."""
         self._searcher.restore(checkpoint_path)
 
 
@@ -105,12 +105,12 @@ class ScoresOnly(ConcurrencyLimiter):
     """
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial has reported losses or a score."""
+        """Passes on a report of a score; drops one of losses."""
         if self.searcher.metric in result:
             super().on_trial_result(trial_id, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial has ended, well or not."""
+        """Passes on the end of a trial, good or bad."""
         super().on_trial_complete(trial_id, result, error or FAILED in (result or {}))

@@ -1,4 +1,4 @@
-"""Syncing: logs what MLflow missed of a sweep, from the sweep's folder alone."""
+"""Logs what MLflow missed of a sweep, from the sweep's folder alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runner.tracking.tables import LoggedTable
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What came of it.
+    """A SyncResult says what was logged.
 
     Attributes:
         trials: how many the sweep's folder holds.

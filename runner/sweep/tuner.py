@@ -1,4 +1,4 @@
-"""Tuning: has Ray Tune run the trials of a sweep. Its own files are temporary: nobody reads them again."""
+"""Has Ray Tune run the trials of a sweep. Tune's own files are temporary: nobody reads them again."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Trainable = Callable[[dict[str, Any], TrialContext], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Tuning:
-    """What Tune needs to run trials of a sweep.
+    """A Tuning holds what Tune needs to run trials of a sweep.
 
     Attributes:
         plan: the sweep.
         trainable: what runs a trial.
-        context: what every trial is told.
+        context: what every trial is told beside its configuration.
         callback: hears of the trials.
         lease: the driver's hold on the sweep.
         concurrent: trials that train at a time.
@@ -101,7 +101,7 @@ class Tuning:
                 self.lease.attempt.require_current()
 
     def _searcher(self) -> Any:
-        """The sweep's searcher, told of the trials of earlier attempts so that it asks for them first."""
+        """Makes the sweep's searcher, which first asks for the trials of earlier attempts again."""
         from ray.tune.utils import flatten_dict
         from ray.tune.utils.util import unflatten_dict  # type: ignore[attr-defined]  # of its utilities
 
@@ -135,7 +135,7 @@ class Halt(tune.Stopper):
     """
 
     def __init__(self, lease: Lease, going: Callable[[], Collection[str]]) -> None:
-        """A halt.
+        """Prepares the stopper.
 
         Args:
             lease: the driver's.
@@ -144,11 +144,11 @@ class Halt(tune.Stopper):
         self._lease, self._going = lease, going
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002  (Tune's signature)
-        """No single trial is stopped."""
+        """Returns False: no single trial is stopped."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether to end all trials where they are; after a request their checkpoints are waited for.
+        """Says whether to end all trials now; after a request their checkpoints are waited for.
 
         While it waits, Tune starts no other trial.
         """
@@ -159,7 +159,7 @@ class Halt(tune.Stopper):
         return self._lease.must_stop
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its stoppers; this one lives and dies with the driver."""
+        """Saves nothing: Tune saves its stoppers, and this one lives only as long as the driver."""
         return {}
 
 

@@ -1,1 +1,1 @@
-"""What a person reads in a terminal: cleaned text, tables that fit, words while something takes long."""
+"""Writes to the terminal: cleaned text, tables that fit, words while something takes long."""

@@ -1,4 +1,4 @@
-"""The terminal: all text that leaves a command passes here, and is cleaned of what a terminal would obey."""
+"""Cleans all text that a command prints of what a terminal would obey."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAIN_WIDTH = 140
 
 
 def make_console() -> Console:
-    """The terminal; where the output is none, lines are as long as a wide table, or as COLUMNS says."""
+    """Makes the console; if the output is no terminal, lines have a wide table's width, or COLUMNS."""
     clean_output()
     kind = _printable_console()
     console = kind(file=_unclean(sys.stdout))
@@ -28,7 +28,7 @@ def make_console() -> Console:
 
 
 def _printable_console() -> type[Console]:
-    """A console that cleans whatever it shows: names of files and of models come from anywhere."""
+    """Makes a console that cleans whatever it shows: names of files and of models come from anywhere."""
     from rich.console import Console
 
     class PrintableConsole(Console):
@@ -43,7 +43,7 @@ def _printable_console() -> type[Console]:
 
 
 class _PrintableStream:
-    """A text stream that cleans what is written to it; in all else it is the stream below."""
+    """Cleans what is written to a text stream; all else is passed on to that stream."""
 
     def __init__(self, below: TextIO) -> None:
         self.below = below
@@ -79,5 +79,5 @@ def clean_output() -> None:
 
 
 def _unclean(stream: TextIO) -> TextIO:
-    """What lies below a cleaned stream: for rich, which cleans the text and adds colours of its own."""
+    """Returns the stream below a cleaned one: for rich, which cleans the text and adds colours of its own."""
     return stream.below if isinstance(stream, _PrintableStream) else stream

@@ -1,4 +1,4 @@
-"""FittedTable: a table for the terminal that leaves out columns before it cuts a figure or a name."""
+"""Defines FittedTable: a table for the terminal that leaves out columns before it cuts a figure or a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS_WIDTH = 16
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A Column is a column of a table.
 
     Attributes:
         head: its heading, in one or more lines.
@@ -32,12 +32,12 @@ class Column:
 
     @property
     def justify(self) -> Literal["left", "right"]:
-        """Words begin on the left, figures end on the right."""
+        """Returns the alignment: words begin on the left, figures end on the right."""
         return "left" if self.words else "right"
 
 
 class FittedTable:
-    """Rows of texts under columns, as many as the terminal has room for; below it the names of the others.
+    """Shows as many columns as the terminal has room for, and below the table the names of the others.
 
     The first column holds names; those longer than half the terminal are wrapped.
     """
@@ -51,7 +51,7 @@ class FittedTable:
         elsewhere: str = "",
         continued: bool = False,
     ) -> None:
-        """A table without rows.
+        """Makes a table without rows.
 
         Args:
             columns: the first of them of names; a text is the heading of one of figures.
@@ -72,12 +72,12 @@ class FittedTable:
 
     @property
     def text(self) -> str:
-        """Everything that it may show."""
+        """Returns everything that it may show."""
         lines = [self.title, *(column.head for column in self.columns), *(" ".join(r) for r in self.rows)]
         return "\n".join([*lines, self.caption])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """The tables as rich draws them, and the line about what was left out."""
+        """Yields the tables as rich draws them, and the line about what was left out."""
         left = list(range(1, len(self.columns)))
         shown, left = self._fitting(left, options.max_width)
         yield self._table(shown, options.max_width, self.title)
@@ -92,7 +92,7 @@ class FittedTable:
             yield Text(self.caption, style="dim")
 
     def _fitting(self, candidates: Sequence[int], width: int) -> tuple[list[int], list[int]]:
-        """Which columns a table of so many letters has room for beside the first, and which it has not."""
+        """Finds which columns fit into so many letters beside the first one, and which do not."""
         shown = list(candidates)
         while len(shown) > 1 and self._needed(shown, width) > width:
             last = max(shown, key=lambda index: (self.columns[index].rank, index))
@@ -106,7 +106,7 @@ class FittedTable:
         return name + 4 + sum(self._least(index) + 3 for index in shown)
 
     def _least(self, index: int) -> int:
-        """How many letters wide a column must be."""
+        """Returns how many letters wide a column must be."""
         column = self.columns[index]
         cells = [line for row in self.rows for line in row[index].splitlines()]
         if index == 0 or not column.words:

@@ -1,4 +1,4 @@
-"""Words: what a command says while something takes long, so that nobody waits before a silent terminal."""
+"""Says a few words while something takes long, so that nobody waits before a silent terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def say(words: str) -> None:
-    """Prints a few words to the standard error, at once: what is read from the command stays as it was."""
+    """Prints a few words to the standard error, at once; the standard output stays as it was."""
     sys.stderr.write(f"{words} ...\n")
     sys.stderr.flush()
 

@@ -1,4 +1,4 @@
-"""Tracking: the MLflow store, its experiments (one per sweep) and runs (one per trial).
+"""Opens the MLflow store, its experiments (one per sweep) and runs (one per trial).
 
 Used by one process, the driver of a sweep. Everything goes through MLflow's client object: its global "active
 run" would allow one trial at a time.
@@ -47,7 +47,7 @@ _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What MLflow knows of one run.
+    """A LoggedRun is what MLflow knows of one run.
 
     Attributes:
         key: the deterministic key it was opened with.
@@ -67,18 +67,18 @@ class LoggedRun:
 
     @property
     def role(self) -> str | None:
-        """What the run stands for: `trial`, `baseline` or `summary`."""
+        """Returns the kind of the run: `trial`, `baseline` or `summary`."""
         return self.tags.get(ROLE)
 
 
 class Tracker:
-    """The MLflow store.
+    """A Tracker is an open MLflow store.
 
     Args:
         tracking_uri: `sqlite:///FILE`, `http(s)://SERVER`, or another URI that MLflow takes.
         artifact_root: folder or URI for the files of new experiments; None leaves it to the server.
         sweeps: all sweeps of this home, whose checkpoints are found wherever it was moved; None: of no home.
-        may_be_away: whether a server that does not answer is one that will later.
+        may_be_away: whether to accept a server that does not answer now.
 
     Raises:
         ValueError: if the store does not answer (at once, not after minutes of retries) or cannot be opened.
@@ -100,7 +100,7 @@ class Tracker:
 
     @classmethod
     def of(cls, settings: Settings, *, may_be_away: bool = False) -> Tracker:
-        """The store that the settings name. Otherwise as the class."""
+        """Opens the store that the settings name. Otherwise as the class."""
         uri, root = settings.tracking_uri, settings.artifact_root
         return cls(uri, root, settings.sweeps, may_be_away=may_be_away)
 
@@ -119,7 +119,7 @@ class Tracker:
     def open_experiment(
         self, name: str, tags: Mapping[str, str] | None = None, first: Mapping[str, str] | None = None
     ) -> str:
-        """The id of the experiment `name`, created if it is new; its tags are set, `first` on a new one only.
+        """Opens or creates an experiment and returns its id; sets its tags, `first` on a new one only.
 
         Raises:
             ValueError: if an experiment of that name lies in MLflow's bin.
@@ -145,7 +145,7 @@ class Tracker:
         return str(experiment.experiment_id)
 
     def experiments(self) -> dict[str, str]:
-        """The experiments that sweeps made: name -> id, the newest first.
+        """Returns the experiments that sweeps made: name -> id, the newest first.
 
         Raises:
             TrackingError: if MLflow does not answer.
@@ -165,11 +165,12 @@ class Tracker:
         datasets: Sequence[DatasetUse] = (),
         started: int | None = None,
     ) -> TrialRun:
-        """The run of `key`, reopened if there is one, else created.
+        """Opens the run of `key` again, or creates it.
 
-        A reopened run is RUNNING again and loses the reason of its former end; code that differs from what
-        began it is noted in the tag `r2d2.resumed_with`. Parameters are sent with the first figures or tags;
-        those longer than MLflow allows end in an ellipsis; `config.json` holds them all, whole.
+        A reopened run is RUNNING again and loses the reason of its former end. If the code differs from that
+        which began the run, the tag `r2d2.resumed_with` names it. Parameters are sent with the first figures
+        or tags. Those that are too long for MLflow end in an ellipsis; `config.json` holds all of them in
+        full.
 
         Args:
             experiment_id: of the sweep.
@@ -215,9 +216,10 @@ class Tracker:
 
     @as_tracking_error()
     def runs_by_key(self, experiment_id: str, key: str | None = None) -> dict[str, Run]:
-        """The runs of an experiment by their key; only the one of `key`, if one is given.
+        """Finds the runs of an experiment by their key; only the run of `key`, if one is given.
 
-        A second one of a key that holds nothing is deleted: the answer to its creation came too late.
+        If a key has a second run that is empty, that run is deleted: the answer to its creation came too
+        late.
         """
         assert "'" not in (key or ""), f"the key {key} holds a quote"
         runs: dict[str, list[Run]] = {}
@@ -232,7 +234,7 @@ class Tracker:
 
     @as_tracking_error()
     def list_runs(self, experiment: str) -> list[LoggedRun]:
-        """The runs of an experiment that this project opened, oldest first.
+        """Lists the runs of an experiment that this project opened, oldest first.
 
         Raises:
             ValueError: if there is no such experiment; names those there are.
@@ -247,7 +249,7 @@ class Tracker:
         return [self._logged(run) for run in self._search(found.experiment_id, "") if KEY in run.data.tags]
 
     def get_run(self, run_id: str) -> LoggedRun:
-        """One run.
+        """Finds a run by its id.
 
         Raises:
             ValueError: if there is none of that id.
@@ -261,7 +263,7 @@ class Tracker:
 
     @as_tracking_error()
     def metric_history(self, run_id: str, metric: str) -> dict[int, float]:
-        """Every logged value of a metric: step -> value, by step."""
+        """Returns every logged value of a metric: step -> value, by step."""
         history = self.client.get_metric_history(run_id, metric)
         return {m.step: m.value for m in sorted(history, key=lambda m: int(m.step))}
 
@@ -274,7 +276,7 @@ class Tracker:
         table: LoggedTable,
         figures: Mapping[str, float],
     ) -> str:
-        """Logs what a sweep came to, in place of a former summary, and returns the id of its run.
+        """Logs the outcome of a sweep, in place of a former summary, and returns the id of its run.
 
         The experiment is described as the run is.
 

@@ -1,4 +1,4 @@
-"""RunLogger: makes MLflow's runs equal to the histories of trials; and what a sweep's folder says for it."""
+"""Makes MLflow's runs equal to the histories of trials, and keeps a sweep's note for MLflow."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ EXPERIMENT_KIND, EXPERIMENT_TEXT = "mlflow.experimentKind", "mlflow.note.content
 
 @dataclass(frozen=True)
 class TrackingNote:
-    """What a sweep's folder says for MLflow beside its trials.
+    """A TrackingNote holds what a sweep's folder keeps for MLflow beside its trials.
 
     Attributes:
         datasets: what its trials are trained and scored on.
@@ -66,7 +66,7 @@ class TrackingNote:
 
     @classmethod
     def load(cls, sweep: Store) -> TrackingNote | None:
-        """The note of a sweep; None if there is none.
+        """Reads the note of a sweep; None if there is none.
 
         Raises:
             ValueError: if it is damaged.
@@ -79,24 +79,24 @@ class TrackingNote:
         return typed(cls, {"datasets": datasets, "stores": values["stores"]})
 
     def save(self, sweep: Store) -> None:
-        """Keeps the note beside a sweep's trials."""
+        """Writes the note beside a sweep's trials."""
         datasets = [vars(use) for use in self.datasets]
         put_json(sweep, NOTE, {"datasets": datasets, "stores": list(self.stores)})
 
     def answered(self, store: str) -> TrackingNote:
-        """The same, with a store that has answered."""
+        """Returns the note with one more store that has answered."""
         return replace(self, stores=(*self.stores, store)) if store not in self.stores else self
 
 
 def has_answered(sweeps: Store, store: str) -> bool:
-    """Whether a store has answered when some sweep of these ran."""
+    """Says whether a store has answered when some sweep of these ran."""
     notes = (TrackingNote.load(sweeps.below(name)) for name in sweeps.folders())
     return any(store in note.stores for note in notes if note is not None)
 
 
 @dataclass(frozen=True)
 class SweepIdentity:
-    """What all runs of a sweep share.
+    """A SweepIdentity holds what all runs of a sweep share.
 
     Attributes:
         name: of the sweep, and of its experiment.
@@ -113,13 +113,13 @@ class SweepIdentity:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The benchmarks that every checkpoint is scored on."""
+        """Returns the benchmarks that every checkpoint is scored on."""
         return tuple(use.context for use in self.datasets if use.context != "training")
 
 
 @dataclass(frozen=True)
 class _State:
-    """How far a trial is, as its history has it or as its run in MLflow says."""
+    """Says how far a trial is, by its history or by its run in MLflow."""
 
     events: int
     status: str
@@ -148,7 +148,7 @@ class RunLogger:
         self._states: dict[str, _State] = {}
 
     def experiment(self) -> str:
-        """The id of the sweep's experiment, made if it is new; earlier runs of it are compared first.
+        """Returns the id of the sweep's experiment, made if it is new; earlier runs are compared first.
 
         Raises:
             ValueError: if they used other images: their figures do not belong into the same runs.
@@ -202,7 +202,7 @@ class RunLogger:
         files: Files,
         tags: Mapping[str, str],
     ) -> None:
-        """Files first: figures that MLflow has are known to have their tables and pictures."""
+        """Logs files first: figures that MLflow has are known to have their tables and pictures."""
         times = _event_times(history)
         events = [(r, Figures(r.epoch, r.metrics, times.get(r.name))) for r in records if r.error is None]
         due = [(record, figures) for record, figures in events if not run.has(figures)]
@@ -221,7 +221,7 @@ class RunLogger:
     def _final(
         self, run: TrialRun, history: History, records: Sequence[Record]
     ) -> tuple[Files, dict[str, str]]:
-        """The files and tags of a trial that has ended."""
+        """Returns the files and tags of a trial that has ended."""
         files, tags = Files(), dict[str, str]()
         there = existing(records, history.store.timeout)
         best = best_record(records, self._sweep.metric, self._sweep.mode, there)
@@ -264,7 +264,7 @@ class RunLogger:
                 )
 
     def _has_all(self, trial: Trial, records: Sequence[Record], ending: Ending | None) -> bool:
-        """Whether MLflow has said that it has all this; of a trial that runs, all its events."""
+        """Says whether MLflow has said that it has all this; of a trial that runs, all its events."""
         state, wanted = self._states.get(trial.key), _State.of_history(records, ending)
         if state is None or ending is not None:
             return state == wanted
@@ -272,7 +272,7 @@ class RunLogger:
 
 
 def best_record(records: Sequence[Record], metric: str, mode: str, there: Collection[str]) -> Record | None:
-    """The score with the best value of the metric whose checkpoint is still there; None if there is none.
+    """Finds the score with the best value of the metric whose checkpoint still exists; None if none does.
 
     Args:
         records: events of a trial.
@@ -286,12 +286,12 @@ def best_record(records: Sequence[Record], metric: str, mode: str, there: Collec
 
 
 def _event_times(history: History) -> dict[str, int]:
-    """When each event happened, in milliseconds since 1970, by its name."""
+    """Returns when each event happened, in milliseconds since 1970, by its name."""
     return {f.name: int(f.modified * 1000) for f in history.store.files() if f.name.startswith("epoch_")}
 
 
 def _started(history: History) -> int | None:
-    """When a trial began, in milliseconds since 1970; None if that is not known."""
+    """Returns when a trial began, in milliseconds since 1970; None if that is not known."""
     above = open_store(history.store.place.rpartition("/")[0], history.store.timeout)
     [config] = above.find_all([TRIAL_CONFIG])
     return None if config is None else int(config.modified * 1000)

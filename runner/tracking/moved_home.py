@@ -1,8 +1,8 @@
-"""Homes that were moved: what a home names by absolute paths is found below its present place.
+"""Finds what a home names by absolute paths after the home was moved.
 
-Two who keep such paths are other programs' files: a checkpoint's place in the tags of MLflow's runs is read
-anew here, and the places of files in MLflow's SQLite database are put right in it, so that MLflow's own pages
-and `mlflow.pyfunc.load_model` find them too.
+MLflow keeps such paths in two places. The tags of its runs name checkpoints: their paths are translated when
+they are read. Its SQLite database names files: those paths are corrected in the database, so that MLflow's
+own pages and `mlflow.pyfunc.load_model` find the files too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PLACES = {
 
 
 class PresentPlaces:
-    """Where checkpoints are that lay in this home, wherever it was then."""
+    """Finds the present places of checkpoints that lay in this home when it was elsewhere."""
 
     def __init__(self, sweeps: Store) -> None:
         """Looks at nothing yet.
@@ -38,7 +38,7 @@ class PresentPlaces:
         self._trials = cache(lambda sweep: frozenset(sweeps.folders(f"{sweep}/{TRIALS}")))
 
     def of(self, checkpoint: str) -> str:
-        """The present place of a checkpoint of a trial that is here; of another one `checkpoint` itself.
+        """Returns the present place of a checkpoint of a trial of this home; else `checkpoint` itself.
 
         Args:
             checkpoint: `.../sweeps/NAME/trials/KEY/train/checkpoint_003`, in a folder or on S3.
@@ -53,7 +53,7 @@ class PresentPlaces:
 def follow_home(database: Path, artifact_root: Path) -> None:
     """Puts the places of files right in a home's MLflow database, where the home was moved or copied.
 
-    Nothing is changed in a database that lies elsewhere than its files: it may serve several homes.
+    A database that lies elsewhere than its files is not changed: it may serve several homes.
 
     Args:
         database: of MLflow, a SQLite file.
@@ -77,7 +77,7 @@ def follow_home(database: Path, artifact_root: Path) -> None:
 
 
 def _former_roots(connection: sqlite3.Connection, root: Path) -> list[str]:
-    """The folders in which the home's files were, as the database has them."""
+    """Returns the folders in which the home's files were, by the database."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
         return []
     named: dict[str, str] = dict(connection.execute("SELECT artifact_location, name FROM experiments"))
@@ -91,7 +91,7 @@ def _former_roots(connection: sqlite3.Connection, root: Path) -> list[str]:
 
 
 def _was_ours(former: Path, names: list[str], root: Path) -> bool:
-    """Whether files that are said to be in another folder are in this one."""
+    """Says whether files that are said to be in another folder are in this one."""
     if former.name != root.name or (former.is_dir() and root.is_dir() and former.samefile(root)):
         return False
     return not former.parent.is_dir() or any((root / name).is_dir() for name in names)

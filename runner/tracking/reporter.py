@@ -1,4 +1,4 @@
-"""Reporter: logs the trials' histories in MLflow, beside the training. The sweep's driver has one."""
+"""Logs the trials' histories in MLflow while the trials train. The sweep's driver has one Reporter."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Reporter:
         say: Callable[[str], None],
         attempt: Attempt | None = None,
     ) -> None:
-        """A reporter.
+        """Starts the thread.
 
         Args:
             tracker: the store.
@@ -128,7 +128,7 @@ class Reporter:
 
     @property
     def standing(self) -> str:
-        """One sentence on a server that is away, or on what is still to be logged; empty otherwise."""
+        """Describes a server that is away, or what is still to be logged, in a sentence; empty otherwise."""
         with self._changed:
             since, waiting = self._away_since, len(self._waiting)
         if since is not None:
@@ -193,7 +193,7 @@ class Reporter:
                 self._done(news)
 
     def _next(self) -> _Waiting | None:
-        """The trial that is first in the order; waits for one. None: the reporter is closed."""
+        """Waits for the trial that is first in the order and returns it; None if the reporter is closed."""
         with self._changed:
             if not self._waiting and self._was_away:
                 self._was_away = False
@@ -203,7 +203,7 @@ class Reporter:
             return None if self._closing.is_set() else next(iter(self._waiting.values()))
 
     def _done(self, news: _Waiting) -> None:
-        """Nothing of this waits any more, unless more of the trial has happened meanwhile."""
+        """Forgets a trial that is logged, unless more of it has happened meanwhile."""
         with self._changed:
             if self._waiting[news.trial.key] is news:
                 del self._waiting[news.trial.key]
@@ -219,7 +219,7 @@ class Reporter:
             self._closing.wait(ASK_AGAIN[0])
 
     def _not_read(self, news: _Waiting, error: OSError) -> None:
-        """The home does not give what is to be logged: it is no fault of MLflow's, nor for good."""
+        """Handles a home that cannot be read: the fault is not MLflow's, and may pass."""
         if self._unread is None:
             self._say(f"What is to be logged in MLflow cannot be read now, and is logged later: {error}.")
         self._unread = str(error)

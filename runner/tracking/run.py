@@ -1,4 +1,4 @@
-"""TrialRun: one trial's run in MLflow, in which each figure stands once however often it is logged."""
+"""Defines TrialRun: one trial's run in MLflow, which holds each figure once however often it is logged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Files = dict[str, str | bytes]
 
 @dataclass(frozen=True)
 class DatasetUse:
-    """A set of images and what the run used it for.
+    """A DatasetUse is a set of images and what the run used it for.
 
     Attributes:
         name: e.g. `samples` or `hpatches`.
@@ -54,7 +54,7 @@ class DatasetUse:
     context: str
 
     def to_input(self) -> DatasetInput:
-        """The same as MLflow's entity, whose digest has room for only part of a sha256."""
+        """Converts it to MLflow's entity, whose digest has room for only part of a sha256."""
         dataset = Dataset(
             self.name,
             self.digest[:MAX_DATASET_DIGEST_SIZE],
@@ -67,7 +67,7 @@ class DatasetUse:
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures of one event, a training or a score.
+    """A Figures holds the figures of one event, a training or a score.
 
     Attributes:
         step: the epoch, from 1; 0 is the network before training.
@@ -81,10 +81,10 @@ class Figures:
 
 
 class TrialRun:
-    """An open MLflow run; obtained from `Tracker.open_run`, used by one thread at a time.
+    """A TrialRun is an open MLflow run, made by `Tracker.open_run`; one thread at a time uses it.
 
-    Every method that asks or writes raises TrackingError if MLflow does not answer. Whether it has carried a
-    request out is unknown then: open the run again, and log what it does not have.
+    Every method that asks or writes raises TrackingError if MLflow does not answer. It is then unknown
+    whether MLflow carried the request out: open the run again, and log what it does not have.
 
     Attributes:
         tags: as MLflow has them.
@@ -100,7 +100,7 @@ class TrialRun:
         self._steps: dict[str, set[int] | None] = dict.fromkeys(run.data.metrics)
 
     def has(self, event: Figures) -> bool:
-        """Whether MLflow has an event: it takes all figures of one, or none."""
+        """Says whether MLflow has an event: it takes all figures of one, or none."""
         return not event.metrics or event.step in self._steps_of(event)
 
     def log(self, events: Sequence[Figures], tags: Mapping[str, str] | None = None) -> None:
@@ -122,7 +122,7 @@ class TrialRun:
                 self._steps_of(event).add(event.step)
 
     def score_tags(self, evaluation: Evaluation, benchmark_role: str) -> dict[str, str]:
-        """The tags that say on which images, and by which protocol, figures were made.
+        """Returns the tags that say on which images, and by which protocol, figures were made.
 
         Raises:
             ValueError: if this run was scored on other images or by another protocol in the same role.
@@ -141,7 +141,7 @@ class TrialRun:
         return tags
 
     def table_tag(self, names: Iterable[str]) -> dict[str, str]:
-        """The tag that lists files in MLflow's table view, these beside those that it lists already."""
+        """Returns the tag that adds files to those that MLflow's table view lists."""
         listed: list[dict[str, str]] = json.loads(self.tags.get(MLFLOW_LOGGED_ARTIFACTS, "[]"))
         entries = [{"path": name, "type": "table"} for name in names]
         listed += [entry for entry in entries if entry not in listed]
@@ -161,7 +161,7 @@ class TrialRun:
                 self._client.log_artifacts(self.run_id, str(folder))
 
     def finish(self, status: Status, reason: str | None = None, time: int | None = None) -> None:
-        """Ends the run as it ended; `reason` becomes the tag `r2d2.reason`.
+        """Ends the run with the trial's status; `reason` becomes the tag `r2d2.reason`.
 
         Args:
             status: as MLflow knows it.
@@ -181,9 +181,10 @@ class TrialRun:
         self.tags |= tags
 
     def _steps_of(self, event: Figures) -> set[int]:
-        """The steps of events of this kind that MLflow has; asked once: nobody else writes into this run.
+        """Returns the steps of events of this kind that MLflow has; asked once: nobody else writes this run.
 
-        One metric speaks for all: one that the run has, as another version of this program may add some.
+        One metric stands for all of them: one that the run has, since another version of this program may add
+        some.
         """
         key = next((key for key in event.metrics if key in self._steps), next(iter(event.metrics)))
         steps = self._steps.setdefault(key, set())
@@ -201,7 +202,7 @@ class TrialRun:
 
 
 def _batches(events: Iterable[Figures], room: int) -> Iterator[list[Metric]]:
-    """The figures as MLflow takes them, at most `room` at a time; those of one event are never parted."""
+    """Splits the figures into MLflow's batches of at most `room`; those of one event stay together."""
     now, batch = int(time.time() * 1000), list[Metric]()
     for event in events:
         when = now if event.time is None else event.time
@@ -214,28 +215,28 @@ def _batches(events: Iterable[Figures], room: int) -> Iterator[list[Metric]]:
 
 
 def dataset_tag(context: str) -> str:
-    """The run tag that holds the digest of the images used as `context`."""
+    """Names the run tag that holds the digest of the images used as `context`."""
     return f"r2d2.dataset.{context}"
 
 
 def protocol_tag(benchmark_role: str) -> str:
-    """The run tag that holds the name of the protocol of a benchmark's figures."""
+    """Names the run tag that holds the name of the protocol of a benchmark's figures."""
     return f"r2d2.protocol.{benchmark_role}"
 
 
 def checkpoint_tags(best: str, best_epoch: int, last: str) -> dict[str, str]:
-    """The tags that name a trial's checkpoints."""
+    """Returns the tags that name a trial's checkpoints."""
     return {BEST_CHECKPOINT: best, BEST_EPOCH: str(best_epoch), LAST_CHECKPOINT: last}
 
 
 def checkpoint_file(best_epoch: int, epochs: Mapping[int, str]) -> Files:
-    """The table of all checkpoints (epoch -> URI)."""
+    """Returns the table of all checkpoints (epoch -> URI)."""
     rows = tuple((epoch, uri, epoch == best_epoch) for epoch, uri in sorted(epochs.items()))
     return {"checkpoints.json": LoggedTable(("epoch", "checkpoint", "best"), rows).json()}
 
 
 def score_files(evaluation: Evaluation, step: int, benchmark_role: str, maps: Sequence[ImageMaps]) -> Files:
-    """The two tables of a score, and its picture if there are `maps`."""
+    """Returns the two tables of a score, and its picture if there are `maps`."""
     name = f"{benchmark_role}_epoch_{step:03d}.json"
     files: Files = {
         f"mma/{name}": mma_table(evaluation).json(),
@@ -251,7 +252,7 @@ def score_files(evaluation: Evaluation, step: int, benchmark_role: str, maps: Se
 
 
 def final_files(evaluation: Evaluation, benchmark_role: str) -> tuple[Files, Files]:
-    """The pictures of one epoch, the final or the best (MMA curves, matches on two pairs), and its tables.
+    """Returns the pictures (MMA curves, matches on two pairs) and tables of the final or the best epoch.
 
     The tables have names without an epoch, so that MLflow's table view shows them side by side for several
     runs.
@@ -270,7 +271,7 @@ def final_files(evaluation: Evaluation, benchmark_role: str) -> tuple[Files, Fil
 
 
 def rounded(value: float) -> float:
-    """A figure with four digits, all of them if it is a whole number; NaN if it is not finite.
+    """Rounds a figure to four digits; a whole number keeps all of them, infinity becomes NaN.
 
     No figure of a benchmark or a training is known better; the histories have all digits.
     """

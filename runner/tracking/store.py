@@ -1,6 +1,6 @@
-"""The MLflow store: opened with our defaults, or refused at once with the reason.
+"""Opens the MLflow store with our defaults, or refuses it at once with the reason.
 
-Also what a run came from: the code as tags, and the environment.
+It also describes what made a run: the code as tags, and the environment.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _COMMIT_LENGTH = 40
 
 
 class ServerAwayError(ValueError):
-    """The MLflow server does not answer."""
+    """Says that the MLflow server does not answer."""
 
 
 class TrackingError(RuntimeError):
-    """MLflow did not take what was logged; it may be logged again later."""
+    """Says that MLflow did not take what was logged; it may be logged again later."""
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def as_tracking_error(*errors: type[Exception]) -> Iterator[None]:
 def open_client(
     tracking_uri: str, artifact_root: str | None = None, *, may_be_away: bool = False
 ) -> MlflowClient:
-    """MLflow's client of a store whose answer was waited for.
+    """Waits for the store's answer and returns MLflow's client of it.
 
     Args:
         tracking_uri: of the store.
@@ -99,12 +99,12 @@ def _one_creates(uri: str) -> AbstractContextManager[object]:
 
 
 def _database(uri: str) -> Path:
-    """The file of a SQLite store."""
+    """Returns the file of a SQLite store."""
     return Path(uri.removeprefix("sqlite:///"))
 
 
 def without_password(uri: str) -> str:
-    """A tracking URI as it may be shown and stored."""
+    """Returns a tracking URI as it may be shown and stored."""
     parts = urlsplit(uri)
     if parts.password is None:
         return uri
@@ -112,17 +112,17 @@ def without_password(uri: str) -> str:
 
 
 def root_cause(error: BaseException) -> str:
-    """What went wrong in the first place, without the layers around it."""
+    """Finds what went wrong in the first place, without the layers around it."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _set_mlflow_up() -> None:
-    """Our defaults for MLflow's client; the environment overrides them.
+    """Sets our defaults for MLflow's client; the environment overrides them.
 
     No usage statistics are sent to MLflow's makers; no links, bars and migrations are printed. A request is
-    made once: whoever logs tries again later, and looks first whether the answer alone was lost.
+    made once: the reporter tries again later, and checks first whether only the answer was lost.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -182,7 +182,7 @@ def _check_server(uri: str) -> None:
 
 
 def _own_words(text: str) -> str:
-    """What a server says of a refusal: the message of MLflow's JSON, or a line of text; never a page."""
+    """Returns a server's reason for a refusal: the message of MLflow's JSON, or a line of text."""
     try:
         message = str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):
@@ -192,7 +192,7 @@ def _own_words(text: str) -> str:
 
 
 def _advice(status: int, text: str) -> str:
-    """What can be done, where the server's words or its status leave one cause."""
+    """Says what can be done, if the server's words or its status leave one cause."""
     if "host header" in text.lower():
         return (
             "; its operator adds the name in this address to the names that it answers to "
@@ -214,7 +214,7 @@ def _check_sqlite(path: Path) -> None:
 
 
 def code_tags() -> dict[str, str]:
-    """Tags that name the code: the commit and whether the tree differed from it, or the package's version.
+    """Returns tags that name the code: the commit and whether the tree differs, or the package's version.
 
     `mlflow.source.git.commit` is the key under which MLflow's pages look for the commit.
     """
@@ -230,7 +230,7 @@ def code_tags() -> dict[str, str]:
 
 @functools.cache
 def environment() -> Mapping[str, Any]:
-    """The system and every installed package with its version, for a run's `environment.json`; read once."""
+    """Lists the system and every installed package with its version, for `environment.json`; reads once."""
     packages = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     return {
         "python": sys.version.split()[0],

@@ -1,7 +1,7 @@
-"""Tables that MLflow shows: those of a run, and the list of a sweep's runs with its columns and charts.
+"""Makes the tables that MLflow shows: those of a run, and a sweep's list of runs with columns and charts.
 
-MLflow's list of runs shows no figures until somebody picks columns, and charts in alphabetical order. What
-was picked can be shared: it lies in a tag of the experiment, and a link names the tag.
+MLflow's list of runs shows no figures until somebody picks columns, and its charts are in alphabetical order.
+A choice of columns and charts can be shared: a tag of the experiment holds it, and a link names the tag.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _LINE = {
 
 @dataclass(frozen=True)
 class LoggedTable:
-    """Rows of equal length under named columns; cells are texts, numbers, true or false, or None."""
+    """A LoggedTable holds rows of equal length under named columns: texts, numbers, booleans or None."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -76,7 +76,7 @@ class LoggedTable:
             assert len(row) == len(self.columns), f"{len(row)} cells for {len(self.columns)} columns: {row}"
 
     def json(self) -> str:
-        """The JSON that MLflow shows as a table; numbers that are not finite become null."""
+        """Returns the JSON that MLflow shows as a table; numbers that are not finite become null."""
         rows = [[_finite_or_none(value) for value in row] for row in self.rows]
         return json.dumps({"columns": list(self.columns), "data": rows})
 
@@ -86,14 +86,14 @@ def _finite_or_none(value: Any) -> Any:
 
 
 def mma_table(evaluation: Evaluation) -> LoggedTable:
-    """MMA at each threshold (pixels): overall, then each split that has pairs."""
+    """Makes the table of MMA at each threshold (pixels): overall, then each split that has pairs."""
     shares = {name: values.tolist() for name, values in evaluation.table().items()}
     rows = zip(THRESHOLDS, *shares.values(), strict=True)
     return LoggedTable(("threshold", *shares), tuple(rows))
 
 
 def pair_table(evaluation: Evaluation) -> LoggedTable:
-    """One row per pair: sequence, split, image, counts, MMA at 1 to 15 pixels, and what else was computed.
+    """Makes a row per pair: sequence, split, image, counts, MMA at 1 to 15 pixels, other metrics.
 
     A corner error is infinite without a homography, a localisation error not a number without a keypoint that
     was found again: null in the table.
@@ -104,7 +104,7 @@ def pair_table(evaluation: Evaluation) -> LoggedTable:
 
 
 def _cells(evaluation: Evaluation) -> dict[str, _Cell]:
-    """What each column shows of a pair."""
+    """Returns what each column shows of a pair."""
     cells = {name: _attribute(name) for name in _NAMES}
     cells |= {f"mma_{threshold}px": _element("mma", i) for i, threshold in enumerate(THRESHOLDS)}
     if any(pair.repeatability is not None for pair in evaluation.pairs):
@@ -131,7 +131,7 @@ def _element(name: str, index: int) -> _Cell:
 
 
 def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
-    """The value of the experiment's tag: the deciding score, the others, the losses.
+    """Returns the value of the experiment's tag: the deciding score, the others, the losses.
 
     Rows are grouped by variant and show the mean over its seeds; charts begin with the deciding score.
 
@@ -164,7 +164,7 @@ def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
 
 
 def _charts(figures: Sequence[str]) -> dict[str, Any]:
-    """Charts of figures by step, in sections by role; MLflow adds what else it knows below and after them."""
+    """Arranges charts of figures by step in sections by role; MLflow adds the others it knows after them."""
     sections = {role: f"r2d2-{role}" for role in dict.fromkeys(key.rpartition("/")[0] for key in figures)}
     return {
         "compareRunSections": [
@@ -182,7 +182,7 @@ def _charts(figures: Sequence[str]) -> dict[str, Any]:
 
 
 def view_link(server: str, experiment_id: str) -> str:
-    """The address of the table.
+    """Returns the address of the table.
 
     Args:
         server: of the pages, `http://HOST:PORT`.
@@ -193,5 +193,5 @@ def view_link(server: str, experiment_id: str) -> str:
 
 
 def _width(column: str) -> int:
-    """Pixels in which a column's heading can be read; a run's name is longer than its heading."""
+    """Returns the pixels in which a column's heading can be read; a run's name is longer than its heading."""
     return 330 if column == _NAME else 8 * len(column.partition("`")[2]) + 40

@@ -1,4 +1,4 @@
-"""MLflow's pages on the local store."""
+"""Starts MLflow's web interface for the local store."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def serve_ui(
 
 
 def server_command(tracking_uri: str, artifact_root: str | None, host: str, port: int) -> list[str]:
-    """The command line of the MLflow server, run by the Python that runs this."""
+    """Returns the command line of the MLflow server, run by the Python that runs this."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
     if artifact_root is not None:
         command += ["--default-artifact-root", artifact_root, "--artifacts-destination", artifact_root]
@@ -68,7 +68,7 @@ def server_command(tracking_uri: str, artifact_root: str | None, host: str, port
 
 
 def page_address(host: str, port: int) -> str:
-    """Where a browser of this machine finds a server that listens there."""
+    """Returns the address under which a browser of this machine finds the server."""
     shown = host if host not in ("0.0.0.0", "::") else "127.0.0.1"  # noqa: S104  (compared, not listened on)
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
