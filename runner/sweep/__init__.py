@@ -1,1 +1,1 @@
-"""Runs one sweep from its file to its end: plans and estimates it, has Ray Tune run it, shows and prunes it."""
+"""Runs one sweep from its file to its end: plans it, estimates it, runs it with Tune, shows it, prunes it."""

@@ -1,8 +1,7 @@
-"""One trial: Ray Train trains, the evaluator scores each checkpoint, Tune hears of both.
+"""Runs one trial: Ray Train trains, the evaluator scores each checkpoint, Tune hears of both.
 
-The only place where training meets the evaluator. Training does not wait for scores: Ray Train runs the
-validation function beside it, one task per checkpoint, and asks again after a restart for those that were
-not finished.
+Only this file knows both training and the evaluator. Training does not wait for scores: Ray Train runs the
+validation function beside it, one task per checkpoint, and repeats the unfinished ones after a restart.
 """
 
 from __future__ import annotations
@@ -49,11 +48,12 @@ _SILENCE = "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"
 
 
 def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
-    """Tune's trainable: trains one configuration and reports every event of its history.
+    """Trains one configuration as Tune's trainable, and reports every event of its history to Tune.
 
     Events of an earlier attempt are reported again first, so that schedulers and searchers know them; a
-    trial that had ended does nothing more. Why training or scoring failed stands beside the history, which is
-    where the callback looks: what Tune sees fail is a driver that died, and it starts that again.
+    trial that had ended does nothing more. If training or scoring fails, the reason is written beside the
+    history, where the callback reads it, and nothing is raised: an exception here means to Tune that the
+    driver died, and Tune starts it again.
 
     Raises:
         NodeLeaves: if this process's node is taken away.
@@ -79,11 +79,11 @@ def run_trial(config: dict[str, Any], context: TrialContext) -> dict[str, Any]:
 
 
 class _NotedError(Exception):
-    """Training ended before its end, and why is written down."""
+    """Says that a training ended before its end and that the reason is written down."""
 
 
 def _note_end(history: History, reason: str) -> None:
-    """Writes down why a trial did not get to its end, if it is still this attempt's to write."""
+    """Writes down why a trial did not reach its end, unless a later attempt has taken over."""
     attempt = history.attempt
     with contextlib.suppress(SupersededError):
         if attempt is not None and attempt.is_asked_to_stop():
@@ -94,7 +94,7 @@ def _note_end(history: History, reason: str) -> None:
 
 
 def final_score(history: History, metric: str) -> dict[str, Any]:
-    """The last score by the deciding metric: a searcher learns from a trial's last report."""
+    """Returns the last score by the deciding metric: a searcher learns from a trial's last report."""
     scores = [r for r in history.records() if metric in r.metrics]
     return {"epoch": scores[-1].epoch, metric: scores[-1].metrics[metric]} if scores else {}
 
@@ -164,7 +164,7 @@ def _train(config: TrainConfig, store: Store, context: TrialContext) -> None:
 
 
 def _mend_snapshot(store: Store, history: History) -> None:
-    """Has a trial go on from its last checkpoint although Ray Train's list of them is damaged."""
+    """Lets a trial go on from its last checkpoint although Ray Train's list of them is damaged."""
     if drop_damaged_snapshot(store):
         last = last_checkpoint(store)
         where = "its start" if last is None else last.rpartition("/")[2]
@@ -190,7 +190,7 @@ def _score_start(config: TrainConfig, store: Store, context: TrialContext) -> No
 
 
 def _kind_of_trainer(num_workers: int) -> type[DataParallelTrainer]:
-    """TorchTrainer, which joins the workers in a process group; a lone worker has nobody to join.
+    """Returns TorchTrainer, which joins the workers in a process group; a lone worker needs no group.
 
     Without the group Ray Train's controller of a trial need not import torch, which takes it seconds.
     """

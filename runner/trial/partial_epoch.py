@@ -1,6 +1,7 @@
-"""PartialEpoch: the reports of an epoch's first steps, kept with a checkpoint in mid-epoch.
+"""Defines PartialEpoch: the reports of an epoch's first steps, kept with a checkpoint within an epoch.
 
-So the metrics of an epoch cover all of it, however often it was interrupted, and whoever computes its parts.
+So the metrics of an epoch cover all of its steps, however often it was interrupted and whichever workers
+compute its parts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ FILE = "partial_epoch.json"
 
 @dataclass
 class PartialEpoch:
-    """What is known of the steps of one epoch that are done.
+    """A PartialEpoch holds the reports of those steps of an epoch that are done.
 
     Attributes:
         epoch: its number, from 1.
@@ -29,29 +30,29 @@ class PartialEpoch:
 
     @property
     def steps(self) -> int:
-        """How many steps are done."""
+        """Returns how many steps are done."""
         return 1 + max((reports[-1].step for reports in self.reports.values() if reports), default=-1)
 
     def of_parts(self, parts: Iterable[int]) -> PartialEpoch:
-        """The same of some parts only."""
+        """Returns the reports of some parts only."""
         return PartialEpoch(self.epoch, {part: list(self.reports.get(part, ())) for part in parts})
 
     def add(self, report: StepReport) -> None:
-        """Takes in what a step did."""
+        """Adds the reports of a step."""
         self.reports.setdefault(report.part, []).append(report)
 
     def metrics(self) -> dict[str, float]:
-        """The metrics of the epoch, from the reports of all parts; it must have a step."""
+        """Returns the metrics of the epoch, from the reports of all parts; it must have a step."""
         return combine_workers([summarise(self.reports[part]) for part in sorted(self.reports)])
 
     def to_dict(self) -> dict[str, object]:
-        """The same in values that JSON knows."""
+        """Converts it to values that JSON knows."""
         reports = {str(part): [asdict(r) for r in found] for part, found in self.reports.items()}
         return {"epoch": self.epoch, "reports": reports}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> PartialEpoch:
-        """The inverse of `to_dict`.
+        """Inverts `to_dict`.
 
         Raises:
             ValueError: if it is damaged.
@@ -70,7 +71,7 @@ class PartialEpoch:
 
     @classmethod
     def load(cls, folder: Path) -> PartialEpoch | None:
-        """What a checkpoint holds of it; None if that was made at the end of an epoch.
+        """Reads the reports in a checkpoint; None if it was made at the end of an epoch.
 
         Raises:
             ValueError: if it is damaged.
@@ -80,7 +81,7 @@ class PartialEpoch:
 
 
 def merged(parts: Iterable[PartialEpoch]) -> PartialEpoch:
-    """What several workers know of the same epoch, in one; the parts in order."""
+    """Merges what several workers know of the same epoch; the parts come in order."""
     known = list(parts)
     reports = {part: found for one in known for part, found in one.reports.items()}
     return PartialEpoch(known[0].epoch, dict(sorted(reports.items())))

@@ -1,4 +1,4 @@
-"""Preemption: a node is taken away with notice, the training leaves a checkpoint and goes on elsewhere."""
+"""Notices that a node will be taken away, so that the training saves a checkpoint and goes on elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERVAL_S = 2.0
 
 
 class Preempted(Exception):  # noqa: N818 - it says what happened
-    """A node of this training will be taken away; there is a checkpoint of the last step."""
+    """Says that a node of this training will be taken away; there is a checkpoint of the last step."""
 
 
 class Notice:
@@ -24,12 +24,12 @@ class Notice:
 
     A sweep that is asked to stop gives notice too.
 
-    Asking is an exchange between all workers, so all of them ask after the same steps: after how many, rank 0
-    says each time.
+    To ask, all workers exchange messages, so all of them ask after the same steps. Rank 0 says each time how
+    many steps lie before the next question.
     """
 
     def __init__(self, driver_node: str, asked_to_stop: Callable[[], bool] = bool) -> None:
-        """A notice.
+        """Prepares the notice.
 
         Args:
             driver_node: Ray's id of the node of the trial's driver, which watches over the workers.
@@ -41,7 +41,7 @@ class Notice:
         self._asked = (0, time.monotonic())
 
     def given(self) -> bool:
-        """Call it after every step, in every worker: whether there was a notice. All get the same answer."""
+        """Says whether there was a notice; all workers call it after every step and get the same answer."""
         self._steps += 1
         if self._steps < self._next:
             return False
@@ -56,5 +56,5 @@ class Notice:
 
 
 def this_node() -> str:
-    """Ray's id of the node of this process."""
+    """Returns Ray's id of the node of this process."""
     return str(ray.get_runtime_context().get_node_id())

@@ -1,7 +1,7 @@
-"""How far an epoch is: one small file per trial, which its worker writes and the sweep's screen shows.
+"""Keeps one small file per trial that says how far its epoch is: its worker writes it, the screen shows it.
 
-It is for the eye alone: training never waits for it, and what cannot be written or read is left out. In a
-folder both ends take microseconds; on S3 both work in a thread, with one attempt, and less often.
+Only the screen uses it: training never waits for it, and what cannot be written or read is left out. In a
+folder writing and reading take microseconds; on S3 both happen in a thread, with one attempt, and less often.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REMOTE_SECONDS = 10.0
 
 
 class ProgressWriter:
-    """The worker's end."""
+    """Writes the progress of a trial, in its worker."""
 
     def __init__(self, trial: Store) -> None:
         self._trial = trial if not trial.is_remote else open_store(trial.place, timeout=0)
@@ -48,7 +48,7 @@ class ProgressWriter:
 
 
 class ProgressReader:
-    """The screen's end, for one trial."""
+    """Reads the progress of a trial, for the sweep's screen."""
 
     _pool: ThreadPoolExecutor | None = None
 
@@ -59,7 +59,7 @@ class ProgressReader:
         self._next = 0.0
 
     def position(self) -> float:
-        """Epochs done, with the part of the present one; 0 if nothing is known yet."""
+        """Returns the epochs done, with the part of the present one; 0 if nothing is known yet."""
         if not self._trial.is_remote:
             return _position(self._trial.read(PROGRESS))
         if self._asked is not None and self._asked.done():
@@ -73,7 +73,7 @@ class ProgressReader:
 
     @classmethod
     def _threads(cls) -> ThreadPoolExecutor:
-        """Shared by all trials."""
+        """Makes the threads that all trials share."""
         if cls._pool is None:
             cls._pool = ThreadPoolExecutor(4, thread_name_prefix="r2d2-progress")
         return cls._pool

@@ -1,4 +1,4 @@
-"""Recovery: what a trial does when its training stops before its end."""
+"""Decides what a trial does when its training stops before its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TELLING = (
 
 
 class NodeLeaves(Exception):  # noqa: N818 - it says what happened
-    """The node of a trial's driver is taken away: Tune starts the driver again on another one."""
+    """Says that the node of a trial's driver is taken away: Tune starts the driver again on another one."""
 
 
 def train_to_the_end(fit: Callable[[], object], history: History, max_restarts: int) -> None:

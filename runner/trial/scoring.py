@@ -1,4 +1,4 @@
-"""Scoring: a checkpoint goes to the evaluator, its table goes into the trial's history.
+"""Has a checkpoint scored by the evaluator and writes the table into the trial's history.
 
 Ray Train runs this in a process of its own beside the training, so it imports neither torch nor Tune.
 """
@@ -33,7 +33,7 @@ UNSCORED = 1e9
 
 @dataclass(frozen=True)
 class TrialContext:
-    """What every trial of a sweep is told beside its configuration.
+    """A TrialContext holds what every trial of a sweep is told beside its configuration.
 
     Attributes:
         trials_folder: holds one folder per trial; or `s3://bucket/prefix`.
@@ -63,18 +63,18 @@ class TrialContext:
 
     @property
     def timeout(self) -> float:
-        """Seconds that a request to S3 is tried again for."""
+        """Returns the seconds for which a request to S3 is tried again."""
         return TIMEOUT if self.objects is None else self.objects.timeout
 
     def trial(self, place: str) -> Store:
-        """The store of a trial that lies at a place."""
+        """Opens the store of a trial that lies at a place."""
         return open_store(place, self.timeout)
 
 
 def score_checkpoint(
     checkpoint: ray.train.Checkpoint, epoch: int, context: TrialContext, folder: str
 ) -> dict[str, float]:
-    """Ray Train's validation function: asks the evaluator for each table and writes it into the history.
+    """Asks the evaluator for each table and writes it into the history, as Ray Train's validation function.
 
     A checkpoint that was scored by an earlier attempt is not scored again. What cannot be scored is written
     down as an event too: the trial then fails with that reason, after its training.
@@ -87,7 +87,7 @@ def score_checkpoint(
 
 
 def score_place(place: str, epoch: int, context: TrialContext, folder: str) -> dict[str, float]:
-    """As `score_checkpoint`, of a checkpoint that lies at a place."""
+    """Does the same as `score_checkpoint` for a checkpoint that lies at a place."""
     history = History(context.trial(folder).below(HISTORY), context.attempt)
     metrics: dict[str, float] = {}
     for role in context.roles:

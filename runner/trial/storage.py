@@ -1,10 +1,10 @@
-"""Where Ray Train keeps a trial's checkpoints and its own snapshot: beside the history.
+"""Stores a trial's checkpoints and Ray Train's own snapshot beside the history.
 
-Ray Train works through a file system of pyarrow's that asks our store, and checkpoints are uploaded by us. So
-each file is there whole or not at all, whatever is killed or full; by itself Ray truncates its snapshot and
-then writes it. On S3 every request is tried again within the time that is ours to set, and what was uploaded
-is compared with what the server has before the checkpoint counts. Ray Train removes an older checkpoint only
-after the snapshot that lists the new one is written.
+Ray Train uses our store through a file system of pyarrow's, and we upload checkpoints ourselves. So each file
+is there whole or not at all, whatever process is killed or disk is full; Ray alone truncates its snapshot and
+then writes it. On S3 every request is tried again for a time that we set, and each uploaded file is compared
+with the server's copy before the checkpoint counts. Ray Train removes an older checkpoint only after the
+snapshot that lists the new one is written.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _CHECKPOINT = re.compile(r"checkpoint_(\d+)(?:_step_(\d+))?")
 
 
 def storage_arguments(trial: Store) -> dict[str, Any]:
-    """What `ray.train.RunConfig` is told of a trial's place."""
+    """Returns the arguments of `ray.train.RunConfig` that name a trial's place."""
     return {"storage_path": _path(trial), "storage_filesystem": PyFileSystem(StoreFiles(trial))}
 
 
 def uploader(trial: Store) -> Callable[[ray.train.Checkpoint, str], ray.train.Checkpoint]:
-    """What `ray.train.report` uploads a checkpoint with."""
+    """Returns the function by which `ray.train.report` uploads a checkpoint."""
 
     def upload(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
         kept = trial.below(f"{TRAIN_RUN}/{name}")
@@ -48,7 +48,7 @@ def uploader(trial: Store) -> Callable[[ray.train.Checkpoint, str], ray.train.Ch
 
 
 def last_checkpoint(trial: Store) -> str | None:
-    """The place of a trial's last complete checkpoint, known to Ray Train or not; None if there is none."""
+    """Finds a trial's last complete checkpoint, also one that Ray Train does not know; None without any."""
     found = []
     for name in trial.folders(TRAIN_RUN):
         epoch = _CHECKPOINT.fullmatch(name)
@@ -88,7 +88,7 @@ def remove_forgotten(trial: Store) -> None:
 
 
 def _listed(trial: Store) -> list[str]:
-    """The checkpoints that Ray Train's snapshot lists; none if there is no snapshot."""
+    """Returns the checkpoints that Ray Train's snapshot lists; none if there is no snapshot."""
     content = trial.read(f"{TRAIN_RUN}/{SNAPSHOT}")
     if content is None:
         return []
@@ -96,12 +96,12 @@ def _listed(trial: Store) -> list[str]:
 
 
 def _path(store: Store) -> str:
-    """A place as pyarrow's file systems name it: without the scheme."""
+    """Returns a place as pyarrow's file systems name it: without the scheme."""
     return store.place.removeprefix(SCHEME)
 
 
 class StoreFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no types
-    """As much of a file system as Ray Train asks for, over a store; paths are `/folder` or `bucket/key`."""
+    """Offers a store as a file system, as far as Ray Train needs it; paths are `/folder` or `bucket/key`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -117,15 +117,15 @@ class StoreFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no typ
         return hash(self._root)
 
     def get_type_name(self) -> str:
-        """Of the file system."""
+        """Returns the name of the file system."""
         return "r2d2-store"
 
     def normalize_path(self, path: str) -> str:
-        """A path in its usual form."""
+        """Returns a path in its usual form."""
         return path.rstrip("/")
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
-        """What lies at each path; a folder is what has something below it."""
+        """Describes what lies at each path; a folder is a path with something below it."""
         found = []
         for path in paths:
             (kept,) = self._store.find_all([self._name(path)])
@@ -137,7 +137,7 @@ class StoreFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no typ
         return found
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
-        """What lies below a folder."""
+        """Describes what lies below a folder."""
         name = self._name(selector.base_dir)
         if selector.recursive:
             return [self._info(kept) for kept in self._store.walk(name)]
@@ -148,7 +148,7 @@ class StoreFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no typ
         ]
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        """Nothing: a store knows no empty folders."""
+        """Does nothing: a store knows no empty folders."""
 
     def delete_dir(self, path: str) -> None:
         """Removes a checkpoint, or another folder."""
@@ -159,18 +159,18 @@ class StoreFiles(FileSystemHandler):  # type: ignore[misc]  # pyarrow has no typ
         self._store.delete(self._name(path))
 
     def open_input_stream(self, path: str) -> PythonFile:
-        """A file's content."""
+        """Opens a file to read."""
         content = self._store.read(self._name(path))
         if content is None:
             raise FileNotFoundError(path)
         return PythonFile(io.BytesIO(content), mode="r")
 
     def open_input_file(self, path: str) -> PythonFile:
-        """A file's content."""
+        """Opens a file to read at any position."""
         return self.open_input_stream(path)
 
     def open_output_stream(self, path: str, metadata: object) -> PythonFile:  # noqa: ARG002  (pyarrow's)
-        """A file to write, which is kept when it is closed."""
+        """Opens a file to write; it is stored when it is closed."""
         return PythonFile(_Written(self._store, self._name(path)), mode="w")
 
     def _name(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""WorkerTask: what a data-parallel worker is told."""
+"""Defines WorkerTask: what a data-parallel worker is told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.record.attempt import Attempt
 
 @dataclass(frozen=True)
 class WorkerTask:
-    """What a worker is told: a plain value, sent as a dictionary.
+    """A WorkerTask holds what a worker is told: a plain value, sent as a dictionary.
 
     Attributes:
         config: TrainConfig as a dictionary.
@@ -41,19 +41,19 @@ class WorkerTask:
 
     @property
     def own_attempt(self) -> Attempt | None:
-        """The attempt as a value."""
+        """Returns the attempt as a value."""
         return None if self.attempt is None else Attempt(**self.attempt)
 
     @property
     def timeout(self) -> float:
-        """Seconds that a request to S3 is tried again for."""
+        """Returns the seconds for which a request to S3 is tried again."""
         return TIMEOUT if self.objects is None else float(self.objects["timeout"])
 
     @property
     def trial(self) -> Store:
-        """What is kept of the trial."""
+        """Opens the store of the trial."""
         return open_store(self.trial_folder, self.timeout)
 
     def to_dict(self) -> dict[str, Any]:
-        """The dictionary that Ray Train hands to every worker."""
+        """Returns the dictionary that Ray Train hands to every worker."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Watchdog: ends a worker that hangs, so that Ray Train notices and all workers start again."""
+"""Ends a worker that hangs, so that Ray Train notices and all workers start again."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LOOKS_PER_LIMIT, LONGEST_PAUSE_S = 8, 5.0
 class Watchdog:
     """Watches the thread that made it, while used as a context.
 
-    Where that thread is blocked (in an exchange with a worker that is gone, in a read that never ends),
-    nothing else of its process is, so a thread beside it can end the process. A process that is stopped as a
-    whole is noticed by Ray Train, which gets no answer from it.
+    If that thread is blocked (in an exchange with a worker that is gone, in a read that never ends), the
+    other threads of its process still run, so one of them can end the process. If the whole process is
+    stopped, Ray Train notices, since it gets no answer.
     """
 
     def __init__(
         self, limit: float, report: Callable[[str], None], end: Callable[[int], object] = os._exit
     ) -> None:
-        """A watchdog.
+        """Prepares the watch.
 
         Args:
             limit: seconds without a sign of life; 0: nothing is watched.
@@ -41,7 +41,7 @@ class Watchdog:
         self._closed = threading.Event()
 
     def alive(self, doing: str) -> None:
-        """A sign of life: what the thread does from now on."""
+        """Restarts the watchdog's clock; says what the thread does from now on."""
         self._last, self._doing = time.monotonic(), doing
 
     def __enter__(self) -> Watchdog:
@@ -67,7 +67,7 @@ class Watchdog:
                 return
 
     def _place(self) -> str:
-        """Where the thread is: the innermost line of its own code."""
+        """Says where the thread is: the innermost line of its own code."""
         frame = sys._current_frames().get(self._watched)
         if frame is None:
             return ""

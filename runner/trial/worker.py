@@ -1,4 +1,4 @@
-"""One data-parallel worker: r2d2.training inside Ray Train. Reports to Ray and to the trial's history."""
+"""Runs r2d2.training in one data-parallel worker, and reports to Ray and to the trial's history."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def work(task: WorkerTask) -> None:
 
 
 def data_parallel(siamese: SiameseNetwork, num_workers: int) -> torch.nn.Module:
-    """The network with its gradients averaged over the workers; batch statistics stay those of each one."""
+    """Wraps the network: gradients are averaged over the workers; each has its own batch statistics."""
     if num_workers == 1:
         return siamese
     return torch.nn.parallel.DistributedDataParallel(siamese, broadcast_buffers=False)
@@ -86,7 +86,7 @@ def data_parallel(siamese: SiameseNetwork, num_workers: int) -> torch.nn.Module:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What a worker trains: the network, the same with exchange between workers, and its optimiser."""
+    """Holds what a worker trains: the network, the same with exchange between workers, and its optimiser."""
 
     network: R2D2Network
     parallel: torch.nn.Module
@@ -99,7 +99,7 @@ class _Worker:
 
     Attributes:
         num_workers: how many there are; fewer than configured if the trial does not wait for all.
-        startup: seconds from the trial's start to the stations on the way to the first step.
+        startup: seconds from the trial's start to each stage before the first step.
     """
 
     task: WorkerTask
@@ -117,7 +117,7 @@ class _Worker:
 
     @property
     def share(self) -> Share:
-        """The parts of a step that this worker computes."""
+        """Returns the parts of a step that this worker computes."""
         return Share.of_worker(self.rank, self.num_workers, self.config.num_workers)
 
     @functools.cached_property
@@ -204,7 +204,7 @@ class _Worker:
             )
 
     def _all_parts(self, partial: PartialEpoch) -> PartialEpoch:
-        """The reports of all parts; every worker takes part."""
+        """Gathers the reports of all parts; every worker takes part."""
         if self.num_workers == 1:
             return merged([partial])
         gathered: list[PartialEpoch] = [partial] * self.num_workers
