@@ -1,7 +1,6 @@
-"""The catalogue: sources that are known by name, where they are, and what to do where they are not.
+"""Lists the sources that are known by name: where they are, which files they consist of, and how they lie.
 
-Of an archive or a folder it says which files a source consists of, and where they lie at its place. The
-places have the layouts of the originals, so Aachen's images, style transfers and flows may share one.
+The places have the layouts of the originals, so Aachen's images, style transfers and flows may share one.
 """
 
 from __future__ import annotations
@@ -18,31 +17,37 @@ from r2d2.unknown import unknown
 
 BY_HAND = "Not every network reaches these addresses: a file downloaded by hand is given with --from FILE."
 
-
-# What is wrong with the layout of a place, in sentences; none: nothing.
-Check = Callable[[frozenset[str]], list[str]]
-
 AACHEN_IMAGES = "images_upright/db"
 STYLE = "style_transfer"
 FLOW, MASK = "optical_flow/flow", "optical_flow/mask"
 
-_WEB = re.compile(r"(?:^|/)([0-9a-f]{3}/[^/]+\.jpe?g)$", re.IGNORECASE)
-_AACHEN = re.compile(r"(?:^|/)images_upright/(db/[^/]+\.(?:jpe?g|png))$", re.IGNORECASE)
-_STYLED = re.compile(r"(?:^|/)([^/]+\.jpg\.st_[^/]+\.(?:jpe?g|png))$", re.IGNORECASE)
-_FLOW = re.compile(r"(?:^|/)((?:flow|mask)/[^/]+_[^/]+\.png)$", re.IGNORECASE)
 _SEQUENCE = re.compile(r"(?:^|/)([iv]_[^/]+)/((?:[1-6]\.(?:ppm|pgm|png|jpe?g))|H_1_[2-6])$")
 _FIRST = 5
+_AND = "+"
+
+# Where a path of an archive lies at the place; None: it is not wanted.
+PlaceOf = Callable[[str], str | None]
 
 
-@dataclass(frozen=True)
+def no_partners(path: str) -> tuple[str, ...]:  # noqa: ARG001 (others look at it)
+    """Says that each file is of use without the others."""
+    return ()
+
+
+def check_any(names: frozenset[str]) -> list[str]:
+    """Asks for nothing more than that there are files."""
+    return [] if names else ["there is no image"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """A source of data.
+    """A Source is data that is known by name.
 
     Attributes:
         name: on the command line.
         what: it is.
         place_of: where a path of an archive lies at the place; None: it is not wanted.
-        check: what is wrong with the layout of a place that holds these paths.
+        check: says what is wrong with the layout of a place that holds these paths, in sentences.
         partners: the files that are of no use without a file.
         addresses: of the archives.
         count: what the original holds, in words.
@@ -53,91 +58,67 @@ class Source:
 
     name: str
     what: str
-    place_of: Callable[[str], str | None]
-    check: Check
-    partners: Callable[[str], tuple[str, ...]]
-    addresses: tuple[RemoteFile, ...]
+    place_of: PlaceOf
+    check: Callable[[frozenset[str]], list[str]] = check_any
+    partners: Callable[[str], tuple[str, ...]] = no_partners
+    addresses: tuple[RemoteFile, ...] = ()
     count: str
-    bytes: int
+    bytes: int = 0
     licence: str
     otherwise: str
+
+
+def _placed(pattern: str | re.Pattern[str], place: str) -> PlaceOf:
+    """Makes the function that puts paths which match into a place, written with the groups of the match."""
+    compiled = re.compile(pattern, re.IGNORECASE) if isinstance(pattern, str) else pattern
+
+    def place_of(path: str) -> str | None:
+        found = None if _is_hidden(path) else compiled.search(path)
+        return found.expand(place) if found else None
+
+    return place_of
 
 
 def _is_hidden(path: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.split("/"))
 
 
-def web_place(path: str) -> str | None:
-    """revisitop1m: folders `000` to `fff` of JPEGs."""
-    found = None if _is_hidden(path) else _WEB.search(path)
-    return found[1] if found else None
-
-
-def aachen_place(path: str) -> str | None:
-    """`images_upright/db/*.jpg`; queries are not trained on."""
-    found = None if _is_hidden(path) else _AACHEN.search(path)
-    return f"images_upright/{found[1]}" if found else None
-
-
-def style_place(path: str) -> str | None:
-    """`style_transfer/NAME.jpg.st_STYLE.jpg`, in whatever folder they come."""
-    found = None if _is_hidden(path) else _STYLED.search(path)
-    return f"{STYLE}/{found[1]}" if found else None
-
-
-def flow_place(path: str) -> str | None:
-    """`optical_flow/flow/A_B.png` and `optical_flow/mask/A_B.png`."""
-    found = None if _is_hidden(path) else _FLOW.search(path)
-    return f"optical_flow/{found[1]}" if found else None
-
-
 def photo_place(path: str) -> str | None:
-    """Any image, where it is."""
+    """Leaves any image where it is."""
     return path if is_image(path) and not _is_hidden(path) else None
 
 
-def hpatches_place(path: str) -> str | None:
-    """`i_NAME` and `v_NAME`, each with images 1 to 6 and homographies `H_1_2` to `H_1_6`."""
-    found = None if _is_hidden(path) else _SEQUENCE.search(path)
-    return f"{found[1]}/{found[2]}" if found else None
-
-
-def no_partners(path: str) -> tuple[str, ...]:  # noqa: ARG001 (others look at it)
-    """Each file is of use without the others."""
-    return ()
-
-
 def flow_partners(path: str) -> tuple[str, ...]:
-    """A flow is of no use without its mask, nor a mask without its flow."""
+    """Names the mask of a flow and the flow of a mask, each of no use without the other."""
     folder, _, name = path.rpartition("/")
     return (f"{MASK if folder == FLOW else FLOW}/{name}",) if folder in (FLOW, MASK) else ()
 
 
-def check_any(names: frozenset[str]) -> list[str]:
-    """Nothing more is asked than that there are files."""
-    return [] if names else ["there is no image"]
-
-
 def check_style(names: frozenset[str]) -> list[str]:
-    """Each transfer's photograph must be there, if the place holds photographs at all."""
-    styled = {name for name in names if name.startswith(f"{STYLE}/")}
-    photos = {PurePosixPath(name).stem for name in names if name.startswith(f"{AACHEN_IMAGES}/")}
-    alone = [name for name in styled if PurePosixPath(name).name.split(".jpg.st_")[0] not in photos]
+    """Asks for the photograph of each transfer, if the place holds photographs at all."""
+    styled, photos = _below(STYLE, names), _photos(names)
+    alone = [f"{STYLE}/{name}" for name in styled if name.split(".jpg.st_")[0] not in photos]
     return _named("style transfers have no photograph", alone) if photos else []
 
 
 def check_flow(names: frozenset[str]) -> list[str]:
-    """Each flow has its mask and each mask its flow; so have both photographs, if there are any."""
-    flows, masks = (
-        {name.rpartition("/")[2] for name in names if name.startswith(f"{part}/")} for part in (FLOW, MASK)
-    )
-    photos = {PurePosixPath(name).stem for name in names if name.startswith(f"{AACHEN_IMAGES}/")}
-    alone = [pair for pair in flows if not _joins_two(pair[: -len(".png")], photos)] if photos else []
+    """Asks for the mask of each flow and the flow of each mask, and for both photographs if there are any."""
+    flows, masks, photos = _below(FLOW, names), _below(MASK, names), _photos(names)
+    alone = [pair for pair in flows if not _joins_two(pair.removesuffix(".png"), photos)] if photos else []
     return [
         *_named("flows have no mask", flows - masks),
         *_named("masks have no flow", masks - flows),
         *_named("flows lack a photograph", alone),
     ]
+
+
+def _below(folder: str, names: Iterable[str]) -> set[str]:
+    return {name.removeprefix(f"{folder}/") for name in names if name.startswith(f"{folder}/")}
+
+
+def _photos(names: Iterable[str]) -> set[str]:
+    """Names of Aachen's photographs, without folder and suffix."""
+    return {PurePosixPath(name).stem for name in _below(AACHEN_IMAGES, names)}
 
 
 def _joins_two(pair: str, photos: set[str]) -> bool:
@@ -147,7 +128,7 @@ def _joins_two(pair: str, photos: set[str]) -> bool:
 
 
 def check_hpatches(names: frozenset[str]) -> list[str]:
-    """Each sequence has six images and five homographies."""
+    """Asks for six images and five homographies in each sequence."""
     sequences: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name in names:
         if found := _SEQUENCE.search(name):
@@ -163,95 +144,85 @@ def check_hpatches(names: frozenset[str]) -> list[str]:
 
 def _named(what: str, names: Iterable[str]) -> list[str]:
     names = sorted(names)
-    if not names:
-        return []
     more = f" and {len(names) - _FIRST} more" if len(names) > _FIRST else ""
-    return [f"{len(names)} {what}: {', '.join(names[:_FIRST])}{more}"]
+    return [f"{len(names)} {what}: {', '.join(names[:_FIRST])}{more}"] if names else []
 
 
 _NAVER = "https://download.europe.naverlabs.com/3DVision"
 _CIIRC = "https://data.ciirc.cvut.cz/public/projects/2020VisualLocalization/Aachen-Day-Night/images"
 _REVISITOP = "https://ptak.felk.cvut.cz/revisitop/revisitop1m/jpg"
+_HPATCHES = "https://huggingface.co/datasets/vbalnt/hpatches/resolve/main/hpatches-sequences-release.zip"
+_WITH_R2D2 = "offered with R2D2 (CC BY-NC-SA 3.0, non-commercial); made from Aachen's images, see `aachen`"
+_SEE_R2D2 = "See 'Training the model' at https://github.com/naver/r2d2 for the present address."
 _GB = 10**9
-_AND = "+"
 
 _SOURCES = (
     Source(
-        "web",
-        "W: random web images, the first 5 of the 100 archives of revisitop1m",
-        web_place,
-        check_any,
-        no_partners,
-        tuple(RemoteFile(f"{_REVISITOP}/revisitop1m.{number}.tar.gz") for number in range(1, 6)),
-        "the paper names 3,125 images",
-        27 * _GB // 10,
-        "photographs from Flickr under their authors' terms; no licence is stated where they are offered",
-        "See https://github.com/filipradenovic/revisitop for the present addresses.",
+        name="web",
+        what="W: random web images, the first 5 of the 100 archives of revisitop1m",
+        # Folders `000` to `fff` of JPEGs.
+        place_of=_placed(r"(?:^|/)([0-9a-f]{3}/[^/]+\.jpe?g)$", r"\1"),
+        addresses=tuple(RemoteFile(f"{_REVISITOP}/revisitop1m.{number}.tar.gz") for number in range(1, 6)),
+        count="the paper names 3,125 images",
+        bytes=27 * _GB // 10,
+        licence="photographs from Flickr under their authors' terms; no licence is stated where they are "
+        "offered",
+        otherwise="See https://github.com/filipradenovic/revisitop for the present addresses.",
     ),
     Source(
-        "aachen",
-        "A: Aachen Day-Night, the database images (day)",
-        aachen_place,
-        check_any,
-        no_partners,
-        (RemoteFile(f"{_CIIRC}/database_and_query_images.zip"),),
-        "4,479 images",
-        25 * _GB // 10,
-        "for research; the terms are at https://www.visuallocalization.net/datasets",
-        "Its page https://www.visuallocalization.net/datasets links database_and_query_images.zip, "
-        "which may ask for consent to its terms.",
+        name="aachen",
+        what="A: Aachen Day-Night, the database images (day)",
+        # Queries are not trained on.
+        place_of=_placed(r"(?:^|/)images_upright/db/([^/]+\.(?:jpe?g|png))$", rf"{AACHEN_IMAGES}/\1"),
+        addresses=(RemoteFile(f"{_CIIRC}/database_and_query_images.zip"),),
+        count="4,479 images",
+        bytes=25 * _GB // 10,
+        licence="for research; the terms are at https://www.visuallocalization.net/datasets",
+        otherwise="Its page https://www.visuallocalization.net/datasets links "
+        "database_and_query_images.zip, which may ask for consent to its terms.",
     ),
     Source(
-        "style",
-        "S: Aachen day images in the style of night photographs",
-        style_place,
-        check_style,
-        no_partners,
-        (RemoteFile(f"{_NAVER}/aachen_style_transfer.zip"),),
-        "3,636 pairs with images of `aachen`",
-        3 * _GB // 10,
-        "offered with R2D2 (CC BY-NC-SA 3.0, non-commercial); made from Aachen's images, see `aachen`",
-        "See 'Training the model' at https://github.com/naver/r2d2 for the present address.",
+        name="style",
+        what="S: Aachen day images in the style of night photographs",
+        # They come in one folder or another.
+        place_of=_placed(r"(?:^|/)([^/]+\.jpg\.st_[^/]+\.(?:jpe?g|png))$", rf"{STYLE}/\1"),
+        check=check_style,
+        addresses=(RemoteFile(f"{_NAVER}/aachen_style_transfer.zip"),),
+        count="3,636 pairs with images of `aachen`",
+        bytes=3 * _GB // 10,
+        licence=_WITH_R2D2,
+        otherwise=_SEE_R2D2,
     ),
     Source(
-        "flow",
-        "F: optical flow between Aachen day images, with masks",
-        flow_place,
-        check_flow,
-        flow_partners,
-        (RemoteFile(f"{_NAVER}/aachen_optical_flow.zip"),),
-        "4,770 pairs of images of `aachen`",
-        29 * _GB // 10,
-        "offered with R2D2 (CC BY-NC-SA 3.0, non-commercial); made from Aachen's images, see `aachen`",
-        "See 'Training the model' at https://github.com/naver/r2d2 for the present address.",
+        name="flow",
+        what="F: optical flow between Aachen day images, with masks",
+        place_of=_placed(r"(?:^|/)((?:flow|mask)/[^/]+_[^/]+\.png)$", r"optical_flow/\1"),
+        check=check_flow,
+        partners=flow_partners,
+        addresses=(RemoteFile(f"{_NAVER}/aachen_optical_flow.zip"),),
+        count="4,770 pairs of images of `aachen`",
+        bytes=29 * _GB // 10,
+        licence=_WITH_R2D2,
+        otherwise=_SEE_R2D2,
     ),
     Source(
-        "photos",
-        "photographs of one's own",
-        photo_place,
-        check_any,
-        no_partners,
-        (),
-        "whatever there is",
-        0,
-        "your own",
-        "Name a folder or an archive with --from.",
+        name="photos",
+        what="photographs of one's own",
+        place_of=photo_place,
+        count="whatever there is",
+        licence="your own",
+        otherwise="Name a folder or an archive with --from.",
     ),
     Source(
-        "hpatches",
-        "HPatches sequences, the benchmark",
-        hpatches_place,
-        check_hpatches,
-        no_partners,
-        (
-            RemoteFile(
-                "https://huggingface.co/datasets/vbalnt/hpatches/resolve/main/hpatches-sequences-release.zip"
-            ),
-        ),
-        "116 sequences of 6 images, 8 of which the protocols leave out",
-        13 * _GB // 10,
-        "none is stated for the images, which come from several earlier benchmarks; for research",
-        "See https://github.com/hpatches/hpatches-dataset; the address in older scripts "
+        name="hpatches",
+        what="HPatches sequences, the benchmark",
+        place_of=_placed(_SEQUENCE, r"\1/\2"),
+        check=check_hpatches,
+        addresses=(RemoteFile(_HPATCHES),),
+        count="116 sequences of 6 images, 8 of which the protocols leave out",
+        bytes=13 * _GB // 10,
+        licence="none is stated for the images, which come from several earlier benchmarks; for research",
+        otherwise="See https://github.com/hpatches/hpatches-dataset; the address in older scripts "
         "(icvl.ee.ic.ac.uk) is dead.",
     ),
 )
@@ -260,10 +231,10 @@ SOURCES = {source.name: source for source in _SOURCES}
 
 
 def find_source(name: str) -> Source:
-    """A source by its name, or several that share a place: `aachen+style+flow`.
+    """Finds a source by its name, or joins several that share a place: `aachen+style+flow`.
 
     Raises:
-        ValueError: if one is unknown.
+        ValueError: if one is unknown, or has a place of its own.
     """
     names = tuple(dict.fromkeys(name.split(_AND)))
     strangers = [part for part in names if part not in SOURCES]
@@ -273,22 +244,22 @@ def find_source(name: str) -> Source:
 
 
 def _joined(sources: list[Source]) -> Source:
-    shared = [source.name for source in sources if source.name not in ("aachen", "style", "flow")]
-    if shared:
-        raise ValueError(f"'{shared[0]}' has a place of its own; aachen, style and flow may share one")
+    alone = [source.name for source in sources if source.name not in ("aachen", "style", "flow")]
+    if alone:
+        raise ValueError(f"'{alone[0]}' has a place of its own; aachen, style and flow may share one")
 
     def place_of(path: str) -> str | None:
         return next((place for source in sources if (place := source.place_of(path)) is not None), None)
 
     return Source(
-        _AND.join(source.name for source in sources),
-        "; ".join(source.what for source in sources),
-        place_of,
-        lambda names: [problem for source in sources for problem in source.check(names)],
-        flow_partners,
-        tuple(address for source in sources for address in source.addresses),
-        "; ".join(source.count for source in sources),
-        sum(source.bytes for source in sources),
-        "; ".join(dict.fromkeys(source.licence for source in sources)),
-        " ".join(dict.fromkeys(source.otherwise for source in sources)),
+        name=_AND.join(source.name for source in sources),
+        what="; ".join(source.what for source in sources),
+        place_of=place_of,
+        check=lambda names: [problem for source in sources for problem in source.check(names)],
+        partners=flow_partners,
+        addresses=tuple(address for source in sources for address in source.addresses),
+        count="; ".join(source.count for source in sources),
+        bytes=sum(source.bytes for source in sources),
+        licence="; ".join(dict.fromkeys(source.licence for source in sources)),
+        otherwise=" ".join(dict.fromkeys(source.otherwise for source in sources)),
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 from r2d2.prepare.address import MAX_REDIRECTS, check_address, redirected
 from r2d2.storage.atomic import atomic_file
-from r2d2.storage.errors import FileError, PlaceError, patiently
+from r2d2.storage.errors import FileError, PassingError, PlaceError, patiently
 from r2d2.storage.manifest import sha256_of
 
 _CHUNK = 2**18
@@ -58,10 +58,6 @@ class RemoteFile:
     url: str
     size: int | None = None
     sha256: str | None = None
-
-
-class _PassingError(Exception):
-    """A fault that may pass; says what it was."""
 
 
 def download(
@@ -111,8 +107,8 @@ class _Download:
     def run(self) -> None:
         self.advance(self._kept()[0])
         try:
-            patiently(self._attempt, lambda error: isinstance(error, _PassingError), self._left)
-        except _PassingError as error:
+            patiently(self._attempt, lambda error: isinstance(error, PassingError), self._left)
+        except PassingError as error:
             have, _ = self._kept()
             kept = f"; {have} bytes are kept and the same command goes on from there" if have else ""
             reason = f"{error} for {self.limits.timeout:.0f} s{kept}"
@@ -139,9 +135,9 @@ class _Download:
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
-    def _outdated(self) -> _PassingError:
+    def _outdated(self) -> PassingError:
         self._forget()
-        return _PassingError("the file was changed on the server while it came")
+        return PassingError("the file was changed on the server while it came")
 
     def _attempt(self) -> None:
         """Fetches what is missing."""
@@ -160,7 +156,7 @@ class _Download:
             self.announce(total)
             have = self._receive(answer, have, total)
         if total is not None and have != total:
-            raise _PassingError(f"the answer ended after {have} of {total} bytes")
+            raise PassingError(f"the answer ended after {have} of {total} bytes")
 
     def _check_status(self, answer: Any) -> None:
         status, said = answer.status_code, f"the server answers {answer.status_code} ({answer.reason})"
@@ -169,7 +165,7 @@ class _Download:
         if status in _PASSING:
             wait = answer.headers.get("Retry-After", "")
             time.sleep(max(0.0, min(float(wait) if wait.isdecimal() else 0.0, self._left())))
-            raise _PassingError(said)
+            raise PassingError(said)
         if status not in (200, _PARTIAL):
             raise PlaceError(errno.ENOENT, said, self.remote.url)
         if answer.headers.get("Content-Type", "").lower().startswith(("text/html", "application/xhtml+xml")):
@@ -206,7 +202,7 @@ class _Download:
                     if late <= 0:
                         self._progressed = now
                 if late > self.limits.read:
-                    raise _PassingError(f"only {got} bytes came in {now - begun:.0f} s")
+                    raise PassingError(f"only {got} bytes came in {now - begun:.0f} s")
         return have + got
 
     def _remember(self, answer: Any, have: int) -> None:
@@ -245,7 +241,6 @@ def _asking(remote: RemoteFile, headers: dict[str, str], limits: Limits) -> Iter
     try:
         with requests.Session() as session:
             for _ in range(1 + MAX_REDIRECTS):
-                waits = (limits.connect, limits.read)
                 with session.get(
                     url, headers=headers, stream=True, timeout=waits, allow_redirects=False
                 ) as answer:
@@ -257,12 +252,12 @@ def _asking(remote: RemoteFile, headers: dict[str, str], limits: Limits) -> Iter
     except requests.exceptions.SSLError as error:
         raise PlaceError(errno.EACCES, "the server's certificate is not trusted", url) from error
     except requests.exceptions.Timeout as error:
-        raise _PassingError("the server does not answer") from error
+        raise PassingError("the server does not answer") from error
     except ValueError as error:
         # requests reads the redirection as well, though it is not to follow it.
         raise PlaceError(errno.EINVAL, f"it is no address, or redirects to none ({error})", url) from error
     except requests.exceptions.RequestException as error:
-        raise _PassingError(f"the connection fails ({_innermost(error)})") from error
+        raise PassingError(f"the connection fails ({_innermost(error)})") from error
 
 
 def _chunks(answer: Any) -> Iterator[bytes]:
@@ -273,9 +268,9 @@ def _chunks(answer: Any) -> Iterator[bytes]:
         while data := answer.raw.read1(_CHUNK):
             yield data
     except urllib3.exceptions.TimeoutError as error:
-        raise _PassingError("the server stopped sending") from error
+        raise PassingError("the server stopped sending") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise _PassingError(f"the connection was cut ({_innermost(error)})") from error
+        raise PassingError(f"the connection was cut ({_innermost(error)})") from error
 
 
 def _innermost(error: BaseException) -> str:

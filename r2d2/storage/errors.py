@@ -33,7 +33,8 @@ _CREDENTIALS = {
 }
 # What a server says of a key that was good and has ended; whoever issues keys may renew it.
 _RENEWABLE = {"InvalidAccessKeyId", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
-_FINAL = (501, 505)  # Servers that answer so never do otherwise.
+# Servers that answer so never do otherwise.
+_FINAL = (501, 505)
 _BUSY = {
     "SlowDown",
     "RequestTimeout",
@@ -167,8 +168,8 @@ def patiently(
     raise AssertionError("unreachable")
 
 
-class StalledError(Exception):
-    """An answer that comes too slowly to wait for its end, or that ended too early."""
+class PassingError(Exception):
+    """An answer failed in a way that may pass: it came too slowly, ended too early, or was put off."""
 
 
 def passes(error: Exception) -> bool:
@@ -178,13 +179,13 @@ def passes(error: Exception) -> bool:
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, boto.ClientError):
-        status = _status_of(error)
-        if status in _FINAL or code_of(error) == "NotImplemented":
+        status, code, _ = _refusal(error)
+        if status in _FINAL or code == "NotImplemented":
             return False
-        return status >= 500 or status in (408, 429) or code_of(error) in _BUSY
+        return status >= 500 or status in (408, 429) or code in _BUSY
     return not isinstance(error, boto.SSLError) and isinstance(
         error,
-        StalledError
+        PassingError
         | boto.ConnectionError
         | boto.HTTPClientError
         | boto.IncompleteReadError
@@ -209,22 +210,23 @@ def refuses_renewable_key(error: Exception) -> bool:
 
 def lacks(error: Exception) -> bool:
     """Whether the server says that it cannot do what it was asked for, whoever asks."""
-    return code_of(error) in ("NotImplemented", "501") or _status_of(error) == 501
-
-
-def _status_of(error: Exception) -> int:
-    from botocore.exceptions import ClientError
-
-    if not isinstance(error, ClientError):
-        return 0
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status, code, _ = _refusal(error)
+    return code in ("NotImplemented", "501") or status == 501
 
 
 def code_of(error: Exception) -> str:
-    """The code of a server's refusal, e.g. `NoSuchKey`; empty for another error."""
+    """Returns the code of a server's refusal, e.g. `NoSuchKey`; empty for another error."""
+    return _refusal(error)[1]
+
+
+def _refusal(error: Exception) -> tuple[int, str, str]:
+    """HTTP status, code and words of a server's refusal; 0 and empty for another error."""
     from botocore.exceptions import ClientError
 
-    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+    if not isinstance(error, ClientError):
+        return 0, "", ""
+    status, said = error.response.get("ResponseMetadata", {}), error.response.get("Error", {})
+    return int(status.get("HTTPStatusCode", 0)), str(said.get("Code", "")), _line(said.get("Message") or "")
 
 
 def explain(error: Exception, where: str, endpoint: str) -> StorageError:
@@ -239,10 +241,12 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
 
     if isinstance(error, StorageError):
         return error
-    code, bucket = code_of(error), where.removeprefix("s3://").partition("/")[0]
+    status, code, words = _refusal(error)
+    bucket = where.removeprefix("s3://").partition("/")[0]
     tried = f"asked {endpoint} for the bucket '{bucket}' with {credentials_in_words()}"
     if code in _CREDENTIALS:
-        return PlaceError(errno.EACCES, f"{_CREDENTIALS[code]} ({code}){_said(error)}; {tried}", where)
+        said = f", in the server's words: {words}" if words else ""
+        return PlaceError(errno.EACCES, f"{_CREDENTIALS[code]} ({code}){said}; {tried}", where)
     if code in _CLOCK:
         reason = f"this machine's clock and the server's differ too much ({code}): set the clock; {tried}"
         return PlaceError(errno.EACCES, reason, where)
@@ -261,10 +265,9 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return PlaceError(errno.EACCES, f"there are no credentials: set {_VARIABLES}; {tried}", where)
     if isinstance(error, boto.ClientError):
-        status = _status_of(error)
         kind = PlaceError if status >= 500 else FileError
-        message = error.response.get("Error", {}).get("Message") or "no reason was given"
-        return kind(errno.EIO, f"the server answers {code or status} ({_line(message)}); {tried}", where)
+        reason = f"the server answers {code or status} ({words or 'no reason was given'}); {tried}"
+        return kind(errno.EIO, reason, where)
     if passes(error):
         return PlaceError(errno.ETIMEDOUT, f"the server does not answer ({_line(error)}); {tried}", where)
     return PlaceError(errno.EIO, f"{_line(error)}; {tried}", where)
@@ -285,14 +288,6 @@ def credentials_in_words() -> str:
     if found.method == "env":
         return "credentials of the environment"
     return f"credentials of the profile '{session.profile_name}' ({found.method})"
-
-
-def _said(error: Exception) -> str:
-    """The server's own words, if there are any."""
-    from botocore.exceptions import ClientError
-
-    words = error.response.get("Error", {}).get("Message") if isinstance(error, ClientError) else ""
-    return f", in the server's words: {_line(words)}" if words else ""
 
 
 def _line(error: object) -> str:

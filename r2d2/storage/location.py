@@ -16,7 +16,7 @@ from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.names import path_below, require_text
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, split_place
-from r2d2.storage.s3_files import Entry, S3Files
+from r2d2.storage.s3_files import S3Files
 from r2d2.storage.scratch import lasting_scratch_folder, scratch_folder
 from r2d2.storage.store import FolderStore, Store
 
@@ -173,8 +173,10 @@ def _object(place: str, cache: CacheSettings) -> S3Files | None:
     server = S3Server(cache.timeout)
     found = server.find(bucket, key) if key else None
     above, _, name = place.rpartition("/")
-    entries = [Entry(name, found.size, found.etag)] if found else []
-    return S3Files(above, entries, hashed=False, server=server, cache=cache) if entries else None
+    if found is None:
+        return None
+    entries = [(name, found.size, found.mark)]
+    return S3Files(above, entries, hashed=False, server=server, cache=cache)
 
 
 def _refuse_other_addresses(place: str) -> None:

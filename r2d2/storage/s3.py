@@ -24,6 +24,7 @@ from r2d2.storage.errors import (
     refuses_key,
     refuses_renewable_key,
 )
+from r2d2.storage.store import ObjectInfo
 
 SCHEME = "s3://"
 
@@ -37,23 +38,6 @@ _CONNECTIONS = 64
 # What a listing may say: objects in all, bytes of a key or of an ETag, bytes of an object. S3 itself has keys
 # of 1,024 bytes and objects of 50 TB.
 MAX_OBJECTS, LONGEST, LARGEST = 20_000_000, 1024, 2**50
-
-
-@dataclass(frozen=True)
-class S3Object:
-    """An object as a listing shows it.
-
-    Attributes:
-        key: its name in the bucket.
-        size: bytes.
-        etag: changes with the content; without quotation marks.
-        modified: when it was written, seconds since 1970.
-    """
-
-    key: str
-    size: int
-    etag: str
-    modified: float = 0.0
 
 
 class S3Server:
@@ -151,7 +135,7 @@ class S3Server:
         except Exception as error:
             raise explain(error, where, self._endpoint or "the usual AWS address") from error
 
-    def list(self, bucket: str, prefix: str, timeout: float = FIRST_TIMEOUT) -> Iterator[S3Object]:
+    def list(self, bucket: str, prefix: str, timeout: float = FIRST_TIMEOUT) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with a prefix, in the order of their keys, page by page.
 
         Raises:
@@ -160,7 +144,7 @@ class S3Server:
         for objects, _ in self._pages({"Bucket": bucket, "Prefix": prefix}, min(self.timeout, timeout)):
             yield from objects
 
-    def look(self, bucket: str, prefix: str) -> tuple[Sequence[S3Object], Sequence[str]]:
+    def look(self, bucket: str, prefix: str) -> tuple[Sequence[ObjectInfo], Sequence[str]]:
         """What is there now: objects directly below a prefix, and the prefixes of those that lie deeper.
 
         Args:
@@ -173,7 +157,7 @@ class S3Server:
         pages = [*self._pages({"Bucket": bucket, "Prefix": prefix, "Delimiter": "/"}, self.timeout)]
         return [o for objects, _ in pages for o in objects], [p for _, deeper in pages for p in deeper]
 
-    def find(self, bucket: str, key: str) -> S3Object | None:
+    def find(self, bucket: str, key: str) -> ObjectInfo | None:
         """One object; None if there is none of that key.
 
         Raises:
@@ -182,11 +166,11 @@ class S3Server:
         # The answer to a HEAD request does not tell a missing bucket from a missing object; a listing does.
         request = {"Bucket": bucket, "Prefix": key, "MaxKeys": 1}
         objects, _ = next(self._pages(request, min(self.timeout, FIRST_TIMEOUT)))
-        return next((found for found in objects if found.key == key), None)
+        return next((found for found in objects if found.name == key), None)
 
     def _pages(
         self, request: Mapping[str, Any], timeout: float
-    ) -> Iterator[tuple[Sequence[S3Object], Sequence[str]]]:
+    ) -> Iterator[tuple[Sequence[ObjectInfo], Sequence[str]]]:
         """Objects and deeper prefixes of each page of a listing.
 
         Args:
@@ -217,12 +201,12 @@ class S3Server:
             request, timeout = {**request, "ContinuationToken": token}, self.timeout
 
 
-def _object(entry: Mapping[str, Any]) -> S3Object:
+def _object(entry: Mapping[str, Any]) -> ObjectInfo:
     # To the second, which is all that the answer to a HEAD request tells: both say the same.
     modified = float(int(entry["LastModified"].timestamp()))
-    found = S3Object(entry["Key"], entry["Size"], bare(entry["ETag"]), modified)
-    if max(len(found.key.encode()), len(found.etag)) > LONGEST or not 0 <= found.size <= LARGEST:
-        raise ValueError(f"a name of {len(found.key)} letters, or an object of {found.size} bytes")
+    found = ObjectInfo(entry["Key"], entry["Size"], modified, bare(entry["ETag"]))
+    if max(len(found.name.encode()), len(found.mark)) > LONGEST or not 0 <= found.size <= LARGEST:
+        raise ValueError(f"a name of {len(found.name)} letters, or an object of {found.size} bytes")
     return found
 
 

@@ -14,7 +14,6 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,28 +33,13 @@ THREADS = 8
 MOST_FILES, MOST_BYTES = 64, 2**29
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What is known of an object when its place is opened.
-
-    Attributes:
-        name: below the place.
-        size: bytes.
-        mark: its ETag; in a place with a manifest its SHA-256, hexadecimal.
-    """
-
-    name: str
-    size: int
-    mark: str
-
-
 class S3Files:
     """The files at `s3://bucket/prefix`; see `FileSet`. Can be pickled; a copy connects for itself."""
 
     def __init__(
         self,
         place: str,
-        entries: Iterable[Entry],
+        entries: Iterable[tuple[str, int, str]],
         *,
         hashed: bool,
         server: S3Server,
@@ -65,19 +49,19 @@ class S3Files:
 
         Args:
             place: `s3://bucket/prefix`.
-            entries: the objects.
-            hashed: whether their marks are SHA-256.
+            entries: (name below the place, bytes, ETag or SHA-256 in hexadecimal) of each object.
+            hashed: whether it is the SHA-256, which a manifest gives.
             server: where they are.
             cache: where they are kept on this node; None: nowhere.
         """
         self.place = place.rstrip("/")
         self._bucket, self._prefix = split_place(self.place)
         self._hashed, self._server, self._settings = hashed, server, cache
-        ordered = sorted(entries, key=lambda entry: entry.name)
+        ordered = sorted(entries)
         # Arrays: a million objects take their names and little more.
-        self.names = tuple(entry.name for entry in ordered)
-        self._sizes = np.array([entry.size for entry in ordered], dtype=np.int64)
-        self._marks = np.array([entry.mark.encode() for entry in ordered], dtype=np.bytes_)
+        self.names = tuple(name for name, _, _ in ordered)
+        self._sizes = np.array([size for _, size, _ in ordered], dtype=np.int64)
+        self._marks = np.array([mark.encode() for _, _, mark in ordered], dtype=np.bytes_)
         self._running: tuple[int, ObjectCache | None, ReadAhead] | None = None
 
     @classmethod
@@ -94,13 +78,12 @@ class S3Files:
         below = f"{prefix}/" if prefix else ""
         manifest = server.find(bucket, below + MANIFEST)
         if manifest is not None:
-            wanted = Wanted(bucket, manifest.key, manifest.size, manifest.etag)
-            found = manifest_entries(fetch_bytes(server, wanted), str(wanted))
-            entries = [Entry(*entry) for entry in found]
+            wanted = Wanted(bucket, manifest.name, manifest.size, manifest.mark)
+            entries = manifest_entries(fetch_bytes(server, wanted), str(wanted))
         else:
-            listed = {found.key: found for found in server.list(bucket, below)}
+            listed = {found.name: found for found in server.list(bucket, below)}
             names = visible_names(listed, below, place)
-            entries = [Entry(name, listed[key].size, listed[key].etag) for key, name in names.items()]
+            entries = [(name, listed[key].size, listed[key].mark) for key, name in names.items()]
         if not entries:
             raise ValueError(f"there is nothing at {place}/ on {server.endpoint}")
         return cls(place, entries, hashed=manifest is not None, server=server, cache=cache)

@@ -11,15 +11,15 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from r2d2.storage.errors import (
     FileError,
+    PassingError,
     PlaceError,
     Result,
-    StalledError,
-    StorageError,
     code_of,
     explain,
     lacks,
@@ -27,7 +27,7 @@ from r2d2.storage.errors import (
     require_size,
 )
 from r2d2.storage.names import is_visible
-from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Object, S3Server, bare, split_place
+from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, bare, split_place
 from r2d2.storage.store import LARGEST, ObjectInfo
 from r2d2.storage.transfer import Wanted, fetch_bytes, put_request, upload_file
 
@@ -38,7 +38,6 @@ SMALL, MOST_KEPT = 2**15, 8192
 
 Item = TypeVar("Item")
 
-_GONE = ("NoSuchKey", "404")
 _TAKEN = ("PreconditionFailed", "412")
 # The server was asked for the same name by two at once, and decides when asked again.
 _UNDECIDED = "ConditionalRequestConflict"
@@ -84,12 +83,9 @@ class S3Store:
 
     def read(self, name: str) -> bytes | None:
         """A file's content; None if there is none."""
-        try:
-            return patiently(lambda: self._get(name), self._server.passes, self.timeout)
-        except Exception as error:
-            if code_of(error) in _GONE:
-                return None
-            raise explain(error, self._where(name), self._server.endpoint) from error
+        return self._unless_gone(
+            lambda: self._server.attempt(self._where(name), lambda client: self._get(client, name))
+        )
 
     def read_all(self, files: Iterable[ObjectInfo]) -> list[bytes | None]:
         """The contents of files that a look has found, in their order; None for one that is gone since."""
@@ -141,7 +137,7 @@ class S3Store:
     def delete_below(self, name: str) -> None:
         """Removes everything below `name/`."""
         objects = [*self._server.list(self._bucket, self._folder(name), self.timeout)]
-        self._each(lambda found: self._delete(found.key), objects)
+        self._each(lambda found: self._delete(found.name), objects)
 
     def files(self, name: str = "") -> list[ObjectInfo]:
         """The files directly below `name/`."""
@@ -168,31 +164,33 @@ class S3Store:
     def _where(self, name: str) -> str:
         return f"{SCHEME}{self._bucket}/{self._key(name)}"
 
-    def _info(self, objects: Sequence[S3Object]) -> list[ObjectInfo]:
-        found = (
-            ObjectInfo(entry.key.removeprefix(self._prefix), entry.size, entry.modified, entry.etag)
-            for entry in objects
-        )
+    def _info(self, objects: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+        found = (replace(entry, name=entry.name.removeprefix(self._prefix)) for entry in objects)
         return [kept for kept in found if is_visible(kept.name)]
 
     def _find(self, name: str) -> ObjectInfo | None:
         request = {"Bucket": self._bucket, "Key": self._key(name)}
-        try:
-            found = self._server.ask(self._where(name), "head_object", request)
-        except StorageError as error:
-            if error.errno == errno.ENOENT:
-                return None
-            raise
+        found = self._unless_gone(lambda: self._server.ask(self._where(name), "head_object", request))
+        if found is None:
+            return None
         modified = found["LastModified"].timestamp()
         return ObjectInfo(name, found["ContentLength"], modified, bare(found["ETag"]))
 
-    def _get(self, name: str) -> bytes:
-        answer = self._server.call("get_object", {"Bucket": self._bucket, "Key": self._key(name)})
+    def _unless_gone(self, action: Callable[[], Result]) -> Result | None:
+        try:
+            return action()
+        except FileError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+
+    def _get(self, client: Any, name: str) -> bytes:
+        answer = client.get_object(Bucket=self._bucket, Key=self._key(name))
         with closing(answer["Body"]) as body:
             require_size(self._where(name), answer["ContentLength"], LARGEST)
             content: bytes = body.read(answer["ContentLength"])
         if len(content) != answer["ContentLength"]:
-            raise StalledError(f"{len(content)} of {answer['ContentLength']} bytes came")
+            raise PassingError(f"{len(content)} of {answer['ContentLength']} bytes came")
         return content
 
     def _read_found(self, found: ObjectInfo) -> bytes | None:

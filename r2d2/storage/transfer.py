@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from r2d2.storage.errors import (
     FileError,
-    StalledError,
+    PassingError,
     changed,
     code_of,
     corrupt,
@@ -203,11 +203,11 @@ class _Download:
                 # Unlike `body.read`, it returns what there is, so that a trickle is noticed.
                 data = body._raw_stream.read1(min(_CHUNK, end - start - got))
                 if not data:
-                    raise StalledError(f"the answer ended after {got} of {end - start} bytes")
+                    raise PassingError(f"the answer ended after {got} of {end - start} bytes")
                 got += len(data)
                 yield data
                 if self.stop.is_set() or time.monotonic() - begun > READ + got / SLOWEST:
-                    raise StalledError(f"only {got} bytes came in {time.monotonic() - begun:.0f} s")
+                    raise PassingError(f"only {got} bytes came in {time.monotonic() - begun:.0f} s")
 
     def _open(self, start: int, end: int) -> Any:
         wanted = self.wanted

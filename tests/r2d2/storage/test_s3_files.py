@@ -81,7 +81,7 @@ def test_more_objects_than_a_page_of_a_listing(s3, monkeypatch):
     client = files._server.client
     list_objects = client.list_objects_v2
     monkeypatch.setattr(client, "list_objects_v2", small_pages)
-    assert [o.key for o in files._server.list(s3.bucket, "many/")] == [f"many/{n}" for n in range(7)]
+    assert [o.name for o in files._server.list(s3.bucket, "many/")] == [f"many/{n}" for n in range(7)]
     assert len(pages) == 3
 
 
@@ -191,9 +191,9 @@ def test_a_million_names_take_little_more_than_themselves(s3):
 
 def open_files_of(s3, count):
     from r2d2.storage.s3 import S3Server
-    from r2d2.storage.s3_files import Entry, S3Files
+    from r2d2.storage.s3_files import S3Files
 
-    entries = (Entry(f"{n:020}.jpg", n, hashlib.md5(bytes([n % 256])).hexdigest()) for n in range(count))
+    entries = ((f"{n:020}.jpg", n, hashlib.md5(bytes([n % 256])).hexdigest()) for n in range(count))
     return S3Files(s3.place("set"), entries, hashed=False, server=S3Server(), cache=None)
 
 

@@ -26,7 +26,7 @@ def listing(monkeypatch):
 
         server = S3Server()
         monkeypatch.setattr(server, "ask", ask)
-        return [found.key for found in server.list("b", "p/")]
+        return [found.name for found in server.list("b", "p/")]
 
     return list_pages
 

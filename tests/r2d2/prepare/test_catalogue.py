@@ -2,7 +2,7 @@
 
 import pytest
 
-from r2d2.prepare import catalogue as layout
+from r2d2.prepare import catalogue
 from r2d2.prepare.catalogue import SOURCES
 
 
@@ -39,15 +39,15 @@ def test_where_a_path_goes(source, path, place):
 def test_names_of_photographs_may_hold_underscores():
     names = {"images_upright/db/a_1.jpg", "images_upright/db/b_2_3.jpg"}
     pair = {f"optical_flow/{part}/a_1_b_2_3.png" for part in ("flow", "mask")}
-    assert layout.check_flow(frozenset(names | pair)) == []
+    assert catalogue.check_flow(frozenset(names | pair)) == []
     other = {f"optical_flow/{part}/a_1_b_2.png" for part in ("flow", "mask")}
-    assert layout.check_flow(frozenset(names | other)) == ["1 flows lack a photograph: a_1_b_2.png"]
+    assert catalogue.check_flow(frozenset(names | other)) == ["1 flows lack a photograph: a_1_b_2.png"]
 
 
 def test_style_transfers_need_their_photographs_if_there_are_any():
     styled = {"style_transfer/1.jpg.st_x.jpg", "style_transfer/2.jpg.st_x.jpg"}
-    assert layout.check_style(frozenset(styled)) == []
-    problems = layout.check_style(frozenset(styled | {"images_upright/db/1.jpg"}))
+    assert catalogue.check_style(frozenset(styled)) == []
+    problems = catalogue.check_style(frozenset(styled | {"images_upright/db/1.jpg"}))
     assert problems == ["1 style transfers have no photograph: style_transfer/2.jpg.st_x.jpg"]
 
 
