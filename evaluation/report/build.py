@@ -8,9 +8,9 @@ from dataclasses import replace
 from evaluation.pictures.examples import MatchExample
 from evaluation.report.findings import answer, cautions, finding
 from evaluation.report.report import About, Report
-from evaluation.statistics.bootstrap import REPLICATES
 from evaluation.statistics.compare import COMPARED, compare, mean_curves
 from evaluation.statistics.comparison import Comparison
+from evaluation.statistics.resampling import REPLICATES
 from evaluation.statistics.variants import Variant
 
 

@@ -37,85 +37,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.statistics.resampling import REPLICATES, SEED, resample
+
 Floats = npt.NDArray[np.float64]
 
 ALPHA = 0.05
-REPLICATES = 9_999
-
-# The same draws every time: a table that is made twice is the same table.
-_SEED = 20190828
-
-# Silverman's rule for normal samples, in standard deviations.
-_KERNEL = 1.06
 
 # The seeds' degrees of freedom are (R - 1) / w^this in intervals; 0 is Behrens and Fisher, 2 Satterthwaite.
 _INTERVAL_EXPONENT = 0.25
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """A Resampling holds draws of n sequences with replacement; all variants are given the same draws.
-
-    Attributes:
-        counts: (replicates, n), how often each sequence was drawn.
-        noise: (replicates, n), the sum of the normal noises of those draws of each sequence.
-        noise_squared: (replicates,), the sum over the draws of the noises' squares.
-    """
-
-    counts: Floats
-    noise: Floats
-    noise_squared: Floats
-
-    @property
-    def replicates(self) -> int:
-        """Returns how many times all sequences were drawn."""
-        return len(self.counts)
-
-    def studentised(self, values: Floats) -> Floats:
-        """Computes the error of the mean in units of its standard error, each draw divided by its own.
-
-        Args:
-            values: (n, K), one value per sequence in each of K columns; n at least 2.
-
-        Returns:
-            errors: (replicates, K); the shape of `values` counts, not their mean and scale.
-        """
-        n = len(values)
-        width = _KERNEL * n**-0.2
-        spread = values.std(axis=0, ddof=1)
-        # Mean and scale drop out of a studentised error; in these units one width of noise suits all columns.
-        unit = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-        # Sums over the draws of (unit + width * noise) and of its square, without forming the draws.
-        mean = (self.counts @ unit + width * self.noise.sum(axis=1, keepdims=True)) / n
-        square = (
-            self.counts @ unit**2 + 2 * width * (self.noise @ unit) + width**2 * self.noise_squared[:, None]
-        )
-        # The divisor is the standard error of that very draw.
-        errors: Floats = mean / np.sqrt((square / n - mean**2) / (n - 1))
-        return errors
-
-
-@lru_cache(maxsize=4)
-def resample(n: int, replicates: int = REPLICATES) -> Resampling:
-    """Draws n of n sequences with replacement, `replicates` times; the same draws in every call."""
-    rng = np.random.default_rng((_SEED, n))
-    # Each replicate has numbers of its own, so that one `bincount` counts all of them apart.
-    drawn = rng.integers(n, size=(replicates, n)) + n * np.arange(replicates)[:, None]
-    noise = rng.standard_normal((replicates, n))
-    # These sums are all that `studentised` needs of the draws, for any number of columns.
-    cells = replicates * n
-    counts = np.bincount(drawn.ravel(), minlength=cells)
-    sums = np.bincount(drawn.ravel(), weights=noise.ravel(), minlength=cells)
-    return Resampling(
-        counts.reshape(replicates, n).astype(np.float64),
-        sums.reshape(replicates, n).astype(np.float64),
-        (noise**2).sum(axis=1),
-    )
 
 
 @dataclass(frozen=True)
@@ -124,20 +58,65 @@ class Estimates:
 
     Attributes:
         value: (K,).
-        low, high: (K,), the ends of the 95 % interval; NaN if there is only one sequence.
-        p: (K,), two-sided, of the hypothesis that the true mean is 0; NaN if there is only one sequence.
+        errors: (replicates, K), equally probable errors, of which intervals are made; NaN with one sequence.
+        test_errors: (replicates, K), the same with fewer degrees of freedom, of which p-values are made.
         between: (K,), the part of the mean's variance that the means of the seeds show; 0 with single seeds.
         residual: (K,), what single seeds on single sequences add, which is part of `between`.
         beyond: (K,), the part of the sequences, beyond that.
     """
 
     value: Floats
-    low: Floats
-    high: Floats
-    p: Floats
+    errors: Floats
+    test_errors: Floats
     between: Floats
     residual: Floats
     beyond: Floats
+
+    @cached_property
+    def _ends(self) -> Floats:
+        # An error is the estimate less the truth: its upper end is how far the truth may lie below.
+        ends: Floats = self.value - np.quantile(self.errors, [1 - ALPHA / 2, ALPHA / 2], axis=0)
+        return ends
+
+    @property
+    def low(self) -> Floats:
+        """The lower ends of the 95 % intervals, (K,); NaN if there is only one sequence."""
+        low: Floats = self._ends[0]
+        return low
+
+    @property
+    def high(self) -> Floats:
+        """The upper ends, (K,)."""
+        high: Floats = self._ends[1]
+        return high
+
+    @cached_property
+    def p(self) -> Floats:
+        """The two-sided p-value of the hypothesis that the true mean is 0, (K,); NaN with one sequence."""
+        return self.p_of(0.0)
+
+    def p_of(self, truth: float) -> Floats:
+        """Computes the two-sided p-value of the hypothesis that the true mean is `truth`.
+
+        It is twice the smaller tail beyond the distance, which itself counts as a draw (Davison and Hinkley,
+        Bootstrap Methods and their Application, 1997).
+
+        Args:
+            truth: in the unit of the score.
+
+        Returns:
+            (K,), in (0, 1]; NaN if there is only one sequence.
+        """
+        distance = self.value - truth
+        above = (self.test_errors >= distance).sum(axis=0)
+        below = (self.test_errors <= distance).sum(axis=0)
+        p: Floats = np.minimum(2 * (1 + np.minimum(above, below)) / (len(self.test_errors) + 1), 1)
+        return np.where(np.isnan(self.test_errors).any(axis=0), np.nan, p)
+
+    def test_interval(self, level: float) -> tuple[Floats, Floats]:
+        """Returns the ends, (K,) each, of the interval of true means whose p-value is at least `level`."""
+        low, high = self.value - np.quantile(self.test_errors, [1 - level / 2, level / 2], axis=0)
+        return low, high
 
 
 def estimate(
@@ -159,7 +138,7 @@ def estimate(
     n = len(profile)
     if n < 2:
         unknown = np.full_like(value, np.nan)
-        return Estimates(value, *[unknown] * 6)
+        return Estimates(value, unknown[None], unknown[None], unknown, unknown, unknown)
     seeds = seeds or SeedVariances.of(samples)
     # Both are estimates, so their difference may fall below 0; the variance does not.
     beyond = np.maximum(profile.var(axis=0, ddof=1) / n - seeds.residual, 0)
@@ -167,14 +146,14 @@ def estimate(
     share = np.divide(seeds.between, total, out=np.ones_like(total), where=total > 0)
     by_sequences = np.sqrt(beyond) * resample(n, replicates).studentised(profile)
     # Both parts of the error are independent. The seeds' values ascend, so they are shuffled, always alike.
-    order = np.random.default_rng(_SEED).permutation(replicates)
+    order = np.random.default_rng(SEED).permutation(replicates)
     # A share below a millionth counts as one: the degrees of freedom stay finite.
     by_seeds = seeds.errors(seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT, replicates)[order]
-    lower, upper = np.quantile(by_sequences + by_seeds, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
     # With fewer degrees of freedom than the interval: see the beginning of this file.
-    p = _p_value(value, by_sequences + seeds.errors(seeds.degrees, replicates)[order])
-    # An error is the estimate less the truth: its upper end is how far the truth may lie below.
-    return Estimates(value, value - upper, value - lower, p, seeds.between, seeds.residual, beyond)
+    cautious = seeds.errors(seeds.degrees, replicates)[order]
+    return Estimates(
+        value, by_sequences + by_seeds, by_sequences + cautious, seeds.between, seeds.residual, beyond
+    )
 
 
 @dataclass(frozen=True)
@@ -256,14 +235,6 @@ def student_quantiles(degrees: Floats, count: int) -> Floats:
     above = np.stack([np.interp(middles, stdtr(one, grid) - 0.5, grid) for one in degrees], axis=1)
     quantiles: Floats = np.sign(np.arange(count) - (count - 1) / 2)[:, None] * above
     return quantiles
-
-
-def _p_value(value: Floats, errors: Floats) -> Floats:
-    """Twice the smaller tail beyond `value`, which itself counts as a draw (Davison and Hinkley 1997)."""
-    above = (errors >= value).sum(axis=0)
-    below = (errors <= value).sum(axis=0)
-    p: Floats = np.minimum(2 * (1 + np.minimum(above, below)) / (len(errors) + 1), 1)
-    return p
 
 
 def holm(p: Floats) -> Floats:

@@ -12,10 +12,11 @@ from evaluation.benchmarks.hpatches import SPLITS
 from evaluation.evaluation import OVERALL, SCALAR_THRESHOLDS
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.metrics.pair_metrics import PairMetric, find_pair_metric
-from evaluation.statistics.bootstrap import ALPHA, REPLICATES, Estimates, estimate, holm
+from evaluation.statistics.bootstrap import ALPHA, Estimates, estimate, holm
 from evaluation.statistics.comparison import Comparison, Difference, Mean, SequenceDifference, Verdict
 from evaluation.statistics.contrasts import Scores, contrast, covers_seeds, estimate_contrasts
 from evaluation.statistics.power import Variances
+from evaluation.statistics.resampling import REPLICATES
 from evaluation.statistics.variants import Variant, refuse_unlike
 
 Floats = npt.NDArray[np.float64]

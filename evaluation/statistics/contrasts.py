@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.statistics.bootstrap import REPLICATES, Estimates, SeedVariances, estimate
+from evaluation.statistics.bootstrap import Estimates, SeedVariances, estimate
 from evaluation.statistics.pooling import LEAST_VARIANTS, Pool, pool
+from evaluation.statistics.resampling import REPLICATES
 
 Floats = npt.NDArray[np.float64]
 

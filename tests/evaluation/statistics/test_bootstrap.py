@@ -8,7 +8,8 @@ one by itself (0.005), a network suits a sequence by chance (0.015), and its fiv
 import numpy as np
 import pytest
 
-from evaluation.statistics.bootstrap import estimate, holm, resample, student_quantiles
+from evaluation.statistics.bootstrap import estimate, holm, student_quantiles
+from evaluation.statistics.resampling import resample
 
 PAIRS = 5
 
