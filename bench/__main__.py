@@ -1,4 +1,4 @@
-"""`make bench`: measures, prints each ratio as soon as it is known and writes bench/results.json.
+"""Runs `make bench`: measures, prints each ratio as soon as it is known, writes bench/results.json.
 
 The machine should do nothing else meanwhile. `python -m bench loader step` measures only these parts;
 `--photos FOLDER` makes pairs of the photographs of 640x480 in a folder. Status 1: a ratio is above its limit.
@@ -34,7 +34,7 @@ Part = Callable[[str | None], Iterator[Ratio]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what the command line asks for; the exit status."""
+    """Measures what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--photos", help="folder with JPEGs of 640x480; the sample photographs by default")

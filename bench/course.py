@@ -39,7 +39,7 @@ MmaTable = Mapping[str, tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Point:
-    """One network of the curve.
+    """A Point is one network of the curve.
 
     Attributes:
         name: of the network.
@@ -58,13 +58,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Scored:
-    """A benchmark with the protocol that its figures are made by."""
+    """A Scored is a benchmark with the protocol that its figures are made by."""
 
     benchmark: Benchmark
     protocol: Protocol
 
     def score(self, model: Path) -> MmaTable:
-        """MMA@1, 3, 5, 10 of a checkpoint or an upstream `.pt` file.
+        """Computes MMA@1, 3, 5, 10 of a checkpoint or an upstream `.pt` file.
 
         Raises:
             ValueError: if the model or an image cannot be read.
@@ -82,7 +82,7 @@ class Scored:
 
 @dataclass
 class Course:
-    """One training and where its networks are kept.
+    """A Course is one training and the folder of its networks.
 
     Attributes:
         config: what is trained; its epochs and their pairs are replaced by what fits into the minutes.
@@ -97,12 +97,12 @@ class Course:
         self.photos, self.held_out = split(open_photos(data.photos), data.held_out, data.split_seed)
 
     def validation(self) -> Scored:
-        """The validation benchmark of the photographs that are not trained on."""
+        """Opens the validation benchmark of the photographs that are not trained on."""
         folder = build_validation_benchmark(self.held_out, self.folder / "validation")
         return Scored(open_benchmark(folder), PROTOCOLS["validation"])
 
     def plan(self, minutes: float, points: int) -> TrainConfig:
-        """The configuration whose training takes about `minutes`, in `points` epochs of equal length."""
+        """Returns the configuration that trains for about `minutes`, in `points` epochs of equal length."""
         return planned(self.config, calibrate(self.config, self.photos), minutes, points)
 
     def train(self, config: TrainConfig, scored: Mapping[str, Scored]) -> list[Point]:
@@ -127,7 +127,7 @@ class Course:
 
 
 def device() -> torch.device:
-    """The GPU if there is one."""
+    """Returns the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -149,7 +149,7 @@ def calibrate(config: TrainConfig, photos: PhotoSet) -> float:
 
 
 def planned(config: TrainConfig, pairs_per_second: float, minutes: float, points: int) -> TrainConfig:
-    """The configuration with as many pairs as fit into `minutes`, in `points` epochs of whole steps.
+    """Returns the configuration with as many pairs as fit into `minutes`, in `points` epochs of whole steps.
 
     The warm-up takes at most a tenth of the steps. An epoch has at least one step, however few minutes.
     """

@@ -1,8 +1,8 @@
-"""Extraction of one image, against the bare float32 network on the same pyramid of images.
+"""Times extraction of one image against the bare float32 network on the same pyramid of images.
 
-Each of the two has a process of its own, since they differ in what the C library does with freed memory
+Each of the two has a process of its own, since the C library treats freed memory differently in them
 (`r2d2.processor.allocator`): the bare network has PyTorch's defaults, as any program that uses it, and
-extraction has what this project's programs have. What the bare network would take with kept memory is shown
+extraction has the settings of this project's programs. The time of the bare network with kept memory is shown
 beside it.
 """
 
@@ -32,7 +32,7 @@ SETTINGS = ExtractionSettings(min_reliability=0.0, min_repeatability=0.0)
 
 
 def extraction(name: str, rounds: int, threads: int) -> Iterator[Ratio]:
-    """The time of the default extraction with the full-size network `name`, over floor F1."""
+    """Measures the default extraction with the full-size network `name`, over floor F1."""
     with _process(threads, keep=False) as usual, _process(threads, keep=True) as keeping:
         works = {
             "floor": lambda: usual.submit(bare_network, name).result(),
@@ -46,7 +46,7 @@ def extraction(name: str, rounds: int, threads: int) -> Iterator[Ratio]:
 
 
 def bare_network(name: str) -> None:
-    """Floor F1: the layers of the network in float32, as they are, without heads, maxima and descriptors."""
+    """Runs floor F1: the network's layers in float32, without heads, maxima and descriptors."""
     network = _network(name)
     with torch.inference_mode():
         for level in _levels():
@@ -56,7 +56,7 @@ def bare_network(name: str) -> None:
 
 
 def extract(name: str) -> None:
-    """The default extraction, the pyramid included."""
+    """Runs the default extraction, the pyramid included."""
     assert len(_extractor(name)(_image())) == SETTINGS.top_k
 
 

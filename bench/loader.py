@@ -32,7 +32,7 @@ WARM_UP, MEASURED, BEHIND = 12, 96, 8
 
 
 def loader(photos: PhotoSet, rounds: int) -> Iterator[Ratio]:
-    """The time of a pair over that of bare decoding (floor D), and of two loader processes over one's.
+    """Measures a pair over bare decoding (floor D), and two loader processes over one.
 
     Args:
         photos: JPEGs of 640x480 pixels, see `bench_photos`.
@@ -43,7 +43,7 @@ def loader(photos: PhotoSet, rounds: int) -> Iterator[Ratio]:
 
 
 def pair_cost(photos: Sequence[StoredFile], rounds: int) -> Ratio:
-    """Processor time of a pair over floor D, on one core: the sum over the photographs of the best times."""
+    """Measures the processor time of a pair over floor D, on one core; sums their best times."""
     works = {
         "floor": lambda photo, _: decode(photo),
         "pair": lambda photo, seed: make_pair(photo, DataConfig(), np.random.default_rng(seed)),
@@ -54,7 +54,7 @@ def pair_cost(photos: Sequence[StoredFile], rounds: int) -> Ratio:
 
 
 def two_processes(photos: PhotoSet, rounds: int) -> Ratio:
-    """The time of an epoch's batches with two loader processes over that with one."""
+    """Measures an epoch's batches with two loader processes over those with one."""
     best = {1: float("inf"), 2: float("inf")}
     for _ in range(rounds):
         for processes in best:
@@ -63,7 +63,7 @@ def two_processes(photos: PhotoSet, rounds: int) -> Ratio:
 
 
 def pairs_per_second(photos: PhotoSet, processes: int, pairs_per_batch: int = 4) -> float:
-    """How many pairs a second the loader delivers, while all of its processes are at work."""
+    """Measures how many pairs a second the loader delivers, while all of its processes are at work."""
     count = (WARM_UP + MEASURED + BEHIND) * pairs_per_batch
     data = DataConfig(loader_processes=processes, pairs_per_epoch=count, held_out=0)
     config = replace(TrainConfig(), data=data, pairs_per_worker=pairs_per_batch)
@@ -76,14 +76,14 @@ def pairs_per_second(photos: PhotoSet, processes: int, pairs_per_batch: int = 4)
 
 
 def decode(photo: StoredFile) -> object:
-    """Floor D: bare Pillow, file to RGB array."""
+    """Runs floor D: bare Pillow, file to RGB array."""
     with photo.open() as file, Image.open(file, formats=FORMATS) as image:
         return np.asarray(image.convert("RGB"))
 
 
 @contextmanager
 def bench_photos(folder: str | None) -> Iterator[PhotoSet]:
-    """The photographs of a folder that are 640x480, or without one the samples, made so and stored as JPEGs.
+    """Yields a folder's photographs of 640x480; without a folder the samples, resized, as JPEGs.
 
     Raises:
         ValueError: if the folder holds none of that size.

@@ -1,4 +1,4 @@
-"""`python -m bench.power`: how often does a comparison find a true gain, and how often one that is none?
+"""Simulates how often a comparison finds a true gain, and how often a false one: `python -m bench.power`.
 
 Studies whose truth is known are made by the model of `evaluation.statistics.bootstrap` and go through the
 same code as those that were trained, from the scores of sequences to the verdict. With OMP_NUM_THREADS=1 it
@@ -33,7 +33,7 @@ AT_ONCE, REPLICATES = 250, 1_999
 
 @dataclass(frozen=True)
 class Design:
-    """Studies of one kind; standard deviations in units of MMA.
+    """A Design describes studies of one kind; standard deviations are in units of MMA.
 
     Attributes:
         gains: the true differences of the variants to the baseline.
@@ -63,11 +63,11 @@ class Design:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """The seeds of each row, the baseline first."""
+        """Returns the seeds of each row, the baseline first."""
         return (self.seeds,) * (len(self.gains) + 1) if isinstance(self.seeds, int) else self.seeds
 
     def studies(self, rng: np.random.Generator, studies: int) -> list[Scores]:
-        """The scores of the baseline and of the variants, each (seeds, sequences, studies)."""
+        """Draws the scores of the baseline and of the variants, each (seeds, sequences, studies)."""
         most = max(self.counts)
         shared = 0.15 * rng.standard_normal((1, self.sequences, studies))
         shared = shared + self.common * rng.standard_normal((most, 1, studies))
@@ -90,7 +90,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What studies of one design ended with.
+    """An Outcome says what studies of one design ended with.
 
     Attributes:
         found: the share of the variants with a gain that were called better.
@@ -142,7 +142,7 @@ def _compared(rows: Sequence[Scores], replicates: int, truth: Floats) -> tuple[W
 
 
 def eight(gain: float, **how: Any) -> Design:
-    """Eight variants, of which four are truly better."""
+    """Makes a design of eight variants, four of which are truly better by `gain`."""
     return Design((gain,) * 4 + (0.0,) * 4, **how)
 
 

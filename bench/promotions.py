@@ -37,7 +37,7 @@ def shares(
     heavy: bool = False,
     allow: bool = True,
 ) -> float:
-    """The share of promotions after which the candidate is champion.
+    """Returns the share of promotions after which the candidate is champion.
 
     Args:
         rng: draws everything.

@@ -1,4 +1,4 @@
-"""`make bench-quality`: how good is a network after so many minutes of training, from scratch?
+"""Measures how good a network is after so many minutes of training from scratch: `make bench-quality`.
 
 Trains the recipe of `search_spaces/one_hour.py` and prints MMA on the validation benchmark and on HPatches
 over minutes and pairs, beside released networks.
@@ -82,7 +82,7 @@ def main(
 
 
 def recipe(photos: str) -> TrainConfig:
-    """The configuration of the sweep `one_hour`, on these photographs, in 16 bits where these are quicker."""
+    """Returns the configuration of the sweep `one_hour` on these photographs, in 16 bits where quicker."""
     (trial,) = load_sweep("one_hour")[0].trials()
     data = replace(trial.config.data, photos=photos if photos == SAMPLES else str(Path(photos).absolute()))
     precision = "float32" if fast_precision(device()) == torch.float32 else "bfloat16"

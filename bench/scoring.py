@@ -1,4 +1,4 @@
-"""What scoring costs: one pair of images over a product of their descriptors, and two evaluators over one."""
+"""Times scoring: a pair of images over a product of their descriptors, and two evaluators over one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCORING_LIMIT, POOL_LIMIT = 3.0, 1 / 1.7
 
 
 def scoring(rounds: int) -> Ratio:
-    """The time of matching, errors and the shares at 15 thresholds, over floor F2."""
+    """Measures matching, errors and the shares at 15 thresholds, over floor F2."""
     generator = torch.Generator().manual_seed(0)
     first = F.normalize(torch.randn(COUNT, DIM, generator=generator))
     second = F.normalize(first + 0.1 * torch.randn(COUNT, DIM, generator=generator))
@@ -44,7 +44,7 @@ def scoring(rounds: int) -> Ratio:
 
 
 def pool(rounds: int) -> Ratio:
-    """The time of two evaluators over that of one evaluator; each has one CPU and one thread."""
+    """Measures two evaluators over one; each has one CPU and one thread."""
     # Three, though two compute at a time: the single evaluator of the other pool waits meanwhile.
     ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:

@@ -20,7 +20,7 @@ LIMITS = {"float32": 1.1, "bfloat16": 0.5}
 
 
 def step(name: str, precision: str, rounds: int) -> Ratio:
-    """The time of a step of the full-size network `name`, losses and optimiser included, over floor N."""
+    """Measures a step of the full-size network `name`, losses and optimiser included, over floor N."""
     config = TrainConfig(
         network=NetworkConfig(name, channels=4, dim=DIM),
         pairs_per_worker=PAIRS,
@@ -40,7 +40,7 @@ def step(name: str, precision: str, rounds: int) -> Ratio:
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor has arithmetic of bfloat16; otherwise PyTorch imitates it, slowly."""
+    """Says whether this processor has arithmetic of bfloat16; otherwise PyTorch imitates it, slowly."""
     return fast_precision(torch.device("cpu")) == torch.bfloat16
 
 
@@ -53,13 +53,13 @@ def random_batch() -> PairBatch:
 
 
 def plain(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """The convolution as PyTorch does it."""
+    """Computes the convolution as PyTorch does it."""
     assert not isinstance(layer.padding, str)
     return torch.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation)
 
 
 def bare_step(network: R2D2Network, batch: PairBatch, gradient: Tensor) -> None:
-    """Floor N: the layers in float32, forwards and backwards, without heads, losses and optimiser."""
+    """Runs floor N: the layers in float32, forwards and backwards, without heads, losses and optimiser."""
     ends = []
     for image in (batch.image1, batch.image2):
         x = image.contiguous()

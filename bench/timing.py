@@ -1,4 +1,4 @@
-"""Timing of works that shall be compared: in turn, so that what else the machine does meets all of them."""
+"""Times works in turn, so that whatever else the machine does affects all of them alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import perf_counter
 
 @dataclass(frozen=True)
 class Ratio:
-    """A figure of the table.
+    """A Ratio is a figure of the table.
 
     Attributes:
         name: what was compared with what.
@@ -23,12 +23,12 @@ class Ratio:
 
     @property
     def is_good(self) -> bool:
-        """Whether it is within its limit, if it has one."""
+        """Says whether it is within its limit, if it has one."""
         return self.limit is None or self.ratio <= self.limit
 
 
 def best_times(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The shortest time of each work in seconds, after one round that does not count."""
+    """Returns the shortest time of each work in seconds, after one round that does not count."""
     best = dict.fromkeys(works, float("inf"))
     for number in range(rounds + 1):
         for name, work in works.items():

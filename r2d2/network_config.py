@@ -1,4 +1,4 @@
-"""NetworkConfig: which network, and its size. Apart from the network, which takes torch to import."""
+"""Defines NetworkConfig: which network, and its size. It stands apart because the network imports torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from r2d2.settings import setting
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network is trained."""
+    """A NetworkConfig says which network is trained."""
 
     name: str = setting("fast", "architecture")
     channels: int = setting(4, "width c; the layers have 8c, 16c and 32c channels", low=1)

@@ -1,4 +1,4 @@
-"""MatchExample: one pair of images with its keypoints and matches, kept to be looked at, and its archive."""
+"""Defines MatchExample: a pair of images with keypoints and matches, for pictures, and its archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from r2d2.formats.array_archive import parse_arrays
 
 @dataclass(frozen=True, eq=False)
 class MatchExample:
-    """One pair of a benchmark.
+    """A MatchExample is one pair of a benchmark with its keypoints and matches.
 
     Attributes:
         sequence: its name.
@@ -41,7 +41,7 @@ _ARRAYS = ("image1", "image2", "keypoints1", "keypoints2", "matches", "errors")
 
 
 def pack_examples(examples: tuple[MatchExample, ...]) -> bytes:
-    """Examples as a numpy archive."""
+    """Packs examples into a numpy archive."""
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "sequences": np.array([e.sequence for e in examples], dtype=np.str_),
         "images": np.array([e.image for e in examples], dtype=np.int64),
@@ -52,7 +52,7 @@ def pack_examples(examples: tuple[MatchExample, ...]) -> bytes:
 
 
 def unpack_examples(content: bytes, where: str) -> tuple[MatchExample, ...]:
-    """The examples in an archive of `pack_examples`.
+    """Reads the examples in an archive of `pack_examples`.
 
     Args:
         content: the archive.

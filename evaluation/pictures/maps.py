@@ -1,4 +1,4 @@
-"""ImageMaps: how a network sees one image, small enough to be kept of every epoch."""
+"""Defines ImageMaps: how a network sees one image, small enough to be kept of every epoch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ARRAYS = ("image", "reliability", "repeatability", "keypoints")
 
 @dataclass(frozen=True, eq=False)
 class ImageMaps:
-    """One image, what a network says of each of its pixels, and the keypoints that came of it.
+    """An ImageMaps holds an image, a network's two maps of its pixels, and the keypoints found with them.
 
     Attributes:
         name: what the image is called.
@@ -49,7 +49,7 @@ class ImageMaps:
 def image_maps(
     network: R2D2Network, image: Bytes, keypoints: FloatArray, name: str, max_side: int = KEPT_SIDE
 ) -> ImageMaps:
-    """The maps of an image at one scale: its own, or that of the image shrunk to `max_side`.
+    """Computes the maps of an image at one scale: its own, or that of the image shrunk to `max_side`.
 
     Args:
         network: used in eval mode, on the device where it is; left in the mode it was in.
@@ -66,7 +66,7 @@ def image_maps(
 
 
 def example_maps(network: R2D2Network, examples: Iterable[MatchExample]) -> tuple[ImageMaps, ...]:
-    """The maps of one image of each example, with the keypoints that were scored: no extraction is needed.
+    """Computes the maps of one image of each example; its keypoints are those that were scored.
 
     It is image 1, or image k where image 1 was shown already: the sequences of a validation benchmark come in
     twos of the same photograph.
@@ -84,7 +84,7 @@ def example_maps(network: R2D2Network, examples: Iterable[MatchExample]) -> tupl
 
 
 def pack_maps(maps: Sequence[ImageMaps]) -> bytes:
-    """The maps of some images as a numpy archive."""
+    """Packs the maps of some images into a numpy archive."""
     arrays: dict[str, npt.NDArray[np.generic]] = {"names": np.array([m.name for m in maps], dtype=np.str_)}
     for index, seen in enumerate(maps):
         arrays |= {f"{index}/{name}": getattr(seen, name) for name in _ARRAYS}
@@ -92,7 +92,7 @@ def pack_maps(maps: Sequence[ImageMaps]) -> bytes:
 
 
 def unpack_maps(content: bytes, where: str) -> tuple[ImageMaps, ...]:
-    """The maps in an archive of `pack_maps`.
+    """Reads the maps in an archive of `pack_maps`.
 
     Args:
         content: the archive.
@@ -117,7 +117,7 @@ def _resized(image: Bytes, factor: float) -> Bytes:
 
 
 def _maps(network: R2D2Network, image: Bytes) -> tuple[Bytes, Bytes]:
-    """Reliability and repeatability of every pixel."""
+    """Computes reliability and repeatability of every pixel."""
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()

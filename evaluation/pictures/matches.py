@@ -1,4 +1,4 @@
-"""Pictures of the matches of a pair, drawn without a display."""
+"""Draws the matches of a pair, without a display."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def drawn(total: int) -> npt.NDArray[np.int64]:
 
 
 def coloured(errors: npt.NDArray[np.float64]) -> list[tuple[npt.NDArray[np.bool_], str]]:
-    """Which matches have which colour, in the order of drawing: the wrong ones first, to hide no correct one.
+    """Returns which matches have which colour: the wrong ones first, so that they hide no correct one.
 
     Args:
         errors: (K,), pixels.
@@ -80,7 +80,7 @@ def draw_matches(
 
 
 def match_caption(example: MatchExample) -> str:
-    """What a picture of matches shows, in words."""
+    """Describes a picture of matches in words."""
     right = int((example.errors <= CORRECT_WITHIN).sum())
     total = len(example.matches)
     part = f", {MAX_LINES} drawn" if total > MAX_LINES else ""

@@ -1,4 +1,4 @@
-"""Pictures of what a network sees: the maps and keypoints of images, and the matches of a pair."""
+"""Draws what a network sees: the maps and keypoints of images, and the matches of a pair."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PAIR_WIDTH, _HIGHEST = 1800, 1200
 
 @dataclass(frozen=True)
 class PairMatches:
-    """The matches of two images.
+    """A PairMatches holds the matches of two images.
 
     Attributes:
         matches: (K, 2), indices into the keypoints of both.
@@ -53,7 +53,7 @@ class PairMatches:
 
 
 def epoch_picture(maps: Sequence[ImageMaps], title: str) -> bytes:
-    """Keypoints and maps of a few images after one epoch: a PNG of at most EPOCH_BYTES.
+    """Draws the keypoints and maps of a few images after one epoch: a PNG of at most EPOCH_BYTES.
 
     The same images give a picture of the same layout, so that epochs can be compared.
 
@@ -81,7 +81,7 @@ def epoch_picture(maps: Sequence[ImageMaps], title: str) -> bytes:
 
 
 def image_picture(seen: ImageMaps, title: str) -> bytes:
-    """Keypoints, large, and both maps beside them: a PNG.
+    """Draws the keypoints, large, and both maps beside them: a PNG.
 
     Args:
         seen: an image with keypoints of known diameter.

@@ -1,4 +1,4 @@
-"""Sheet: a picture whose images, marks and texts are placed to the pixel. Drawn without a display."""
+"""Defines Sheet: a picture whose images, marks and texts are placed to the pixel, without a display."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _HEAT = (HEAT_SHARE * 255 * colormaps["viridis"](np.arange(256))[:, :3]).astype(
 
 @dataclass(frozen=True)
 class Panel:
-    """Where an image lies on a sheet.
+    """A Panel says where an image lies on a sheet.
 
     Attributes:
         left, top: of its first pixel, pixels of the sheet.
@@ -61,12 +61,12 @@ class Panel:
 
     @property
     def right(self) -> int:
-        """The first column beyond it."""
+        """Returns the first column to the right of it."""
         return self.left + self.width
 
     @property
     def bottom(self) -> int:
-        """The first row beyond it."""
+        """Returns the first row below it."""
         return self.top + self.height
 
     def place(self, points: Points) -> npt.NDArray[np.float64]:
@@ -85,7 +85,7 @@ class Sheet:
     """A Sheet is a white picture to put images, marks and texts on."""
 
     def __init__(self, width: int, height: int, text_size: int) -> None:
-        """An empty sheet.
+        """Makes an empty sheet.
 
         Args:
             width: of the sheet, pixels.
@@ -156,7 +156,7 @@ class Sheet:
             self._pencil.line((x1, y1, x2, y2), seen_through, round(_FINE * width))
 
     def colour_bar(self, left: int, top: int, height: int, width: int) -> None:
-        """The colours of a heat map over grey, from 0 at the bottom to 1 at the top."""
+        """Draws the colours of a heat map over grey, from 0 at the bottom to 1 at the top."""
         values = np.repeat(np.linspace(255, 0, height).round().astype(np.uint8)[:, None], width, axis=1)
         self.image(heat_map(np.full((height, width, 3), _MID_GREY, np.uint8), values), left, top, width)
         for value in (0.0, 0.5, 1.0):
@@ -164,16 +164,16 @@ class Sheet:
             self.text(f"{value:g}", left + width + 0.4 * self.text_size, base)
 
     def picture(self) -> Image.Image:
-        """The picture with all that was put on it so far."""
+        """Returns the picture with all that was put on it so far."""
         marks = self._marks.resize(self._paper.size, Image.Resampling.BOX)
         return Image.alpha_composite(self._paper.convert("RGBA"), marks).convert("RGB")
 
     def png(self) -> bytes:
-        """The contents of a PNG file."""
+        """Returns the contents of a PNG file."""
         return _png(self.picture())
 
     def small_png(self, max_bytes: int, marks: Sequence[str]) -> bytes:
-        """The same in few colours, whose number is lowered until the file is small enough.
+        """Returns a PNG with fewer colours, as few as the limit on the file's size requires.
 
         Args:
             max_bytes: of the file; more only if the fewest colours are still too many.
@@ -213,7 +213,7 @@ def _box(centre: Points, diameter: float) -> tuple[int, int, int, int]:
 
 
 def heat_map(image: Bytes, values: Bytes) -> Bytes:
-    """A map as colours over the grey image.
+    """Draws a map as colours over the grey image.
 
     Args:
         image: (H, W, 3) RGB.

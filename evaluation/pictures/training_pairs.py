@@ -1,4 +1,4 @@
-"""Pictures of training pairs: what the loss is told to be the same place in two images."""
+"""Draws training pairs: which points of two images the loss takes for the same place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PER_ROW = 2
 
 
 def training_picture(pairs: Sequence[Pair], title: str) -> bytes:
-    """Both crops of each pair, their shared part, and some points joined to their partners: a PNG.
+    """Draws both crops of each pair, their shared part, and some points joined to their partners: a PNG.
 
     What is pale has no partner in the other crop, and enters no loss.
 
@@ -52,7 +52,7 @@ def training_picture(pairs: Sequence[Pair], title: str) -> bytes:
 
 
 def shared_parts(pair: Pair) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which pixels have a partner in the other crop: (H, W) of image 1 and (H2, W2) of image 2.
+    """Marks the pixels with a partner in the other crop: (H, W) of image 1 and (H2, W2) of image 2.
 
     A pixel of image 2 has one if a partner lies at most about a pixel from it.
     """
@@ -67,7 +67,7 @@ def shared_parts(pair: Pair) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool
 
 
 def correspondences(pair: Pair, cells: int = CELLS) -> tuple[Tensor, Tensor]:
-    """Some points of image 1 and their partners in image 2, (N, 2) each, N at most cells * cells.
+    """Picks points of image 1 and their partners in image 2, (N, 2) each, N at most cells * cells.
 
     Of each of cells x cells equal parts of image 1 the pixel nearest to its middle that has a partner.
     """

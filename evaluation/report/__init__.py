@@ -1,1 +1,1 @@
-"""The report of a comparison: its findings, tables and figures, as text, Markdown and one page of HTML."""
+"""Reports a comparison: its findings, tables and figures, as text, Markdown and one page of HTML."""

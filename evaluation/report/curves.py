@@ -1,4 +1,4 @@
-"""MMA against the threshold: the lines of a chart, and a chart as an SVG file."""
+"""Draws MMA against the threshold: the lines of a chart, and a chart as an SVG file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from evaluation.report.report import Report
 
 
 def looks_of(report: Report) -> dict[str, int]:
-    """The number of the colour and dashes of each row, which follows from the names."""
+    """Returns the number of the colour and dashes of each row, which follows from the names."""
     return {name: number for number, name in enumerate(sorted(entry.name for entry in report.entries))}
 
 
 def mma_lines(report: Report, split: str) -> list[svg.Line]:
-    """The curve of every scored row in one split, with its intervals."""
+    """Returns the curve of every scored row in one split, with its intervals."""
     looks, lines = looks_of(report), []
     for entry in report.scored:
         rows = [row for row in report.curves if (row.variant, row.split) == (entry.name, split)]
@@ -31,7 +31,7 @@ def mma_lines(report: Report, split: str) -> list[svg.Line]:
 
 
 def curves_picture(report: Report) -> str:
-    """An SVG file of the MMA curves of all scored rows with their intervals."""
+    """Draws the MMA curves of all scored rows with their intervals, as an SVG file."""
     return _picture(mma_lines(report, OVERALL))
 
 

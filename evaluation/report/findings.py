@@ -1,4 +1,4 @@
-"""Findings: what a comparison shows, in words."""
+"""Says in words what a comparison shows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OF_NETWORKS: tuple[Verdict, ...] = ("these networks differ", "seeds needed")
 
 
 def finding(report: Report) -> str:
-    """What the comparison shows: how many rows got which verdict."""
+    """Says what the comparison shows: how many rows got which verdict."""
     rows = _rows(report)
     if not rows:
         return _unscored(report) or "There is nothing to compare it with."
@@ -50,7 +50,7 @@ def finding(report: Report) -> str:
 
 
 def answer(report: Report) -> tuple[str, str]:
-    """Two sentences: who is highest and whether that is shown; what it would take to show it."""
+    """Returns two sentences: who is highest and whether that is shown; what it would take to show it."""
     top = report.entries[0]
     row = report.difference(top.name)
     if row is None:
@@ -66,7 +66,7 @@ def answer(report: Report) -> tuple[str, str]:
 
 
 def _unscored(report: Report) -> str:
-    """That controls have no score yet, a sentence; empty if all have one."""
+    """Says that controls have no score yet; empty if all have one."""
     missing = report.about.unscored
     if not missing:
         return ""
@@ -75,7 +75,7 @@ def _unscored(report: Report) -> str:
 
 
 def _comparable(report: Report) -> str:
-    """How the first row could be compared."""
+    """Says how the first row could be compared."""
     if len(report.scored) == 1 and not report.about.unscored:
         return "A second row would make a comparison."
     other = "--baseline ROW compares all rows with any other one." if len(report.scored) > 1 else ""
@@ -83,7 +83,7 @@ def _comparable(report: Report) -> str:
 
 
 def cautions(report: Report) -> list[str]:
-    """What every reader must be told."""
+    """Returns what every reader must be told."""
     compared = report.comparison
     assert compared is not None
     rows = compared.means
@@ -104,7 +104,7 @@ def cautions(report: Report) -> list[str]:
 
 
 def _unpaired(report: Report) -> list[str]:
-    """Which rows are not compared seed by seed with their baseline."""
+    """Says which rows are not compared seed by seed with their baseline."""
     seeds = {entry.name: entry.seeds for entry in report.entries}
     rows = [row for row in _rows(report) if row.covers_seeds and not row.same_seeds]
     named = [f"{row.variant} ({_of(seeds[row.variant])})" for row in rows]
@@ -138,7 +138,7 @@ def _first_figure(report: Report) -> str:
 
 
 def _shown(row: Difference, top: str) -> str:
-    """Whether the first row's lead over another one is shown, the rest of a sentence."""
+    """Says whether the first row's lead over another one is shown; the rest of a sentence."""
     other = row.baseline if top == row.variant else row.variant
     size = abs(row.estimate)
     within = f"95 % interval {difference_interval(row)}" if row.low is not None else "no interval"
@@ -157,7 +157,7 @@ def _shown(row: Difference, top: str) -> str:
 
 
 def _needed(report: Report, row: Difference) -> str:
-    """What it would take to show the difference."""
+    """Says what it would take to show the difference."""
     if row.verdict == "unequal training":
         spoilt = [e.name for e in report.entries if e.warnings and e.name in (row.variant, row.baseline)]
         if spoilt:

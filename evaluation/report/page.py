@@ -1,4 +1,4 @@
-"""A report as one page: HTML with its figures inside, which needs no network and no other file."""
+"""Writes a report as one page: HTML with its figures inside, which needs no network and no other file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PICTURE_WIDTH, _PICTURE_QUALITY = 1200, 80
 
 
 def to_html(report: Report) -> str:
-    """The whole report as the text of one HTML file; every text in it is escaped."""
+    """Returns the whole report as the text of one HTML file; every text in it is escaped."""
     if report.comparison is None:
         raise ValueError("nothing is scored yet: there is no comparison to draw")
     looks = looks_of(report)

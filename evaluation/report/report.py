@@ -1,4 +1,4 @@
-"""Report: a comparison with all that a reader needs to judge it, ready to be written down."""
+"""Defines Report: a comparison with all that a reader needs to judge it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOTAL = "train/loss_total"
 
 @dataclass(frozen=True)
 class About:
-    """What a report is about, and how it came to be.
+    """An About says what a report is about, and how it was made.
 
     Attributes:
         title: of the page.
@@ -47,7 +47,7 @@ class About:
 
 @dataclass(frozen=True)
 class Report:
-    """A comparison and what belongs to it.
+    """A Report holds a comparison with its curves, examples, answer and cautions.
 
     Attributes:
         comparison: of the rows with scores; None if there are none.
@@ -70,55 +70,55 @@ class Report:
 
     @property
     def means(self) -> tuple[Mean, ...]:
-        """The means of the comparison; nothing without one."""
+        """Returns the means of the comparison; nothing without one."""
         return self.comparison.means if self.comparison is not None else ()
 
     @property
     def scored(self) -> list[Variant]:
-        """The rows that have scores, the best first."""
+        """Returns the rows that have scores, the best first."""
         return [entry for entry in self.entries if entry.evaluations]
 
     @property
     def splits(self) -> list[str]:
-        """The splits that the benchmark has, `overall` first."""
+        """Returns the splits that the benchmark has, `overall` first."""
         return list(dict.fromkeys(row.split for row in self.means))
 
     @property
     def compared(self) -> list[str]:
-        """The metrics that have intervals and differences, in the order of the tables."""
+        """Returns the metrics that have intervals and differences, in the order of the tables."""
         return list(dict.fromkeys(row.metric for row in self.means))
 
     @property
     def metrics(self) -> list[str]:
-        """The further figures that any variant has, in their order; MMA has tables of its own."""
+        """Returns the further figures that any variant has, in order; MMA has tables of its own."""
         known = dict.fromkeys(key for entry in self.entries for key in entry.figures)
         return [key for key in known if not key.startswith("mma_")]
 
     @property
     def of_training(self) -> list[str]:
-        """The further figures of other benchmarks and of the training, but for the total loss."""
+        """Returns the further figures of other benchmarks and of the training, but for the total loss."""
         return [key for key in self.metrics if "/" in key and key not in (TOTAL, self.about.sort_by)]
 
     @property
     def baselines(self) -> dict[str, str]:
-        """The baseline of each row that has one, by the row's name."""
+        """Returns the baseline of each row that has one, by the row's name."""
         return dict(self.comparison.baselines) if self.comparison is not None else {}
 
     def mean(self, variant: str, split: str | None = None, metric: str | None = None) -> Mean | None:
-        """The mean of a row, by default the figure that the table shows first; None if it has no score."""
+        """Returns the mean of a row, by default of the first figure of the table; None without a score."""
         wanted = (variant, metric or self.about.metric, split or self.about.split)
         return next((row for row in self.means if (row.variant, row.metric, row.split) == wanted), None)
 
     def difference(
         self, variant: str, split: str | None = None, metric: str | None = None
     ) -> Difference | None:
-        """The difference of a variant to its baseline; None if it is compared with nothing."""
+        """Returns the difference of a variant from its baseline; None if it is compared with nothing."""
         if self.comparison is None or variant not in self.baselines:
             return None
         return self.comparison.difference(variant, metric or self.about.metric, split or self.about.split)
 
     def by_sequence(self, variant: str) -> list[SequenceDifference]:
-        """Where a variant wins: its differences in the first metric and the first split, the best first."""
+        """Returns where a variant wins: its differences in the first metric and split, the best first."""
         wanted = [
             row
             for row in (self.comparison.by_sequence if self.comparison is not None else ())
@@ -129,23 +129,23 @@ class Report:
 
     @property
     def has_several_baselines(self) -> bool:
-        """Whether rows are compared with different ones."""
+        """Says whether rows are compared with different ones."""
         return len(set(self.baselines.values())) > 1
 
     @property
     def compared_entries(self) -> list[Variant]:
-        """The variants that have a baseline, the best first."""
+        """Returns the variants that have a baseline, the best first."""
         return [entry for entry in self.entries if entry.name in self.baselines]
 
     def words(self, variant: str) -> str:
-        """The verdict of a variant in the figure that the table shows first, or that it is a baseline."""
+        """Returns a variant's verdict in the first figure of the table, or that it is a baseline."""
         row = self.difference(variant)
         if row is not None:
             return row.verdict
         return "baseline" if variant in self.baselines.values() else ""
 
     def training(self) -> Iterator[tuple[str, list[tuple[Variant, int | None, Curve]]]]:
-        """The figures that were followed through the trainings: name, and row, seed and curve of each."""
+        """Returns the figures that trainings followed: name, and row, seed and curve of each."""
         for metric in dict.fromkeys(key for one in self.entries for curves in one.curves for key in curves):
             yield (
                 metric,

@@ -1,4 +1,4 @@
-"""Small drawings as inline SVG: they follow the page's width, its text and its light or dark colours.
+"""Makes small drawings as inline SVG: they follow the page's width, text, and light or dark colours.
 
 Colours are classes `c0` to `c7` of the page's style sheet; what does not fit is told apart by dashes. The
 elements stand in `template/charts.html`; here is where they lie.
@@ -44,7 +44,7 @@ class _Scale:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart.
+    """A Line is one line of a chart.
 
     Attributes:
         name: shown when the pointer rests on it.
@@ -62,20 +62,20 @@ class Line:
 
     @property
     def colour(self) -> int:
-        """The number of its colour."""
+        """Returns the number of its colour."""
         return self.look % COLOURS
 
     @property
     def dashes(self) -> str:
-        """How long its dashes and gaps are, pixels; empty of a whole line."""
+        """Returns the lengths of its dashes and gaps, pixels; empty for a solid line."""
         return _DASHES[self.look // COLOURS % len(_DASHES)]
 
     def places(self, x: _Scale, y: _Scale) -> str:
-        """Its points in pixels, as SVG writes them."""
+        """Returns its points in pixels, as SVG writes them."""
         return _places(self.points, x, y)
 
     def outline(self, x: _Scale, y: _Scale) -> str:
-        """Its band in pixels, around from the lower end of the first point."""
+        """Returns its band in pixels, around from the lower end of the first point."""
         both = list(zip(self.points, self.band, strict=True))
         lower = [(point[0], low) for point, (low, _) in both]
         upper = [(point[0], high) for point, (_, high) in both]
@@ -89,7 +89,7 @@ def line_chart(
     marked_x: float | None = None,
     shown: tuple[float, ...] = (),
 ) -> Markup:
-    """Lines over a grid whose limits follow the values, bands included.
+    """Draws lines over a grid whose limits follow the values, bands included.
 
     Args:
         lines: at least one, each with at least one point.
@@ -110,7 +110,7 @@ def line_chart(
 
 
 def interval_bar(value: float, low: float | None, high: float | None, limit: float, look: str) -> Markup:
-    """A difference with its interval on an axis from -limit to limit; an arrow if it lies beyond.
+    """Draws a difference with its interval on an axis from -limit to limit; an arrow if it lies beyond.
 
     Args:
         value: the difference.
@@ -123,18 +123,18 @@ def interval_bar(value: float, low: float | None, high: float | None, limit: flo
 
 
 def bar_axis(limit: float) -> Markup:
-    """The axis below `interval_bar`s of the same limit."""
+    """Draws the axis below `interval_bar`s of the same limit."""
     shown = [tick for tick in ticks(-limit, limit, count=4) if abs(tick) <= limit * 1.001]
     return _draw("bar_axis", _bar_scale(limit), shown, _BAR_WIDTH, _BAR_HEIGHT)
 
 
 def swatch(look: int) -> Markup:
-    """A piece of a line, for a legend."""
+    """Draws a piece of a line, for a legend."""
     return _draw("swatch", Line("", look))
 
 
 def picture(chart: Markup, title: str, legend: Sequence[tuple[Line, str]]) -> str:
-    """A chart and its legend as the contents of an SVG file, in the page's colours.
+    """Returns a chart and its legend as the contents of an SVG file, in the page's colours.
 
     Args:
         chart: what `line_chart` returns.
@@ -148,7 +148,7 @@ def picture(chart: Markup, title: str, legend: Sequence[tuple[Line, str]]) -> st
 
 
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
-    """About `count` round numbers that enclose the values from low to high.
+    """Returns about `count` round numbers that enclose the values from low to high.
 
     Args:
         low: at most `high`.
@@ -166,7 +166,7 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
 
 @functools.cache
 def templates() -> Environment:
-    """The page's templates; every text that they are given is escaped."""
+    """Returns the page's templates; every text that they are given is escaped."""
     # trim_blocks: the page's source is not full of the empty lines of its template.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "template"),

@@ -1,4 +1,4 @@
-"""The columns of a report's tables, for terminals and for Markdown: a heading, and the cell of each row."""
+"""Defines the columns of a report's tables, for terminals and for Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _USUAL = ("mma_1px", "mma_3px", "mma_5px")
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of a report's table.
+    """A TableColumn is a column of a report's table.
 
     Attributes:
         head: its heading, in one or two lines.
@@ -33,7 +33,7 @@ class TableColumn:
 
 
 def mean_columns(report: Report) -> list[TableColumn]:
-    """What is known of a row by itself: its means, the deciding one first, and figures of its trainings."""
+    """Returns columns about a row by itself: its means, the deciding one first, and its trainings."""
     about = report.about
     first, role = metric_heading(about.metric), about.role and f"{about.role}\n"
     has_seeds = any(entry.seeds for entry in report.entries)
@@ -56,7 +56,7 @@ def mean_columns(report: Report) -> list[TableColumn]:
 
 
 def difference_columns(report: Report) -> list[TableColumn]:
-    """How a row differs from its baseline, and the verdict; nothing where no row has one."""
+    """Returns columns about a row's difference from its baseline; none where no row has a baseline."""
     if not report.baselines:
         return []
     others = [split for split in report.splits if split != report.about.split]
@@ -73,7 +73,7 @@ def difference_columns(report: Report) -> list[TableColumn]:
 
 
 def metric_cell(entry: Variant, key: str) -> str:
-    """A further figure: mean, standard deviation over networks where there are several; `-` without it."""
+    """Formats a further figure: mean, standard deviation over several networks; `-` without it."""
     if key not in entry.figures:
         return "-"
     deviation = f" {spread(entry, key)}" if key in entry.deviations else ""
@@ -81,7 +81,7 @@ def metric_cell(entry: Variant, key: str) -> str:
 
 
 def spread(entry: Variant, key: str) -> str:
-    """The standard deviation over networks of a further figure, with as many decimals as its mean."""
+    """Formats the standard deviation over networks of a further figure, with the decimals of its mean."""
     decimals = 0 if abs(entry.figures[key]) >= 100 else 3
     return f"±{entry.deviations[key]:.{decimals}f}"
 

@@ -1,4 +1,4 @@
-"""A report as Markdown, CSV and JSON."""
+"""Writes a report as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLUMNS = (
 
 
 def wins(report: Report, name: str) -> str:
-    """On how many sequences a variant lies above the baseline, and where most and least."""
+    """Says on how many sequences a variant lies above the baseline, and where most and least."""
     rows = report.by_sequence(name)
     above = sum(row.estimate > 0 for row in rows)
     ends = f"{rows[0].sequence} {figure(rows[0].estimate, '+')}"
@@ -42,7 +42,7 @@ def wins(report: Report, name: str) -> str:
 
 
 def provenance(report: Report) -> list[tuple[str, str]]:
-    """What the figures depend on, and how to make them again: names and values."""
+    """Lists what the figures depend on, and how to make them again: names and values."""
     compared, parts = report.comparison, []
     if compared is not None:
         protocol = compared.protocol
@@ -60,13 +60,13 @@ def provenance(report: Report) -> list[tuple[str, str]]:
 
 
 def to_markdown(report: Report) -> str:
-    """The report to be read, without its pictures."""
+    """Writes the report for reading, without its pictures."""
     listed = "\n".join(f"- {sentence}" for sentence in terms(report))
     return f"{_body(report)}\n## Terms\n\n{listed}\n"
 
 
 def to_answer(report: Report) -> str:
-    """The answer as Markdown, to stand above other things: two lines, the question, the table, its terms."""
+    """Writes the answer as Markdown: two lines, the question, the table and its terms."""
     table = _main_table(report)
     listed = "\n".join(f"- {sentence}" for sentence in explained(table))
     parts = [f"**{sentence}**" for sentence in report.answer[:1]]
@@ -75,7 +75,7 @@ def to_answer(report: Report) -> str:
 
 
 def terms(report: Report) -> list[str]:
-    """What the terms mean that a report uses."""
+    """Explains the terms that a report uses."""
     return explained(_body(report))
 
 
@@ -104,7 +104,7 @@ def _body(report: Report) -> str:
 
 
 def to_csv(report: Report) -> str:
-    """Everything in one table of long form: a line per variant, metric and split or sequence.
+    """Writes everything in one table of long form: a line per variant, metric and split or sequence.
 
     `value` is the mean over seeds, `difference` that to the baseline; empty cells are not known.
     """
@@ -124,7 +124,7 @@ def to_csv(report: Report) -> str:
 
 
 def to_rows(report: Report) -> list[dict[str, str | int | float]]:
-    """A row of numbers for each variant, whose columns are those of the first row and perhaps fewer.
+    """Returns a row of numbers for each variant; its columns are those of the first row, or fewer.
 
     The mean and the standard deviation over networks of each figure that a table shows, and the difference.
     """
@@ -148,7 +148,7 @@ def to_rows(report: Report) -> list[dict[str, str | int | float]]:
 
 
 def to_json(report: Report) -> str:
-    """Everything but the pictures, as JSON; what is not known is null."""
+    """Returns everything but the pictures, as JSON; what is not known is null."""
     about, compared = report.about, report.comparison
     values = {
         "title": about.title,
@@ -286,12 +286,12 @@ def _lines(report: Report, entry: Variant) -> Iterator[dict[str, Any]]:
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column holds words, the others figures; what Markdown reads is escaped."""
+    """Makes a table whose first column holds words, the others figures; Markdown's marks are escaped."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(markdown_text(cell) for cell in line)} |" for line in lines)
 
 
 def markdown_text(text: str) -> str:
-    """A text of unknown origin that Markdown shows as it is: on one line, without links, pictures or HTML."""
+    """Escapes a text of unknown origin for Markdown: one line, without links, pictures or HTML."""
     shown = printable(" ".join(text.split())).replace("\\", "\\\\")
     return shown.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")

@@ -1,4 +1,4 @@
-"""Words of a report: metric keys and figures as people write them, and what the terms of the field mean."""
+"""Writes metric keys and figures as people write them, and explains the terms of the field."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ABBREVIATIONS = {"mma": "MMA", "mha": "MHA", "auc": "AUC", "dlt": "DLT", "posel
 
 
 def heading(key: str) -> str:
-    """A key without its role as a heading, e.g. `MMA@3`, `AUC@5 PoseLib`, `localisation error (px)`."""
+    """Turns a key without its role into a heading: `MMA@3`, `AUC@5 PoseLib`, `localisation error (px)`."""
     at_pixels = re.sub(r"^([a-z_]+)_(\d+)px", r"\1@\2", key)
     in_pixels = re.sub(r"_px$", " (px)", at_pixels)
     words = in_pixels.replace("_", " ").split(" ")
@@ -18,7 +18,7 @@ def heading(key: str) -> str:
 
 
 def metric_heading(key: str) -> str:
-    """The heading of a figure with its role, e.g. `AUC@3 DLT`, `hpatches MMA@3`, `loss peakiness`."""
+    """Returns a figure's heading with its role: `AUC@3 DLT`, `hpatches MMA@3`, `loss peakiness`."""
     role, _, name = key.rpartition("/")
     words = heading(name.removeprefix("loss_"))
     return f"{'loss' if role == 'train' else role} {words}".strip()
@@ -30,22 +30,22 @@ def _word(word: str) -> str:
 
 
 def figure(value: float, sign: str = "") -> str:
-    """A figure as tables show it: three decimals, none if it is large; with `+` as sign, of a difference."""
+    """Formats a figure for tables: three decimals, none if it is large; `+` before a positive difference."""
     return f"{value:{sign}.0f}" if abs(value) >= 100 else f"{value:{sign}.3f}"
 
 
 def interval(mean: Mean) -> str:
-    """The 95 % interval of a mean; empty with a single sequence."""
+    """Formats the 95 % interval of a mean; empty with a single sequence."""
     return "" if mean.low is None or mean.high is None else f"{figure(mean.low)} to {figure(mean.high)}"
 
 
 def difference_interval(row: Difference) -> str:
-    """The 95 % interval of a difference; empty with a single sequence."""
+    """Formats the 95 % interval of a difference; empty with a single sequence."""
     return "" if row.low is None or row.high is None else f"{figure(row.low, '+')} to {figure(row.high, '+')}"
 
 
 def p_value(p: float | None) -> str:
-    """A p-value as tables show it; empty if there is none."""
+    """Formats a p-value as tables show it; empty if there is none."""
     if p is None:
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -81,7 +81,7 @@ _TERMS = (
 
 
 def explained(text: str) -> list[str]:
-    """The sentences on the terms that a text uses, in a fixed order.
+    """Returns the sentences on the terms that a text uses, in a fixed order.
 
     `AUC` stands on `MHA`, and a protocol is named with its digest: where one is explained, the other is too.
     """

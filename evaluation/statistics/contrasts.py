@@ -49,7 +49,7 @@ def contrast(variant: Scores, baseline: Scores) -> tuple[Floats, ...]:
 
 
 def covers_seeds(samples: Sequence[Floats]) -> bool:
-    """Whether samples (seeds, sequences, K) have more than one seed each, so that others can be spoken of."""
+    """Says whether samples (seeds, sequences, K) have several seeds each, so that others are covered."""
     return min(map(len, samples)) > 1
 
 

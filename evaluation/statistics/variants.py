@@ -77,27 +77,27 @@ class Variant:
 
     @property
     def networks(self) -> int:
-        """How many networks it has, with or without a score."""
+        """Returns how many networks it has, with or without a score."""
         return len(self.evaluations) or len(self.further)
 
     @property
     def mark(self) -> str:
-        """The sign beside its figures: `MARK` if they are spoilt, else nothing."""
+        """Returns the sign beside its figures: `MARK` if they are spoilt, else nothing."""
         return MARK if self.warnings else ""
 
     @property
     def trained_for(self) -> str:
-        """How many epochs its networks were trained for: `5`, or a range `3-5`; empty if that is unknown."""
+        """Returns how many epochs its networks were trained for: `5`, or `3-5`; empty if unknown."""
         return "-".join(map(str, sorted({min(self.epochs), max(self.epochs)}))) if self.epochs else ""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the evaluations noted of their input, in sentences."""
+        """Returns what the evaluations noted of their input, in sentences."""
         return tuple(dict.fromkeys(remark for scored in self.evaluations for remark in scored.warnings))
 
     @cached_property
     def by_network(self) -> list[dict[str, float]]:
-        """All figures of each network, by name: its scores, overall and by split, and `further`."""
+        """Returns all figures of each network, by name: scores, overall and by split, and `further`."""
         nothing: list[Mapping[str, float]] = [{}] * self.networks
         scored = [one.scalars() for one in self.evaluations]
         return [
@@ -106,7 +106,7 @@ class Variant:
 
     @cached_property
     def values(self) -> dict[str, list[float]]:
-        """Every figure over all pairs that is finite, of all networks, by name."""
+        """Returns every finite figure over all pairs, of all networks, by name."""
         values: dict[str, list[float]] = {}
         for key, value in (item for one in self.by_network for item in one.items()):
             if math.isfinite(value) and not key.endswith(tuple(f"_{split}" for split in SPLITS)):
@@ -115,12 +115,12 @@ class Variant:
 
     @cached_property
     def figures(self) -> dict[str, float]:
-        """The mean of every figure over its networks."""
+        """Returns the mean of every figure over its networks."""
         return {key: statistics.fmean(found) for key, found in self.values.items()}
 
     @cached_property
     def deviations(self) -> dict[str, float]:
-        """The standard deviation of every figure over its networks, where there are two or more."""
+        """Returns the standard deviation of every figure over its networks, if there are two or more."""
         return {key: statistics.stdev(found) for key, found in self.values.items() if len(found) > 1}
 
     @property

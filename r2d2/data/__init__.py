@@ -1,1 +1,1 @@
-"""Training data: photographs, pairs, batches."""
+"""Makes training data: photographs, pairs, batches."""

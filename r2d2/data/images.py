@@ -60,7 +60,7 @@ _LIMIT = f"an image may have at most {MAX_PIXELS // 10**6} million"
 
 
 class ImageRefused(ValueError):  # noqa: N818 (it is named for what happened)
-    """An image file, or a file that belongs to one, cannot be used.
+    """Says that an image file, or a file that belongs to one, cannot be used.
 
     Attributes:
         file: which one, as text.

@@ -46,7 +46,7 @@ _ORDER, _REPLACEMENT = 1, 2
 
 
 class TooManyBadPhotos(ValueError):  # noqa: N818 (it is named for what happened)
-    """More photographs are unusable than an epoch may replace.
+    """Says that more photographs are unusable than an epoch may replace.
 
     Attributes:
         refused: (file, reason) of those met so far.
@@ -148,7 +148,7 @@ class PairDataset(Dataset[AnyPair]):
 
 
 class BatchDataset(Dataset["Deliverable | Failure"]):
-    """The batches of one worker by number. A failure is returned: a raised one leaves a process as text."""
+    """Makes the batches of one worker by number. It returns a failure: a raised one would become text."""
 
     def __init__(self, pairs: PairDataset, share: Share) -> None:
         self.pairs = pairs
@@ -175,7 +175,7 @@ class BatchDataset(Dataset["Deliverable | Failure"]):
         self.pairs.prefetch(i for batch in batches for i in self._numbers(batch))
 
     def items_opened(self) -> int:
-        """How many distinct items these batches are made from."""
+        """Returns how many distinct items these batches are made from."""
         numbers = [i for k in range(len(self)) for i in self._numbers(k)]
         return len(np.unique(self.pairs.order[numbers]))
 

@@ -93,7 +93,7 @@ class VerifiedFiles:
 
 
 def open_place(place: str, cache: CacheSettings | None = None) -> FileSet:
-    """The files at a place of training data: a folder or `s3://bucket/prefix`.
+    """Opens the files at a place of training data: a folder or `s3://bucket/prefix`.
 
     Args:
         place: as text.

@@ -1,1 +1,1 @@
-"""Work around faults and costs of PyTorch on processors, each with its measurement."""
+"""Avoids faults and costs of PyTorch on processors, each with its measurement."""

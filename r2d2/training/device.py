@@ -20,7 +20,7 @@ _NO_MEMORY_ON_CPU = ("can't allocate memory", "not enough memory")
 
 
 class OutOfMemory(ValueError):  # noqa: N818 - it says what happened
-    """A step needs more memory than the device has."""
+    """Says that a step needs more memory than the device has."""
 
 
 def ahead(batches: Iterable[Deliverable], device: torch.device) -> Iterator[tuple[Deliverable, PairBatch]]:

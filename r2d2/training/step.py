@@ -19,7 +19,7 @@ from r2d2.training.collapse_signs import collapse_tensors
 
 
 class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened
-    """The loss or its gradient is NaN or infinite.
+    """Says that the loss or its gradient is NaN or infinite.
 
     Attributes:
         what: which value was not finite.
