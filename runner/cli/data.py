@@ -44,7 +44,7 @@ def data() -> None:
     multiple=True,
     metavar="SUM",
     help="SHA-256 of a download whose sum is not known here; may be given several times. Without it the "
-    "command stops behind the download and says its sum.",
+    "command stops after the download and prints its sum.",
 )
 def prepare(
     source: str,
@@ -54,8 +54,8 @@ def prepare(
 ) -> None:
     """Download, unpack, examine and store SOURCE (see `r2d2 data list`), and write its manifest.
 
-    Interrupted at any point, the same command goes on from there. aachen, style and flow may share a place:
-    name them one by one, or as aachen+style+flow.
+    After an interruption the same command goes on from where it was. aachen, style and flow may share a
+    place: name them one by one, or as aachen+style+flow.
     """
     from r2d2.prepare.preparation import prepare as run
     from runner.cli.preparing import make_job, terminal_progress
@@ -80,7 +80,7 @@ def prepare(
 @data.command()
 @click.argument("place")
 def check(place: str) -> None:
-    """Compare every byte at PLACE with its manifest. Status 1: something differs, and is named."""
+    """Compare every byte at PLACE with its manifest. Differing files are named; the exit status is then 1."""
     from r2d2.prepare.preparation import list_sizes, read_manifest
     from r2d2.storage.location import absolute_place, open_files
     from r2d2.storage.manifest import verify

@@ -29,8 +29,8 @@ _FIELDS = (
     ("--min-scale", "min_scale", float, "Smallest scale of the pyramid."),
     ("--max-scale", "max_scale", float, "Largest scale of the pyramid."),
     ("--scale-factor", "scale_factor", float, "Ratio of neighbouring scales."),
-    ("--min-reliability", "min_reliability", float, "Keypoints below it are dropped."),
-    ("--min-repeatability", "min_repeatability", float, "Keypoints below it are dropped."),
+    ("--min-reliability", "min_reliability", float, "Smallest reliability of a keypoint."),
+    ("--min-repeatability", "min_repeatability", float, "Smallest repeatability of a keypoint."),
 )
 
 

@@ -39,9 +39,9 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("sweep")
 @_run_options
 def resume(sweep: str, dry_run: bool, verbose: bool, **asked: Any) -> None:
-    """Continue the sweep SWEEP with the options of its last run, but for those that are given.
+    """Continue the sweep SWEEP with the options of its last run, except those given here.
 
-    Every trial that has not ended goes on from its last checkpoint, failed ones too.
+    Every trial that has not ended, or has failed, goes on from its last checkpoint.
     """
     _continue(_plan(sweep, asked, verbose=verbose), dry_run)
 
@@ -99,10 +99,10 @@ def retry(
     verbose: bool,
     **asked: Any,
 ) -> None:
-    """Run failed trials of the sweep SWEEP again, all or those named, and no others.
+    """Run failed trials of the sweep SWEEP again: all of them, or those named.
 
     They go on from their last checkpoints. `r2d2 resume` does that too, and also runs trials that were
-    interrupted or never started. A trial that fails by itself fails again: --from-start trains it anew.
+    interrupted or never started. If its checkpoint makes a trial fail again, --from-start trains it anew.
     """
     from runner.record.sweep import StoredSweep, choose_failed
 
@@ -237,10 +237,10 @@ def sync(name: str) -> None:
 def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
     """List what is no longer needed of SWEEP, or of all sweeps, with sizes; with --yes, delete it.
 
-    Not needed are checkpoints of ended trials that are neither among the best nor among the last, trials that
-    are no longer part of their sweep, and Tune's own files; without SWEEP also stored predictions, and
-    MLflow's runs of sweeps that are gone, with their files. What a registered model was made from stays, and
-    so does everything of a running sweep.
+    The list holds checkpoints of ended trials that are neither among the best nor among the last, trials that
+    are no longer part of their sweep, and Tune's own files. Without SWEEP it also holds stored predictions,
+    and MLflow's runs, with their files, of sweeps that are gone. It never holds a checkpoint that a
+    registered model was made from, nor anything of a running sweep.
     """
     from runner.sweep.prune import Pruning, delete, find_items
     from runner.tracking.experiments import Tracker

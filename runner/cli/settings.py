@@ -12,7 +12,7 @@ from r2d2.config import Entry, find_entries
 @click.command()
 @click.argument("part", default="")
 def settings(part: str) -> None:
-    """List what --set KEY=VALUE can set: meaning, default, and allowed values; PART of a name finds it."""
+    """List what --set KEY=VALUE can set: meaning, default, allowed values; PART of a name selects some."""
     for entry in find_entries(part):
         click.echo(_described(entry))
 

@@ -70,9 +70,9 @@ def show(
     two images it shows the matches too. Correct ones are green and wrong ones orange if a homography is
     known: from --homography, or because the images are `1` and `k` of a sequence with a file H_1_k.
 
-    With --pairs SOURCE and no model the picture shows the pairs that a training on SOURCE sees. A crop is
-    pale where it shows nothing of the other crop. SOURCE is a folder or s3://BUCKET/PREFIX of photographs,
-    `samples`, or sources as in data.sources, e.g. `flow=/data/aachen`.
+    With --pairs SOURCE and no model the picture shows the pairs that a training on SOURCE sees. The
+    pale parts of a crop do not appear in the other crop. SOURCE is a folder or s3://BUCKET/PREFIX of
+    photographs, `samples`, or sources as in data.sources, e.g. `flow=/data/aachen`.
     """
     images = [path for path in (image, image2) if path is not None]
     for_images = homography is not None or any(f is not None and f is not False for f in flags.values())

@@ -145,7 +145,7 @@ def _home(machine: Machine) -> str:
         )
     with mark_in(str(settings.home)) as name:
         if store.read(name) != _MARK:
-            raise ValueError(f"{settings.home}: what was written is not what is read")
+            raise ValueError(f"{settings.home}: a file that was written there reads differently")
         if store.create(name, _MARK):
             raise ValueError(
                 f"{settings.home}: the server ignores If-None-Match: two drivers could run one sweep; use a "

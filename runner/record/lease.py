@@ -144,7 +144,7 @@ def stop_sweep(sweep: Store, within: float) -> str:
     name = sweep.place.rpartition("/")[2]
     claim = read_claim(sweep)
     if claim is None or claim.is_over:
-        raise ValueError(f"nothing runs the sweep '{name}'; r2d2 resume {name} would")
+        raise ValueError(f"no driver runs the sweep '{name}'; r2d2 resume {name} starts one")
     Attempt(sweep.place, claim.number, sweep.timeout).ask_to_stop()
     until = time.monotonic() + within
     while time.monotonic() < until:

@@ -55,7 +55,7 @@ def leave_reservations(trial: Store, attempt: Attempt | None) -> None:
     try:
         free_reservations(trial, attempt)
     except Exception:
-        log.warning("what the training in %s held is not freed", trial.place, exc_info=True)
+        log.warning("the placement group of the training in %s is not removed", trial.place, exc_info=True)
 
 
 def _file(attempt: Attempt | None) -> str:

@@ -155,4 +155,4 @@ def test_a_sweep_is_stopped_from_another_terminal_and_resumed_by_its_name(home, 
     assert {run.status for run in tracker.list_runs("tiny")} == {"FINISHED"}
     refused = start("stop", "tiny")
     _, errors = refused.communicate(timeout=100)
-    assert "error: nothing runs the sweep 'tiny'; r2d2 resume tiny would" in errors
+    assert "error: no driver runs the sweep 'tiny'; r2d2 resume tiny starts one" in errors
