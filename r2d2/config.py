@@ -42,7 +42,7 @@ def _similarities() -> tuple[str, ...]:
 
 
 PIXELS = ("loader", "device")
-PRECISIONS = ("bfloat16", "float32")
+PRECISIONS = ("bfloat16", "float32", "tf32")
 # What may be chosen by name. The registries take torch to import, so they are asked for names of others only.
 CHOICES: Choices = {
     "network.name": Choice(("fast", "quad"), _networks),
@@ -92,10 +92,23 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """A ComputeConfig sets the network's arithmetic; losses, weights and scoring are always in float32."""
+    """A ComputeConfig sets the network's arithmetic; losses, weights and scoring are always in float32.
 
-    precision: str = setting("float32", "arithmetic of the network in training")
+    `float32` has 23 bits of mantissa in every operation (IEEE 754). `tf32` lets a GPU round the inputs of
+    convolutions, those of the heads too, to 10 bits, forwards and backwards; a CPU computes in float32.
+    `bfloat16` (7 bits) is autocast of the layers, with heads in float32. What was stored as `float32` before
+    there was a `tf32` was trained in TF32 if it was trained on a GPU.
+    """
+
+    precision: str = setting(
+        "float32",
+        "arithmetic of the network in training; tf32 rounds a GPU's convolutions to 10 bits, as PyTorch does "
+        "by default, and is several times faster there",
+    )
     compile: bool = setting(False, "torch.compile of the network; needs a C++ compiler, on a GPU triton too")
+    deterministic: bool = setting(
+        False, "the same numbers from each run on the same kind of machine, also on a GPU, where it is slower"
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from r2d2.geometry import Array, map_positions, scaling, translation
+from r2d2.processor.arithmetic import in_fixed_order
 
 # In units of a sampling grid: so far outside any image that no bilinear weight reaches it.
 FAR_OUTSIDE = 1e4
@@ -92,5 +93,36 @@ def warp(map2: Tensor, aflow: Tensor) -> tuple[Tensor, Tensor]:
     """
     dtype = torch.promote_types(map2.dtype, aflow.dtype)
     grid, valid = sampling_grid(aflow.to(dtype), *map2.shape[2:])
-    warped = F.grid_sample(map2.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    if in_fixed_order(map2):
+        warped = sample_in_fixed_order(map2.to(dtype), grid)
+    else:
+        warped = F.grid_sample(
+            map2.to(dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=True
+        )
     return torch.where(valid, warped, torch.zeros_like(warped)), valid
+
+
+def sample_in_fixed_order(maps: Tensor, grid: Tensor) -> Tensor:
+    """Samples maps as `grid_sample(..., align_corners=True)` with zeros outside, by gathering pixels.
+
+    PyTorch's own gradient on a GPU adds in another order each time; that of indexing can add in a fixed one.
+
+    Args:
+        maps: (B, C, H, W) float.
+        grid: (B, H2, W2, 2), finite, x and y; -1 and 1 are the centres of the first and the last pixel.
+
+    Returns:
+        (B, C, H2, W2), up to rounding what `grid_sample` returns; its gradient goes to the maps alone.
+    """
+    height, width = maps.shape[2:]
+    x, y = (grid[..., 0] + 1) * ((width - 1) / 2), (grid[..., 1] + 1) * ((height - 1) / 2)
+    left, top = x.floor(), y.floor()
+    rows = maps.permute(0, 2, 3, 1).flatten(0, 2)
+    first = torch.arange(len(maps), device=maps.device).view(-1, 1, 1) * (height * width)
+    total = maps.new_zeros(*grid.shape[:3], maps.shape[1])
+    for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
+        inside = (column >= 0) & (column <= width - 1) & (row >= 0) & (row <= height - 1)
+        weight = ((1 - (x - column).abs()) * (1 - (y - row).abs())).where(inside, x.new_zeros(()))
+        at = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+        total = total + rows[first + at] * weight[..., None]
+    return total.permute(0, 3, 1, 2)

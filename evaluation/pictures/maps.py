@@ -15,9 +15,9 @@ from evaluation.pictures.examples import MatchExample, pack, unpacked
 from r2d2.containers import FloatArray
 from r2d2.data.images import MIN_SIDE
 from r2d2.data.normalisation import normalise
-from r2d2.extraction.inference import full_precision
 from r2d2.geometry import apply_homography, resize_homography
 from r2d2.network import R2D2Network
+from r2d2.processor.arithmetic import IEEE, float32_as
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -122,7 +122,7 @@ def _maps(network: R2D2Network, image: Bytes) -> tuple[Bytes, Bytes]:
     was_training = network.training
     network.eval()
     try:
-        with torch.inference_mode(), full_precision(device):
+        with torch.inference_mode(), float32_as(IEEE, device):
             features = network(normalise(image).to(device)[None])
     finally:
         network.train(was_training)

@@ -28,6 +28,7 @@ from r2d2.data.normalisation import normalise
 from r2d2.extraction.keypoints import Extractor, arithmetic
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.geometry import apply_homography, resize_homography
+from r2d2.processor.memory import is_of_memory
 
 NOTHING_FOUND = (
     "no keypoints: the image is smaller than --min-size, or nothing passes --min-reliability and "
@@ -278,9 +279,7 @@ def _naming_large(path: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # The CPU's allocator of PyTorch raises a plain RuntimeError.
-        short = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
-        if not short:
+        if not is_of_memory(error):
             raise
         with open_image(path) as image:
             width, height = image.size

@@ -9,10 +9,8 @@ otherwise the repeatability map has plateaus, whose pixels all count as maxima.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -225,21 +223,6 @@ def fast_precision(device: torch.device) -> torch.dtype:
         return torch.float16
     able = torch.cpu.get_capabilities()
     return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Keeps cuDNN from rounding the inputs of float32 convolutions to 10 bits (TF32), PyTorch's default."""
-    if device.type != "cuda":
-        yield
-        return
-    convolution: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    former = convolution.fp32_precision
-    convolution.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        convolution.fp32_precision = former
 
 
 def _band_rows(features: Tensor, copies: int) -> int:

@@ -22,13 +22,13 @@ from r2d2.extraction.inference import (
     FastNetwork,
     LevelMaps,
     fast_precision,
-    full_precision,
     is_plain,
 )
 from r2d2.extraction.pyramid import Tile, pyramid, tiles
-from r2d2.extraction.settings import ExtractionSettings
+from r2d2.extraction.settings import FASTEST, ExtractionSettings
 from r2d2.network import MIN_SIDE, R2D2Network
 from r2d2.processor.allocator import give_back
+from r2d2.processor.arithmetic import IEEE, float32_as
 
 PATCH_DIAMETER = 32.0
 """Pixels of a level that a keypoint stands for; in the image they are PATCH_DIAMETER / scale."""
@@ -55,7 +55,7 @@ class Extractor:
         self._last_shape: torch.Size | None = None
         self._fast: FastNetwork | None = None
         if is_plain(network) and not settings.exact:
-            self._fast = FastNetwork(network, fast_precision(self._device))
+            self._fast = FastNetwork(network, _precision(settings, self._device))
 
     def __call__(self, image: Tensor) -> Keypoints:
         """Finds the keypoints of one image (3, H, W) float, normalised RGB; see `extract_keypoints`."""
@@ -65,7 +65,7 @@ class Extractor:
             give_back()
             self._last_shape = image.shape
         height, width = image.shape[1:]
-        with torch.inference_mode(), _evaluating(self._network), full_precision(self._device):
+        with torch.inference_mode(), _evaluating(self._network), float32_as(IEEE, self._device):
             batch = image.to(device=self._device, dtype=torch.float32)[None]
             # An image without a level has keypoints of the right shape too: none.
             found = [_nothing(self._network.config.dim, self._device)]
@@ -137,8 +137,17 @@ def arithmetic(settings: ExtractionSettings, device: torch.device) -> str:
     """
     if settings.exact:
         return "float32"
-    precision = str(fast_precision(device)).removeprefix("torch.")
+    precision = str(_precision(settings, device)).removeprefix("torch.")
     return "float32-folded" if precision == "float32" else precision
+
+
+def _precision(settings: ExtractionSettings, device: torch.device) -> torch.dtype:
+    """What most convolutions of `FastNetwork` run in."""
+    if settings.precision == FASTEST:
+        return fast_precision(device)
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+        settings.precision
+    ]
 
 
 @dataclass(frozen=True)

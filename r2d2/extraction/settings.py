@@ -9,6 +9,10 @@ from typing import Any
 
 from r2d2.settings import setting
 
+# That of the device: 16 bits where it has arithmetic for them.
+FASTEST = "fastest"
+PRECISIONS = (FASTEST, "float32", "bfloat16", "float16")
+
 
 @dataclass(frozen=True)
 class ExtractionSettings:
@@ -17,6 +21,9 @@ class ExtractionSettings:
     A level of scale s = 1, 1 / scale_factor, 1 / scale_factor^2, ... is searched if, up to 0.001,
     max(min_scale, min_size / longer side) <= s <= min(max_scale, max_size / longer side). An image is never
     enlarged, so one whose longer side is below min_size has no level and no keypoints.
+
+    `precision` is `fastest` (what the device is fastest in), `float32`, `bfloat16` or `float16`. What is
+    scored has a fixed one, see `evaluation.protocols`: the keypoints of different arithmetic differ.
     """
 
     top_k: int | None = setting(5000, "keep this many best keypoints of all levels; none: all", low=1)
@@ -28,6 +35,7 @@ class ExtractionSettings:
     min_reliability: float = setting(0.7, "smallest reliability of a keypoint", low=0, high=1)
     min_repeatability: float = setting(0.7, "smallest repeatability of a keypoint", low=0, high=1)
     exact: bool = setting(False, "float32 arithmetic without short cuts")
+    precision: str = setting(FASTEST, "arithmetic of all convolutions but the last, unless it is exact")
 
     def __post_init__(self) -> None:
         """Refuses values of the wrong type or range.
@@ -43,6 +51,8 @@ class ExtractionSettings:
                 raise ValueError(
                     f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)})"
                 )
+        if self.exact and self.precision not in (FASTEST, "float32"):
+            raise ValueError(f"exact extraction is in float32; leave precision ({self.precision}) out")
 
     def full_resolution(self) -> ExtractionSettings:
         """Returns the same settings without bounds on the size; the smallest scale is 0.3."""
@@ -53,6 +63,12 @@ def _check_setting(field: dataclasses.Field[Any], value: object) -> None:
     if field.name == "exact":
         if not isinstance(value, bool):
             raise ValueError(f"exact is {value!r}; it must be true or false")
+        return
+    if field.name == "precision":
+        if value not in PRECISIONS:
+            raise ValueError(
+                f"precision is {value!r}; it must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
+            )
         return
     whole = field.name in ("top_k", "min_size", "max_size")
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from r2d2.processor.arithmetic import in_fixed_order
+
 BINS = 20
 
 # Scores in work at a time: bounds the temporary memory to some tens of megabytes.
@@ -42,7 +44,7 @@ def average_precision_of_weights(positives: Tensor, everything: Tensor) -> Tenso
         (M,): sum over bins of precision * recall gained, where 0/0 counts as 0.
     """
     # The best bin comes first: a cumulative sum holds what a threshold at that bin would find.
-    precision = _ratio(positives.cumsum(dim=1), everything.cumsum(dim=1))
+    precision = _ratio(_running_sums(positives), _running_sums(everything))
     gained = _ratio(positives, positives.sum(dim=1, keepdim=True))
     return (precision * gained).sum(dim=1)
 
@@ -99,6 +101,14 @@ class _BinWeights(torch.autograd.Function):
                 inside &= mask[rows]
             torch.mul(slope[rows].gather(1, upper), inside, out=result[rows])
         return result, None, None
+
+
+def _running_sums(weights: Tensor) -> Tensor:
+    """Sums from the first bin to each: (M, bins) of (M, bins)."""
+    if in_fixed_order(weights):
+        # PyTorch refuses `cumsum` of a GPU there, in case it is one long row.
+        return weights @ weights.new_ones(weights.shape[1], weights.shape[1]).triu()
+    return weights.cumsum(dim=1)
 
 
 def _row_chunks(scores: Tensor) -> list[slice]:

@@ -1,1 +1,1 @@
-"""Avoids faults and costs of PyTorch on processors, each with its measurement."""
+"""Handles what PyTorch leaves to its users on processors and GPUs: faults, memory, and what float32 means."""

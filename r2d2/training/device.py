@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
 
-from r2d2.config import TrainConfig
+from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.containers import Deliverable, PairBatch
-
-GIB = 2**30
-
-# PyTorch has an own error for GPUs only.
-_NO_MEMORY_ON_CPU = ("can't allocate memory", "not enough memory")
+from r2d2.processor.arithmetic import IEEE, TF32, float32_as
+from r2d2.processor.memory import is_of_memory, memory_figures
 
 
 class OutOfMemory(ValueError):  # noqa: N818 - it says what happened
@@ -77,6 +72,11 @@ def _probe(x: torch.Tensor) -> torch.Tensor:
     return x.square() + 1
 
 
+def arithmetic_of(compute: ComputeConfig, device: torch.device) -> AbstractContextManager[None]:
+    """Sets what float32 means in a step, forwards and backwards; see `r2d2.processor.arithmetic`."""
+    return float32_as(TF32 if compute.precision == "tf32" else IEEE, device, compute.deterministic)
+
+
 @contextmanager
 def enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """Says in one sentence what to lower if the work inside runs out of memory.
@@ -91,7 +91,7 @@ def enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_of_memory(error):
+        if not is_of_memory(error):
             raise
         side = config.data.crop_size
         raise OutOfMemory(
@@ -99,21 +99,3 @@ def enough_memory(config: TrainConfig, device: torch.device) -> Iterator[None]:
             f"({memory_figures(device)}); lower pairs_per_worker (it is part of the loss), "
             "data.crop_size or network.channels, or set compute.precision to bfloat16"
         ) from error
-
-
-def _is_of_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(words in str(error) for words in _NO_MEMORY_ON_CPU)
-
-
-def memory_figures(device: torch.device) -> str:
-    """Says how much memory a device has, how much of it is free, and how much this process uses."""
-    if device.type == "cuda" and torch.cuda.is_available():
-        free, there = torch.cuda.mem_get_info(device)
-        own = torch.cuda.max_memory_allocated(device)
-    else:
-        page = os.sysconf("SC_PAGE_SIZE")
-        free, there = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return f"{there / GIB:.1f} GiB, {free / GIB:.1f} free; this process used up to {own / GIB:.1f}"

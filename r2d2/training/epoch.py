@@ -14,7 +14,7 @@ from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, PairBatch
 from r2d2.data.share import ALONE, Share
 from r2d2.schedule import learning_rate
-from r2d2.training.device import ahead, enough_memory
+from r2d2.training.device import ahead, arithmetic_of, enough_memory
 from r2d2.training.metrics import StepReport
 from r2d2.training.step import train_step
 
@@ -74,7 +74,7 @@ def train_epoch(
     taken = _by_step(ahead(batches, device), share)
     for step in itertools.count(start_step):
         # Pixels that the device makes take of its memory as well.
-        with enough_memory(config, device):
+        with enough_memory(config, device), arithmetic_of(config.compute, device):
             parts = next(taken, None)
             if parts is None:
                 return

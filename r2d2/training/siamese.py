@@ -20,7 +20,8 @@ class SiameseNetwork(nn.Module):
         network: image (B, 3, H, W) -> DenseFeatures.
         frozen_statistics: BatchNorm keeps its statistics, and uses them, in training too.
         compute: the network's arithmetic, "bfloat16" by autocast of its layers, and whether it is compiled.
-            Its maps, and with them the losses, are in float32 either way.
+            Its maps, and with them the losses, are in float32 either way. What float32 means on a GPU is up
+            to `train_epoch`, because gradients are computed outside of this network.
 
     Raises:
         ValueError: if it shall be compiled and this machine cannot; for the device its weights are on.

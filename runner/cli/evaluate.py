@@ -14,7 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainin
 
 from evaluation.protocols import PROTOCOLS
 from r2d2.extraction.keypoints import Extractor
-from r2d2.extraction.settings import ExtractionSettings
+from r2d2.extraction.settings import PRECISIONS, ExtractionSettings
 from r2d2.storage.atomic import atomic_file
 from runner.cli.options import OutputFile, check_writable
 from runner.settings import Settings
@@ -22,6 +22,10 @@ from runner.terminal.console import make_console
 
 # Images that are named of each kind of trouble.
 _NAMED = 10
+_PRECISION = (
+    "Arithmetic of most convolutions [default: fastest, what this machine is fastest in; of a score: "
+    "float32. A score in 16 bits is compared with none in float32]."
+)
 _FIELDS = (
     ("--top-k", "top_k", int, "Keypoints kept per image, the best of all scales; 0: all."),
     ("--min-size", "min_size", int, "Smallest longer side of a pyramid level, pixels."),
@@ -46,7 +50,8 @@ def extraction_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Search the full image: --min-size 0 --max-size 9999 --min-scale 0.3.",
     )
     exact = click.option("--exact", is_flag=True, help="Compute in float32 without short cuts; slower.")
-    return full(exact(command))
+    precision = click.option("--precision", type=click.Choice(PRECISIONS), help=_PRECISION)
+    return full(exact(precision(command)))
 
 
 def extraction_settings(flags: dict[str, Any], base: ExtractionSettings) -> ExtractionSettings:

@@ -39,7 +39,12 @@ REQUIREMENTS = ("mlflow", "numpy", "pillow", "safetensors", "torch")
 
 _FORMS = "runs:/RUN_ID, runs:/RUN_ID/PATH, models:/NAME@ALIAS or models:/NAME/VERSION"
 _SERVED_MODEL = Path(__file__).with_name("served_model.py")
-_TYPES = {bool: DataType.boolean, int: DataType.long, float: DataType.double}
+_TYPES = {
+    bool: DataType.boolean,
+    int: DataType.long,
+    float: DataType.double,
+    str: DataType.string,
+}
 
 
 def save_package(checkpoint: Path, target: Path, model: Model) -> None:

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 # One level, so that the positions of the hand-made features are exact.
 ONE_SCALE = Protocol(
     "one scale",
-    ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1),
+    ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1, precision="float32"),
     estimators=(DLT,),
 )
 

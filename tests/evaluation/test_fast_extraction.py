@@ -7,6 +7,7 @@ of a network found is remembered for the test of all of them together.
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from evaluation.protocols import PROTOCOLS
 from r2d2.checkpoint import load_model
 from r2d2.data.images import read_image
 from r2d2.data.normalisation import normalise
-from r2d2.extraction import keypoints
 from r2d2.extraction.inference import FastNetwork
+from r2d2.extraction.keypoints import Extractor
 from r2d2.network import build_network
 from r2d2.network_config import NetworkConfig
 
@@ -49,9 +50,9 @@ def differences(shared, name, sequence, precision):
     """MMA at 1 to 15 pixels of the five pairs of a sequence less the exact ones: (5, 15)."""
     network = load_model(shared / "weights" / f"{name}.pt").network
     benchmark = {one.name: one for one in open_benchmark(shared / "data" / "hpatches").sequences}[sequence]
-    with pytest.MonkeyPatch.context() as patch, EmulatedBfloat16():
-        patch.setattr(keypoints, "fast_precision", lambda device: precision)
-        extract = keypoints.Extractor(network, PROTOCOLS["d2net"].extraction)
+    settings = replace(PROTOCOLS["d2net"].extraction, precision=str(precision).removeprefix("torch."))
+    with EmulatedBfloat16():
+        extract = Extractor(network, settings)
         first, *others = (extract(normalise(read_image(path))) for path in benchmark.images)
     found = [
         mma(

@@ -18,7 +18,7 @@ from r2d2.extraction.keypoint_file import save_keypoints
 from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings
 
-SETTINGS = ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1)
+SETTINGS = ExtractionSettings(min_scale=1.0, min_size=0, min_repeatability=0.1, precision="float32")
 ONE_SCALE = Protocol("one scale", SETTINGS, estimators=(DLT,))
 
 

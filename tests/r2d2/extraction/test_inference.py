@@ -85,9 +85,8 @@ def test_images_smaller_than_the_dilation_of_a_kernel(name, precision):
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_keypoints_are_those_of_the_exact_path(name):
     network, image = trained(name), noise(3, 61, 83)
-    fast, exact = (extract_keypoints(network, image, settings) for settings in (SETTINGS, EXACT))
-    if arithmetic(SETTINGS, CPU) != "float32-folded":
-        pytest.skip("this processor computes in 16 bits, whose keypoints differ a little")
+    folded = dataclasses.replace(SETTINGS, precision="float32")
+    fast, exact = (extract_keypoints(network, image, settings) for settings in (folded, EXACT))
     places = [{tuple(row) for row in found.keypoints.round(2).tolist()} for found in (fast, exact)]
     assert len(places[0] & places[1]) >= 0.99 * max(map(len, places))
     np.testing.assert_allclose(fast.scores[:100], exact.scores[:100], atol=1e-5, rtol=0)
@@ -111,15 +110,21 @@ def test_the_arithmetic_has_a_name(monkeypatch):
     for able, name in (({}, "float32-folded"), ({"amx_bf16": True}, "bfloat16")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert arithmetic(SETTINGS, CPU) == name
+    for device in (CPU, torch.device("cuda")):
+        for precision, name in (
+            ("float32", "float32-folded"),
+            ("float16", "float16"),
+            ("bfloat16", "bfloat16"),
+        ):
+            assert arithmetic(dataclasses.replace(SETTINGS, precision=precision), device) == name
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 @pytest.mark.parametrize("settings", [SETTINGS, EXACT])
 def test_tiles_change_nothing(monkeypatch, name, settings):
     network, image = trained(name), noise(3, 97, 131)
-    precision = torch.float32  # in 16 bits a tile may round otherwise
-    monkeypatch.setattr(keypoints, "fast_precision", lambda device: precision)
-    settings = dataclasses.replace(settings, min_scale=0.8)
+    # In 16 bits a tile may round otherwise.
+    settings = dataclasses.replace(settings, min_scale=0.8, precision="float32")
     whole = extract_keypoints(network, image, settings)
     monkeypatch.setattr("r2d2.extraction.pyramid.TILE_PIXELS", 3000)
     tiled = extract_keypoints(network, image, settings)

@@ -15,7 +15,6 @@ from PIL import Image
 
 from r2d2.checkpoint import load_model
 from r2d2.containers import DenseFeatures, Keypoints
-from r2d2.extraction.inference import full_precision
 from r2d2.extraction.keypoint_file import load_keypoints, save_keypoints
 from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings
@@ -26,7 +25,7 @@ EVERYTHING = ExtractionSettings(
     top_k=None, min_size=0, max_size=9999, min_scale=0.9, min_reliability=0, min_repeatability=0
 )
 REFERENCE_SETTINGS = [
-    f.name for f in dataclasses.fields(ExtractionSettings) if f.name not in ("top_k", "exact")
+    f.name for f in dataclasses.fields(ExtractionSettings) if f.name not in ("top_k", "exact", "precision")
 ]
 
 
@@ -230,28 +229,39 @@ def test_double_precision_images_are_taken():
     np.testing.assert_array_equal(single.keypoints, double.keypoints)
 
 
-def test_convolutions_on_a_gpu_are_not_rounded_and_the_setting_is_given_back():
-    setting = torch.backends.cudnn.conv
-    former = setting.fp32_precision
-    with full_precision(torch.device("cuda")):
-        assert setting.fp32_precision == "ieee"
-    with full_precision(torch.device("cpu")):
-        assert setting.fp32_precision == former
-    assert setting.fp32_precision == former
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_a_gpu_finds_the_same_keypoints(name):
     network, image = build_network(NetworkConfig(name, 1, 8), seed=0), torch.randn(3, 60, 71)
-    settings = dataclasses.replace(EVERYTHING, min_scale=0.3)
+    settings = dataclasses.replace(EVERYTHING, min_scale=0.3, exact=True)
     here = extract_keypoints(network, image, settings)
     there = extract_keypoints(network.cuda(), image, settings)
     # Two neighbours that differ by rounding only may swap which of them is the maximum.
-    places = [{tuple(row) for row in found.keypoints.round(2).tolist()} for found in (here, there)]
-    assert len(places[0] & places[1]) >= 0.99 * max(map(len, places))
+    assert shared_places(here, there) >= 0.99
     best = min(len(here), len(there)) // 2
     np.testing.assert_allclose(here.scores[:best], there.scores[:best], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize(("precision", "least"), [("float32", 0.998), ("float16", 0.98), ("bfloat16", 0.93)])
+def test_a_trained_network_finds_nearly_the_same_keypoints_in_16_bits(shared, device, precision, least):
+    """Of an untrained one rounding decides where the maxima are."""
+    network = load_model(shared / "weights" / "faster2d2_WASF_N16.pt").network
+    with Image.open(shared / "data" / "hpatches" / "v_graffiti" / "1.ppm") as image:
+        pixels = normalised(np.asarray(image.convert("RGB").resize((320, 256))))
+    settings = ExtractionSettings(top_k=1000, min_size=0, min_reliability=0, min_repeatability=0)
+    exact = extract_keypoints(network, pixels, dataclasses.replace(settings, exact=True))
+    short = dataclasses.replace(settings, precision=precision)
+    found = extract_keypoints(network.to(device), pixels, short)
+    assert shared_places(exact, found) >= least
+    scores = [np.sort(one.scores)[-500:] for one in (exact, found)]
+    np.testing.assert_allclose(*scores, atol=1e-5 if precision == "float32" else 0.01, rtol=0)
+
+
+def shared_places(first, second):
+    """The share of keypoints that both have."""
+    places = [{tuple(row) for row in found.keypoints.round(2).tolist()} for found in (first, second)]
+    return len(places[0] & places[1]) / max(map(len, places))
 
 
 @pytest.mark.parametrize(
@@ -283,6 +293,11 @@ def test_what_is_no_image_is_refused(shape, sentence):
         ({"min_reliability": math.nan}, "min_reliability is nan; it must be between 0 and 1"),
         ({"min_repeatability": 1.5}, "min_repeatability is 1.5; it must be between 0 and 1"),
         ({"exact": 1}, "exact is 1; it must be true or false"),
+        ({"precision": "half"}, "precision is 'half'; it must be fastest, float32, bfloat16 or float16"),
+        (
+            {"precision": "float16", "exact": True},
+            r"exact extraction is in float32; leave precision \(float16\)",
+        ),
         ({"min_repeatability": "high"}, "min_repeatability is 'high'; it must be a number"),
     ],
 )
