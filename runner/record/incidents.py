@@ -11,7 +11,7 @@ from r2d2.formats.stored_json import parse_json, typed
 from runner.record.history import History, put_json
 
 LOST, HANGING, PREEMPTED, RESIZED = "lost", "hanging", "preempted", "resized"
-DAMAGED, STOPPED = "damaged", "stopped"
+DAMAGED, ASKED_TO_STOP = "damaged", "stopped"
 # Of trials of earlier versions, which went on with half the pairs at a time when memory did not suffice.
 MEMORY = "memory"
 
@@ -29,7 +29,7 @@ class Incident:
     Attributes:
         kind: a worker was lost (LOST), gave no sign of life (HANGING) or was told to leave (PREEMPTED),
             a file of Ray's was damaged (DAMAGED), the number of workers differs from the configured
-            (RESIZED), or the sweep was asked to stop (STOPPED).
+            (RESIZED), or the sweep was asked to stop (ASKED_TO_STOP).
         text: what happened and how the trial went on, a sentence.
         time: seconds since 1970.
     """

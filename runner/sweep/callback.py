@@ -9,7 +9,7 @@ from ray import tune
 
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
-from runner.record.incidents import STOPPED, incidents
+from runner.record.incidents import ASKED_TO_STOP, incidents
 from runner.record.lease import Lease
 from runner.record.sweep import INTERRUPTED, Ending, StoredSweep, stopped_early
 from runner.sweep.progress import SweepProgress, TrialProgress
@@ -169,7 +169,7 @@ class SweepCallback(tune.Callback):
         return self._lease is not None and self._lease.is_asked_to_stop()
 
     def _stops_of(self, trial: Trial) -> int:
-        return sum(incident.kind == STOPPED for incident in incidents(self._stored.history(trial)))
+        return sum(incident.kind == ASKED_TO_STOP for incident in incidents(self._stored.history(trial)))
 
     def going(self) -> list[str]:
         """Returns the keys of trials whose workers run and have not stopped on request since their start."""

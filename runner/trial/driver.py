@@ -26,7 +26,7 @@ from r2d2.storage.store import Store
 from runner.record.attempt import SupersededError
 from runner.record.checkpoints import TRAIN_RUN, upload_checkpoint
 from runner.record.history import HISTORY, TRIAL_CONFIG, History, put_json
-from runner.record.incidents import DAMAGED, FAILED, STOPPED, record_incident
+from runner.record.incidents import ASKED_TO_STOP, DAMAGED, FAILED, record_incident
 from runner.trial.entry import train_worker
 from runner.trial.placement_group_cleanup import free_reservations, leave_reservations
 from runner.trial.preemption import this_node
@@ -88,7 +88,7 @@ def _note_end(history: History, reason: str) -> None:
     with contextlib.suppress(SupersededError):
         if attempt is not None and attempt.is_asked_to_stop():
             # The sweep's driver waits for this word; what ends because it was asked to has not failed.
-            record_incident(history, STOPPED, reason)
+            record_incident(history, ASKED_TO_STOP, reason)
         else:
             history.mark_failed(reason)
 

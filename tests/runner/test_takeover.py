@@ -12,7 +12,7 @@ import pytest
 
 from runner.record.attempt import read_claim
 from runner.record.history import TRAIN
-from runner.record.incidents import STOPPED, incidents
+from runner.record.incidents import ASKED_TO_STOP, incidents
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
 from runner.tracking.experiments import Tracker
@@ -137,7 +137,9 @@ def test_a_sweep_is_stopped_from_another_terminal_and_resumed_by_its_name(home, 
     assert not re.search("failed|killed", output)
     stored = StoredSweep(home / "sweeps" / "tiny")
     assert all(stored.history(trial).failure is None for trial in stored.trials())
-    stops = [i for trial in stored.trials() for i in incidents(stored.history(trial)) if i.kind == STOPPED]
+    stops = [
+        i for trial in stored.trials() for i in incidents(stored.history(trial)) if i.kind == ASKED_TO_STOP
+    ]
     assert any("is kept up to step" in stop.text for stop in stops)
     (home.parent / "tiny.py").unlink()
     settings = Settings.from_environment({"R2D2_HOME": str(home)})

@@ -6,7 +6,7 @@ import pytest
 
 from r2d2.config import TrainConfig
 from runner.record.history import TRAIN, Record
-from runner.record.incidents import LOST, STOPPED, record_incident
+from runner.record.incidents import ASKED_TO_STOP, LOST, record_incident
 from runner.record.sweep import StoredSweep
 from runner.sweep.callback import SweepCallback
 from runner.trial.driver import CONFIG_KEY
@@ -108,7 +108,7 @@ def test_each_incident_is_said_once(stored):
 
 def test_what_befell_a_trial_before_this_attempt_is_not_told_again(stored):
     write(stored, (1, TRAIN))
-    record_incident(stored.history(TRIAL), STOPPED, "the sweep was asked to stop")
+    record_incident(stored.history(TRIAL), ASKED_TO_STOP, "the sweep was asked to stop")
     listener = Listener()
     callback = SweepCallback(stored, listener, listener, ROLES, stops=False)
     tune_trial = SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()})
@@ -138,5 +138,5 @@ def test_a_stop_waits_for_trials_whose_workers_have_begun_and_have_not_stopped(s
     assert callback.going() == []
     stored.trial_store(TRIAL).write(f"{RESERVATION}000000", b"00")
     assert callback.going() == [TRIAL.key]
-    record_incident(stored.history(TRIAL), STOPPED, "stopped on request")
+    record_incident(stored.history(TRIAL), ASKED_TO_STOP, "stopped on request")
     assert callback.going() == []
