@@ -115,10 +115,10 @@ class Evaluation:
         return values
 
     def scalars(self) -> dict[str, float]:
-        """Returns the numbers that a run is followed by; the same whenever the same model is scored.
+        """Returns the figures that are logged for a scored model; equal models have equal figures.
 
-        Those of `metrics`, with the name of the split behind those of a split (`mma_3px_viewpoint`; the
-        number of matches overall only), `keypoints` (mean per image), `coverage` (the same) and the signs of
+        They are those of `metrics`, with the name of a split after the key (`mma_3px_viewpoint`; the number
+        of matches only over all pairs), `keypoints` (mean per image), `coverage` (the same) and the signs of
         collapse. `keypoints_at_cap`, the share of images with exactly `top_k` keypoints, says something only
         under a protocol with thresholds.
         """

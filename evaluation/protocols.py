@@ -1,4 +1,4 @@
-"""Defines protocols: the agreements that make two numbers comparable."""
+"""Defines protocols: the settings of scoring that two comparable numbers share."""
 
 from __future__ import annotations
 

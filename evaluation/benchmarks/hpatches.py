@@ -67,7 +67,7 @@ class Benchmark:
         name: of the folder.
         folder: where it lies.
         sequences: by name.
-        passed_over: the names of folders in it that are none, but for hidden ones.
+        passed_over: the names of subfolders that are no sequences, without hidden ones.
     """
 
     name: str

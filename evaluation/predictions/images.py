@@ -46,9 +46,9 @@ def resized(image: Image, shorter_side: int | None) -> Image:
 class ImageStore:
     """Reads images and keeps as many of them as fit into a limit.
 
-    When the store is full, what it holds stays and further images are decoded each time they are read: a
-    benchmark is read in the same order again and again, where dropping the oldest would never find anything.
-    A file that changed is decoded anew.
+    A full store keeps what it holds, and decodes further images each time they are read. A benchmark is read
+    in the same order each time, so a store that drops the oldest image would never have the next one. A file
+    that changed is decoded anew.
     """
 
     def __init__(self, max_bytes: int = 2 * 2**30) -> None:

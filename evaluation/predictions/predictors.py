@@ -133,8 +133,8 @@ class NetworkPredictor(Predictor):
 class StoredPredictor(Predictor):
     """Asks another predictor only for what is not in a store yet.
 
-    What the store would give back is given the first time too, so that the same numbers come out whether
-    predictions were found or made.
+    A new prediction is encoded and decoded as the store would do it, so that found and new predictions give
+    the same numbers.
     """
 
     def __init__(self, predictor: Predictor, benchmark: Benchmark, store: PredictionStore) -> None:

@@ -1,8 +1,8 @@
-"""Keeps predictions on disk, so that another metric or protocol costs no other extraction.
+"""Keeps predictions on disk, so that other metrics, and protocols with the same extraction, need no new one.
 
-An entry is found by what decides it: the model, the bytes of the image, the settings. It is a file of its
-own, `<first two digits>/<digest>.r2d2p`: a magic word, the SHA-256 of the rest, and the rest, a numpy
-archive. An entry that is not whole is taken for none and written again.
+The key of an entry is made from all that decides it: the model, the bytes of the image, the settings. Each
+entry is a file, `<first two digits>/<digest>.r2d2p`: a magic word, the SHA-256 of the rest, and the rest, a
+numpy archive. An incomplete entry counts as missing and is written again.
 
 Several processes may share a folder: files appear whole or not at all, and one process at a time removes the
 least recently used ones when the folder has grown beyond its limit.

@@ -1,4 +1,4 @@
-"""Pools what the seeds of all variants of a table say of how much a seed matters.
+"""Pools the variance of seeds over all variants of a table.
 
 Three seeds of one variant leave two degrees of freedom, with which Student's distribution asks for a lead of
 12.6 standard errors where p is to be below 0.05 / 8. Trainings of the variants of one table differ in their
@@ -6,12 +6,12 @@ loss alone: if their seeds scatter alike, n variants of R seeds have n (R - 1) d
 (n - 1) (R - 1) where seeds are paired and what a seed does to all variants is taken off (two-way analysis of
 variance without replication; Scheffe, The Analysis of Variance, 1959, chapter 4).
 
-A variant whose seeds scatter more than those of the others does not belong in the pool: it would hide there,
-and be called better or worse by mere chance. Cochran's test finds it (The distribution of the largest of a
-set of estimated variances, Annals of Eugenics 1941; ISO 5725-2 uses it in the same way): the largest variance
-is compared with those of the others by Fisher's distribution, at LEVEL / n, and left out if it is too large,
-until none is. A variant that was left out, and every variant whose baseline was, keeps the estimate of its
-own seeds.
+A variant whose seeds scatter more than those of the others does not belong in the pool: the pooled variance
+would be too small for it, and it would be called better or worse by chance. Cochran's test finds it (The
+distribution of the largest of a set of estimated variances, Annals of Eugenics 1941; ISO 5725-2 uses it in
+the same way): the largest variance is compared with those of the others by Fisher's distribution, at LEVEL /
+n, and left out if it is too large, until none is. A variant that was left out, and every variant whose
+baseline was, keeps the estimate of its own seeds.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Computes how small a true gain a comparison can show, and what it would take to show a given one.
 
 A difference of two means over R seeds and S sequences has the variance `seed / R + cell / (R S) + sequence /
-S`. A gain is shown if it exceeds its error as many times as Student's distribution asks for at the level that
-Holm's first step gives, 0.05 / V for V differences; to be shown in 80 of 100 studies it has to lie one more
-quantile above (Cohen, Statistical Power Analysis, 1988). Degrees of freedom are those of seeds' variances
-that are pooled over the variants, V (R - 1).
+S`. A gain is shown if it exceeds t times its standard error, where t is the quantile of Student's
+distribution at the level of Holm's first step, 0.05 / V for V differences. A power of 80 % needs one further
+quantile (Cohen, Statistical Power Analysis, 1988). The seeds' variance is pooled over the variants and has V
+(R - 1) degrees of freedom.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Variances:
 
     Attributes:
         seed: of the difference over seeds.
-        cell: of the difference of one seed on one sequence, beyond both.
+        cell: of the seed-by-sequence interaction.
         sequence: of the difference over sequences: a variant suits one sequence more than another.
     """
 

@@ -39,7 +39,8 @@ class Variant:
         seeds: of the evaluations, in their order; None if unknown (a released network). Two variants with the
             same seeds are compared seed by seed: equal seeds mean equal starting weights and training pairs.
         epochs: that its networks were trained for, in any order; 0 of a starting network; empty if unknown.
-        as_asked: whether the number of epochs is what the variants were made to differ in, and all have them.
+        as_asked: whether the variants differ in epochs by design, and this one has been trained for all of
+            its own.
         collapsed: whether any of its networks has.
         warnings: what spoils its figures, in sentences: signs of collapse, or a training that was not as
             configured.
@@ -186,7 +187,7 @@ class Variant:
 
 
 def joined(networks: Sequence[Variant]) -> list[Variant]:
-    """Puts what has one name into one row; rows come in the order of their first networks.
+    """Merges networks of one name into one row; rows come in the order of their first networks.
 
     Raises:
         ValueError: if networks of one row were not scored alike, or share a seed.
@@ -217,7 +218,7 @@ def _all_or_none(seeds: Sequence[tuple[int, ...] | None]) -> tuple[int, ...] | N
 
 
 def refuse_unlike(name: str, evaluation: Evaluation, other_name: str, other: Evaluation) -> None:
-    """Refuses to put two numbers side by side that were not measured alike.
+    """Refuses to compare two variants that were not measured alike.
 
     Raises:
         ValueError: says what differs: the protocol's settings, the benchmark or its content, or the pairs.

@@ -152,7 +152,7 @@ def _opened(file: Image.Image, path: ImageFile) -> OpenImage:
 
 
 def refuse_nothing(image: Image.Image, path: ImageFile) -> None:
-    """Keeps a picture of nothing out of training and validation.
+    """Refuses an image that shows nothing, for training and validation.
 
     Raises:
         ImageRefused: if the image shows nothing.

@@ -136,9 +136,9 @@ def split(photos: PhotoSet, held_out: int, seed: int) -> tuple[PhotoSet, PhotoSe
     """Splits photographs into (training, held out).
 
     Which ones are held out depends on their names and the seed alone; another photograph in the folder
-    changes at most one of them. One that cannot be read, or shows nothing, is not held out: it would be
-    missing in what is made of them, while training replaces it and counts it. Further copies of a held-out
-    file are in neither part, so that nothing held out is ever trained on.
+    changes at most one of them. A photograph that cannot be read, or shows nothing, is not held out: the
+    benchmark would lack it, while training replaces it and counts it. Further copies of a held-out file are
+    in neither part, so that nothing held out is ever trained on.
 
     Raises:
         ValueError: if no photograph would be left to train on.

@@ -1,4 +1,4 @@
-"""Computes the HardNet loss: a descriptor must lie nearer to its partner than to any stranger.
+"""Computes the HardNet loss: a descriptor must lie nearer to its positive than to any negative.
 
 A. Mishchuk, D. Mishkin, F. Radenović, J. Matas, "Working hard to know your neighbor's margins", NeurIPS 2017.
 """

@@ -1,4 +1,4 @@
-"""Computes reliability losses: match well where you say you are reliable, or say that you are not.
+"""Computes reliability losses: a pixel must match well or have low reliability.
 
 To add one: write a function below, decorate it with `@register`, done. Its name is the name in the
 configuration. It receives the `Matches` of a batch and the LossConfig and returns the cost of each query, (B,

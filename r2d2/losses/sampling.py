@@ -25,7 +25,7 @@ _CHUNK, _LARGE_CHUNK = 2**19, 2**25
 
 @dataclass(frozen=True)
 class Matches:
-    """Matches hold Q pixels of each image 1, the same in all, and what they meet in the images 2.
+    """Matches hold Q pixels of each image 1, the same in all, and what they are compared with in images 2.
 
     Entries of queries that are not valid are finite, and mean nothing.
 
@@ -78,7 +78,7 @@ def draw_positions(height: int, width: int, config: LossConfig, generator: torch
 def match(
     features1: DenseFeatures, features2: DenseFeatures, aflow: Tensor, queries: Tensor, distractors: Tensor
 ) -> Matches:
-    """Looks up what each query meets in image 2.
+    """Looks up what each query is compared with in image 2.
 
     Args:
         features1: of the images 1, B of H x W.

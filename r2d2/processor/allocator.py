@@ -31,7 +31,8 @@ def keep_memory() -> bool:
 def give_back() -> bool:
     """Gives the freed memory that this process keeps back to the system; later needs ask for it anew.
 
-    Where blocks of ever other sizes are asked for, those that are kept fit badly, and more and more are.
+    If a program asks for blocks of ever new sizes, the kept blocks fit badly, and more and more memory is
+    kept.
 
     Returns:
         Whether the C library does so; glibc does.

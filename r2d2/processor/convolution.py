@@ -1,9 +1,8 @@
-"""Computes the gradients of a convolution's weights in the layout that this processor is fastest in.
+"""Computes the gradients of a convolution's weights in the layout in which this processor is fastest.
 
-Forwards, and for the gradients of its input, a convolution of float32 is as fast in channels_last as in
-PyTorch's plain layout, or faster. For the gradients of the weights the library has no good routine there with
-AVX2 alone, and with AVX-512 none for dilated convolutions: 1.5 to 4 times slower, more than copying both
-tensors costs.
+For the output and for the gradients of the input, a float32 convolution is as fast in channels_last as in
+PyTorch's plain layout, or faster. For the gradients of the weights it is 1.5 to 4 times slower on processors
+with AVX2 only, and with AVX-512 if the convolution is dilated. That is more than copying both tensors costs.
 """
 
 from __future__ import annotations

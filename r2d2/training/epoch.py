@@ -49,9 +49,8 @@ def train_epoch(
 
     Args:
         siamese: a `SiameseNetwork`, or that in `DistributedDataParallel`; batches are moved to its device.
-        batches: those of this worker from `start_step` on, one for each of its parts a step; as many in every
-            epoch, which is how the learning rate's schedule knows the step's number and how many there will
-            be.
+        batches: those of this worker from `start_step` on, one for each of its parts a step. Every epoch must
+            have as many: the schedule of the learning rate computes the number of steps from it.
         config: the training.
         optimiser: of the network's parameters.
         epoch: number of the epoch, part of the seed of the queries.
@@ -63,8 +62,8 @@ def train_epoch(
 
     Raises:
         NonFiniteLoss: before the weights are touched.
-        OutOfMemory: if the device has too little for a step. Other workers of the same training then wait for
-            this one, and must be stopped by whoever started them; as if the batches end with an error.
+        OutOfMemory: if the device has too little for a step. Other workers of the training then wait for this
+            one: the caller must stop them, and also if the batches end with an error.
     """
     device = next(siamese.parameters()).device
     siamese.train()

@@ -1,4 +1,4 @@
-"""Trains one step of one worker: parts forward and backward, one read of numbers, the weights moved."""
+"""Trains one step of one worker: parts forward and backward, one read of numbers, one weight update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws noise of single pixels as a resized window of a resized image shows it."""
+"""Draws what remains of the noise of single pixels after an image is resized, cropped and resized again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Opens `homographies`: a user's pairs with known homographies, in folders of HPatches' layout.
 
 Each folder has images `1.*` to `N.*` and text files `H_1_k`, from pixels of image 1 to pixels of image k; its
-pairs are (1, k). A benchmark that is trained on measures nothing any more.
+pairs are (1, k). Do not train on a benchmark that you score on.
 """
 
 from __future__ import annotations

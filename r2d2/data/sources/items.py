@@ -1,4 +1,4 @@
-"""Gives sources whose items are made of several files what they have in common."""
+"""Defines ItemSource, the base of sources whose items consist of several files."""
 
 from __future__ import annotations
 

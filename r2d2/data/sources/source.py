@@ -22,7 +22,7 @@ MAX_NAMED = 3
 
 
 class PairSource(Protocol):
-    """A PairSource offers items, each of which becomes another pair every time. It can be pickled."""
+    """A PairSource offers items; an item gives another pair each time. A PairSource can be pickled."""
 
     def __len__(self) -> int:
         """Returns the number of items."""
