@@ -82,7 +82,7 @@ class Model:
         network: in eval mode, on the CPU.
         name: of the folder, or of the file without its suffix.
         digest: see `network_digest`.
-        config, epoch: of the training; None for an upstream file, which does not tell.
+        config, epoch: of the training; None for an upstream file, which does not hold them.
     """
 
     network: R2D2Network

@@ -65,7 +65,7 @@ def prepare_data(
         hpatches: a folder or `s3://bucket/prefix`; None: checkpoints are not scored on it.
         objects: where each node keeps what is on S3.
         shared: where a validation benchmark is copied to, for nodes that do not see `cache`; None: they do.
-        say: told what takes long, in a few words.
+        say: gets a few words on what takes long.
 
     Raises:
         ValueError: for a place without images or pairs, too few photographs, or a benchmark that is not in

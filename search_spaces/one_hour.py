@@ -1,6 +1,6 @@
 """How good is a network after one hour of training on two processors?
 
-The recipe that `make bench-quality` trains for as long as it is told: Fast-R2D2 of full width from scratch,
+The recipe that `make bench-quality` trains for the given minutes: Fast-R2D2 of full width from scratch,
 HardNet's reliability, windows of 96 pixels, 8 pairs a step, a learning rate that climbs for 50 steps and
 falls linearly. Give it a hundred photographs or more (--photos). Expect illumination to be learnt within
 minutes and wide viewpoints last.

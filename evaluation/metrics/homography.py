@@ -1,4 +1,4 @@
-"""Measures homography accuracy: how well matches tell where the corners of image 1 lie in image 2.
+"""Measures homography accuracy: how well matches predict where the corners of image 1 lie in image 2.
 
 MHA (mean homography accuracy) is the share of pairs whose corners are found within some pixels (DeTone et
 al., SuperPoint, CVPRW 2018); AUC is the area under the curve of those shares (Sarlin et al., SuperGlue, CVPR
@@ -97,7 +97,7 @@ def homography_dlt(keypoints1: Points, keypoints2: Points, matches: npt.NDArray[
     """Fits a homography to all matches, each counting the same, by algebraic least squares.
 
     The normalised direct linear transformation: Hartley and Zisserman, Multiple View Geometry, algorithm 4.2.
-    One wrong match spoils it, which is why it tells more about the matches than a robust estimate.
+    One wrong match spoils it, so it shows more about the matches than a robust estimate.
 
     Args:
         keypoints1: (N, 2 or more), x and y first, pixels of image 1.

@@ -71,7 +71,8 @@ def draw_matches(
         panels: where they are.
         starts: (K, 2), pixels of the first image.
         ends: (K, 2), pixels of the second image.
-        colour: (K,), the errors in pixels, which tell correct matches from wrong ones; or that of all lines.
+        colour: (K,), the errors in pixels, by which correct and wrong matches differ; or the colour of all
+            lines.
     """
     segments = np.stack([panels[0].place(starts), panels[1].place(ends)], axis=1)
     parts = [(slice(None), colour)] if isinstance(colour, str) else coloured(colour)

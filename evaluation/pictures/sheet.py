@@ -23,7 +23,7 @@ Colours = str | Sequence[str]
 MARGIN = 16
 INK, FAINT = "#1a1a1a", "#666666"
 
-# Okabe and Ito's colours, told apart by people who do not tell red from green: of correct and wrong matches,
+# Okabe and Ito's colours, which colour-blind people can distinguish: of correct and wrong matches,
 # of those that are neither, of keypoints.
 CORRECT, WRONG, NEUTRAL, KEYPOINT = "#009e73", "#d55e00", "#56b4e9", "#e69f00"
 
@@ -39,7 +39,7 @@ _MID_GREY = 128.0
 # Steps of a heat map and shades of grey under it in a picture that must be small, tried in this order.
 FEW_COLOURS = ((24, 6), (16, 5), (12, 4), (8, 3), (6, 2), (4, 1))
 
-# Legible to people who do not tell red from green, and in print: its lightness grows with the value.
+# Legible to colour-blind people, and in print: its lightness grows with the value.
 _HEAT = (HEAT_SHARE * 255 * colormaps["viridis"](np.arange(256))[:, :3]).astype(np.float32)
 
 

@@ -83,7 +83,7 @@ def _comparable(report: Report) -> str:
 
 
 def cautions(report: Report) -> list[str]:
-    """Returns what every reader must be told."""
+    """Returns the sentences that every reader must know."""
     compared = report.comparison
     assert compared is not None
     rows = compared.means

@@ -56,7 +56,7 @@ class Report:
         examples: name of a variant and a pair matched by its first network.
         answer: two sentences: who is highest and whether that is shown; what it would take to show it.
         finding: what the comparison shows: how many rows got which verdict.
-        cautions: what every reader must be told, in sentences.
+        cautions: what every reader must know, in sentences.
     """
 
     about: About

@@ -1,6 +1,6 @@
 """Makes small drawings as inline SVG: they follow the page's width, text, and light or dark colours.
 
-Colours are classes `c0` to `c7` of the page's style sheet; what does not fit is told apart by dashes. The
+Colours are classes `c0` to `c7` of the page's style sheet; further lines differ by dashes. The
 elements stand in `template/charts.html`; here is where they lie.
 """
 

@@ -21,7 +21,7 @@ from evaluation.report.words import (
 from evaluation.statistics.variants import MARK, Variant
 from r2d2.formats.printable import csv_cell, printable
 
-# A longer table of sequences is for the page and the JSON; here the ends of it tell where a variant wins.
+# A longer table of sequences is for the page and the JSON; here its two ends show where a variant wins.
 MAX_SEQUENCES = 30
 ENDS = 5
 

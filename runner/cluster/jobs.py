@@ -1,7 +1,7 @@
 """Submits sweeps as jobs of a Ray cluster, follows their logs, lists and stops them.
 
 A job runs the same command that runs on a laptop, `python -m runner sweep ...`, on the cluster's head node.
-One sweep has at most one job that lives; another one after it resumes the sweep, as the same command always
+One sweep has at most one job that waits or runs; a later job resumes the sweep, as the same command always
 does.
 """
 
@@ -99,7 +99,7 @@ class SweepJobs:
     def submit(
         self, sweep: str, arguments: Sequence[str], variables: Mapping[str, str]
     ) -> tuple[SweepJob, bool]:
-        """Submits a sweep, unless a job of it lives.
+        """Submits a sweep, unless a job of it waits or runs.
 
         Args:
             sweep: its name, that of its folder and experiment.
@@ -162,7 +162,7 @@ class SweepJobs:
             return self._client.get_job_info(identity)
 
     def stop(self, sweep: str, within: float = STOPPED_WITHIN_S) -> tuple[SweepJob, bool]:
-        """Stops the job of a sweep that lives; another job resumes it.
+        """Stops the waiting or running job of a sweep; another job resumes it.
 
         The job is asked by `r2d2 stop`, run beside it with its variables, so that its trials end well. One
         that has not ended after that is ended by the cluster; what it has stored stays.
@@ -175,11 +175,11 @@ class SweepJobs:
             The job as it was, and whether it has ended by itself.
 
         Raises:
-            ValueError: if none lives.
+            ValueError: if no job waits or runs.
         """
         living = [job for job in self.of(sweep) if job.lives]
         if not living:
-            raise ValueError(f"no job of the sweep '{sweep}' lives on {self.address}")
+            raise ValueError(f"no job of the sweep '{sweep}' runs on {self.address}")
         job = living[-1]
         if job.status == "RUNNING" and self._ask_to_stop(job, within):
             return job, True

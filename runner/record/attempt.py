@@ -96,7 +96,7 @@ class Claim:
         pid: of its driver.
         renewed: seconds since 1970 by the owner's clock.
         seconds: for which a renewal counts.
-        ended: whether the driver has let go of the sweep.
+        ended: whether the driver has released the sweep.
         lock: name of the file on which the driver holds a lock; empty in claims of earlier versions.
     """
 
@@ -120,7 +120,7 @@ class Claim:
 
     @property
     def is_over(self) -> bool:
-        """Says whether its driver has let go, or is known to be dead."""
+        """Says whether its driver has released the sweep, or is known to be dead."""
         return self.ended or self.lives_here() is False
 
     def lives_here(self) -> bool | None:

@@ -1,4 +1,4 @@
-"""Passes what Tune tells the sweep's driver on to MLflow and to the screen."""
+"""Passes the events that Tune reports on to MLflow and to the screen."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ class SweepCallback(tune.Callback):
         Args:
             stored: the sweep on disk.
             reporter: logs in MLflow.
-            progress: tells the screen.
+            progress: shows the sweep on the screen.
             roles: the benchmarks that a complete trial was scored on.
             stops: whether a scheduler may stop trials.
-            lease: the driver's hold on the sweep; without it, nothing more is told. None: nobody else has it.
+            lease: the driver's hold on the sweep; once lost, nothing more is passed on. None: nobody else has
+                it.
         """
         self._stored, self._reporter, self._progress = stored, reporter, progress
         self._roles, self._stops, self._lease = roles, stops, lease
@@ -56,7 +57,7 @@ class SweepCallback(tune.Callback):
         # How often each running trial was stopped on request before.
         self._stops_before: dict[str, int] = {}
         self._warned: set[str] = set()
-        # How many incidents of each trial were told.
+        # How many incidents of each trial were shown.
         self._told: dict[str, int] = {}
         self.statuses: dict[str, str] = {}
         self.reasons: dict[str, str] = {}

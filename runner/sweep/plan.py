@@ -117,7 +117,7 @@ def plan_sweep(
         source: the sweep's name or the path of its file.
         settings: where things are.
         options: of the command line.
-        say: told what takes long, in a few words.
+        say: gets a few words on what takes long.
 
     Raises:
         ValueError: for an unknown sweep, key or value, missing photographs, benchmarks or networks, a name
@@ -198,7 +198,7 @@ def _define(
 def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
     """Reads what the sweep was started with, if it was.
 
-    The first thing that is asked of S3: a wrong address or key is told in seconds, not after the timeout
+    The first thing that is asked of S3: a wrong address or key is reported in seconds, not after the timeout
     that a running sweep has.
     """
     hasty = replace(settings, s3_timeout=min(settings.s3_timeout, FIRST_TIMEOUT))

@@ -45,7 +45,7 @@ class Distinct(Searcher):
         Args:
             searcher: what suggests.
             key_of: the key of the trial that a suggestion makes.
-            say: hears that nothing new is suggested any more.
+            say: gets a sentence when nothing new is suggested any more.
         """
         super().__init__(metric=searcher.metric, mode=searcher.mode)
         self._searcher, self._key_of, self._say = searcher, key_of, say

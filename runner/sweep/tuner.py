@@ -34,8 +34,8 @@ class Tuning:
     Attributes:
         plan: the sweep.
         trainable: what runs a trial.
-        context: what every trial is told beside its configuration.
-        callback: hears of the trials.
+        context: what every trial gets beside its configuration.
+        callback: handles the events of the trials.
         lease: the driver's hold on the sweep.
         concurrent: trials that train at a time.
     """
@@ -65,7 +65,7 @@ class Tuning:
 
         Args:
             space: of a trial's configuration.
-            how: what `TuneConfig` is told beside that.
+            how: further arguments of `TuneConfig`.
         """
         sweep = self.plan.sweep
         # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.

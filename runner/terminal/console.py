@@ -49,7 +49,7 @@ class _PrintableStream:
         self.below = below
 
     def write(self, text: str) -> int:
-        """Writes a text of unknown origin. Bytes are refused by the stream below, as ever."""
+        """Writes a text of unknown origin. The stream below refuses bytes."""
         return self.below.write(printable(text) if isinstance(text, str) else text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -67,8 +67,8 @@ class _PrintableStream:
 def clean_output() -> None:
     """Cleans all text for the standard output and error: a verb's, a warning's, a log's, a traceback's.
 
-    What the output's encoding does not have becomes `?`: no text ends a program. Python does the like with
-    the standard error by itself.
+    Characters that the output's encoding lacks become `?`, so that no text ends a program. Python itself does
+    nearly the same with the standard error.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

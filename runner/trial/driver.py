@@ -1,4 +1,4 @@
-"""Runs one trial: Ray Train trains, the evaluator scores each checkpoint, Tune hears of both.
+"""Runs one trial: Ray Train trains, the evaluator scores each checkpoint, and both are reported to Tune.
 
 Only this file knows both training and the evaluator. Training does not wait for scores: Ray Train runs the
 validation function beside it, one task per checkpoint, and repeats the unfinished ones after a restart.

@@ -57,7 +57,7 @@ def train_to_the_end(fit: Callable[[], object], history: History, max_restarts: 
         except ray.train.ControllerError as error:
             if not isinstance(error.controller_failure, ray.exceptions.RayActorError):
                 raise
-            # A worker that was stopped as a whole does not even hear that it shall end.
+            # A worker whose whole process was stopped does not receive the request to end.
             fault = error.controller_failure
         except ray.exceptions.RayActorError as error:
             # Ray Train's controller was lost.

@@ -33,7 +33,7 @@ UNSCORED = 1e9
 
 @dataclass(frozen=True)
 class TrialContext:
-    """A TrialContext holds what every trial of a sweep is told beside its configuration.
+    """A TrialContext holds what every trial of a sweep gets beside its configuration.
 
     Attributes:
         trials_folder: holds one folder per trial; or `s3://bucket/prefix`.

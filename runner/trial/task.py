@@ -1,4 +1,4 @@
-"""Defines WorkerTask: what a data-parallel worker is told."""
+"""Defines WorkerTask: the configuration and the places that a data-parallel worker gets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.record.attempt import Attempt
 
 @dataclass(frozen=True)
 class WorkerTask:
-    """A WorkerTask holds what a worker is told: a plain value, sent as a dictionary.
+    """A WorkerTask holds all that a worker needs: a plain value, sent as a dictionary.
 
     Attributes:
         config: TrainConfig as a dictionary.

@@ -62,7 +62,7 @@ class Watchdog:
                 try:
                     self._report(f"no sign of life for {self._limit:g} s while {self._doing}{self._place()}")
                 finally:
-                    # Also if nobody could be told: what hangs may be the way to tell it.
+                    # Also if the report failed: the report's own path may be what hangs.
                     self._end(EXIT_STATUS)
                 return
 

@@ -110,7 +110,7 @@ def test_jobs_of_others_are_not_ours(jobs, server):
 
 def test_stopping_needs_a_job_that_lives(jobs, server):
     server.add("r2d2-smoke-1", "smoke", "SUCCEEDED")
-    with pytest.raises(ValueError, match=r"no job of the sweep 'smoke' lives on http://head:8265"):
+    with pytest.raises(ValueError, match=r"no job of the sweep 'smoke' runs on http://head:8265"):
         jobs.stop("smoke")
     server.add("r2d2-smoke-2", "smoke", "PENDING")
     job, by_itself = jobs.stop("smoke")
