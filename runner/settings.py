@@ -85,7 +85,7 @@ class Settings:
         """Reads the variables that the attributes name.
 
         Raises:
-            ValueError: if one that must be a number is none of at least 0.
+            ValueError: if a variable that must be a number is not one, or is negative.
         """
         environment = _today(environment)
         home = absolute_place(environment.get("R2D2_HOME") or HOME_FOLDER).rstrip("/")

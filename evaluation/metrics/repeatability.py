@@ -107,7 +107,7 @@ def localisation_error(pair: Overlap) -> float:
     """Averages the distance of keypoints found again within 3 pixels, both directions together, in pixels.
 
     Returns:
-        error: in [0, 3]; NaN if there is none, so that the pair is left out of a mean and not taken for good.
+        error: in [0, 3]; NaN if no keypoint was found again; means then leave the pair out.
     """
     distances = np.concatenate([pair.distances1, pair.distances2])
     found = distances[distances <= WITHIN]

@@ -97,7 +97,7 @@ def cautions(report: Report) -> list[str]:
         *([_unscored(report)] if report.about.unscored and _rows(report) else []),
         *_unpaired(report),
         *(
-            f"{heading(metric)} is compared without {count} pair{'s' * (count > 1)} of which a row has none."
+            f"{heading(metric)} is compared without {count} pair{'s' * (count > 1)} for which a row lacks it."
             for metric, count in compared.left_out.items()
         ),
     ]

@@ -233,7 +233,7 @@ def _to_rgb(image: Image.Image, path: ImageFile) -> Image.Image:
     if image.mode in ("I", "F"):
         kind = "32-bit or signed" if image.mode == "I" else "floating-point"
         raise ImageRefused(
-            path, f"{kind} pixels, of which the file does not say what is white; store it with 8 or 16 bits"
+            path, f"{kind} pixels, and the file does not say which value is white; store it with 8 or 16 bits"
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")

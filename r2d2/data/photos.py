@@ -111,7 +111,7 @@ def passed_over(
 
     Args:
         files: of the place.
-        own: the end of names that this program writes itself, of which nothing is said.
+        own: the suffix of files that this program writes; they are not mentioned.
         is_read: whether a file of this name is read.
         why: others are not.
     """

@@ -49,7 +49,7 @@ def make_job(
         sha256: what the downloads may have, hexadecimal.
 
     Raises:
-        ValueError: if the source is unknown, or a SHA-256 is none.
+        ValueError: if the source is unknown, or a SHA-256 is not 64 hexadecimal digits.
     """
     found = find_source(source)
     for text in sha256:

@@ -154,7 +154,7 @@ def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]
     """Returns the job's variables: those of here that name places, then those of the command line.
 
     Raises:
-        ValueError: if the home is missing or relative, or an assignment is none.
+        ValueError: if the home is missing or relative, or an assignment is not NAME=VALUE.
     """
     if home is None or not (is_remote(home) or Path(home).is_absolute()):
         given = f"the home is '{home}'" if home else "there is no home (--home or R2D2_HOME)"

@@ -73,7 +73,7 @@ class Capacity:
         """Returns how many trials can run at a time beside the evaluators; at least one if it fits at all.
 
         Args:
-            trials: of which the largest counts.
+            trials: the largest of them counts.
             evaluators: all of them run all the time.
             worker: what each worker asks for.
             fewest: with how many workers a trial starts at least, by how many it shall have.

@@ -96,7 +96,7 @@ def compared(
             found.append(_variant(sweep, one, role, latest(one.records), definition.metric))
         elif epoch in one.progress.scored:
             network = _variant(sweep, one, role, epoch, definition.metric)
-            # A score whose table is lost is none.
+            # A score whose table is lost does not count.
             if network.evaluations or not role:
                 found.append(replace(network, as_asked=standing.varied and one.progress.is_complete))
     return found, standing

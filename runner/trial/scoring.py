@@ -113,7 +113,7 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
 
 
 def score_role(history: History, uri: str, epoch: int, role: str, evaluator: Any) -> Record:
-    """Has a checkpoint scored on one benchmark; the table, or why there is none, goes into the history."""
+    """Has a checkpoint scored on one benchmark; the table, or the reason of a failure, is written down."""
     try:
         verdict: Verdict = ray.get(evaluator.score.remote(uri, role))
     except (ray.exceptions.RayTaskError, RuntimeError) as error:

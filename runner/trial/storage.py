@@ -59,7 +59,7 @@ def last_checkpoint(trial: Store) -> str | None:
 
 
 def drop_damaged_snapshot(trial: Store) -> bool:
-    """Removes Ray Train's snapshot if it is none, or lists checkpoints that are gone: Ray would not start.
+    """Removes Ray Train's snapshot if it is damaged or lists missing checkpoints: Ray would not start.
 
     Returns:
         Whether it did; a training then goes on from `last_checkpoint`.

@@ -212,7 +212,7 @@ def test_lost_pairing_of_seeds_and_pairs_without_a_number_are_said():
     found = make_report(variants, "cosine", About("t", metric="localisation_error_px", ascending=True))
     assert list(found.cautions) == [
         "Not compared seed by seed with cosine (seeds 0, 1, 2), which widens intervals: dice (seeds 0, 1).",
-        "localisation error (px) is compared without 1 pair of which a row has none.",
+        "localisation error (px) is compared without 1 pair for which a row lacks it.",
     ]
     assert Page(to_html(found)).open == []
 

@@ -205,7 +205,7 @@ def test_tiny_is_refused_and_32_is_not(save, size):
     ],
 )
 def test_numbers_that_do_not_say_what_is_white_are_refused(save, pixels, kind):
-    with pytest.raises(ImageRefused, match=f"{kind} pixels, of which the file does not say what is white"):
+    with pytest.raises(ImageRefused, match=f"{kind} pixels, and the file does not say which value is white"):
         read_image(save(pixels, "grey.tif"))
 
 
