@@ -97,7 +97,7 @@ def prepare_data(
 def _share(folder: Path, shared: Store) -> str:
     """Copies a benchmark to a place that every node sees, unless it is there; returns that place.
 
-    Its manifest, by which it is opened with one request and every file is verified, is written last.
+    The manifest is written last; it verifies every file and opens the benchmark with one request.
     """
     paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     manifest = Manifest(VALIDATION, tuple(_manifest_file(name, path) for name, path in paths.items()))

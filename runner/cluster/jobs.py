@@ -164,8 +164,8 @@ class SweepJobs:
     def stop(self, sweep: str, within: float = STOPPED_WITHIN_S) -> tuple[SweepJob, bool]:
         """Stops the waiting or running job of a sweep; another job resumes it.
 
-        The job is asked by `r2d2 stop`, run beside it with its variables, so that its trials end well. One
-        that has not ended after that is ended by the cluster; what it has stored stays.
+        `r2d2 stop`, run beside the job with the job's variables, asks it to stop, so that its trials save
+        their checkpoints. If the job does not end in time, the cluster ends it; stored files stay.
 
         Args:
             sweep: its name.

@@ -22,7 +22,7 @@ _LONGEST = 300
 def plain_faults(address: str) -> Iterator[None]:
     """Turns whatever Ray raises in the block into a ValueError that says what is wrong at `address`.
 
-    Ray has no kind of its own for it: these errors are RuntimeError, OSError, RayError or bare Exception.
+    Ray has no exception class for them: they are RuntimeError, OSError, RayError or bare Exception.
 
     Args:
         address: of the cluster or its dashboard; `local`: of one that is started here.

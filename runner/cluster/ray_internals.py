@@ -1,7 +1,8 @@
 """Wraps Ray's private parts that have no public counterpart: draining nodes, workers that do not answer.
 
-No other file imports a private module of a library; a test looks. Another test compares what is used here
-with the release that is installed, and pyproject.toml allows no minor release of Ray that was not tested.
+No other file imports a private module of a library; a test checks this. Another test compares what is used
+here with the release that is installed, and pyproject.toml allows no minor release of Ray that was not
+tested.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ NoAnswer = WorkerHealthCheckTimeoutError
 def is_draining(node: str) -> bool:
     """Says whether a node was told to drain: nothing new starts on it, and it will leave.
 
-    `ray.train.get_preemption_info` knows the nodes of a training's workers only, not the driver's.
+    `ray.train.get_preemption_info` covers only the nodes of a training's workers, not the driver's node.
 
     Args:
         node: Ray's id of it, hexadecimal.

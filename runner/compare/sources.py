@@ -100,8 +100,8 @@ def find_networks(
 def told_apart(networks: Sequence[Variant]) -> list[Variant]:
     """Leaves out repeated networks; adds the origin to the names of variants that agree in name only.
 
-    Two sweeps may have trained the same seed of the same variant to different ends (on other photographs, by
-    other code): what agrees in name only must not share a row.
+    Two sweeps may have trained the same seed of the same variant on other photographs or by other code. Such
+    networks agree in name only and must not share a row.
 
     Args:
         networks: a variant of one network each.

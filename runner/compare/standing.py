@@ -83,7 +83,7 @@ class Standing:
 def _common(row: Sequence[Progress]) -> set[int]:
     """Returns the epochs that the trials of a row have in common; all epochs if the scheduler stops trials.
 
-    What has failed does not keep the others back.
+    A failed trial does not limit the others.
     """
     scored = [trial for trial in row if trial.scored]
     alive = [trial for trial in scored if not trial.failed] or scored

@@ -67,9 +67,9 @@ def compared(
 ) -> tuple[list[Variant], Standing]:
     """Returns the networks of a sweep, each as a variant of its own, and the sweep's standing.
 
-    Each network is that of the epoch at which its row can be compared. A row without any score has the last
-    epochs of its trainings. They come in the order of the definition, those that the scheduler stopped behind
-    the others, untrained ones last.
+    Each network is taken from the epoch at which its row can be compared; a row without any score has the
+    last epochs of its trainings. Networks come in the order of the definition, then those that the scheduler
+    stopped, then untrained ones.
 
     Args:
         sweep: finished or not.

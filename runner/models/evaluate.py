@@ -105,8 +105,8 @@ def evaluate_model(
     """Scores the model or the features that a source names on a benchmark.
 
     Predictions are stored, so that another protocol with the same extraction, or another metric, extracts
-    nothing again. The evaluators of a sweep do without (`evaluation.actor`): every checkpoint is another
-    network that is scored once, and would push out of the store what is asked for again.
+    nothing again. The evaluators of a sweep (`evaluation.actor`) store none: every checkpoint is scored once,
+    and its predictions would push reusable ones out of the store.
 
     Args:
         source: see `find_predictor`.

@@ -93,7 +93,7 @@ class Found:
 def find_targets(arguments: tuple[str, ...], settings: Settings) -> Found:
     """Finds the images that files, folders, glob patterns, .txt lists and places on S3 name.
 
-    Each comes once, in order.
+    Each image comes once, in the order of the arguments.
 
     Raises:
         ValueError: if an argument names no image, or a list cannot be read.

@@ -1,7 +1,7 @@
 """Defines StartedSweep: the command that a sweep was started with, so that its name alone continues it.
 
-A sweep's own file is executed if this user has started a sweep with it, or says to trust it; no other stored
-code is.
+A stored sweep file is executed only if this user has started a sweep with it, or says to trust it. No other
+stored code is executed.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class History:
     def follow(self, finished: Callable[[], bool], interval: float | None = None) -> Iterator[Record]:
         """Yields every event once, those of the past first, until `finished` and nothing is left.
 
-        A score that failed at first and then succeeded is two events.
+        A score that failed at first and later succeeded counts as two events.
 
         Args:
             finished: whether nothing new is written any more.

@@ -185,7 +185,7 @@ def _take(store: Store, seconds: float, lock: str, say: Callable[[str], None] | 
 def _wait_for_expiry(store: Store, claim: Claim, say: Callable[[str], None] | None) -> None:
     """Watches the last claim for as long as it says.
 
-    Clocks of machines differ, so that only a change counts; this machine's own clock is trusted.
+    Clocks of machines differ, so only a change of the claim counts, timed by this machine's clock.
 
     Raises:
         ValueError: if it is renewed meanwhile.

@@ -1,7 +1,7 @@
 """Records who gave an alias of the registered model to which version, when and why.
 
-Each move is a tag of the registered model, so none is lost; its description, which MLflow's page shows, holds
-them as a table, the latest first, below whatever else is written there.
+Each move is stored as a tag of the registered model, so none is lost. The model's description, which MLflow's
+page shows, ends with a table of the moves, the latest first.
 """
 
 from __future__ import annotations

@@ -50,9 +50,9 @@ _TYPES = {
 def save_package(checkpoint: Path, target: Path, model: Model) -> None:
     """Writes the MLflow model folder `target`.
 
-    The package `r2d2` goes with the checkpoint, so that a version keeps giving the same answers when the code
-    has moved on, and is served where this project is not installed. Nothing is pickled, and nothing is looked
-    up in the network.
+    The package `r2d2` is stored with the checkpoint, so that a version gives the same answers when the code
+    has changed, and can be served where this project is not installed. Nothing is pickled, and nothing is
+    downloaded.
 
     Args:
         checkpoint: a checkpoint's folder.

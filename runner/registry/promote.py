@@ -119,8 +119,8 @@ def promote(
 ) -> Promotion:
     """Makes a run's best checkpoint the champion, if the rule lets it pass.
 
-    Only what is promoted becomes a model version, and each checkpoint becomes one once: the versions are the
-    champions there were, and an earlier one can be promoted again.
+    Only a promoted checkpoint becomes a model version, and only once: the versions are the champions so far,
+    and an earlier one can be promoted again.
 
     Args:
         tracker: the store of the run and the registry.

@@ -1,9 +1,9 @@
 """Decides whether a checkpoint may become the champion, and says why (not).
 
 A sweep's best checkpoint was chosen by its score on the sweep's validation pairs, so that score is too high.
-Before a promotion it is scored on fresh pairs of the photographs that the sweep held out: other viewpoints,
-other light. There are no other photographs that it was not trained on; `evaluation.statistics.paired` allows
-for the choice on these.
+Before a promotion the checkpoint is scored on fresh pairs, with other viewpoints and other light, of the
+photographs that the sweep held out. There are no other photographs that it was not trained on;
+`evaluation.statistics.paired` allows for the choice on these.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def benchmarks_for(photographs: int) -> int:
 def fresh_seed(*networks: str) -> int:
     """Computes a seed in [0, 2^32) from the digests of the compared networks.
 
-    The same comparison has the same pairs whenever it is made: asking again is no second chance. Another one
-    has others, so that no champion is the best on pairs that its challenger meets.
+    The same comparison always has the same pairs, so repeating it gives no second chance. Other networks get
+    other pairs, so that no champion was chosen on the pairs of a later comparison.
     """
     return int(hashlib.sha256(" ".join(networks).encode()).hexdigest()[:8], 16)
 

@@ -1,7 +1,7 @@
 """Defines the model that MLflow serves: images in, keypoints, descriptors and scores out.
 
 Copies of this file, of the package `r2d2` and of a checkpoint make a model version; MLflow runs the copy to
-load the model, so nothing is unpickled. Hence this file imports nothing of `runner`, and registers its class
+load the model, so nothing is unpickled. Hence this file imports nothing of `runner`, and registers its model
 with MLflow when it is run.
 """
 

@@ -198,8 +198,7 @@ def _define(
 def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
     """Reads what the sweep was started with, if it was.
 
-    The first thing that is asked of S3: a wrong address or key is reported in seconds, not after the timeout
-    that a running sweep has.
+    This is the first request to S3, so it has a short timeout: a wrong address or key is reported in seconds.
     """
     hasty = replace(settings, s3_timeout=min(settings.s3_timeout, FIRST_TIMEOUT))
     return SweepDefinition.load(hasty.sweep(name))
@@ -264,7 +263,7 @@ def _extended(sweep: Sweep, options: SweepOptions, started: StartedSweep) -> tup
 def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
     """Names the places of photographs and sources in full: workers run in folders of their own.
 
-    So a trial also has the same name from wherever, and however, the places were named.
+    So a trial has the same name however the places are written and wherever the command runs.
     """
     data = _common_data(tuple(sweep.trials(options.overrides)))
     if data.sources and data.photos != SAMPLES:

@@ -100,8 +100,8 @@ class Distinct(Searcher):
 class ScoresOnly(ConcurrencyLimiter):
     """Passes on the reports that carry the searcher's metric.
 
-    Tune hands every report to the searcher, and Optuna's fails on one without its metric; a trial here
-    reports an epoch's losses before its score is known.
+    Tune passes every report to the searcher, and Optuna's searcher fails on a report without its metric. A
+    trial here reports an epoch's losses before its score is known.
     """
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Opens the MLflow store, its experiments (one per sweep) and runs (one per trial).
 
-Used by one process, the driver of a sweep. Everything goes through MLflow's client object: its global "active
-run" would allow one trial at a time.
+One process uses it, the driver of a sweep. All calls go through MLflow's client object, because MLflow's
+global "active run" allows only one trial at a time.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ class Tracker:
     ) -> str:
         """Logs the outcome of a sweep, in place of a former summary, and returns the id of its run.
 
-        The experiment is described as the run is.
+        The experiment gets the same description as the run.
 
         Args:
             experiment_id: of the sweep.

@@ -273,7 +273,7 @@ def final_files(evaluation: Evaluation, benchmark_role: str) -> tuple[Files, Fil
 def rounded(value: float) -> float:
     """Rounds a figure to four digits; a whole number keeps all of them, infinity becomes NaN.
 
-    No figure of a benchmark or a training is known better; the histories have all digits.
+    No figure of a benchmark or a training is more precise; the histories have all digits.
     """
     if not math.isfinite(value):
         return math.nan

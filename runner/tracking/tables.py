@@ -95,8 +95,8 @@ def mma_table(evaluation: Evaluation) -> LoggedTable:
 def pair_table(evaluation: Evaluation) -> LoggedTable:
     """Makes a row per pair: sequence, split, image, counts, MMA at 1 to 15 pixels, other metrics.
 
-    A corner error is infinite without a homography, a localisation error not a number without a keypoint that
-    was found again: null in the table.
+    The table has null for an infinite corner error (no homography) and for a localisation error that is NaN
+    (no keypoint was found again).
     """
     cells = _cells(evaluation)
     rows = tuple(tuple(cell(pair) for cell in cells.values()) for pair in evaluation.pairs)

@@ -192,7 +192,7 @@ def _score_start(config: TrainConfig, store: Store, context: TrialContext) -> No
 def _kind_of_trainer(num_workers: int) -> type[DataParallelTrainer]:
     """Returns TorchTrainer, which joins the workers in a process group; a lone worker needs no group.
 
-    Without the group Ray Train's controller of a trial need not import torch, which takes it seconds.
+    Without the group, Ray Train's controller need not import torch, which takes seconds.
     """
     if num_workers == 1:
         return DataParallelTrainer

@@ -76,8 +76,8 @@ def score_checkpoint(
 ) -> dict[str, float]:
     """Asks the evaluator for each table and writes it into the history, as Ray Train's validation function.
 
-    A checkpoint that was scored by an earlier attempt is not scored again. What cannot be scored is written
-    down as an event too: the trial then fails with that reason, after its training.
+    A checkpoint that was scored by an earlier attempt is not scored again. A failed scoring is written down
+    as an event too: the trial then fails with that reason, after its training.
 
     Returns:
         The metrics, by which Ray Train keeps the best checkpoints. One without a score counts as the best, so

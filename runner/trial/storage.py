@@ -77,8 +77,8 @@ def drop_damaged_snapshot(trial: Store) -> bool:
 def remove_forgotten(trial: Store) -> None:
     """Removes, of a trial that has ended, the checkpoints in mid-epoch that Ray Train does not know.
 
-    A driver that is killed between an upload and the snapshot leaves one. Those of whole epochs stay, for
-    their scores.
+    A driver that is killed between an upload and the snapshot leaves such a checkpoint. Checkpoints of whole
+    epochs stay, because they can be scored.
     """
     listed = _listed(trial)
     for name in trial.folders(TRAIN_RUN):

@@ -235,7 +235,7 @@ class _Worker:
     def _report(self, trained: _Trained, epoch: int, metrics: dict[str, float]) -> None:
         """Hands the epoch's checkpoint to Ray Train, which asks for its score. Every worker takes part.
 
-        The history is written first: whoever finds the checkpoint also finds how it was trained.
+        The history is written first, so that every checkpoint has its training event.
         """
         if self.rank != 0:
             ray.train.report({"epoch": epoch})
