@@ -68,8 +68,8 @@ def image_maps(
 def example_maps(network: R2D2Network, examples: Iterable[MatchExample]) -> tuple[ImageMaps, ...]:
     """Computes the maps of one image of each example; its keypoints are those that were scored.
 
-    It is image 1, or image k where image 1 was shown already: the sequences of a validation benchmark come in
-    twos of the same photograph.
+    It is image 1, or image k if image 1 was shown already: a validation benchmark has two sequences of each
+    photograph.
     """
     maps: list[ImageMaps] = []
     firsts: list[Bytes] = []

@@ -31,7 +31,7 @@ _PER_ROW = 2
 def training_picture(pairs: Sequence[Pair], title: str) -> bytes:
     """Draws both crops of each pair, their shared part, and some points joined to their partners: a PNG.
 
-    What is pale has no partner in the other crop, and enters no loss.
+    Pale pixels have no partner in the other crop and do not enter a loss.
 
     Args:
         pairs: at least one, of equal size.

@@ -41,9 +41,10 @@ class _Features:
 def read_features(path: Path, image_size: tuple[int, int], top_k: int | None, notes: Notes) -> Keypoints:
     """Reads the features of one image and repairs what can be repaired.
 
-    Descriptors that are not of unit length are normalised; of features that are the same in position and
-    descriptor one is kept (several descriptors at one place are not duplicates); both are noted, and so are
-    files without keypoints, keypoints outside the image and files without scores, whose order then counts.
+    Descriptors that are not of unit length are normalised. Features with the same position and the same
+    descriptor are kept once; several descriptors at one place are no duplicates. If a file has no scores, the
+    order of its keypoints counts. All of this is noted, and so are files without keypoints and keypoints
+    outside the image.
 
     Args:
         path: the file.

@@ -106,7 +106,7 @@ def _body(report: Report) -> str:
 def to_csv(report: Report) -> str:
     """Writes everything in one table of long form: a line per variant, metric and split or sequence.
 
-    `value` is the mean over seeds, `difference` that to the baseline; empty cells are not known.
+    `value` is the mean over seeds and `difference` the difference from the baseline; unknown cells are empty.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n", restval="")

@@ -83,7 +83,8 @@ _TERMS = (
 def explained(text: str) -> list[str]:
     """Returns the sentences on the terms that a text uses, in a fixed order.
 
-    `AUC` stands on `MHA`, and a protocol is named with its digest: where one is explained, the other is too.
+    An explanation of `AUC` brings that of `MHA`, by which it is defined, and that of a protocol brings that
+    of its digest.
     """
     found = {term for term, _ in _TERMS if re.search(rf"(?<!\w){re.escape(term)}", text)}
     found |= {"MHA"} if "AUC" in found else set()

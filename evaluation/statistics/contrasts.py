@@ -33,8 +33,8 @@ class Scores:
 def contrast(variant: Scores, baseline: Scores) -> tuple[Floats, ...]:
     """Sets the scores of a variant against those of the baseline.
 
-    Seeds that agree only in part are taken as unrelated: if they are related after all, the interval is too
-    wide rather than too narrow.
+    If only some seeds agree, all are treated as unrelated: the interval may then be too wide, but not too
+    narrow.
 
     Returns:
         samples: (seeds, sequences, K) each, signed: their means add up to the difference. One sample

@@ -76,8 +76,8 @@ Failure = TooManyBadPhotos | PlaceError
 def most_bad(opened: int, count: int) -> int:
     """Returns how many unusable items an epoch may meet that opens `opened` of `count`.
 
-    One in a hundred, and always one. Who opens some of them only, because an epoch is shorter or another
-    worker opens the rest, is allowed what chance may add if one in a hundred of all are bad.
+    It is one in a hundred, at least one. A worker that opens only some of the items (of a short epoch, or
+    beside other workers) may meet more of them by chance, and is allowed as many.
     """
     chance = CHANCE * (opened / ONE_IN) ** 0.5 if opened < count else 0.0
     return max(1, opened // ONE_IN + int(chance))
@@ -190,9 +190,8 @@ class EpochLoader:
 
     A worker of several parts gets as many batches a step, in the order of its share.
 
-    Counts the distinct files that were refused, but for pictures of nothing. More than one, and more than
-    `most_bad` of those that this worker opens in the epoch, end the epoch. Each worker counts its own: it
-    sees its share of the photographs, and of the bad ones.
+    It counts the distinct files that were refused, except images that show nothing. More than one of them,
+    and more than `most_bad` allows, end the epoch. Each worker counts the files that it opens itself.
     """
 
     def __init__(self, pairs: PairDataset, share: Share, start_step: int = 0) -> None:

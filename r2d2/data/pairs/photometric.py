@@ -70,8 +70,8 @@ class JitterBatch:
     """A JitterBatch changes B images in one pass over all of them, whatever their orders.
 
     Attributes:
-        factors: (4, B, 4): of the change that is k-th in an image's order its factor, of the others one that
-            changes nothing; in the order of `NAMES`.
+        factors: (4, B, 4), by step, image and change (in the order of `NAMES`): the factor of the change that
+            an image has at that step, and neutral values of the other three changes.
     """
 
     factors: Tensor
