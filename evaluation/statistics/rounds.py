@@ -143,7 +143,16 @@ class Look:
         return answers, chance
 
     def level(self, differing: npt.NDArray[np.int_], variants: int, seeds: int | None = None) -> Floats:
-        """Returns the level of each variant that is not shown to differ, if so many of all are."""
+        """Returns the level at which the variants that are not shown to differ are tested.
+
+        Args:
+            differing: of any shape, how many of all variants are shown to differ.
+            variants: how many variants there are.
+            seeds: of the look; None: those of this one.
+
+        Returns:
+            of the shape of `differing` (any shape), in (0, 1).
+        """
         levels = [self.question.level(seeds or self.seeds, ALPHA / left) for left in range(variants, 0, -1)]
         found: Floats = np.array([*levels, levels[-1]])[differing]
         return found
