@@ -51,9 +51,9 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-# What is looked for in a text, and what is said of it.
+# A term that a text may use, and its explanation.
 _TERMS = (
-    ("MMA", "MMA@t: mean matching accuracy, the share of matches within t pixels of the true place."),
+    ("MMA", "MMA@t: mean matching accuracy, the share of matches within t pixels of the true position."),
     ("MHA", "MHA@t: the share of image pairs whose homography puts the corners within t pixels, on average."),
     ("AUC", "AUC@t: the area under the curve of MHA from 0 to t pixels, as a share."),
     ("DLT", "DLT: direct linear transform, a homography fitted to all matches by least squares."),
@@ -62,20 +62,23 @@ _TERMS = (
         "repeatability@",
         "repeatability@t: the share of keypoints found again in the other image, within t pixels.",
     ),
-    ("localisation error", "localisation error: how far such keypoints lie apart, those within 3 pixels."),
+    (
+        "localisation error",
+        "localisation error: the mean distance of keypoints found again within 3 pixels, in pixels.",
+    ),
     ("matching score", "matching score: the share of keypoints that are matched correctly, within 3 pixels."),
     ("±", "±: the standard deviation over seeds."),
     ("95 %", "95 % interval: where the true value lies in 95 of 100 such studies."),
     (
         "Holm",
-        "p (Holm): how often equal variants would differ by as much by chance, corrected for the number of "
-        "comparisons by Holm's method.",
+        "p (Holm): the probability that equal variants differ by as much by chance, corrected for the number "
+        "of comparisons by Holm's method.",
     ),
-    ("protocol", "protocol: the agreement on how features are extracted, matched and scored."),
+    ("protocol", "protocol: how features are extracted, matched and scored, with all settings."),
     (
         "digest",
-        "digest: letters and digits made of all settings or files (SHA-256), shortened in brackets; equal "
-        "ones mean equal settings or files.",
+        "digest: the SHA-256 of all settings or files, shortened in brackets; equal digests mean equal "
+        "settings or files.",
     ),
 )
 
