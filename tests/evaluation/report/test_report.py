@@ -488,6 +488,6 @@ def test_the_answer_comes_first_and_every_term_is_explained_once(report):
     for text in (markdown, html.unescape(page)):
         first, second = (text.index(sentence) for sentence in report.answer)
         assert first < second < text.index(report.finding)
-        for term in ("MMA@t:", "p (Holm):", "±:", "protocol: the", "digest: letters"):
+        for term in ("MMA@t:", "p (Holm):", "±:", "protocol: how", "digest: the"):
             assert text.count(term) == 1, term
         assert "PoseLib:" not in text
