@@ -56,14 +56,13 @@ class Settings:
             scored.
         released: the released network that sweeps fine-tune (R2D2_RELEASED), an upstream .pt or checkpoint,
             a path or `s3://...`.
-        cache_gib: of stored predictions, at most (R2D2_CACHE_GIB, default 20); 0: none is stored.
-        cache_folder: of what can be made or fetched again (R2D2_CACHE, best on a disk of the node); None:
-            `cache` in `local`.
-        objects_gib: of what was fetched from S3, at most (R2D2_OBJECTS_GIB, default 50); 0: none is kept.
-        s3_timeout: seconds that a request to S3 is tried again for (R2D2_S3_TIMEOUT, default 300).
-        lease_seconds: after which a driver that shows no sign of life loses its sweep (R2D2_LEASE_S, default
-            30).
-        cluster_cpus, cluster_gpus: that an autoscaler may add up to, which no driver can ask it
+        cache_gib: the largest size of stored predictions (R2D2_CACHE_GIB, default 20); 0: none is stored.
+        cache_folder: the cache folder, best on the node's own disk (R2D2_CACHE); None: `cache` in `local`.
+        objects_gib: the largest size of the cache of S3's objects (R2D2_OBJECTS_GIB, default 50); 0: none.
+        s3_timeout: seconds for which a request to S3 is repeated (R2D2_S3_TIMEOUT, default 300).
+        lease_seconds: seconds without a sign of life after which a driver loses its sweep (R2D2_LEASE_S,
+            default 30).
+        cluster_cpus, cluster_gpus: the largest size to which an autoscaler may grow the cluster
             (R2D2_CLUSTER_CPUS, R2D2_CLUSTER_GPUS); 0: what is there counts.
     """
 

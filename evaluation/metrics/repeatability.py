@@ -122,7 +122,7 @@ def matching_score(pair: Overlap, matches: npt.NDArray[np.integer], errors: Floa
     1.
 
     Args:
-        pair: of the keypoints that were matched.
+        pair: the overlap of the keypoints that were matched.
         matches: (K, 2), indices into the keypoints of both images, none twice.
         errors: (K,), pixels, as of `matching_errors`.
 

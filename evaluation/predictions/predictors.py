@@ -43,7 +43,7 @@ class Prediction:
     Attributes:
         keypoints: best first; positions and `image_size` are those of the image as the protocol resizes it.
         original_size: (width, height) of the image in its file, pixels.
-        seconds: that the extraction took, when it was done; 0 if nobody knows.
+        seconds: the time of the extraction, when it was done; 0 if unknown.
         reused: whether it was done at another time.
     """
 

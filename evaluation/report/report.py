@@ -22,7 +22,7 @@ class About:
         title: of the page.
         question: what was asked; may be empty.
         role: of the benchmark in a sweep, e.g. `validation`; empty outside of one.
-        metric: that is compared first and orders the table, a key of `PAIR_METRICS`.
+        metric: the metric that is compared first and orders the table, a key of `PAIR_METRICS`.
         split: "overall", "illumination" or "viewpoint", of the same figure.
         sort_by: another figure that orders the table instead, a key of `Variant.figures`; empty: none.
         ascending: whether the smallest of it is the best.
@@ -50,7 +50,7 @@ class Report:
     """A Report holds a comparison with its curves, examples, answer and cautions.
 
     Attributes:
-        comparison: of the rows with scores; None if there are none.
+        comparison: the comparison of the rows with scores; None without any.
         curves: means at 1 to 15 pixels.
         entries: all rows, the best first; those without a score come last.
         examples: name of a variant and a pair matched by its first network.

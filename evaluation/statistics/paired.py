@@ -61,7 +61,7 @@ def paired_difference(
 
     Args:
         scored: evaluations of the one.
-        other: of the other, on the same benchmarks in the same order.
+        other: evaluations of the other network, on the same benchmarks in the same order.
         metric: a key of `evaluation.metrics.pair_metrics.PAIR_METRICS`.
         chosen_from: see `PairedDifference`.
 

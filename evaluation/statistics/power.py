@@ -28,9 +28,9 @@ class Variances:
     """Variances are the parts of the variance of a difference.
 
     Attributes:
-        seed: of the difference over seeds.
+        seed: the variance of the difference over seeds.
         cell: of the seed-by-sequence interaction.
-        sequence: of the difference over sequences: a variant suits one sequence more than another.
+        sequence: the variance of the difference over sequences: a variant suits some sequences more.
     """
 
     seed: float
@@ -59,8 +59,8 @@ def smallest_detectable(
         seeds: of each variant and of the baseline.
         sequences: of the benchmark, e.g. held-out photographs.
         seed: standard deviation of a network's mean score over seeds.
-        seed_on_sequence: of what a seed adds on a single sequence.
-        pair: of a pair of images.
+        seed_on_sequence: standard deviation of what a seed adds on a single sequence.
+        pair: standard deviation of the score of a pair of images.
         pairs: how many pairs a sequence has.
 
     Returns:

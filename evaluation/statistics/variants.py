@@ -38,14 +38,14 @@ class Variant:
         evaluations: of different networks, all scored alike; none of a row that has no score yet.
         seeds: of the evaluations, in their order; None if unknown (a released network). Two variants with the
             same seeds are compared seed by seed: equal seeds mean equal starting weights and training pairs.
-        epochs: that its networks were trained for, in any order; 0 of a starting network; empty if unknown.
+        epochs: for how many each network was trained, in any order; 0: a starting network; empty: unknown.
         as_asked: whether the variants differ in epochs by design, and this one has been trained for all of
             its own.
         collapsed: whether any of its networks has.
         warnings: what spoils its figures, in sentences: signs of collapse, or a training that was not as
             configured.
-        further: of each network what else is known, e.g. `train/loss_peakiness`; of all networks or of none.
-        curves: of each network the figures that were followed, by name; of all networks or of none.
+        further: other figures of each network, e.g. `train/loss_peakiness`; of all networks or of none.
+        curves: the figures that each training followed, by name; of all networks or of none.
         origin: where its networks were found: the sweep, the file, or the name that was given to it.
     """
 

@@ -83,7 +83,7 @@ def decided_promotion(
         settings: where things are.
         tracker: the MLflow store.
         run: the candidate's.
-        metric: that chose it.
+        metric: the metric that chose the checkpoint.
         how: `name`, `alias` and `force` of `runner.registry.promote.promote`.
     """
     from runner.cli.compare import scoring_progress

@@ -74,7 +74,7 @@ def refuse_dashboard(address: str, answer: bytes) -> None:
     """Refuses a web server as a cluster's address: a cluster is joined at another port.
 
     Args:
-        address: that was given for a cluster.
+        address: the address that the user gave for a cluster.
         answer: what listens there said when it was asked for a page; nothing if it was not.
 
     Raises:

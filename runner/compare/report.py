@@ -53,7 +53,7 @@ def compare_networks(
             table: MMA@3 is compared.
         title: of the report.
         role: of the benchmark; empty: that of the metric.
-        question: that it answers; may be empty.
+        question: the question that the report answers; may be empty.
         baseline: a variant, or each one's own; None: the first one.
         ascending: whether the smallest figure is the best; None: where it is a loss or an error.
         standing: how far the trainings have come, a sentence; empty if they have ended.
@@ -109,7 +109,7 @@ def sweep_report(
         stored: the sweep.
         metric: what orders the table; None: what decides the sweep.
         baseline: a row; None: as the sweep's file says, else the first one that was trained.
-        question: that the sweep asks; empty: as it was written down when it started.
+        question: the sweep's question; empty: the one written down when the sweep started.
         role: of the benchmark; empty: that of the metric.
 
     Raises:

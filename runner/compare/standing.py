@@ -18,7 +18,7 @@ class Progress:
 
     Attributes:
         row: the row it belongs to.
-        epochs: that it is to be trained for; 0: a starting network.
+        epochs: for how many it is to be trained; 0: a starting network.
         scored: the epochs that have the score in question.
         stopped: whether the scheduler has stopped it.
         failed: whether its last attempt failed.

@@ -46,7 +46,7 @@ class Expected:
         versions: of the driver's packages.
         code: digest of the driver's code.
         mark: name of a file that the driver has written into the home.
-        gpus: that Ray counts on the node.
+        gpus: the number that Ray counts on the node.
     """
 
     versions: Mapping[str, str]

@@ -30,7 +30,7 @@ class Node:
     Attributes:
         id: Ray's.
         name: its address and the start of its id.
-        gpus: that Ray counts there.
+        gpus: the number that Ray counts there.
     """
 
     id: str

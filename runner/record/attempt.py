@@ -95,7 +95,7 @@ class Claim:
         host: of its driver, for people.
         pid: of its driver.
         renewed: seconds since 1970 by the owner's clock.
-        seconds: for which a renewal counts.
+        seconds: how long a renewal counts.
         ended: whether the driver has released the sweep.
         lock: name of the file on which the driver holds a lock; empty in claims of earlier versions.
     """
@@ -161,7 +161,7 @@ class AttemptWatch:
         """Prepares the watch.
 
         Args:
-            attempt: which one; None: nothing is looked at, and nothing happens.
+            attempt: the one to watch; None: no thread is started.
         """
         self._attempt = attempt
         self._over = threading.Event()

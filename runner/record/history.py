@@ -75,8 +75,8 @@ class History:
     """A History holds the events of one trial, in a folder or on S3.
 
     Attributes:
-        attempt: for which is written: nothing is, once a later one has taken the sweep over. None: nobody
-            else can write.
+        attempt: the attempt that writes; once a later one has taken the sweep over, nothing is written. None:
+            nobody else can write.
     """
 
     def __init__(self, place: str | Path | Store, attempt: Attempt | None = None) -> None:

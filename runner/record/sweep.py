@@ -31,7 +31,7 @@ class Ending:
 
     Attributes:
         status: as MLflow knows it.
-        reason: of that status; None of a trial that was finished.
+        reason: why it ended so; None for a finished trial.
     """
 
     status: Status
@@ -148,7 +148,7 @@ def choose_failed(stored: StoredSweep, keys: Sequence[str] = ()) -> dict[str, st
 
     Args:
         stored: the sweep.
-        keys: of those that are asked for; none: all.
+        keys: the trials to choose; none: all failed ones.
 
     Raises:
         ValueError: if no trial failed, or one that is named did not.

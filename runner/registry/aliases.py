@@ -33,9 +33,9 @@ class AliasMove:
     Attributes:
         when: in UTC, ISO 8601 to the second.
         who: the user that asked for it.
-        alias: that was moved.
-        version: that holds it since.
-        former: that held it before; None: none did.
+        alias: the alias that was moved.
+        version: the version that holds it since.
+        former: the version that held it before; None: none did.
         reason: half a sentence.
     """
 

@@ -35,7 +35,7 @@ class Candidate:
     Attributes:
         checkpoint: what lies in `folder`.
         score: in its sweep, of the epoch that is its best.
-        metric: that chose it, with its role.
+        metric: the metric that chose it, with its role.
         chosen_from: how many checkpoints of its sweep were scored, of which it may be the best.
         tags: of its model version.
     """

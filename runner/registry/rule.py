@@ -132,7 +132,7 @@ def held_out_photos(config: DataConfig, training_digest: str, settings: Settings
 
     Args:
         config: of that training.
-        training_digest: of what it was trained on, as its run says.
+        training_digest: the digest of its training data, as its run says.
         settings: where things are.
 
     Raises:

@@ -151,7 +151,7 @@ class SweepCallback(tune.Callback):
         """Marks as interrupted what still ran when Tune returned, and what was never started.
 
         Args:
-            keys: of the trials that Tune was to run, if they are known beforehand.
+            keys: the trials that Tune was to run, if they are known beforehand.
         """
         self.interrupted |= not self.statuses.keys() >= set(keys)
         if self._superseded:

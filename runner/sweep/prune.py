@@ -43,7 +43,7 @@ class Item:
         why: why it is not needed, in words.
         size: bytes.
         delete: deletes it.
-        sweep: whose driver must not run meanwhile; empty: nobody's.
+        sweep: the sweep whose driver must not run meanwhile; empty: none.
     """
 
     what: str

@@ -285,7 +285,7 @@ class Tracker:
             tags: of the summary's run, e.g. `sweep`.
             files: the comparison in several forms, by file name.
             table: one line per variant, for MLflow's table view; it is `variants.json`.
-            figures: that order it among the trials.
+            figures: the figures by which MLflow orders it among the trials.
         """
         # Also removes runs of trials whose creation was answered too late.
         self.runs_by_key(experiment_id)

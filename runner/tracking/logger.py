@@ -276,7 +276,7 @@ def best_record(records: Sequence[Record], metric: str, mode: str, there: Collec
 
     Args:
         records: events of a trial.
-        metric: that decides.
+        metric: the deciding metric.
         mode: `max` or `min`.
         there: the checkpoints that still are.
     """

@@ -59,8 +59,8 @@ class Reporter:
             sweep: what is logged.
             place: of the sweep, where the histories lie.
             say: shows the user a sentence, from any thread.
-            attempt: for which it logs: once a later one has taken over, nothing more is logged. None: nobody
-                else logs.
+            attempt: the attempt that logs; once a later one has taken over, nothing more is logged. None:
+                nobody else logs.
         """
         self._attempt = attempt
         self._tracker, self._sweep, self._place, self._say = tracker, sweep, place, say
