@@ -1,13 +1,14 @@
 """Scores checkpoints in Ray actors: a pool takes a checkpoint's URI and returns its table and some maps.
 
-Each evaluator keeps the benchmark's images in memory. An evaluator that dies is restarted by Ray, and the
-checkpoint it was scoring is scored again.
+Each evaluator keeps the benchmark's images in memory. An evaluator that dies is restarted by Ray, one that
+has lost its GPU is replaced, and the checkpoint it was scoring is scored again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import full_disk_of
 
 if TYPE_CHECKING:
+    import torch
+
     from evaluation.evaluation import Evaluation
     from evaluation.pictures.maps import ImageMaps
 
@@ -92,17 +95,29 @@ class Verdict:
         )
 
 
+class BrokenGPU(RuntimeError):  # noqa: N818 - it says what happened
+    """An evaluator's process cannot use its GPU any more; another process can."""
+
+
+def reserved_device() -> str:
+    """Returns `cuda` if Ray reserved a GPU, or a part of one, for the calling process, else `cpu`."""
+    return "cuda" if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
+
+
 class Evaluator:
     """Scores checkpoints, one after the other. Benchmarks are opened when first needed."""
 
-    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], threads: int = 1) -> None:
+    def __init__(self, benchmarks: tuple[BenchmarkSpec, ...], threads: int = 1, gpus: float = 0.0) -> None:
         import torch
 
         from evaluation.predictions.images import ImageStore
         from r2d2.processor.allocator import keep_memory
+        from r2d2.processor.memory import limit_memory
 
-        if not torch.cuda.is_available():
+        self._device = torch.device(reserved_device())
+        if self._device.type == "cpu":
             keep_memory()
+        limit_memory(gpus, self._device)
         # Evaluators with more threads than processors between them spend their time waiting for each other.
         torch.set_num_threads(threads)
         self._specs = {spec.role: spec for spec in benchmarks}
@@ -118,13 +133,12 @@ class Evaluator:
 
         Raises:
             DiskFull: if a disk of this node has no room for what must be fetched.
+            BrokenGPU: if this process must be replaced.
         """
-        with full_disk_of(ray.util.get_node_ip_address()):  # type: ignore[no-untyped-call]
+        with full_disk_of(ray.util.get_node_ip_address()), _gpu_shared(self._device):  # type: ignore[no-untyped-call]
             return self._score(source, role)
 
     def _score(self, source: str, role: str) -> Verdict:
-        import torch
-
         from evaluation.benchmarks.hpatches import open_benchmark
         from evaluation.evaluator import PROTOCOLS, evaluate
         from evaluation.pictures.maps import example_maps
@@ -138,10 +152,36 @@ class Evaluator:
         # A checkpoint is scored once: no cache keeps it.
         with fetched(source, TIMEOUT if spec.cache is None else spec.cache.timeout) as path:
             model = load_model(path)
-        model.network.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.network.to(self._device)
         benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]
         evaluation = evaluate(model, benchmark, protocol, examples=EXAMPLES, images=self._images)
         return Verdict.of(evaluation, example_maps(model.network, evaluation.examples))
+
+
+@contextmanager
+def _gpu_shared(device: torch.device) -> Iterator[None]:
+    """Gives back what PyTorch keeps of a GPU when the work is done, for who else has a part of it.
+
+    Raises:
+        BrokenGPU: if after an error the GPU does not answer: every later call of this process would fail too.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        try:
+            torch.cuda.synchronize(device)
+        except RuntimeError:
+            raise BrokenGPU(f"the GPU does not answer this process any more: {error}") from error
+        raise
+    finally:
+        # In a broken process this fails as well.
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
 class EvaluatorPool:
@@ -170,6 +210,9 @@ class EvaluatorPool:
                     await evaluator.is_alive.options(max_task_retries=-1).remote()
                     verdict: Verdict = await evaluator.score.remote(source, role)
                     return verdict
+                except BrokenGPU as error:
+                    ray.kill(evaluator)
+                    evaluator, last, attempts = self._start_evaluator(), _cause(error), attempts + 1
                 except ray.exceptions.ActorDiedError as error:
                     # Perhaps for good, as when it could not be started: a dead one is idle before all others.
                     evaluator, last, attempts = self._start_evaluator(), str(error), attempts + 1
@@ -182,7 +225,13 @@ class EvaluatorPool:
     def _start_evaluator(self) -> Any:
         needs = {"num_cpus": self._resources.num_cpus, "num_gpus": self._resources.num_gpus}
         evaluator: Any = ray.remote(Evaluator)
-        return evaluator.options(**needs, max_restarts=-1).remote(self._benchmarks, self._resources.threads)
+        started = evaluator.options(**needs, max_restarts=-1)
+        return started.remote(self._benchmarks, self._resources.threads, self._resources.num_gpus)
+
+
+def _cause(error: Exception) -> str:
+    """What an evaluator raised, without the traceback of its process."""
+    return str(getattr(error, "cause", error))
 
 
 def start_pool(

@@ -14,20 +14,23 @@ from typing import Any
 from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig
 from runner.cluster.ray_faults import OWN, make_token_folder, plain_faults, refuse_dashboard
-from runner.cluster.resources import WorkerResources, workers_on
+from runner.cluster.resources import WorkerResources, left, workers_on
 from search_spaces.sweep import Trial, home_folder
 
 _ONE_HEAP = "MALLOC_ARENA_MAX"
+_NO_GPU = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 
 # Ray Train looks at its workers every 2 s by default, which a trial of seconds notices.
 # Ray warns of processes for actors that ask for no CPU, as if they were a mistake: ours wait, and are meant.
 # Tune writes down where all trials stand, over and over; nobody reads it: the histories are the truth.
 # Threads share a heap, so that a worker can keep the memory of large tensors, see `r2d2.processor.allocator`.
+# A process that asked for no GPU sees none: Ray 2.60 lets it see all of them unless told.
 # Tune insists on the sweep's metric in every report unless told otherwise; losses come without a score.
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     _ONE_HEAP: "1",
+    _NO_GPU: "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_worker_maximum_startup_concurrency": "16",
@@ -35,6 +38,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
+# Of these, what the processes of a cluster that is joined must have from the start.
+_FOR_PROCESSES = {name: ENVIRONMENT[name] for name in (_ONE_HEAP, _NO_GPU)}
 
 ANSWER_WITHIN_S, PAGE_WITHIN_S = 5.0, 2.0
 
@@ -82,8 +87,8 @@ class Capacity:
             ValueError: if the evaluators or a trial ask for more than there is.
         """
         self._require_evaluators(evaluators)
-        cpus = self.cpus - evaluators.number * evaluators.num_cpus
-        gpus = self.gpus - evaluators.number * evaluators.num_gpus
+        cpus = left(self.cpus, evaluators.number, evaluators.num_cpus)
+        gpus = left(self.gpus, evaluators.number, evaluators.num_gpus)
         for config in (trial.config for trial in trials):
             self._require_workers(fewest(config.num_workers), config, worker, cpus, gpus)
         fits = [self._room(worker, t.config, cpus, gpus) // t.config.num_workers for t in trials]
@@ -100,7 +105,7 @@ class Capacity:
     ) -> None:
         asked = f"a trial asks for {workers} worker{'s' * (workers > 1)} of {worker.describe(config)} each"
         for unit, each, there in (("CPU", worker.cpus_of(config), cpus), ("GPU", worker.gpus, gpus)):
-            if workers * each > there:
+            if left(there, workers, each) < 0:
                 raise ValueError(
                     f"{asked}, but the cluster has {there:g} {unit}s beside the evaluation actors; "
                     f"{_ASKED_BY}"
@@ -113,7 +118,7 @@ class Capacity:
             ("CPU", asked.num_cpus, self.cpus),
             ("GPU", asked.num_gpus, self.gpus),
         ):
-            if asked.number * each > there:
+            if left(there, asked.number, each) < 0:
                 raise ValueError(
                     f"the evaluation actors ask for {asked.number} times {each:g} {unit}s (--evaluators, "
                     f"--evaluator-{unit.lower()}s), but the cluster has {there:g} {unit}s"
@@ -155,7 +160,7 @@ def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
                 log_to_driver=verbose,
                 logging_level=level,
                 include_dashboard=False if address == OWN else None,
-                runtime_env=None if address == OWN else {"env_vars": {_ONE_HEAP: ENVIRONMENT[_ONE_HEAP]}},
+                runtime_env=None if address == OWN else {"env_vars": _FOR_PROCESSES},
             )
             capacity = _capacity()
         for name in ("ray.tune", "ray.train"):

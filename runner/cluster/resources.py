@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from r2d2.config import TrainConfig
 
+# Of a CPU or a GPU. In binary fractions 1 - 2 * 0.2 is less than 3 * 0.2.
+PARTS = 10_000
+
 
 @dataclass(frozen=True)
 class WorkerResources:
@@ -31,12 +34,22 @@ class WorkerResources:
     def of(self, config: TrainConfig) -> dict[str, float]:
         """Returns what each worker of a trial asks for, by Ray's names of resources; all are above 0."""
         found = {"CPU": float(self.cpus_of(config)), "GPU": self.gpus}
-        return {name: amount for name, amount in found.items() if amount}
+        return {name: amount for name, amount in found.items() if counted(amount)}
 
     def describe(self, config: TrainConfig) -> str:
         """Describes the resources in words, e.g. `2 CPUs and 0.5 GPU`."""
         found = ((self.cpus_of(config), "CPU"), (self.gpus, "GPU"))
         return " and ".join(f"{many:g} {unit}{'s' * (many > 1)}" for many, unit in found if many)
+
+
+def counted(amount: float) -> int:
+    """Returns an amount of a resource in ten-thousandths, as Ray counts it, so that sums are exact."""
+    return round(amount * PARTS)
+
+
+def left(there: float, number: int, each: float) -> float:
+    """Returns what is left of a resource when `number` processes have taken `each`; may be negative."""
+    return (counted(there) - number * counted(each)) / PARTS
 
 
 def workers_on(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
@@ -46,4 +59,4 @@ def workers_on(node: Mapping[str, float], worker: Mapping[str, float]) -> int:
         node: what it has, by Ray's names of resources.
         worker: what one asks for, more than 0 of each.
     """
-    return min(int(node.get(name, 0) / amount) for name, amount in worker.items())
+    return min(counted(node.get(name, 0)) // counted(amount) for name, amount in worker.items())

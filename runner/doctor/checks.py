@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.storage.location import open_store
+from runner.doctor.gpus import describe_gpus
 from runner.settings import Settings
 from search_spaces.sweep import home_folder
 
@@ -172,15 +173,8 @@ def _disk(machine: Machine) -> str:
 
 
 def _processors(machine: Machine) -> str:
-    import torch
-
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    if machine.expected is not None and machine.expected.gpus and not names:
-        raise ValueError(
-            f"Ray counts {machine.expected.gpus:g} GPUs, but PyTorch {torch.__version__} sees none; look at "
-            "the driver (nvidia-smi) and at the build of PyTorch"
-        )
-    return f"{os.cpu_count()} CPUs, {', '.join(names) or 'no GPU'}"
+    expected = machine.expected
+    return f"{os.cpu_count()} CPUs, {describe_gpus(0.0 if expected is None else expected.gpus)}"
 
 
 def _hpatches(machine: Machine) -> str:

@@ -156,7 +156,8 @@ def _estimate(
 
 def _time_here(kinds: Mapping[Kind, TrainConfig], worker: WorkerResources) -> dict[Kind, float]:
     """Times one step of each kind of trial on this machine, seconds."""
-    return {kind: step_seconds(config, worker.threads_of(config)) for kind, config in kinds.items()}
+    device = device_of(worker) if torch.cuda.is_available() else "cpu"
+    return {kind: step_seconds(config, worker.threads_of(config), device) for kind, config in kinds.items()}
 
 
 def _time_on_cluster(kinds: Mapping[Kind, TrainConfig], worker: WorkerResources) -> dict[Kind, float]:
@@ -166,7 +167,7 @@ def _time_on_cluster(kinds: Mapping[Kind, TrainConfig], worker: WorkerResources)
     timed: Any = ray.remote(step_seconds)
     tasks = [
         timed.options(num_cpus=worker.cpus_of(config), num_gpus=worker.gpus).remote(
-            config, worker.threads_of(config)
+            config, worker.threads_of(config), device_of(worker)
         )
         for config in kinds.values()
     ]
@@ -233,10 +234,14 @@ def steps_per_epoch(plan: SweepPlan, trial: Trial) -> int:
     return pairs // (config.pairs_per_worker * config.num_workers)
 
 
-def step_seconds(config: TrainConfig, threads: int) -> float:
+def device_of(worker: WorkerResources) -> str:
+    """Returns where a worker computes: on what it asked for, not on whatever its node has."""
+    return "cuda" if worker.gpus else "cpu"
+
+
+def step_seconds(config: TrainConfig, threads: int, device: str) -> float:
     """Times the second step on random images (network, loss, optimiser), on so many threads or a GPU."""
     config = replace(config, epochs=1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -189,16 +190,19 @@ def _score_start(config: TrainConfig, store: Store, context: TrialContext) -> No
     score_place(kept.place, 0, context, store.place)
 
 
-def _kind_of_trainer(num_workers: int) -> type[DataParallelTrainer]:
+def _kind_of_trainer(num_workers: int, gpus: float) -> Callable[..., DataParallelTrainer]:
     """Returns TorchTrainer, which joins the workers in a process group; a lone worker needs no group.
 
-    Without the group, Ray Train's controller need not import torch, which takes seconds.
+    Without the group, Ray Train's controller need not import torch, which takes seconds. NCCL, which joins
+    workers with a GPU each, refuses two on one GPU: those with a fraction are joined by Gloo.
     """
     if num_workers == 1:
         return DataParallelTrainer
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
-    return TorchTrainer  # type: ignore[return-value]  # Ray's types are those of its former Train.
+    backend = "gloo" if 0 < gpus < 1 else None
+    # Ray's types are those of its former Train.
+    return partial(TorchTrainer, torch_config=TorchConfig(backend=backend))  # type: ignore[return-value]
 
 
 def _trainer(config: TrainConfig, store: Store, context: TrialContext) -> DataParallelTrainer:
@@ -214,10 +218,11 @@ def _trainer(config: TrainConfig, store: Store, context: TrialContext) -> DataPa
         threads=context.worker.threads_of(config),
         driver_node=this_node(),
         attempt=None if context.attempt is None else asdict(context.attempt),
+        gpus=context.worker.gpus,
     )
     fewest, most = resilience.fewest_workers(config.num_workers), config.num_workers
     workers: Any = most if fewest == most else (fewest, most)
-    return _kind_of_trainer(most)(
+    return _kind_of_trainer(most, context.worker.gpus)(
         train_worker,
         train_loop_config=task.to_dict(),
         scaling_config=ray.train.ScalingConfig(

@@ -20,6 +20,7 @@ class WorkerTask:
         init: where the starting weights are; "scratch" or a model's path.
         trial_folder: the trial's folder, or `s3://bucket/prefix`.
         threads: how many the worker computes with.
+        gpus: that the worker asked for; a fraction bounds what it takes of the memory of one.
         started: when the trial was started, seconds since 1970.
         objects: CacheSettings as a dictionary: where a node keeps what is on S3; None: nowhere.
         attempt: Attempt as a dictionary: the one for which it writes; None: nobody else can write.
@@ -38,6 +39,7 @@ class WorkerTask:
     silence: float = 0.0
     driver_node: str = ""
     attempt: dict[str, Any] | None = None
+    gpus: float = 0.0
 
     @property
     def own_attempt(self) -> Attempt | None:

@@ -22,6 +22,7 @@ from r2d2.data.share import Share
 from r2d2.data.training_data import open_training_data
 from r2d2.network import R2D2Network
 from r2d2.processor.allocator import keep_memory
+from r2d2.processor.memory import limit_memory
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import full_disk_of
@@ -131,7 +132,9 @@ class _Worker:
         objects = self.task.objects
         data = open_training_data(self.config.data, None if objects is None else CacheSettings(**objects))
         network = starting_network(self.config, self.task.init)
-        network.to(ray.train.torch.get_device())
+        device = ray.train.torch.get_device()
+        limit_memory(self.task.gpus, device)
+        network.to(device)
         siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)
         partial = _resume(network, optimiser, self.task)

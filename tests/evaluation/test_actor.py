@@ -9,14 +9,18 @@ import time
 import numpy as np
 import pytest
 import ray
+import torch
 from processes import naming, parent_of, title_of
 
 from evaluation.actor import (
     ATTEMPTS,
     BenchmarkSpec,
+    BrokenGPU,
     Evaluator,
     EvaluatorPool,
     EvaluatorResources,
+    _gpu_shared,
+    reserved_device,
     start_pool,
 )
 from evaluation.benchmarks.validation import build_validation_benchmark
@@ -40,7 +44,10 @@ CONFIG = TrainConfig.from_dict({"network": {"channels": 1, "dim": 16}})
 
 @pytest.fixture(scope="module")
 def cluster():
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    # Ray counts a GPU where it is told to; nothing here uses it.
+    ray.init(
+        "local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+    )
     yield
     ray.shutdown()
 
@@ -156,6 +163,7 @@ def test_an_evaluator_that_cannot_be_started_says_why_and_is_replaced(
 
 def test_a_full_disk_is_told_apart_from_other_errors(cluster, monkeypatch):
     evaluator = object.__new__(Evaluator)
+    evaluator._device = torch.device("cpu")
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/model")
     errors = iter([full, OSError(errno.EIO, "broken")])
 
@@ -169,6 +177,100 @@ def test_a_full_disk_is_told_apart_from_other_errors(cluster, monkeypatch):
         evaluator.score("model", "validation")
     with pytest.raises(OSError, match="broken"):
         evaluator.score("model", "validation")
+
+
+@pytest.mark.parametrize(("num_gpus", "device"), [(0, "cpu"), (0.2, "cuda"), (1, "cuda")])
+def test_an_evaluator_computes_on_what_ray_reserved_for_it(cluster, num_gpus, device):
+    asked = ray.remote(reserved_device).options(num_cpus=0, num_gpus=num_gpus).remote()
+    assert ray.get(asked, timeout=60) == device
+
+
+@pytest.mark.parametrize(("told", "seen"), [({"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}, ""), ({}, None)])
+def test_ray_hides_gpus_from_who_reserved_none_only_if_it_is_told_to(cluster, told, seen):
+    asked = ray.remote(lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+    asked = asked.options(num_cpus=0, runtime_env={"env_vars": told | {"ANOTHER_PROCESS": "1"}})
+    assert ray.get(asked.remote(), timeout=60) == seen
+
+
+def test_a_part_of_a_gpu_bounds_the_memory_of_an_evaluator(monkeypatch):
+    bounds = []
+    monkeypatch.setattr("evaluation.actor.reserved_device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *args: bounds.append(args))
+    Evaluator((), threads=torch.get_num_threads(), gpus=0.2)
+    assert bounds == [(0.2, torch.device("cuda"))]
+
+
+def test_an_evaluator_gives_back_what_it_kept_of_a_gpu_and_says_that_it_is_broken(monkeypatch):
+    given, gpu, broken = [], torch.device("cuda"), torch.AcceleratorError("CUDA error: an illegal access")
+
+    def fail(*_):
+        raise broken
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given.append(True))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    with _gpu_shared(gpu):
+        assert not given
+    assert len(given) == 1
+    with pytest.raises(RuntimeError, match="shapes"), _gpu_shared(gpu):
+        raise RuntimeError("shapes do not fit")
+    assert len(given) == 2
+    monkeypatch.setattr(torch.cuda, "synchronize", fail)
+    with (
+        pytest.raises(BrokenGPU, match="does not answer this process any more: CUDA error"),
+        _gpu_shared(gpu),
+    ):
+        fail()
+    with pytest.raises(ValueError, match="no model"), _gpu_shared(gpu):
+        raise ValueError("there is no model")
+    monkeypatch.setattr(torch.cuda, "empty_cache", fail)
+    with pytest.raises(BrokenGPU), _gpu_shared(gpu):
+        fail()
+    with _gpu_shared(torch.device("cpu")):
+        pass
+
+
+@pytest.mark.parametrize("times", [1, 2, ATTEMPTS])
+def test_an_evaluator_whose_gpu_broke_is_replaced_and_the_checkpoint_scored_again(
+    cluster, monkeypatch, tmp_path, times
+):
+    class Fragile:
+        """Breaks so many times, each in a process that then fails for good."""
+
+        def __init__(self, *_):
+            self.broken = False
+
+        def is_alive(self):
+            return True
+
+        def score(self, source, role):
+            import os
+            import pathlib
+
+            from evaluation.actor import BrokenGPU
+
+            assert not self.broken, "asked again in a broken process"
+            folder = pathlib.Path(source)
+            if len(list(folder.iterdir())) < times:
+                (folder / str(os.getpid())).touch()
+                self.broken = True
+                raise BrokenGPU("the GPU does not answer")
+            return "scored"
+
+    monkeypatch.setattr("evaluation.actor.Evaluator", Fragile)
+
+    async def story():
+        pool = EvaluatorPool((), EvaluatorResources())
+        if times < ATTEMPTS:
+            return await pool.score(str(tmp_path), "validation")
+        with pytest.raises(
+            RuntimeError, match=r"3 evaluation actors died while scoring .*: the GPU does not"
+        ):
+            await pool.score(str(tmp_path), "validation")
+        # The next checkpoint has an evaluator.
+        return await pool.score(str(tmp_path), "validation")
+
+    assert asyncio.run(story()) == "scored"
+    assert len(list(tmp_path.iterdir())) == times
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(pool, tmp_path):

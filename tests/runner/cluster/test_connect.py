@@ -32,6 +32,34 @@ def test_as_many_trials_as_fit_beside_the_evaluators(cpus, gpus, evaluators, wor
     assert Capacity(cpus, gpus).concurrent_trials(trials(workers), evaluators, worker) == fits
 
 
+def test_fractions_are_counted_as_ray_counts_them():
+    """In binary fractions 1 - 2 * 0.2 is less than 3 * 0.2, and 0.3 / 0.1 less than 3."""
+    evaluators = EvaluatorResources(2, 0, 0.2)
+    assert Capacity(16, 1).concurrent_trials(trials(3), evaluators, WorkerResources(0.2)) == 1
+    node = {"CPU": 16.0, "GPU": 0.3}
+    assert (
+        Capacity(16, 0.3, (node,)).concurrent_trials(trials(3), EvaluatorResources(), WorkerResources(0.1))
+        == 1
+    )
+    with pytest.raises(ValueError, match=r"but the cluster has 0\.6 GPUs beside the evaluation actors"):
+        Capacity(16, 1).concurrent_trials(trials(3), evaluators, WorkerResources(0.21))
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_what_fits_in_hundredths_fits(gpus, number):
+    for part in range(1, 100):
+        for of_evaluators in (0, 1, 7, 10, 20, 33):
+            there = 100 * gpus - number * of_evaluators
+            fits = there // part
+            if there < 0 or not fits:
+                continue
+            found = Capacity(1000, gpus).concurrent_trials(
+                trials(1), EvaluatorResources(number, 0, of_evaluators / 100), WorkerResources(part / 100)
+            )
+            assert found == fits, (part, of_evaluators)
+
+
 def test_loader_processes_and_what_is_asked_for_count():
     evaluators = EvaluatorResources()
     fed = (Trial(TrainConfig.from_dict({"num_workers": 2, "data": {"loader_processes": 3}})),)

@@ -91,6 +91,17 @@ def test_the_unit_fits_the_size(seconds, text):
     assert duration(seconds) == text
 
 
+def test_a_step_is_timed_on_what_a_worker_asks_for(make_plan, monkeypatch):
+    asked = []
+    monkeypatch.setattr(estimate, "step_seconds", lambda *what: asked.append(what[-1]) or 1.0)
+    kinds = {kind_of(trial): trial.config for trial in make_plan().trials}
+    for gpus, there in ((0.0, True), (0.5, True), (0.5, False)):
+        monkeypatch.setattr(estimate.torch.cuda, "is_available", lambda there=there: there)
+        estimate._time_here(kinds, WorkerResources(gpus))
+    assert asked == ["cpu", "cuda", "cpu"]
+    assert [estimate.device_of(WorkerResources(gpus)) for gpus in (0.0, 0.2, 1.0)] == ["cpu", "cuda", "cuda"]
+
+
 def test_a_step_is_timed_in_the_arithmetic_of_its_trial(monkeypatch):
     precisions = []
 
@@ -104,6 +115,6 @@ def test_a_step_is_timed_in_the_arithmetic_of_its_trial(monkeypatch):
         {"network": {"channels": 1, "dim": 8}, "data": {"crop_size": 64}, "pairs_per_worker": 1, "epochs": 1}
     )
     short = replace(usual, compute=ComputeConfig("bfloat16"))
-    assert all(estimate.step_seconds(config, threads=1) > 0 for config in (usual, short))
+    assert all(estimate.step_seconds(config, 1, "cpu") > 0 for config in (usual, short))
     assert precisions == [False, True]
     assert estimate.kind_of(Trial(usual)) != estimate.kind_of(Trial(short))
