@@ -5,8 +5,10 @@
                             the numbers of the optimiser's parameter groups (learning rate, betas, ...)
     optimiser.safetensors   the optimiser's tensors, `<index of the parameter>.<name>`; absent without one
 
-Training continues from one bit for bit. No random state is stored, because none is carried from epoch to
-epoch: every generator of this project is made from (seed, epoch, rank or index), and both are here.
+Training continues from one as if it had not stopped. No random state is stored, because none is carried from
+epoch to epoch: every generator of this project is made from (seed, epoch, rank or index), and both are here.
+On a CPU with one thread the numbers that follow are the same, bit for bit. A GPU, and several threads of a
+CPU, add some gradients in another order each time, unless `compute.deterministic` is set.
 """
 
 from __future__ import annotations
