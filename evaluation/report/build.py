@@ -9,8 +9,9 @@ from evaluation.pictures.examples import MatchExample
 from evaluation.report.findings import answer, cautions, finding
 from evaluation.report.report import About, Report
 from evaluation.statistics.compare import COMPARED, compare, mean_curves
-from evaluation.statistics.comparison import Comparison
+from evaluation.statistics.comparison import Comparison, Difference
 from evaluation.statistics.resampling import REPLICATES
+from evaluation.statistics.rounds import Decision
 from evaluation.statistics.variants import Variant
 
 
@@ -19,6 +20,7 @@ def make_report(
     baseline: str | Mapping[str, str],
     about: About,
     replicates: int = REPLICATES,
+    decisions: Sequence[Decision] = (),
 ) -> Report:
     """Compares the rows that have scores and gathers what belongs to the comparison.
 
@@ -27,6 +29,7 @@ def make_report(
         baseline: the name of one of them, or of each variant's own, as `compare` takes them.
         about: what the report is about.
         replicates: how many draws of the bootstrap.
+        decisions: on variants of a sweep that stops when it knows; they are the verdicts in the first figure.
 
     Raises:
         ValueError: as `compare`, and if the benchmark has no sequence of the split, or
@@ -36,7 +39,7 @@ def make_report(
     if not scored:
         return Report(about, None, (), _ordered(variants, about, None))
     metrics = COMPARED if about.metric in COMPARED else (about.metric, *COMPARED)
-    compared = compare(scored, baseline, metrics, replicates)
+    compared = _decided(compare(scored, baseline, metrics, replicates), decisions, about)
     if about.split not in {row.split for row in compared.means}:
         raise ValueError(f"benchmark {compared.benchmark} has no {about.split} sequences")
     curves = mean_curves(scored, replicates)
@@ -48,6 +51,26 @@ def make_report(
         finding=finding(report),
         cautions=tuple(cautions(report)),
     )
+
+
+def _decided(compared: Comparison, decisions: Sequence[Decision], about: About) -> Comparison:
+    """Replaces verdicts by what was decided round by round, of as many seeds as that took."""
+    made = {one.variant: one for one in decisions if one.answer != "open"}
+
+    def row(found: Difference) -> Difference:
+        one = made.get(found.variant)
+        if one is None or (found.metric, found.split, found.baseline) != (
+            about.metric,
+            about.split,
+            one.baseline,
+        ):
+            return found
+        assert one.answer != "open"
+        return replace(
+            found, estimate=one.estimate, low=one.low, high=one.high, p=None, p_holm=None, verdict=one.answer
+        )
+
+    return replace(compared, differences=tuple(row(found) for found in compared.differences))
 
 
 def _shortly_trained(variants: Sequence[Variant]) -> set[str]:

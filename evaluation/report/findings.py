@@ -147,6 +147,9 @@ def _shown(row: Difference, top: str) -> str:
     reasons: Mapping[Verdict, str] = {
         "no difference shown": f"its lead of {figure(size)} over {other} is not shown "
         f"({row.variant} - {row.baseline}: {within}).",
+        "equivalent": f"{other} is equivalent ({row.variant} - {row.baseline}: {within}).",
+        "undecided": f"its lead of {figure(size)} over {other} is undecided "
+        f"({row.variant} - {row.baseline}: {within}).",
         "these networks differ": f"these networks differ, but one seed does not show that it leads {other}.",
         "seeds needed": f"one seed does not show that it leads {other}.",
         "unequal training": f"no verdict, for it and {other} were not trained alike.",

@@ -11,12 +11,15 @@ from evaluation.evaluation import OVERALL
 from evaluation.protocols import Protocol
 from evaluation.statistics.power import Variances
 
-# The first three are about variants and need two seeds on both sides; the next two are about the very
+# The first three are about variants and need two seeds on both sides; the next two are answers to a question
+# that was asked before the first score (`evaluation.statistics.rounds`); the next two are about the very
 # networks that were scored; the last three say why there is no verdict.
 Verdict = Literal[
     "better",
     "worse",
     "no difference shown",
+    "equivalent",
+    "undecided",
     "these networks differ",
     "seeds needed",
     "unequal training",

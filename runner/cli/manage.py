@@ -160,7 +160,7 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
 
     settings = Settings.from_environment()
     store = settings.sweep(sweep)
-    _ = StoredSweep(store).definition
+    definition = StoredSweep(store).definition
     started = StartedSweep.load(store)
     if started is None:
         raise ValueError(
@@ -175,6 +175,7 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
         cpus_per_worker=started.cpus_per_worker,
         concurrent=started.concurrent,
         resilience=started.resilience,
+        asked=definition.asks,
     )
     asked = dict(asked or {})
     source = started.source_from(store, trust=asked.pop("trust", False))

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from r2d2.storage.location import absolute_place
 from runner.cli.options import cluster_options, with_asked
+from runner.cli.question import asked_of, question_options
 from runner.cluster.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
 from runner.terminal.console import make_console
@@ -81,6 +82,7 @@ def sweeps() -> None:
 @click.option(
     "--price", type=click.FloatRange(0), help="Price of an hour of a GPU, in any currency, for --dry-run."
 )
+@question_options
 @cluster_options
 @click.option(
     "--checkpoint-steps",
@@ -123,6 +125,10 @@ def sweep(
     address: str | None,
     seconds_per_epoch: float | None,
     price: float | None,
+    gain: float | None,
+    margin: float | None,
+    max_seeds: int | None,
+    budget: float | None,
     checkpoint_steps: int,
     min_workers: int,
     silence: float,
@@ -136,6 +142,7 @@ def sweep(
     folder is given. Finished trials are not run again; the others continue from their last checkpoint.
     """
     from runner.sweep.plan import SweepOptions, plan_sweep
+    from runner.sweep.question import plan_question
 
     console = make_console()
     settings = settings_of(hpatches, released)
@@ -155,7 +162,11 @@ def sweep(
         verbose=verbose,
         resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
     )
-    plan = plan_sweep(name, settings, with_asked(options, asked), say)
+    options, question = with_asked(options, asked), asked_of(gain, margin, max_seeds, budget)
+    if question is None:
+        plan = plan_sweep(name, settings, options, say)
+    else:
+        plan = plan_question(name, settings, options, question, say)
     if dry_run:
         show_estimate(plan, settings, console, address, seconds_per_epoch, price)
         return
@@ -197,7 +208,6 @@ def show_estimate(
         seconds_per_epoch: of every trial; None: a step of each kind is timed.
         price: of an hour of a GPU.
     """
-    from runner.sweep.design import design_of
     from runner.sweep.estimate import estimate, what_is_left
 
     left, ended = what_is_left(plan)
@@ -212,7 +222,17 @@ def show_estimate(
         say("timing a step of each kind of trial")
     settings = dataclasses.replace(settings, ray_address=address)
     estimate(left, settings, seconds_per_epoch, price).show(console)
+    show_design(plan, console)
+
+
+def show_design(plan: Any, console: Console) -> None:
+    """Prints how large a sweep is, and what it can show or what its question will take."""
+    from runner.sweep.design import design_of
+    from runner.sweep.question import question_lines
+
     design_of(plan).show(console)
+    for line in question_lines(plan) if plan.options.asked is not None else ():
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def settings_of(hpatches: str | None, released: str | None) -> Settings:
@@ -238,10 +258,9 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
         Exit: if it was interrupted, with the status that shells give such commands.
     """
     from runner.cli.compare import show_report
-    from runner.sweep.design import design_of
     from runner.sweep.run import run_sweep
 
-    design_of(plan).show(console)
+    show_design(plan, console)
     if settings.is_remote and settings.tracking_uri.startswith("sqlite:"):
         console.print(
             f"The sweep lies in {settings.home}; MLflow's runs go to {settings.local} on this machine, which "

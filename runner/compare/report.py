@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from evaluation.benchmarks.hpatches import SPLITS
 from evaluation.evaluation import OVERALL
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.report.build import make_report
@@ -20,6 +19,7 @@ from r2d2.storage.atomic import atomic_file
 from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from r2d2.version import code_version
+from runner.compare.rounds import Rounds, rounds_of, split_of
 from runner.compare.rows import find_row
 from runner.compare.stored import compared, controls_of
 from runner.record.deciding_metric import USUAL, find_ordering, mode_of
@@ -43,6 +43,7 @@ def compare_networks(
     standing: str = "",
     unscored: Collection[str] = (),
     command: str = "",
+    rounds: Rounds | None = None,
 ) -> Report:
     """Compares networks in a report; those of one name form one row.
 
@@ -59,13 +60,14 @@ def compare_networks(
         standing: how far the trainings have come, a sentence; empty if they have ended.
         unscored: rows that others are to be compared with and that have no score yet.
         command: makes the report again.
+        rounds: of a sweep with a question; their answers are the verdicts.
 
     Raises:
         ValueError: if they were not scored alike, or the baseline or the metric is unknown.
     """
     variants = joined(networks)
     of_metric, _, name = metric.rpartition("/")
-    key, split = _parted(name)
+    key, split = split_of(name)
     has_intervals = of_metric != TRAIN and key in PAIR_METRICS
     about = About(
         title=title,
@@ -85,15 +87,8 @@ def compare_networks(
         baseline = find_row(baseline, rows)
     if baseline is None:
         baseline = rows[0] if rows else {}
-    return make_report(variants, baseline, about)
-
-
-def _parted(name: str) -> tuple[str, str]:
-    """Splits a metric's key into the key and the split behind it, `overall` if there is none."""
-    for split in SPLITS:
-        if name.endswith(f"_{split}"):
-            return name.removesuffix(f"_{split}"), split
-    return name, OVERALL
+    decisions = tuple(rounds.decisions.values()) if rounds is not None else ()
+    return make_report(variants, baseline, about, decisions=decisions)
 
 
 def sweep_report(
@@ -122,6 +117,9 @@ def sweep_report(
         raise ValueError(f"sweep '{definition.name}' has no trial yet: there is nothing to compare")
     rows = list(dict.fromkeys(one.name for one in networks if one.evaluations))
     controls = None if baseline else controls_of(stored)
+    # The answers are about the metric and the baselines of the question alone.
+    asked = metric in (None, definition.metric) and baseline is None
+    rounds = rounds_of(stored) if asked else None
     return compare_networks(
         networks,
         order.metric,
@@ -131,8 +129,9 @@ def sweep_report(
         baseline=baseline or _scored(controls, rows),
         unscored=dict.fromkeys(control for control in (controls or {}).values() if control not in rows),
         ascending=order.mode == "min",
-        standing=standing.words,
+        standing=standing.words if rounds is None else rounds.words,
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
+        rounds=rounds,
     )
 
 

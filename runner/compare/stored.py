@@ -79,7 +79,9 @@ def compared(
     """
     definition = sweep.definition
     lived = _lived(sweep, role or TRAIN, trials, labels or labels_of(sweep))
-    total = sum(config.get("epochs", 1) > 0 for config in definition.trials.values())
+    # Of a sweep that stops when it knows, those trials count that it has started.
+    planned = {} if definition.asked else definition.trials
+    total = sum(config.get("epochs", 1) > 0 for config in planned.values())
     standing = Standing.of([one.progress for one in lived], total)
     order = {key: place for place, key in enumerate(definition.trials)}
     lived.sort(

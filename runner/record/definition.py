@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evaluation.statistics.rounds import Question
 from r2d2.config import TrainConfig
 from r2d2.formats.stored_json import typed
 from r2d2.storage.location import store_at
@@ -37,6 +38,8 @@ class SweepDefinition:
         init: digest of the released network, empty if no trial needs it.
         baseline, names: as of `search_spaces.sweep.Sweep`; how trials are compared and called, which changes
             none of them.
+        asked: the fields of an `evaluation.statistics.rounds.Question`, if the sweep stops when it is
+            answered: `trials` are then those of all rounds, the seeds of the first one first. Empty: none.
     """
 
     name: str
@@ -49,12 +52,18 @@ class SweepDefinition:
     init: str
     baseline: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def role(self) -> str:
         """Returns the benchmark that decides; for a loss the first one; empty without any."""
         role = self.metric.partition("/")[0]
         return next(iter(self.benchmarks), "") if role == TRAIN else role
+
+    @property
+    def asks(self) -> Question | None:
+        """The question that ends the sweep once it is answered; None if every trial is run."""
+        return typed(Question, self.asked) if self.asked else None
 
     def save(self, place: str | Path | Store) -> None:
         """Writes the definition into the sweep's place."""

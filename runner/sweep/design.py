@@ -32,6 +32,7 @@ class Design:
         compared: rows that are compared with another one; 0: a searcher chooses.
         seeds: of the row that has the fewest.
         sequences: by benchmark, those that rows are scored on.
+        asked: whether the sweep stops when a question is answered.
     """
 
     source: str
@@ -43,6 +44,7 @@ class Design:
     compared: int
     seeds: int
     sequences: Mapping[str, int]
+    asked: bool = False
 
     def gain(self, role: str, seeds: int = 0, sequences: int = 0) -> float:
         """Computes the smallest true MMA@3 gain that 80 of 100 such sweeps show; infinite with one seed."""
@@ -70,6 +72,8 @@ class Design:
                 "One seed a row: it can show that two networks differ, and nothing about losses. Give every "
                 "row two seeds or better three (r2d2 extend --set seed=1 --set seed=2)."
             ]
+        if self.asked:
+            return []
         lines = [
             f"Smallest true gain that it shows with 80 % power, {self.compared} comparisons of {self.seeds} "
             f"seeds: {self._gains()} (MMA@3, by the spread of scores that was measured on HPatches)."
@@ -123,6 +127,7 @@ def design_of(plan: SweepPlan) -> Design:
         compared=0 if searched else max(1, len(set(labels.values())) - max(1, len(set(controls.values())))),
         seeds=min(map(len, rows.values())),
         sequences=plan.data.sequences,
+        asked=plan.options.asked is not None,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evaluation.actor import EvaluatorResources
+from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.protocols import PROTOCOLS
+from evaluation.statistics.rounds import FIRST_LOOK, Question
 from r2d2.checkpoint import load_model
 from r2d2.config import SCRATCH, DataConfig, with_override
 from r2d2.data.photos import SAMPLES
@@ -19,6 +21,8 @@ from r2d2.storage.s3 import FIRST_TIMEOUT
 from r2d2.storage.store import Store
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.cluster.resilience import Resilience
+from runner.compare.rounds import split_of
+from runner.compare.rows import find_controls, label_trials
 from runner.record.command import StartedSweep, extend_trials
 from runner.record.definition import SweepDefinition
 from runner.record.sweep import StoredSweep
@@ -47,6 +51,7 @@ class SweepOptions:
         only: keys of the trials that are run; empty: all.
         from_start: whether these trials forget their checkpoints and scores first.
         resilience: what happens when workers or nodes are lost.
+        asked: the question that ends the sweep once it is answered; None: every trial is run.
     """
 
     name: str = ""
@@ -61,6 +66,7 @@ class SweepOptions:
     only: frozenset[str] = frozenset()
     from_start: bool = False
     resilience: Resilience = field(default_factory=Resilience)
+    asked: Question | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,8 @@ def plan_sweep(
         refuse_samples(sweep, name, options.overrides)
     started = _started(source, options, settings, StartedSweep.load(store))
     sweep, trials = _extended(sweep, options, started)
+    if options.asked is not None:
+        trials = _seeded(sweep, trials, options.asked)
     inits, digest = _starting_networks(trials, settings)
     data = prepare_data(
         _common_data(trials),
@@ -150,7 +158,11 @@ def plan_sweep(
         known.require_grown(definition, store.place)
     elif known is not None:
         known.require_same(definition, store.place)
-    baselines = tuple(sweep.baselines_of(trials))
+    # Of a question's later rounds the starting networks answer nothing.
+    first = (
+        trials if options.asked is None else trials[: FIRST_LOOK * len(trials) // options.asked.most_seeds]
+    )
+    baselines = tuple(sweep.baselines_of(first))
     return SweepPlan(
         sweep, question, trials, baselines, data, inits, definition, store, options, source, started
     )
@@ -192,6 +204,7 @@ def _define(
         init=init,
         baseline=sweep.baseline,
         names=sweep.names,
+        asked=asdict(options.asked) if options.asked is not None else {},
     )
 
 
@@ -222,6 +235,11 @@ def refuse_samples(sweep: Sweep, name: str, overrides: Sequence[str]) -> None:
 
 def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:
     """Refuses to add listed trials to a searcher's sweep, or to ask a grid for more samples."""
+    if options.asked is not None and (options.extension or options.num_samples):
+        raise ValueError(
+            f"'{name}' was started with --decide, which adds seeds itself; ask another question under "
+            "another --name"
+        )
     if options.extension and sweep.search_alg is not None:
         raise ValueError(f"a searcher chooses the trials of '{name}'; ask it for more with --num-samples")
     if options.num_samples and not sweep.is_sampled:
@@ -258,6 +276,34 @@ def _extended(sweep: Sweep, options: SweepOptions, started: StartedSweep) -> tup
     for assignments in started.extensions:
         trials = extend_trials(trials, assignments)
     return sweep, tuple(trials)
+
+
+def _seeded(sweep: Sweep, trials: Sequence[Trial], question: Question) -> tuple[Trial, ...]:
+    """The trials of all rounds of a question: each variant with the seeds of the sweep, and further ones.
+
+    Raises:
+        ValueError: if the sweep cannot answer a question.
+    """
+    if sweep.scheduler is not None or sweep.search_alg is not None:
+        what = "a scheduler that stops trials" if sweep.scheduler is not None else "a searcher"
+        raise ValueError(
+            f"--decide takes a sweep whose every trial is trained to its end; this one has {what}"
+        )
+    metric = split_of(sweep.metric.rpartition("/")[2])[0]
+    if sweep.metric.startswith("train/") or metric not in PAIR_METRICS:
+        raise ValueError(f"--decide compares scores of image pairs; this sweep is decided by {sweep.metric}")
+    kinds = dict.fromkeys(replace(trial.config, seed=0) for trial in trials)
+    labels = label_trials([Trial(config) for config in kinds])
+    if not find_controls([Trial(config) for config in kinds], labels, sweep.baseline) or len(kinds) < 2:
+        raise ValueError(
+            "--decide compares every row with its control, and this sweep has none: name it in the sweep's "
+            'file, e.g. baseline="ap+cosine"'
+        )
+    seeds = sorted({trial.config.seed for trial in trials})
+    seeds += range(max(seeds) + 1, max(seeds) + 1 + question.most_seeds)
+    return tuple(
+        Trial(replace(config, seed=seed)) for seed in seeds[: question.most_seeds] for config in kinds
+    )
 
 
 def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:

@@ -7,6 +7,7 @@ continues where it stopped.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from evaluation.report.report import Report
 from runner.cluster.connect import Capacity, on_this_node, ray_cluster
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import final_report, report_files, save_pictures
+from runner.compare.rounds import rounds_of
 from runner.record.lease import Lease, hold
 from runner.record.sweep import QUESTION, TRIALS, forget, stored_ending
 from runner.settings import Settings
@@ -145,6 +147,9 @@ def _say(console: Console, sentence: str) -> None:
 def _has_ended(plan: SweepPlan) -> bool:
     """Says whether every trial has ended, so that there is nothing to run."""
     ended = [trial for trial in plan.stored.trials() if trial_has_ended(plan, trial)]
+    if plan.options.asked is not None and ended:
+        starts = {trial.key for trial in plan.baselines} <= {trial.key for trial in ended}
+        return starts and not _due(plan, {}, only=plan.options.only)
     if plan.sweep.search_alg is not None:
         return sum(trial.config.epochs > 0 for trial in ended) >= plan.sweep.num_samples
     return {trial.key for trial in listed_trials(plan)} <= {trial.key for trial in ended}
@@ -204,12 +209,16 @@ def _run(
         attempt=lease.attempt,
         resilience=plan.options.resilience,
     )
-    known = {t.key: _progress(plan, t) for t in listed_trials(plan)}
+    listed = listed_trials(plan) if plan.options.asked is None else plan.baselines
+    known = {t.key: _progress(plan, t) for t in listed}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
         callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
         tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
-        tuning.run_listed(_to_run(plan))
+        if plan.options.asked is not None:
+            _run_rounds(plan, tuning, callback, progress)
+        else:
+            tuning.run_listed(_to_run(plan))
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
             tuning.run_suggested()
         if not callback.interrupted:
@@ -230,6 +239,28 @@ def _score_what_was_left(
             if record.error is not None:
                 failed[trial.key] = f"epoch {record.epoch} has no score on {record.kind}: {record.error}"
     return failed
+
+
+def _run_rounds(plan: SweepPlan, tuning: Tuning, callback: SweepCallback, progress: SweepProgress) -> None:
+    """Runs further seeds of what is not decided, round by round, until all is or no round is left."""
+    starts = [trial for trial in plan.baselines if not trial_has_ended(plan, trial)]
+    while not callback.interrupted:
+        due = [*starts, *_due(plan, callback.reasons, plan.options.only)]
+        if not due:
+            break
+        progress.trials |= {t.key: _progress(plan, t) for t in due if t.key not in progress.trials}
+        tuning.run_listed(due)
+        starts = []
+        rounds = rounds_of(plan.stored, callback.reasons)
+        assert rounds is not None
+        progress.say(rounds.words)
+
+
+def _due(plan: SweepPlan, failed: Collection[str], only: Collection[str] = ()) -> list[Trial]:
+    """The trials that the next round needs, of those that were asked for."""
+    rounds = rounds_of(plan.stored, failed)
+    assert rounds is not None
+    return [trial for trial in rounds.due if not only or trial.key in only]
 
 
 def _to_run(plan: SweepPlan) -> list[Trial]:

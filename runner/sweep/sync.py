@@ -10,6 +10,7 @@ from evaluation.report.report import Report
 from evaluation.report.text import to_rows
 from r2d2.storage.store import Store
 from runner.compare.report import ANSWER, final_report, report_files
+from runner.compare.rounds import rounds_of
 from runner.record.history import TRAIN
 from runner.record.lease import hold
 from runner.record.sweep import INTERRUPTED, StoredSweep, stored_ending
@@ -60,7 +61,9 @@ def sync_sweep(sweep: Store, tracker: Tracker, say: Callable[[str], None]) -> Sy
                 reporter.finish(trial, stored.history(trial), ending)
             behind, summary = reporter.settle(), None
             known = {trial.key for trial in trials}
-            ended = known >= set(definition.trials) and all(e.reason != INTERRUPTED for e in endings.values())
+            rounds = rounds_of(stored)
+            wanted = {trial.key for trial in rounds.due} if rounds is not None else set(definition.trials)
+            ended = known >= wanted and all(e.reason != INTERRUPTED for e in endings.values())
             report = final_report(stored) if ended and not behind else None
             if report is not None:
                 summary = log_summary(reporter, identity, report, report_files(report))
