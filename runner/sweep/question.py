@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from evaluation.statistics.forecast import Forecast, forecast
 from evaluation.statistics.power import PAIR, SEED, SEED_ON_SEQUENCE, Variances, needed_seeds
 from evaluation.statistics.rounds import FIRST_LOOK, Question
+from runner.compare.rows import find_controls, label_trials
 from runner.record.definition import SweepDefinition
 from runner.settings import Settings
-from runner.sweep.design import design_of
 from runner.sweep.estimate import estimate
 from runner.sweep.plan import SweepOptions, SweepPlan, plan_sweep
 
@@ -94,7 +94,7 @@ def _seeds_of_budget(plan: SweepPlan, settings: Settings, budget: float) -> int:
 
 def _seeds_of_gain(plan: SweepPlan) -> int:
     assert plan.options.asked is not None
-    gain, variants, sequences = plan.options.asked.gain, design_of(plan).compared, _sequences(plan)
+    gain, variants, sequences = plan.options.asked.gain, _variants(plan), _sequences(plan)
     fixed = needed_seeds(gain, USUAL, variants, sequences)
     if fixed is None:
         raise ValueError(
@@ -102,6 +102,13 @@ def _seeds_of_gain(plan: SweepPlan) -> int:
             "(--set data.held_out=N), or name a number of seeds with --max-seeds"
         )
     return max(FIRST_LOOK + 1, math.ceil(INFLATION * fixed))
+
+
+def _variants(plan: SweepPlan) -> int:
+    """How many trained rows are compared with a control."""
+    labels = label_trials(plan.trials)
+    controls = find_controls(plan.trials, labels, plan.sweep.baseline)
+    return sum(row != control for row, control in controls.items())
 
 
 def _sequences(plan: SweepPlan) -> int:
@@ -117,7 +124,7 @@ def question_lines(plan: SweepPlan) -> list[str]:
     """
     question = plan.options.asked
     assert question is not None
-    variants, rows = design_of(plan).compared, len(plan.trials) // question.most_seeds
+    variants, rows = _variants(plan), len(plan.trials) // question.most_seeds
     within = f"within {question.width:g}"
     lines = [
         f"Question: is a variant better or worse than its control, or equivalent {within}? Seeds are added "
@@ -125,11 +132,12 @@ def question_lines(plan: SweepPlan) -> list[str]:
         f"{len(plan.trials)} trainings.",
         f"Expected, by the spread of scores that was measured on HPatches and {_sequences(plan)} sequences:",
     ]
-    for count, words in ((0, "no variant differs"), (variants // 2, "half gain"), (variants, "all gain")):
-        if count or words == "no variant differs":
-            gains = (question.gain,) * count + (0.0,) * (variants - count)
-            told = forecast(question, USUAL, gains, _sequences(plan))
-            lines.append(f"  if {words}: {_told(told, question)}")
+    cases = {0: "no variant differs", variants // 2: "half gain", variants: "all gain"}
+    # Of a single variant, half are none.
+    for count, words in {**cases, 0: "no variant differs"}.items():
+        gains = (question.gain,) * count + (0.0,) * (variants - count)
+        told = forecast(question, USUAL, gains, _sequences(plan))
+        lines.append(f"  if {words}: {_told(told, question)}")
     return lines
 
 
