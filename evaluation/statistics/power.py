@@ -82,6 +82,26 @@ def detectable(variances: Variances, variants: int, seeds: int, sequences: int) 
     return float(quantiles.sum()) * variances.error(seeds, sequences)
 
 
+def power(gain: float, variances: Variances, variants: int, seeds: int, sequences: int) -> float:
+    """Returns the share of studies in which a true gain is called better, after the correction.
+
+    Args:
+        gain: in the unit of the score, at least 0.
+        variances: of a difference.
+        variants: how many are compared with a baseline, at least 1.
+        seeds: of each variant and of the baseline; with one nothing is called better.
+        sequences: of the benchmark.
+    """
+    # scipy costs a tenth of a second, which the command line need not wait for.
+    from scipy.special import stdtr, stdtrit
+
+    if seeds < 2:
+        return 0.0
+    degrees = variants * (seeds - 1)
+    needed = stdtrit(degrees, 1 - ALPHA / (2 * variants))
+    return float(stdtr(degrees, gain / variances.error(seeds, sequences) - needed))
+
+
 def needed_seeds(gain: float, variances: Variances, variants: int, sequences: int) -> int | None:
     """Returns how many seeds would show a gain in 80 of 100 studies; None if not even a hundred would."""
     for seeds in range(2, MOST_SEEDS + 1):

@@ -222,16 +222,16 @@ def show_estimate(
         say("timing a step of each kind of trial")
     settings = dataclasses.replace(settings, ray_address=address)
     estimate(left, settings, seconds_per_epoch, price).show(console)
-    show_design(plan, console)
+    show_design(plan, settings, console)
 
 
-def show_design(plan: Any, console: Console) -> None:
+def show_design(plan: Any, settings: Settings, console: Console) -> None:
     """Prints how large a sweep is, and what it can show or what its question will take."""
     from runner.sweep.design import design_of
     from runner.sweep.question import question_lines
 
     design_of(plan).show(console)
-    for line in question_lines(plan) if plan.options.asked is not None else ():
+    for line in question_lines(plan, settings) if plan.options.asked is not None else ():
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -260,7 +260,7 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
     from runner.cli.compare import show_report
     from runner.sweep.run import run_sweep
 
-    show_design(plan, console)
+    show_design(plan, settings, console)
     if settings.is_remote and settings.tracking_uri.startswith("sqlite:"):
         console.print(
             f"The sweep lies in {settings.home}; MLflow's runs go to {settings.local} on this machine, which "

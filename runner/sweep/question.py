@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from evaluation.statistics.forecast import Forecast, forecast
-from evaluation.statistics.power import PAIR, SEED, SEED_ON_SEQUENCE, Variances, needed_seeds
+from evaluation.statistics.power import needed_seeds
 from evaluation.statistics.rounds import FIRST_LOOK, Question
 from runner.compare.rows import find_controls, label_trials
+from runner.compare.spread import known_spread
 from runner.record.definition import SweepDefinition
 from runner.settings import Settings
 from runner.sweep.estimate import estimate
@@ -17,9 +18,6 @@ from runner.sweep.plan import SweepOptions, SweepPlan, plan_sweep
 
 # Looking after every round costs power, which further rounds give back; chosen by simulation.
 INFLATION = 1.4
-
-# What the spread of scores was measured to be on HPatches, per sequence of five pairs.
-USUAL = Variances(2 * SEED**2, 2 * (SEED_ON_SEQUENCE**2 + PAIR**2 / 5))
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,8 @@ def plan_question(
         most = begun.most_seeds
     else:
         plan = plan_sweep(source, settings, first, say)
-        most = _seeds_of_budget(plan, settings, asked.budget) if asked.budget else _seeds_of_gain(plan)
+        budget = asked.budget
+        most = _seeds_of_budget(plan, settings, budget) if budget else _seeds_of_gain(plan, settings)
     return plan_sweep(source, settings, replace(options, asked=replace(question, most_seeds=most)), say)
 
 
@@ -92,10 +91,10 @@ def _seeds_of_budget(plan: SweepPlan, settings: Settings, budget: float) -> int:
     return most
 
 
-def _seeds_of_gain(plan: SweepPlan) -> int:
+def _seeds_of_gain(plan: SweepPlan, settings: Settings) -> int:
     assert plan.options.asked is not None
     gain, variants, sequences = plan.options.asked.gain, _variants(plan), _sequences(plan)
-    fixed = needed_seeds(gain, USUAL, variants, sequences)
+    fixed = needed_seeds(gain, known_spread(settings, plan.definition).variances, variants, sequences)
     if fixed is None:
         raise ValueError(
             f"a gain of {gain:g} is too small for {sequences} sequences: hold out more photographs "
@@ -116,27 +115,29 @@ def _sequences(plan: SweepPlan) -> int:
     return plan.data.sequences[role]
 
 
-def question_lines(plan: SweepPlan) -> list[str]:
+def question_lines(plan: SweepPlan, settings: Settings) -> list[str]:
     """Returns, in sentences, what a question asks and what it will probably take.
 
     Args:
         plan: of a sweep with a question.
+        settings: say where earlier sweeps lie, whose scores show how far seeds scatter.
     """
     question = plan.options.asked
     assert question is not None
     variants, rows = _variants(plan), len(plan.trials) // question.most_seeds
+    spread = known_spread(settings, plan.definition)
     within = f"within {question.width:g}"
     lines = [
         f"Question: is a variant better or worse than its control, or equivalent {within}? Seeds are added "
         f"in rounds, and a decided variant gets no more: at most {question.most_seeds} seeds of {rows} rows, "
         f"{len(plan.trials)} trainings.",
-        f"Expected, by the spread of scores that was measured on HPatches and {_sequences(plan)} sequences:",
+        f"Expected on {_sequences(plan)} sequences, by the spread of scores {spread.source}:",
     ]
     cases = {0: "no variant differs", variants // 2: "half gain", variants: "all gain"}
     # Of a single variant, half are none.
     for count, words in {**cases, 0: "no variant differs"}.items():
         gains = (question.gain,) * count + (0.0,) * (variants - count)
-        told = forecast(question, USUAL, gains, _sequences(plan))
+        told = forecast(question, spread.variances, gains, _sequences(plan))
         lines.append(f"  if {words}: {_told(told, question)}")
     return lines
 

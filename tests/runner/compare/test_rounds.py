@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.protocols import PROTOCOLS
@@ -12,11 +13,14 @@ from evaluation.statistics.rounds import Question
 from r2d2.collapse import CollapseSigns
 from r2d2.config import LossConfig, TrainConfig
 from r2d2.storage.location import open_store
+from runner.__main__ import main
 from runner.compare.report import sweep_report
 from runner.compare.rounds import rounds_of
+from runner.compare.spread import USUAL, known_spread, spread_of
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record, write_json
 from runner.record.sweep import StoredSweep
+from runner.settings import Settings
 from search_spaces.sweep import Trial
 
 SEEDS = 8
@@ -36,7 +40,7 @@ def trials():
 
 @pytest.fixture
 def sweep(tmp_path):
-    store = open_store(tmp_path / "asked")
+    store = open_store(tmp_path / "sweeps" / "asked")
     SweepDefinition(
         name="asked",
         metric="validation/mma_3px",
@@ -197,3 +201,35 @@ def test_a_sweep_without_a_question_has_no_rounds(sweep):
 
 def test_a_question_survives_being_stored(sweep):
     assert sweep.definition.asks == Question(0.02, SEEDS, 0.05)
+
+
+def test_the_spread_of_scores_is_that_of_the_trainings(sweep):
+    """A seed scatters by 0.005, and by 0.015 on each sequence; a difference has twice these variances."""
+    for trial in trials():
+        finish(sweep, trial)
+    spread = spread_of(sweep_report(sweep))
+    assert spread.source == "of the sweep 'asked'"
+    assert spread.variances.seed == pytest.approx(2 * 0.005**2, rel=0.7)
+    assert spread.variances.cell == pytest.approx(2 * 0.015**2, rel=0.3)
+
+
+def test_a_new_sweep_has_the_spread_of_one_that_is_scored_alike(sweep, tmp_path):
+    settings = Settings.from_environment({"R2D2_HOME": str(tmp_path)})
+    new = replace(sweep.definition, name="new")
+    assert known_spread(settings, new) is USUAL
+    run(sweep)
+    assert known_spread(settings, new).source == "of the sweep 'asked'"
+    assert known_spread(settings, replace(new, metric="validation/mma_1px")) is USUAL
+
+
+def test_power_shows_how_often_a_gain_is_found(sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("R2D2_HOME", str(tmp_path))
+    refused = CliRunner().invoke(main, ["power", "asked"])
+    assert refused.exit_code == 2
+    run(sweep)
+    shown = CliRunner().invoke(main, ["power", "asked", "--gain", "0.05"])
+    assert shown.exit_code == 0
+    assert "gain 0.05" in shown.output
+    assert "2 compared rows, 12 sequences" in shown.output
+    shares = [line.split("|")[-1] for line in shown.output.splitlines() if "%" in line]
+    assert len(shares) == 10

@@ -69,7 +69,7 @@ def test_a_budget_holds_as_many_rounds_as_fit(tmp_path, settings):
 
 
 def test_what_it_will_take_is_said_before_it_starts(tmp_path, settings):
-    lines = question_lines(planned(own_sweep(tmp_path), settings, most_seeds=6))
+    lines = question_lines(planned(own_sweep(tmp_path), settings, most_seeds=6), settings)
     assert "at most 6 seeds of 2 rows, 12 trainings" in lines[0]
     assert any("all gain" in line and "is found in" in line for line in lines)
 
