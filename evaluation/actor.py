@@ -47,7 +47,7 @@ class BenchmarkSpec:
 
 @dataclass(frozen=True)
 class EvaluatorResources:
-    """How many evaluators there are, and what each one asks of the cluster."""
+    """An EvaluatorResources says how many evaluators there are, and what each asks of the cluster."""
 
     number: int = 1
     num_cpus: float = 0.0
@@ -61,13 +61,13 @@ class EvaluatorResources:
 
     @property
     def threads(self) -> int:
-        """How many threads an evaluator computes with: one per CPU it asks for, at least one."""
+        """Returns an evaluator's threads: one per CPU that it asks for, at least one."""
         return max(1, int(self.num_cpus))
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What an evaluator says of a checkpoint on a benchmark, as it is kept: who passes it on needs no torch.
+class ScoredCheckpoint:
+    """A ScoredCheckpoint holds the scores of a checkpoint on a benchmark as they are stored, without torch.
 
     Attributes:
         table: the evaluation as JSON, see `Evaluation.from_json`.
@@ -82,7 +82,7 @@ class Verdict:
     maps: bytes
 
     @classmethod
-    def of(cls, evaluation: Evaluation, maps: Sequence[ImageMaps]) -> Verdict:
+    def of(cls, evaluation: Evaluation, maps: Sequence[ImageMaps]) -> ScoredCheckpoint:
         """Packs a table and maps."""
         from evaluation.pictures.examples import pack_examples
         from evaluation.pictures.maps import pack_maps
@@ -125,11 +125,11 @@ class Evaluator:
         self._images = ImageStore()
 
     def is_alive(self) -> bool:
-        """Whoever gets an answer has an evaluator that lives."""
+        """Returns True: any answer shows that the evaluator lives."""
         return True
 
-    def score(self, source: str, role: str) -> Verdict:
-        """Table and maps of the model `source` (checkpoint folder, upstream .pt) on the benchmark `role`.
+    def score(self, source: str, role: str) -> ScoredCheckpoint:
+        """Scores the model `source` (checkpoint folder, upstream .pt) on the benchmark `role`.
 
         Raises:
             DiskFull: if a disk of this node has no room for what must be fetched.
@@ -138,7 +138,7 @@ class Evaluator:
         with full_disk_of(ray.util.get_node_ip_address()), _gpu_shared(self._device):  # type: ignore[no-untyped-call]
             return self._score(source, role)
 
-    def _score(self, source: str, role: str) -> Verdict:
+    def _score(self, source: str, role: str) -> ScoredCheckpoint:
         from evaluation.benchmarks.hpatches import open_benchmark
         from evaluation.evaluator import PROTOCOLS, evaluate
         from evaluation.pictures.maps import example_maps
@@ -155,7 +155,7 @@ class Evaluator:
         model.network.to(self._device)
         benchmark, protocol = self._benchmarks[role], PROTOCOLS[spec.protocol]
         evaluation = evaluate(model, benchmark, protocol, examples=EXAMPLES, images=self._images)
-        return Verdict.of(evaluation, example_maps(model.network, evaluation.examples))
+        return ScoredCheckpoint.of(evaluation, example_maps(model.network, evaluation.examples))
 
 
 @contextmanager
@@ -193,8 +193,8 @@ class EvaluatorPool:
         for _ in range(resources.number):
             self._idle.put_nowait(self._start_evaluator())
 
-    async def score(self, source: str, role: str) -> Verdict:
-        """Table and maps of a checkpoint on one benchmark.
+    async def score(self, source: str, role: str) -> ScoredCheckpoint:
+        """Has a checkpoint scored on one benchmark.
 
         Raises:
             RuntimeError: if `ATTEMPTS` evaluators died over this checkpoint, or before they could be asked.
@@ -208,8 +208,8 @@ class EvaluatorPool:
                     # retried the scoring itself, it would use up all attempts in the seconds in which an
                     # evaluator cannot be reached and its node has not been missed.
                     await evaluator.is_alive.options(max_task_retries=-1).remote()
-                    verdict: Verdict = await evaluator.score.remote(source, role)
-                    return verdict
+                    scored: ScoredCheckpoint = await evaluator.score.remote(source, role)
+                    return scored
                 except BrokenGPU as error:
                     ray.kill(evaluator)
                     evaluator, last, attempts = self._start_evaluator(), _cause(error), attempts + 1
@@ -230,7 +230,7 @@ class EvaluatorPool:
 
 
 def _cause(error: Exception) -> str:
-    """What an evaluator raised, without the traceback of its process."""
+    """Returns what an evaluator raised, without the traceback of its process."""
     return str(getattr(error, "cause", error))
 
 

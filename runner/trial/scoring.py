@@ -25,7 +25,7 @@ from runner.record.history import HISTORY, TRAIN, History, Record, beside_table,
 if TYPE_CHECKING:
     import ray.train
 
-    from evaluation.actor import Verdict
+    from evaluation.actor import ScoredCheckpoint
 
 # Beyond every score; finite, because Ray Train keeps it as JSON.
 UNSCORED = 1e9
@@ -115,7 +115,7 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
 def score_role(history: History, uri: str, epoch: int, role: str, evaluator: Any) -> Record:
     """Has a checkpoint scored on one benchmark; the table, or the reason of a failure, is written down."""
     try:
-        verdict: Verdict = ray.get(evaluator.score.remote(uri, role))
+        scored: ScoredCheckpoint = ray.get(evaluator.score.remote(uri, role))
     except (ray.exceptions.RayTaskError, RuntimeError) as error:
         failed = Record(epoch, role, {}, uri, error=printable(str(getattr(error, "cause", error))))
         history.write(failed)
@@ -123,10 +123,10 @@ def score_role(history: History, uri: str, epoch: int, role: str, evaluator: Any
     # The event is written last: whoever reads it finds the table, the example matches and the maps.
     history.require_current()
     name = f"table_{epoch:03d}.{role}.json"
-    put_json(history.store, name, verdict.table)
-    history.store.write(beside_table(name, "examples"), verdict.examples)
-    history.store.write(beside_table(name, "maps"), verdict.maps)
-    metrics = {f"{role}/{key}": value for key, value in verdict.scalars.items()}
+    put_json(history.store, name, scored.table)
+    history.store.write(beside_table(name, "examples"), scored.examples)
+    history.store.write(beside_table(name, "maps"), scored.maps)
+    metrics = {f"{role}/{key}": value for key, value in scored.scalars.items()}
     record = Record(epoch, role, metrics, uri, evaluation=name)
     history.write(record)
     return record

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from evaluation.actor import Verdict
+from evaluation.actor import ScoredCheckpoint
 from evaluation.pictures.maps import ImageMaps
 from runner.cluster.resources import WorkerResources
 from runner.record.history import HISTORY, History, read_evaluation, read_maps
@@ -17,9 +17,9 @@ def evaluator(make_evaluation, monkeypatch):
     """An evaluator pool that answers at once."""
     grey = np.full((48, 64), 128, np.uint8)
     maps = ImageMaps("i_one 1", np.stack([grey] * 3, axis=2), grey, grey, np.ones((3, 2), np.float32))
-    verdict = Verdict.of(make_evaluation(), (maps,))
+    scored = ScoredCheckpoint.of(make_evaluation(), (maps,))
     monkeypatch.setattr("runner.trial.scoring.ray.get", lambda answer: answer)
-    return SimpleNamespace(score=SimpleNamespace(remote=lambda uri, role: verdict))
+    return SimpleNamespace(score=SimpleNamespace(remote=lambda uri, role: scored))
 
 
 def test_table_examples_and_maps_lie_beside_the_event(tmp_path, evaluator, make_evaluation):
