@@ -13,6 +13,7 @@ from typing import Any
 
 from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig
+from runner.cluster.processors import usable_cpus
 from runner.cluster.ray_faults import OWN, make_token_folder, plain_faults, refuse_dashboard
 from runner.cluster.resources import WorkerResources, left, workers_on
 from search_spaces.sweep import Trial, home_folder
@@ -157,6 +158,8 @@ def ray_cluster(address: str | None, verbose: bool) -> Iterator[Capacity]:
         with plain_faults(address):
             ray.init(
                 address=address,
+                # Ray itself counts the machine's CPUs, though this process may be bound to fewer.
+                num_cpus=usable_cpus() if address == OWN else None,
                 log_to_driver=verbose,
                 logging_level=level,
                 include_dashboard=False if address == OWN else None,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.storage.location import open_store
+from runner.cluster.processors import usable_cpus
 from runner.doctor.gpus import describe_gpus
 from runner.settings import Settings
 from search_spaces.sweep import home_folder
@@ -174,7 +174,7 @@ def _disk(machine: Machine) -> str:
 
 def _processors(machine: Machine) -> str:
     expected = machine.expected
-    return f"{os.cpu_count()} CPUs, {describe_gpus(0.0 if expected is None else expected.gpus)}"
+    return f"{usable_cpus()} CPUs, {describe_gpus(0.0 if expected is None else expected.gpus)}"
 
 
 def _hpatches(machine: Machine) -> str:

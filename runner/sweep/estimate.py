@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.siamese import SiameseNetwork
 from r2d2.warp import pixel_grid
 from runner.cluster.connect import Capacity, ray_cluster
+from runner.cluster.processors import usable_cpus
 from runner.cluster.resources import WorkerResources
 from runner.compare.rows import label_trials
 from runner.settings import Settings
@@ -117,7 +117,7 @@ def estimate(
         ValueError: if the cluster cannot hold a trial, or has no room for the measurement in time.
     """
     if settings.ray_address is None:
-        here = Capacity(os.cpu_count() or 1, torch.cuda.device_count())
+        here = Capacity(usable_cpus(), torch.cuda.device_count())
         return _estimate(plan, here, seconds_per_epoch, price, on_cluster=False)
     with ray_cluster(settings.ray_address, plan.options.verbose) as now:
         there = now.grown(settings.cluster_cpus, settings.cluster_gpus)

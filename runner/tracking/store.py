@@ -26,6 +26,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from r2d2.version import PROJECT, code_version
+from runner.cluster.processors import usable_cpus
 from runner.tracking.moved_home import follow_home
 
 ANSWER_WITHIN_S = 10.0
@@ -236,6 +237,6 @@ def environment() -> Mapping[str, Any]:
         "python": sys.version.split()[0],
         "system": platform.platform(),
         "machine": platform.machine(),
-        "cpus": os.cpu_count(),
+        "cpus": usable_cpus(),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
