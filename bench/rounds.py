@@ -1,4 +1,4 @@
-"""`python -m bench.rounds`: how often is a sweep wrong that stops when it knows, and what does it save?
+"""Simulates how often a sweep that stops early is wrong, and what it saves: `python -m bench.rounds`.
 
 Studies whose truth is known are made as in `bench.power` and go through `evaluation.statistics.rounds`, from
 the scores of sequences to the answer. A fixed design trains every variant and the baseline with equally many
@@ -29,7 +29,7 @@ MOST_FIXED = 60
 
 @dataclass(frozen=True)
 class Outcome:
-    """What studies of one kind ended with.
+    """An Outcome says what studies of one kind ended with.
 
     Attributes:
         found: the share of the variants with a gain that were called better.

@@ -96,7 +96,7 @@ class ScoredCheckpoint:
 
 
 class BrokenGPU(RuntimeError):  # noqa: N818 - it says what happened
-    """An evaluator's process cannot use its GPU any more; another process can."""
+    """Says that an evaluator's process cannot use its GPU any more; another process can."""
 
 
 def reserved_device() -> str:

@@ -80,19 +80,19 @@ class Estimates:
 
     @property
     def low(self) -> Floats:
-        """The lower ends of the 95 % intervals, (K,); NaN if there is only one sequence."""
+        """Returns the lower ends of the 95 % intervals, (K,); NaN if there is only one sequence."""
         low: Floats = self._ends[0]
         return low
 
     @property
     def high(self) -> Floats:
-        """The upper ends, (K,)."""
+        """Returns the upper ends, (K,)."""
         high: Floats = self._ends[1]
         return high
 
     @cached_property
     def p(self) -> Floats:
-        """The two-sided p-value of the hypothesis that the true mean is 0, (K,); NaN with one sequence."""
+        """Returns the two-sided p-value for a true mean of 0, (K,); NaN with one sequence."""
         return self.p_of(0.0)
 
     def p_of(self, truth: float) -> Floats:

@@ -68,12 +68,12 @@ class Question:
 
     @property
     def width(self) -> float:
-        """The margin within which variants are called equivalent."""
+        """Returns the margin within which variants are called equivalent."""
         return self.gain if self.margin is None else self.margin
 
     @property
     def times(self) -> tuple[float, ...]:
-        """The share of the seeds that is there at each look."""
+        """Returns the share of the seeds that is there at each look."""
         return tuple(seeds / self.most_seeds for seeds in range(FIRST_LOOK, self.most_seeds + 1))
 
     def level(self, seeds: int, alpha: float) -> float:

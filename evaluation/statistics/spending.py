@@ -1,4 +1,4 @@
-"""Shares out the chance of a false alarm over several looks at growing data.
+"""Divides the chance of a false alarm among several looks at growing data.
 
 Whoever tests at 5 % after every round of seeds is wrong in far more than 5 % of studies. A spending function
 says how much of that chance may have been spent by a look: here alpha * t ** RHO, where t is the share of the

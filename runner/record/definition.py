@@ -62,7 +62,7 @@ class SweepDefinition:
 
     @property
     def asks(self) -> Question | None:
-        """The question that ends the sweep once it is answered; None if every trial is run."""
+        """Returns the question that ends the sweep once it is answered; None if every trial is run."""
         return typed(Question, self.asked) if self.asked else None
 
     def save(self, place: str | Path | Store) -> None:

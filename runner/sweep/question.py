@@ -22,7 +22,7 @@ INFLATION = 1.4
 
 @dataclass(frozen=True)
 class Asked:
-    """What a user asks: the fields of a `Question`, whose number of seeds may be left open.
+    """An Asked holds what a user asks: the fields of a `Question`; its number of seeds may be left open.
 
     Attributes:
         gain, margin: as of `Question`.
