@@ -77,8 +77,8 @@ walk: setup ## Run the commands of the README on small inputs and compare with t
 bench: setup ## Measure speed as ratios to bare arithmetic, into bench/results.json (10 minutes)
 	$(BIN)/python -m bench
 
-bench-gpu: setup ## Measure loader and training step on a GPU: pairs a second of each and of both
-	$(BIN)/python -m bench.gpu
+bench-gpu: setup ## Measure a GPU in twelve minutes: parity, speeds, training, faults; CALL=1 and CALL=2 are six each
+	bash bench/gpu.sh $(or $(CALL),all)
 
 bench-quality: setup ## Train for MINUTES=60 and show how good the network became, over minutes and pairs
 	$(BIN)/python -m bench.quality --minutes $(or $(MINUTES),60)

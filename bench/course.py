@@ -8,6 +8,7 @@ training.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,13 +22,13 @@ from evaluation.evaluator import evaluate
 from evaluation.protocols import PROTOCOLS, Protocol
 from r2d2.checkpoint import load_model, save_checkpoint
 from r2d2.config import SCRATCH, TrainConfig
-from r2d2.data.loader import epoch_loader
+from r2d2.data.loader import AHEAD, epoch_loader
 from r2d2.data.photos import PhotoSet, open_photos, split
 from r2d2.start import starting_network
+from r2d2.storage.atomic import atomic_file
 from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import summarise
 from r2d2.training.siamese import SiameseNetwork
-from runner.record.history import write_json
 
 THRESHOLDS = (1, 3, 5, 10)
 CALIBRATION_STEPS = 6
@@ -101,9 +102,12 @@ class Course:
         folder = build_validation_benchmark(self.held_out, self.folder / "validation")
         return Scored(open_benchmark(folder), PROTOCOLS["validation"])
 
-    def plan(self, minutes: float, points: int) -> TrainConfig:
-        """Returns the configuration that trains for about `minutes`, in `points` epochs of equal length."""
-        return planned(self.config, calibrate(self.config, self.photos), minutes, points)
+    def plan(self, minutes: float, points: int, steps: int = CALIBRATION_STEPS) -> TrainConfig:
+        """Returns the configuration that trains for about `minutes`, in `points` epochs of equal length.
+
+        Its pairs follow from the speed of `steps` steps.
+        """
+        return planned(self.config, calibrate(self.config, self.photos, steps), minutes, points)
 
     def train(self, config: TrainConfig, scored: Mapping[str, Scored]) -> list[Point]:
         """Trains, and scores every epoch's network; `curve.json` holds the points so far."""
@@ -122,7 +126,8 @@ class Course:
             save_checkpoint(model, network, config, epoch, None, metrics)
             scores = {name: one.score(model) for name, one in scored.items()}
             points.append(Point(model.name, seconds / 60, pairs, metrics, scores))
-            write_json(self.folder / "curve.json", {"points": [asdict(point) for point in points]})
+            with atomic_file(self.folder / "curve.json") as file:
+                file.write(json.dumps({"points": [asdict(one) for one in points]}, indent=1).encode())
         return points
 
 
@@ -131,18 +136,20 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def calibrate(config: TrainConfig, photos: PhotoSet) -> float:
-    """Measures the pairs per second of a throwaway network, preparation included; one step warms up."""
-    calibration = replace(
-        config,
-        epochs=1,
-        data=replace(config.data, pairs_per_epoch=config.pairs_per_worker * (CALIBRATION_STEPS + 1)),
-    )
+def calibrate(config: TrainConfig, photos: PhotoSet, count: int) -> float:
+    """Measures the pairs per second of `count` steps of a throwaway network, preparation included.
+
+    Before them come a step that warms up, and those whose batches loader processes made meanwhile.
+    """
+    warm_up = 1 + AHEAD * config.data.loader_processes
+    pairs = config.pairs_per_worker * (warm_up + count)
+    calibration = replace(config, epochs=1, data=replace(config.data, pairs_per_epoch=pairs))
     network = starting_network(calibration, SCRATCH)
     siamese = SiameseNetwork(network, compute=config.compute).to(device())
     optimiser = make_optimiser(siamese, calibration)
     steps = train_epoch(siamese, epoch_loader(photos, calibration, epoch=1), calibration, optimiser, epoch=1)
-    next(steps)
+    for _ in range(warm_up):
+        next(steps)
     started = time.perf_counter()
     pairs = sum(report.pairs for report in steps)
     return pairs / (time.perf_counter() - started)

@@ -44,12 +44,12 @@ def has_bfloat16() -> bool:
     return fast_precision(torch.device("cpu")) == torch.bfloat16
 
 
-def random_batch() -> PairBatch:
+def random_batch(pairs: int = PAIRS, side: int = SIDE, seed: int = 0) -> PairBatch:
     """Makes random images and a flow; 90 % of it ends inside image 2, at fractional positions."""
-    generator = torch.Generator().manual_seed(0)
-    image1, image2 = torch.randn(2, PAIRS, 3, SIDE, SIDE, generator=generator)
-    aflow = pixel_grid(SIDE, SIDE) * 1.05 + torch.randn(PAIRS, 2, SIDE, SIDE, generator=generator)
-    return PairBatch(image1, image2, aflow, tuple(f"noise {i}" for i in range(PAIRS)))
+    generator = torch.Generator().manual_seed(seed)
+    image1, image2 = torch.randn(2, pairs, 3, side, side, generator=generator)
+    aflow = pixel_grid(side, side) * 1.05 + torch.randn(pairs, 2, side, side, generator=generator)
+    return PairBatch(image1, image2, aflow, tuple(f"noise {i}" for i in range(pairs)))
 
 
 def plain(layer: nn.Conv2d, x: Tensor) -> Tensor:
