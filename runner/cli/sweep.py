@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -112,6 +113,14 @@ def sweeps() -> None:
     show_default=True,
     help="How often a trial may lose workers before it fails; a finished epoch resets the count.",
 )
+@click.option(
+    "--notify",
+    metavar="URL",
+    default="",
+    envvar="R2D2_NOTIFY",
+    help="Address of a webhook, which gets JSON when variants are decided and when the sweep ends "
+    "[R2D2_NOTIFY].",
+)
 @click.option("--verbose", is_flag=True, help="Show also what Ray's processes print.")
 def sweep(
     name: str,
@@ -133,6 +142,7 @@ def sweep(
     min_workers: int,
     silence: float,
     max_restarts: int,
+    notify: str,
     verbose: bool,
     **asked: Any,
 ) -> None:
@@ -141,10 +151,13 @@ def sweep(
     Every checkpoint is scored on a validation benchmark made of held-out photographs, and on HPatches if a
     folder is given. Finished trials are not run again; the others continue from their last checkpoint.
     """
+    from runner.sweep.notify import Notifier
     from runner.sweep.plan import SweepOptions, plan_sweep
     from runner.sweep.question import plan_question
 
     console = make_console()
+    # Refuses a wrong address before anything is trained.
+    Notifier(notify)
     settings = settings_of(hpatches, released)
     if not dry_run and (address or seconds_per_epoch or price):
         raise ValueError(
@@ -170,7 +183,7 @@ def sweep(
     if dry_run:
         show_estimate(plan, settings, console, address, seconds_per_epoch, price)
         return
-    result = run_and_show(plan, settings, console)
+    result = run_and_show(plan, settings, console, notify=notify)
     if result.failed:
         raise click.exceptions.Exit(1)
 
@@ -245,7 +258,9 @@ def settings_of(hpatches: str | None, released: str | None) -> Settings:
     )
 
 
-def run_and_show(plan: Any, settings: Settings, console: Console, again: str | None = None) -> Any:
+def run_and_show(
+    plan: Any, settings: Settings, console: Console, again: str | None = None, notify: str | None = None
+) -> Any:
     """Runs the sweep and prints its table, what failed, and where to look.
 
     Args:
@@ -253,11 +268,13 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
         settings: where things are.
         console: the terminal.
         again: a sentence that says how it is continued; None: by the same command.
+        notify: address of a webhook; None: that of R2D2_NOTIFY, if it is set.
 
     Raises:
         Exit: if it was interrupted, with the status that shells give such commands.
     """
     from runner.cli.compare import show_report
+    from runner.sweep.notify import Notifier
     from runner.sweep.run import run_sweep
 
     show_design(plan, settings, console)
@@ -268,7 +285,8 @@ def run_and_show(plan: Any, settings: Settings, console: Console, again: str | N
             soft_wrap=True,
             highlight=False,
         )
-    result = run_sweep(plan, settings, console)
+    notifier = Notifier(os.environ.get("R2D2_NOTIFY", "") if notify is None else notify)
+    result = run_sweep(plan, settings, console, notifier=notifier)
     if result.report is not None:
         show_report(console, result.report)
     for key, reason in result.failed.items():

@@ -24,6 +24,7 @@ from runner.record.lease import Lease, hold
 from runner.record.sweep import QUESTION, TRIALS, forget, stored_ending
 from runner.settings import Settings
 from runner.sweep.callback import SweepCallback
+from runner.sweep.notify import NOBODY, Event, Notifier
 from runner.sweep.plan import SweepPlan
 from runner.sweep.progress import SweepProgress, TrialProgress
 from runner.sweep.sync import log_summary
@@ -61,7 +62,11 @@ class SweepResult:
 
 
 def run_sweep(
-    plan: SweepPlan, settings: Settings, console: Console, trainable: Trainable = run_trial
+    plan: SweepPlan,
+    settings: Settings,
+    console: Console,
+    trainable: Trainable = run_trial,
+    notifier: Notifier = NOBODY,
 ) -> SweepResult:
     """Runs a sweep to its end, or continues it.
 
@@ -70,6 +75,7 @@ def run_sweep(
         settings: where things are.
         console: the terminal.
         trainable: what Tune runs for each trial.
+        notifier: hears of decided variants and of the end.
 
     Raises:
         ValueError: if the cluster is too small, MLflow does not answer at an address where it never did,
@@ -96,7 +102,7 @@ def run_sweep(
                     # no definition behind that a corrected one would differ from.
                     store = without_password(settings.tracking_uri)
                     _write_down(plan, note.answered(store) if reporter.open() else note)
-                    callback = _run(plan, worker, concurrent, reporter, console, trainable, lease)
+                    callback = _run(plan, worker, concurrent, reporter, console, trainable, lease, notifier)
                 failed, interrupted = callback.reasons, callback.interrupted
             lease.attempt.require_current()
             behind = _settle(plan, reporter)
@@ -108,7 +114,16 @@ def run_sweep(
                 summary = log_summary(reporter, identity, report, files)
         finally:
             reporter.close()
+        _tell_end(notifier, plan.definition.name, report, failed, interrupted)
         return SweepResult(report, failed, interrupted, behind, summary, page)
+
+
+def _tell_end(
+    notifier: Notifier, name: str, report: Report | None, failed: dict[str, str], interrupted: bool
+) -> None:
+    event: Event = "interrupted" if interrupted else "failed" if failed else "finished"
+    sentences = [*report.answer, report.finding] if report is not None else []
+    notifier.send(event, name, [*sentences, *map(": ".join, failed.items())], failed=failed)
 
 
 def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
@@ -195,6 +210,7 @@ def _run(
     console: Console,
     trainable: Trainable,
     lease: Lease,
+    notifier: Notifier,
 ) -> SweepCallback:
     evaluator = start_pool(plan.data.benchmarks, plan.options.evaluators, on_this_node())
     context = TrialContext(
@@ -216,7 +232,7 @@ def _run(
         callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
         tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
         if plan.options.asked is not None:
-            _run_rounds(plan, tuning, callback, progress)
+            _run_rounds(plan, tuning, callback, progress, notifier)
         else:
             tuning.run_listed(_to_run(plan))
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
@@ -241,9 +257,12 @@ def _score_what_was_left(
     return failed
 
 
-def _run_rounds(plan: SweepPlan, tuning: Tuning, callback: SweepCallback, progress: SweepProgress) -> None:
+def _run_rounds(
+    plan: SweepPlan, tuning: Tuning, callback: SweepCallback, progress: SweepProgress, notifier: Notifier
+) -> None:
     """Runs further seeds of what is not decided, round by round, until all is or no round is left."""
     starts = [trial for trial in plan.baselines if not trial_has_ended(plan, trial)]
+    decided = _decided(plan)
     while not callback.interrupted:
         due = [*starts, *_due(plan, callback.reasons, plan.options.only)]
         if not due:
@@ -254,6 +273,16 @@ def _run_rounds(plan: SweepPlan, tuning: Tuning, callback: SweepCallback, progre
         rounds = rounds_of(plan.stored, callback.reasons)
         assert rounds is not None
         progress.say(rounds.words)
+        new, decided = _decided(plan).items() - decided.items(), _decided(plan)
+        if new:
+            sentences = [f"{row} is {answer}." for row, answer in sorted(new)]
+            notifier.send("decided", plan.definition.name, sentences, answers=dict(sorted(new)))
+
+
+def _decided(plan: SweepPlan) -> dict[str, str]:
+    rounds = rounds_of(plan.stored)
+    assert rounds is not None
+    return {row: one.answer for row, one in rounds.decisions.items() if one.answer != "open"}
 
 
 def _due(plan: SweepPlan, failed: Collection[str], only: Collection[str] = ()) -> list[Trial]:
