@@ -1,4 +1,4 @@
-"""`bench/gpu.sh`: measures one GPU, a JSON line for each figure.
+"""Measures one GPU, a JSON line for each figure; `bench/gpu.sh` runs it.
 
 Status 0: every check ended well or was left out for want of time; 1: one did not; 2: it could not begin.
 """

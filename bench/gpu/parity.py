@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What two steps of a network from scratch gave, on the CPU.
+    """An Outcome holds what two steps of a network from scratch gave, on the CPU.
 
     Attributes:
         maps: of the first images 1, before any step.
@@ -77,7 +77,7 @@ def outcome(config: TrainConfig, device: torch.device) -> Outcome:
 
 
 def compared(found: Outcome, expected: Outcome, limit: float) -> Figure:
-    """Relative differences ||found - expected|| / ||expected||, and whether those of the losses are small."""
+    """Computes relative differences ||found - expected|| / ||expected||; checks those of losses."""
     losses = [abs(a - b) / abs(b) for a, b in zip(found.losses, expected.losses, strict=True)]
     names = ("descriptors", "reliability", "repeatability")
     maps = {name: relative(getattr(found.maps, name), getattr(expected.maps, name)) for name in names}

@@ -28,7 +28,7 @@ Say = Callable[[str, Figure], None]
 
 
 class Overrun(Exception):  # noqa: N818 - it says what happened
-    """A check took too long."""
+    """Says that a check took too long."""
 
 
 class Runner:

@@ -22,7 +22,7 @@ NAMED_KERNELS = 8
 
 
 class Trainer:
-    """A network in training, whose steps are all on one batch that lies on the device."""
+    """A Trainer is a network in training; all its steps are on one batch that lies on the device."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device = config, device

@@ -57,7 +57,7 @@ class Notifier:
 
     @property
     def host(self) -> str:
-        """The host of the address, without its path and password."""
+        """Returns the host of the address, without its path and password."""
         return urlsplit(self.url).hostname or ""
 
 
