@@ -46,7 +46,9 @@ test-slow: setup ## Run the tests of half a minute or more that rarely break
 test-real: setup ## Run the slow tests with networks and images of full size
 	$(BIN)/python -m pytest -m real_size
 
-test-all: test test-slow test-fuzz audit ## Run the tests, the slow ones too, the fuzz tests for a minute, and the audit
+test-all: setup ## Run the tests, the slow ones too, the fuzz tests for a minute, and the audit
+	$(PYTEST) -m "not real_size and not multinode and not soak"
+	$(MAKE) test-fuzz audit
 
 test-fuzz: setup ## Run the fuzz tests of the readers of foreign bytes for about a minute
 	FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/fuzz

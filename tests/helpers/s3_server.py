@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +32,8 @@ KEYS = {"AWS_ACCESS_KEY_ID": "dev", "AWS_SECRET_ACCESS_KEY": "devsecret", "AWS_D
 FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_CA_BUNDLE")
 
 _clients = {}
+# A server that this process started may outlive its use of it.
+_started = []
 
 
 @dataclass(frozen=True)
@@ -90,17 +96,66 @@ def _answers(endpoint):
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
-    """(kind, endpoint) of a server that runs as long as the tests."""
-    kind = _kind()
-    if kind == "ceph":
-        port, state = free_port(3), tmp_path_factory.mktemp("ceph") / "state"
-        command = ["bash", str(CEPH)]
-        subprocess.run(
-            [*command, "start", str(state), str(port)], check=True, capture_output=True, timeout=120
-        )
-        yield kind, f"http://127.0.0.1:{port}"
-        subprocess.run([*command, "stop", str(state)], check=True, capture_output=True, timeout=60)
-        return
+    """(kind, endpoint) of a server that runs as long as the tests.
+
+    All processes of one run of pytest share it: the first one starts it, the last one stops it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = _SharedServer(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    yield shared.join()
+    shared.leave()
+
+
+class _SharedServer:
+    """A server of several processes, which write down in a folder that they use it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._note = folder, folder / "s3-server.json"
+
+    @contextmanager
+    def _alone(self):
+        with (self._folder / "s3-server.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def join(self):
+        """Starts the server if nobody has; returns kind and endpoint."""
+        with self._alone():
+            note = json.loads(self._note.read_text()) if self._note.exists() else self._start()
+            self._note.write_text(json.dumps(note | {"users": note["users"] + 1}))
+        return note["kind"], note["endpoint"]
+
+    def leave(self):
+        """Stops the server if nobody else uses it."""
+        with self._alone():
+            note = json.loads(self._note.read_text())
+            note["users"] -= 1
+            if note["users"]:
+                self._note.write_text(json.dumps(note))
+                return
+            self._note.unlink()
+            if note["kind"] == "ceph":
+                _ceph("stop", self._folder / "ceph")
+            else:
+                os.kill(note["process"], signal.SIGTERM)
+
+    def _start(self):
+        if (kind := _kind()) == "ceph":
+            port = free_port(3)
+            _ceph("start", self._folder / "ceph", str(port))
+            return {"kind": kind, "endpoint": f"http://127.0.0.1:{port}", "users": 0}
+        endpoint, process = _moto()
+        return {"kind": kind, "endpoint": endpoint, "users": 0, "process": process}
+
+
+def _ceph(action, state, *port):
+    subprocess.run(
+        ["bash", str(CEPH), action, str(state), *port], check=True, capture_output=True, timeout=120
+    )
+
+
+def _moto():
+    """Starts moto's server; returns its address and its process id."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", endpoint.rpartition(":")[2]],
@@ -112,9 +167,8 @@ def s3_server(tmp_path_factory):
         assert server.poll() is None, "moto's server ended"
         assert time.monotonic() < deadline, "moto's server does not answer"
         time.sleep(0.1)
-    yield kind, endpoint
-    server.terminate()
-    server.wait(20)
+    _started.append(server)
+    return endpoint, server.pid
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import io
 import json
 from contextlib import contextmanager
+from functools import partialmethod
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from runner.sweep.run import run_sweep
 from runner.sweep.sync import sync_sweep
 from runner.sweep.tuner import Tuning
 from runner.tracking.experiments import Tracker
+from runner.tracking.reporter import Reporter
 from runner.tracking.store import ServerAwayError, TrackingError
 from runner.trial.driver import CONFIG_KEY
 
@@ -80,11 +82,14 @@ def drive(tmp_path, monkeypatch):
 
 
 def go_away(monkeypatch):
+    """Takes MLflow away, and has nobody wait for it at the end."""
+
     def refuse(*_, **__):
         raise TrackingError("nobody there")
 
     for name in ("check", "open_experiment", "open_run", "log_summary"):
         monkeypatch.setattr(Tracker, name, refuse)
+    monkeypatch.setattr(Reporter, "settle", partialmethod(Reporter.settle, timeout=0.5))
 
 
 def test_a_sweep_is_logged_while_it_runs_and_its_summary_at_its_end(drive):
@@ -99,6 +104,15 @@ def test_a_sweep_is_logged_while_it_runs_and_its_summary_at_its_end(drive):
         assert list(steps) == [1, 2]
     table = drive.tracker().client.get_experiment_by_name("told").tags["mlflow.sharedViewState.r2d2"]
     assert '"orderByKey": "metrics.`validation/mma_3px`"' in table
+
+
+def test_more_workers_than_the_cluster_has_are_refused_at_once(drive):
+    file = drive.home.parent / "told.py"
+    file.write_text(SWEEP.replace('"epochs": 2', '"num_workers": 64'))
+    with pytest.raises(ValueError, match=r"a trial asks for 64 workers .* but the cluster has 2 CPUs"):
+        drive("large")
+    # Nothing is left that the corrected sweep would be said to differ from.
+    assert not list((drive.home / "sweeps").iterdir())
 
 
 def test_a_store_that_has_answered_may_be_away_for_a_whole_sweep(drive, monkeypatch):

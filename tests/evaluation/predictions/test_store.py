@@ -210,7 +210,7 @@ def test_several_processes_share_a_folder(tmp_path):
     """Three write, read and remove; a fourth is killed at it. Nobody ever reads half an entry."""
     folder = tmp_path / "store"
     victim = start_writer(folder, 30, 10**9)
-    writers = [start_writer(folder, first, 200) for first in (0, 10, 20)]
+    writers = [start_writer(folder, first, 80) for first in (0, 10, 20)]
     deadline = time.monotonic() + 100
     while not any(entries(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.01)

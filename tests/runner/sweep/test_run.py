@@ -295,14 +295,6 @@ def test_a_searcher_suggests_trials_and_is_told_of_those_of_an_earlier_attempt(t
     assert more > keys
 
 
-def test_more_workers_than_the_cluster_has_are_refused_at_once(tmp_path):
-    file = write_sweep(tmp_path, 'sweep = Sweep(samples=True, space={**TINY, "num_workers": 64})')
-    with pytest.raises(ValueError, match=r"a trial asks for 64 workers .* but the cluster has"):
-        run(file, tmp_path / "home")
-    # Nothing is left that the corrected sweep would be said to differ from.
-    assert not list((tmp_path / "home" / "sweeps").iterdir())
-
-
 def test_a_ray_cluster_that_does_not_answer_is_named_at_once(tmp_path):
     plan, _ = plan_of(write_sweep(tmp_path, ONE_EXPLODES), tmp_path / "home")
     settings = dataclasses.replace(settings_in(tmp_path / "home"), ray_address="127.0.0.1:9")
