@@ -177,12 +177,15 @@ def test_a_black_image_scores_nothing(patch_model, write_sequence, texture, benc
 
 
 def test_signs_of_collapse(patch_model, three_splits):
-    capped = replace(ONE_SCALE, extraction=ExtractionSettings(top_k=20, min_size=0, min_repeatability=0.1))
+    capped = replace(
+        ONE_SCALE,
+        extraction=ExtractionSettings(top_k=20, min_size=0, min_repeatability=0.1, precision="float32"),
+    )
     scalars = evaluate(patch_model, three_splits, capped).scalars()
     assert (scalars["keypoints"], scalars["keypoints_at_cap"]) == (20, 1)
     assert scalars["mean_reliability"] == pytest.approx(0.9)
     assert 0.2 < scalars["repeatability_std"] < 0.4
-    unlimited = replace(ONE_SCALE, extraction=ExtractionSettings(top_k=None, min_size=0))
+    unlimited = replace(ONE_SCALE, extraction=ExtractionSettings(top_k=None, min_size=0, precision="float32"))
     assert "keypoints_at_cap" not in evaluate(patch_model, three_splits, unlimited).scalars()
 
 
