@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import lzma
 import math
-import struct
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.formats.zip_directory import check_directory
+from r2d2.formats.zip_directory import ZIP_DAMAGE, check_directory
 
 # Of the arrays that are read from one file: 131,072 descriptors of 512 numbers.
 MAX_NUMBERS = 2**26
@@ -26,17 +23,11 @@ MAX_BYTES = 8 * MAX_NUMBERS
 MAX_DIRECTORY = 2**20
 # What a damaged archive, or the header of an array, fails with; a member with a password is a RuntimeError.
 _DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
+    *ZIP_DAMAGE,
     OSError,
     RuntimeError,
     MemoryError,
     TypeError,
-    KeyError,
-    IndexError,
     SyntaxError,
     OverflowError,
     # Numpy looks at a header that it cannot parse once more, word by word.

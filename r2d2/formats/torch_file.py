@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,24 +19,14 @@ from torch import Tensor
 
 from r2d2.formats.plain_pickle import Call, read_pickle
 from r2d2.formats.tensor_file import MAX_BYTES, read_bytes
-from r2d2.formats.zip_directory import check_directory
+from r2d2.formats.zip_directory import ZIP_DAMAGE, check_directory
 
 # Of the list of a file's records, bytes: ten thousand of them.
 _MAX_DIRECTORY = 2**20
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _MOST_DIMENSIONS = 8
 # What damaged archives, numbers that no file has and keys of several types fail with.
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    OSError,
-    EOFError,
-    struct.error,
-    zipfile.BadZipFile,
-)
+_DAMAGE = (*ZIP_DAMAGE, ValueError, TypeError, ArithmeticError, RuntimeError, OSError)
 _TYPES = {
     "torch DoubleStorage": torch.float64,
     "torch FloatStorage": torch.float32,

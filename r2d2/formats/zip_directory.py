@@ -6,10 +6,16 @@ takes 46 bytes in a file.
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import struct
+import zipfile
+import zlib
 from typing import BinaryIO
+
+# What `zipfile` fails with at an archive that is none, or damaged: a name of no letters is an IndexError.
+ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, LookupError)
 
 # The records at an archive's end, and where each says how many bytes the directory has (APPNOTE 4.3.14,
 # 4.3.16). A comment of at most 65,535 bytes follows them.

@@ -1,1 +1,1 @@
-"""Getting data: downloads, archives and folders become a place with a manifest."""
+"""Prepares data: downloads, archives and folders become a place with a manifest."""

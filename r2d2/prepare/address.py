@@ -1,4 +1,4 @@
-"""Which addresses of the web are asked, and which redirection is followed."""
+"""Decides which addresses of the web are asked, and which redirections are followed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_address(url: str, content_is_known: bool) -> None:
 
 
 def redirected(url: str, location: str, content_is_known: bool) -> str:
-    """The address that a server redirects to.
+    """Resolves a redirection, and refuses one that a stranger could misuse.
 
     Args:
         url: that was asked.

@@ -1,7 +1,6 @@
-"""Unpacking archives that nobody vouches for: nothing lands outside the folder, and nothing explodes.
+"""Unpacks archives that nobody vouches for: no file lands outside the folder, and no archive fills the disk.
 
-Python's own filter for tar files came with 3.11.4, and Debian 12 has 3.11.2. It knows no bombs, and
-no limit of a header's size.
+Python's own filter for tar files came with 3.11.4, and Debian 12 has 3.11.2. It knows no bombs.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import gzip
 import lzma
 import shutil
 import stat
-import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from r2d2.formats.zip_directory import check_directory
-from r2d2.storage.names import check_name, path_below
+from r2d2.formats.zip_directory import ZIP_DAMAGE, check_directory
+from r2d2.storage.names import check_name, make_parents, path_below
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -34,22 +32,13 @@ _REGULAR = 0
 _HEADER_BYTES = 2**20
 # Of the list of a zip archive's files, bytes: 700,000 names of 50 letters.
 _DIRECTORY_BYTES = 2**26
-# What archives that are none, or damaged, fail with: a name of no letters, say, with an IndexError.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    LookupError,
-    struct.error,
-)
+_DAMAGE = (*ZIP_DAMAGE, tarfile.TarError)
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
 @dataclass(frozen=True)
 class UnpackLimits:
-    """What an archive may hold.
+    """UnpackLimits bound what an archive may hold.
 
     Attributes:
         files: number of files.
@@ -76,7 +65,7 @@ class _Member:
 
 
 def is_archive(path: str) -> bool:
-    """Whether a path is named like an archive."""
+    """Says whether a path is named like an archive."""
     return path.lower().endswith(SUFFIXES)
 
 
@@ -109,7 +98,6 @@ def unpack(
         OSError: if something cannot be written.
     """
     guard = _Guard(archive, limits or UnpackLimits(), archive.stat().st_size)
-    placed: list[str] = []
     with _refusing(archive), _opened(archive, advance) as members:
         for member in members:
             guard.admit(member)
@@ -117,8 +105,7 @@ def unpack(
             if target is not None:
                 guard.place(target, member.name)
                 _write(member, folder, target, guard)
-                placed.append(target)
-    return placed
+    return list(guard.placed)
 
 
 class _Guard:
@@ -127,7 +114,8 @@ class _Guard:
     def __init__(self, archive: Path, limits: UnpackLimits, packed: int) -> None:
         self._archive, self._limits, self._packed = archive, limits, packed
         self._files = self._announced = self._written = 0
-        self._placed: dict[str, str] = {}
+        # Names in the archive by their places.
+        self.placed: dict[str, str] = {}
 
     def admit(self, member: _Member) -> None:
         self._files += 1
@@ -139,11 +127,10 @@ class _Guard:
 
     def place(self, target: str, name: str) -> None:
         check_name(target, str(self._archive))
-        if target in self._placed:
-            raise ValueError(
-                f"{self._archive} holds two files for {target}: {self._placed[target]} and {name}"
-            )
-        self._placed[target] = name
+        if target in self.placed:
+            both = f"{self.placed[target]} and {name}"
+            raise ValueError(f"{self._archive} holds two files for {target}: {both}")
+        self.placed[target] = name
 
     def wrote(self, count: int) -> None:
         # What an archive announces may be a lie.
@@ -181,18 +168,6 @@ def _write(member: _Member, folder: Path, target: str, guard: _Guard) -> None:
     temporary.replace(path)
 
 
-def make_parents(folder: Path, path: Path) -> None:
-    """Makes the folders above a path below `folder`.
-
-    Raises:
-        ValueError: if one of them is a link, which could lead anywhere.
-    """
-    for above in path.relative_to(folder).parents:
-        if (folder / above).is_symlink() and folder / above != folder:
-            raise ValueError(f"{folder / above} is a link; nothing is written through it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-
 def _is_whole(path: Path, member: _Member) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != member.size:
         return False
@@ -215,9 +190,9 @@ def _opened(archive: Path, advance: Callable[[int], None]) -> Iterator[Iterator[
         beginning = raw.read(6)
         raw.seek(0)
         opener = next((one for magic, one in _PACKED.items() if beginning.startswith(magic)), None)
-        metered = _Metered(opener(raw) if opener else raw)  # type: ignore[operator]
+        metered = _Metered(opener(raw) if opener else raw, raw, advance)  # type: ignore[operator]
         with tarfile.open(fileobj=metered, mode="r|") as stream:  # type: ignore[call-overload]
-            yield _tar_members(stream, metered, raw, advance)
+            yield _tar_members(stream, metered)
 
 
 def _is_zip(archive: Path) -> bool:
@@ -245,17 +220,9 @@ def _zip_members(archive: zipfile.ZipFile, advance: Callable[[int], None]) -> It
         advance(info.compress_size)
 
 
-def _tar_members(
-    archive: tarfile.TarFile, metered: _Metered, raw: IO[bytes], advance: Callable[[int], None]
-) -> Iterator[_Member]:
-    done = 0
-    while True:
-        info = archive.next()
-        advance(raw.tell() - done)
-        done = raw.tell()
-        if info is None:
-            return
-        # Its content is read from the next call on, by whoever unpacks it or as it is passed over.
+def _tar_members(archive: tarfile.TarFile, metered: _Metered) -> Iterator[_Member]:
+    for info in archive:
+        # Its content is read from here on, by whoever unpacks it or as it is passed over.
         metered.allow(info.size)
         if info.isdir():
             continue
@@ -271,18 +238,21 @@ def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 class _Metered:
-    """An unpacked tar file that refuses headers of any size: tarfile holds a header in memory as a whole."""
+    """An unpacked tar file that tells its progress, and refuses long headers: tarfile holds them in memory."""
 
-    def __init__(self, raw: Any) -> None:
-        self._raw, self._left = raw, _HEADER_BYTES
+    def __init__(self, plain: IO[bytes], packed: IO[bytes], advance: Callable[[int], None]) -> None:
+        self._plain, self._packed, self._advance = plain, packed, advance
+        self._left, self._done = _HEADER_BYTES, 0
 
     def allow(self, content: int) -> None:
         """Lets a file's content be read, and what stands before the next one's."""
         self._left = content + _HEADER_BYTES
 
     def read(self, size: int) -> bytes:
-        data: bytes = self._raw.read(size)
+        data = self._plain.read(size)
         self._left -= len(data)
+        self._advance(self._packed.tell() - self._done)
+        self._done = self._packed.tell()
         if self._left < 0:
             raise ValueError(f"more than {_HEADER_BYTES} bytes describe one file: it is taken for a bomb")
         return data

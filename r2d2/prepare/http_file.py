@@ -1,4 +1,4 @@
-"""One file from a web server: a connection that is cut is taken up again where it was cut.
+"""Fetches one file from a web server: a connection that is cut is taken up again where it was cut.
 
     <target>.part           what has come so far
     <target>.part.json      of which address and which version (ETag or date) that is
@@ -30,7 +30,7 @@ _PARTIAL, _BEYOND_THE_END = 206, 416
 
 @dataclass(frozen=True)
 class Limits:
-    """How long anything may take, seconds: every wait ends.
+    """Limits say how many seconds anything may take, so that every wait ends.
 
     Attributes:
         connect: until a connection stands.
@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file on a web server.
+    """A RemoteFile is a file on a web server, and what is known of its content.
 
     Attributes:
         url: https; http where its content is known or it is of this machine.

@@ -1,4 +1,4 @@
-"""Intake: addresses, archives and folders become files in one folder, each of them looked at; none twice."""
+"""Collects what addresses, archives and folders hold in one folder, and examines each file there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from r2d2.data.images import MIN_SIDE, ImageRefused, is_image, open_header, refusing
 from r2d2.data.photos import passed_over
-from r2d2.prepare.archive import check_room, is_archive, make_parents, unpack
+from r2d2.prepare.archive import check_room, is_archive, unpack
 from r2d2.prepare.catalogue import BY_HAND
 from r2d2.prepare.http_file import RemoteFile, download
 from r2d2.prepare.job import Job
@@ -21,7 +21,7 @@ from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.location import is_remote, local_file, open_files
 from r2d2.storage.manifest import ManifestFile, sha256_of
-from r2d2.storage.names import check_name
+from r2d2.storage.names import check_name, make_parents
 
 _WEB = ("http://", "https://")
 # That look at files at a time.
@@ -55,7 +55,7 @@ def collect(job: Job, origins: Sequence[Origin]) -> list[str]:
 
 
 def left_behind(job: Job) -> list[str]:
-    """Sentences about what folders among the origins hold beside files of the source."""
+    """Says, in sentences, what folders among the origins hold beside files of the source."""
     folders = [path for o in job.origins if not is_remote(o) and (path := Path(o).expanduser()).is_dir()]
     return [said for folder in folders for said in _left_in(job, open_files(str(folder.absolute())))]
 
@@ -66,7 +66,7 @@ def _left_in(job: Job, files: FileSet) -> tuple[str, ...]:
 
 
 def find_origins(job: Job) -> list[Origin]:
-    """Where a source comes from: the origins of the job, or the source's own addresses.
+    """Finds where a source comes from: the origins of the job, or the source's own addresses.
 
     Raises:
         ValueError: if there is no such file or folder, or no address is known.
@@ -204,7 +204,7 @@ def _is_copy(target: Path, size: int, origin: Path | None) -> bool:
 def examine(
     folder: Path, names: Sequence[str], advance: Callable[[int], None] = lambda _: None
 ) -> tuple[list[ManifestFile], dict[str, str]]:
-    """Looks at files.
+    """Opens every image and computes the SHA-256 of every file, before a manifest says that they are whole.
 
     An image must be of a known format with a sound header, each side at least 32 pixels; of a PNG the
     checksums must hold, too. Pixels are not decoded: that takes long, and training notices it in passing.

@@ -1,4 +1,4 @@
-"""What is to be prepared, and what came of it."""
+"""Describes what is to be prepared, and what has been prepared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Inspection = Callable[[Path, Manifest], list[str]]
 
 @dataclass(frozen=True)
 class Job:
-    """One preparation.
+    """A Job describes one preparation: which source, where from and where to, and within which limits.
 
     Attributes:
         source: what.
@@ -62,18 +62,18 @@ class Job:
 
     @property
     def direct(self) -> bool:
-        """Whether files are unpacked where they stay."""
+        """Says whether files are unpacked where they stay, since the place is a folder."""
         return not is_remote(self.place)
 
     @property
     def staging(self) -> Path:
-        """The folder where files are collected and looked at."""
+        """Returns the folder where files are collected and examined."""
         return Path(self.place).expanduser() if self.direct else self.work / "files"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What lies at a place now.
+    """Prepared says what lies at a place after a preparation.
 
     Attributes:
         manifest: of the files.

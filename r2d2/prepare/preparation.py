@@ -1,4 +1,4 @@
-"""Preparation: from an address to a place with a manifest. Interrupted, the same call goes on from there."""
+"""Prepares a place with a manifest from addresses, archives or folders; the same call resumes it."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _remove(job: Job, refused: dict[str, str]) -> None:
 
 
 def read_manifest(place: str, timeout: float = TIMEOUT) -> Manifest | None:
-    """What a place says that it holds; None if it says nothing.
+    """Reads the manifest of a place; returns None if it has none.
 
     Raises:
         ValueError: if the manifest is damaged.
@@ -184,7 +184,7 @@ def read_manifest(place: str, timeout: float = TIMEOUT) -> Manifest | None:
 
 
 def list_sizes(place: str, timeout: float = TIMEOUT) -> dict[str, int]:
-    """Bytes of every visible file that is really at a place, by path.
+    """Looks at a place, and returns the bytes of every visible file by its path, whatever a manifest says.
 
     Raises:
         ValueError: if there is no such folder.

@@ -1,1 +1,1 @@
-"""Where data lies: a folder or an S3 bucket; one way to read both."""
+"""Reads and writes files in a folder or below a prefix of S3, by the same functions."""

@@ -1,4 +1,4 @@
-"""Writing so that a reader finds the whole thing or nothing, whenever the writer is killed."""
+"""Writes files so that a reader finds all of it or nothing, whenever the writer is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2d2.storage.errors import name_full_disk
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to; it takes the name `path` when the block ends well, and vanishes when it does not.
+    """Opens a file that takes the name `path` when the block ends well, and is removed when it does not.
 
     Folders above it are made. An existing file is replaced.
     """
@@ -36,7 +36,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill; it takes the name `path` when the block ends well, and vanishes when it does not.
+    """Makes a folder that takes the name `path` when the block ends well, and is removed when it does not.
 
     Folders above it are made. An existing folder is replaced, which the caller must want; as no system call
     swaps two full folders portably, `path` then names nothing for the instant between two renames.
@@ -58,7 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def create_file(path: Path, content: bytes) -> bool:
-    """Writes a file unless there is one of that name; of several processes that try, one is told True.
+    """Writes a file unless there is one of that name; of several processes that try, one gets True.
 
     Folders above it are made. Whoever reads the file finds the whole content.
     """

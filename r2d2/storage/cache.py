@@ -1,4 +1,4 @@
-"""ObjectCache: objects of S3 on the disk of a node, each fetched once, whoever asks for it.
+"""Keeps objects of S3 on the disk of a node, so that each is fetched once, whoever asks for it.
 
 An object is found by its content: by its SHA-256 where a manifest gives it, else by server, bucket, key and
 ETag. So an object that was replaced is another one, and a place keeps to those that it found when opened.
@@ -55,7 +55,7 @@ _given_up: set[str] = set()
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Where a node keeps what it fetches, how much of it, and how patiently it fetches. Can be pickled.
+    """CacheSettings say where a node keeps what it fetches, how much of it, and how long it tries. Picklable.
 
     Attributes:
         folder: on a disk of the node; made when something is written; holds nothing else.
@@ -75,14 +75,14 @@ class CacheSettings:
 
 
 class ObjectCache:
-    """The cache in one folder; see this file's first lines."""
+    """An ObjectCache keeps objects in one folder, which any number of processes may share."""
 
     def __init__(self, settings: CacheSettings) -> None:
         self._folder = Path(settings.folder)
         self._info = LruFolder(self._folder / OBJECTS, int(settings.max_bytes * SHARE), SUFFIX)
 
     def open(self, server: S3Server, wanted: Wanted) -> BinaryIO:
-        """The content of an object from the first byte on, seekable; fetched if this node does not have it.
+        """Opens an object, seekable and at its first byte; fetches it if this node does not have it.
 
         Raises:
             StorageError: if it cannot be had, was changed, or is corrupt.
@@ -202,7 +202,7 @@ class ObjectCache:
 
 
 class LruFolder:
-    """Files `<first two digits>/<digest><suffix>` in a folder.
+    """An LruFolder holds files `<first two digits>/<digest><suffix>`, up to a number of bytes.
 
     Whoever writes one writes a hidden file beside it first, so that it appears whole or not at all.
     """
@@ -221,11 +221,11 @@ class LruFolder:
         self._written_since_look = float("inf")
 
     def path(self, digest: str) -> Path:
-        """Where the file of a digest lies, or would."""
+        """Returns where the file of a digest lies, or would lie."""
         return self.folder / digest[:2] / (digest + self.suffix)
 
     def fits(self, size: int) -> bool:
-        """Whether a file of so many bytes would be kept."""
+        """Says whether a file of so many bytes would be kept."""
         return size <= self.max_bytes * KEPT
 
     def use(self, path: Path) -> None:
@@ -280,7 +280,7 @@ class LruFolder:
 
 
 def open_apart(server: S3Server, wanted: Wanted) -> BinaryIO:
-    """The content of an object, kept nowhere: in memory, or if it is large in a file without a name.
+    """Fetches an object that is kept nowhere: into memory, or if it is large into a file without a name.
 
     Raises:
         StorageError: if it cannot be had, was changed, or is corrupt.

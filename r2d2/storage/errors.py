@@ -48,7 +48,7 @@ _CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
 
 
 class StorageError(OSError):
-    """`StorageError(errno, reason, where)`: the reason in words, and the place or file it is about."""
+    """A StorageError(errno, reason, where) says the reason in words, and the place or file it is about."""
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
@@ -66,12 +66,12 @@ class FileError(StorageError):
 
 
 def gone(where: str) -> FileError:
-    """A file that was there, or should be."""
+    """Makes the error for a file that was there, or should be."""
     return FileError(errno.ENOENT, "it is not there (any more)", where)
 
 
 def changed(where: str, known: str, now: str = "another") -> FileError:
-    """A file that was replaced since its place was opened."""
+    """Makes the error for a file that was replaced since its place was opened."""
     reason = (
         f"it was changed while in use (when its place was opened: {known}, now: {now}); "
         "figures of both would mix: open the place anew, or put the file back"
@@ -95,7 +95,7 @@ def require_size(where: str, size: int, most: int) -> None:
 
 
 def corrupt(where: str, what: str) -> FileError:
-    """A file whose content is not what it should be, twice."""
+    """Makes the error for a file whose content was wrong twice."""
     return FileError(errno.EIO, f"it is corrupt: {what}, and so it was when fetched again", where)
 
 
@@ -104,7 +104,7 @@ class DiskFull(Exception):  # noqa: N818 - it says what happened
 
 
 def says_full(error: OSError) -> bool:
-    """Whether an error of the operating system, or of Python's temporary files, says that a disk is full."""
+    """Says whether an error of the operating system, or of Python's temporary files, is about a full disk."""
     if error.errno == errno.ENOENT:
         return _NO_TEMPORARY_FOLDER in f"{error.strerror}"
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -141,7 +141,7 @@ def full_disk_of(node: str) -> Iterator[None]:
 def patiently(
     action: Callable[[], Result], passes: Callable[[Exception], bool], seconds: float | Callable[[], float]
 ) -> Result:
-    """The result of an action that is tried again while its error may pass.
+    """Tries an action again while its error may pass; returns its result.
 
     The pauses are random, between half and all of their length, so that many processes which lost the same
     server do not come back to it at the same moment.
@@ -173,7 +173,7 @@ class PassingError(Exception):
 
 
 def passes(error: Exception) -> bool:
-    """Whether a fault may pass by itself: a server that is busy, a connection that was lost."""
+    """Says whether a fault may pass by itself: a server that is busy, a connection that was lost."""
     import urllib3.exceptions
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
@@ -199,17 +199,17 @@ def passes(error: Exception) -> bool:
 
 
 def refuses_key(error: Exception) -> bool:
-    """Whether the server refuses a request because of the key that it was signed with."""
+    """Says whether the server refuses a request because of the key that it was signed with."""
     return code_of(error) in _CREDENTIALS
 
 
 def refuses_renewable_key(error: Exception) -> bool:
-    """Whether the server says that a key is not known (any more), or has expired."""
+    """Says whether the server refuses a key as unknown (by now) or expired, so that it may be renewed."""
     return code_of(error) in _RENEWABLE
 
 
 def lacks(error: Exception) -> bool:
-    """Whether the server says that it cannot do what it was asked for, whoever asks."""
+    """Says whether the server cannot do what it was asked for, whoever asks."""
     status, code, _ = _refusal(error)
     return code in ("NotImplemented", "501") or status == 501
 
@@ -230,7 +230,7 @@ def _refusal(error: Exception) -> tuple[int, str, str]:
 
 
 def explain(error: Exception, where: str, endpoint: str) -> StorageError:
-    """The sentence for a fault that did not pass, with what was tried; never a secret.
+    """Turns a fault that did not pass into a sentence that says what was tried, and no secret.
 
     Args:
         error: of boto3 or of the connection.
@@ -274,7 +274,7 @@ def explain(error: Exception, where: str, endpoint: str) -> StorageError:
 
 
 def credentials_in_words() -> str:
-    """Where boto3 finds credentials: the environment, a profile, or nowhere."""
+    """Says where boto3 finds credentials: in the environment, in a profile, or nowhere."""
     import boto3
     from botocore.exceptions import BotoCoreError
 

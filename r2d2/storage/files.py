@@ -1,4 +1,4 @@
-"""FileSet: the files at one place, by their names, whatever the place is.
+"""Reads the files at one place by their names, whatever the place is.
 
 A place is written as a text: a folder, or `s3://bucket/prefix`. What lies there is read through `StoredFile`,
 so that nobody else needs to know where it lies.
@@ -21,25 +21,25 @@ _Folder = tuple[int, int]
 
 
 class FileSet(Protocol):
-    """The files at one place. It can be pickled, and holds no open connection when it is."""
+    """A FileSet reads the files at one place. It can be pickled, and holds no open connection when it is."""
 
     @property
     def place(self) -> str:
-        """The folder, or `s3://bucket/prefix`."""
+        """Says where they are: a folder, or `s3://bucket/prefix`."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Paths of the files below the place, with slashes, sorted."""
+        """Lists the paths of the files below the place, with slashes, sorted."""
 
     def size(self, name: str) -> int:
-        """Of a file, bytes.
+        """Returns the bytes of a file.
 
         Raises:
             OSError: if it is gone.
         """
 
     def open(self, name: str) -> BinaryIO:
-        """A file's content from the first byte on, seekable.
+        """Opens a file, seekable and at its first byte.
 
         Raises:
             OSError: if it cannot be had; the message names the file and the reason.
@@ -51,7 +51,7 @@ class FileSet(Protocol):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a place.
+    """A StoredFile is one file of a place, wherever that is.
 
     Attributes:
         files: where it lies.
@@ -66,22 +66,22 @@ class StoredFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Returns the bytes of the file; raises as `FileSet.size`."""
         return self.files.size(self.name)
 
     def open(self) -> BinaryIO:
-        """The content from the first byte on, seekable; see `FileSet.open`."""
+        """Opens the file, seekable and at its first byte; raises as `FileSet.open`."""
         return self.files.open(self.name)
 
     def read(self) -> bytes:
-        """The whole content."""
+        """Reads the whole content; raises as `FileSet.open`."""
         with self.open() as file:
             return file.read()
 
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files in a folder and in the folders below it, links followed; hidden ones are left out.
+    """FolderFiles are those in a folder and in the folders below it, links followed, without hidden ones.
 
     Attributes:
         stamps: bytes and time of change (nanoseconds since 1970) of each file when the folder was listed; one
@@ -96,7 +96,7 @@ class FolderFiles:
 
     @classmethod
     def of(cls, folder: Path) -> FolderFiles:
-        """Lists a folder.
+        """Lists a folder, and notes size and time of each file.
 
         Raises:
             ValueError: if there is none, or a file in it has a name that is no text.
@@ -110,11 +110,11 @@ class FolderFiles:
         return cls(str(folder), tuple(stamps), stamps, tuple(sorted(passed_over)))
 
     def size(self, name: str) -> int:
-        """Of a file, bytes."""
+        """Returns the bytes of a file; raises OSError if it is gone."""
         return Path(self.place, name).stat().st_size
 
     def open(self, name: str) -> BinaryIO:
-        """A file's content, seekable.
+        """Opens a file, seekable, if it is the one that was listed.
 
         Raises:
             OSError: if it is gone, cannot be read, or was replaced since the folder was listed.
@@ -127,7 +127,7 @@ class FolderFiles:
         return file
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Nothing to do: they are here."""
+        """Does nothing: the files are here."""
 
 
 def _visible(folder: Path, passed_over: list[str]) -> Iterator[tuple[str, tuple[int, int]]]:

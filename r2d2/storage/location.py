@@ -1,4 +1,4 @@
-"""Location: a place as people write it, a folder or `s3://bucket/prefix`, and what lies there."""
+"""Opens what lies at a place as people write it: a folder, or `s3://bucket/prefix`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _copying = threading.Lock()
 
 
 def is_remote(place: str) -> bool:
-    """Whether a place is on S3."""
+    """Says whether a place is on S3."""
     return place.startswith(SCHEME)
 
 
 def absolute_place(place: str) -> str:
-    """A place that means the same in every working directory.
+    """Returns the place so that it means the same in every working directory.
 
     Raises:
         ValueError: if it is an address that is none of S3's.
@@ -48,7 +48,7 @@ def absolute_place(place: str) -> str:
 
 
 def open_files(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> FileSet:
-    """The files at a place.
+    """Opens the files at a place, as they are now.
 
     Args:
         place: a folder, or `s3://bucket/prefix`.
@@ -72,7 +72,7 @@ def open_files(place: str, cache: CacheSettings | None = None, timeout: float = 
 
 
 def open_store(place: str | Path, timeout: float = TIMEOUT) -> Store:
-    """The store at a place; asks nobody yet.
+    """Opens the store at a place; asks no server yet.
 
     Args:
         place: a folder, which is made when something is written, or `s3://bucket/prefix`.
@@ -89,18 +89,18 @@ def open_store(place: str | Path, timeout: float = TIMEOUT) -> Store:
 
 
 def folder_of(store: Store) -> Path:
-    """The folder of a store that is one, for what can lie nowhere else."""
+    """Returns the folder of a store that is one, for what can lie nowhere else."""
     assert isinstance(store, FolderStore), f"{store.place} is no folder"
     return store.folder
 
 
 def store_at(place: str | Path | Store) -> Store:
-    """A store is itself, a place is opened."""
+    """Opens the store at a place; returns a store as it is."""
     return open_store(place) if isinstance(place, str | Path) else place
 
 
 def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
-    """A folder on this disk with everything that lies at a place; a folder is itself.
+    """Returns a folder on this disk with everything that lies at a place; a folder is returned as it is.
 
     What is on S3 is copied through the cache into a folder that bears the last name of the place, and stays
     as long as this process lives. Nothing may be written into it.
@@ -120,7 +120,7 @@ def local_folder(place: str, cache: CacheSettings | None = None) -> Path:
 
 
 def local_file(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> Path:
-    """One file on this disk, with its own name; a path is itself. Otherwise as `local_path`."""
+    """Returns one file on this disk, with its own name; a path is returned as it is. Else as `local_path`."""
     if not is_remote(place):
         return Path(place).expanduser()
     cache = cache or _temporary_cache(timeout)
@@ -131,7 +131,7 @@ def local_file(place: str, cache: CacheSettings | None = None, timeout: float = 
 
 
 def local_path(place: str, cache: CacheSettings | None = None, timeout: float = TIMEOUT) -> Path:
-    """What lies at a place, on this disk: of S3 the object of that very name, or a folder of all below it.
+    """Returns what lies at a place, on this disk: the object of that name, or a folder of all below it.
 
     Args:
         place: a path, or `s3://bucket/prefix`.
@@ -151,7 +151,7 @@ def local_path(place: str, cache: CacheSettings | None = None, timeout: float = 
 
 @contextmanager
 def fetched(place: str, timeout: float = TIMEOUT) -> Iterator[Path]:
-    """As `local_path`, but what is on S3 is on this disk only as long as the block runs, and never cached.
+    """Fetches as `local_path`, but what is on S3 is removed from this disk when the block ends.
 
     Args:
         place: a path, or `s3://bucket/prefix`.

@@ -1,4 +1,4 @@
-"""Manifest: what should lie at a place, file by file, so that a copy can be verified without another copy.
+"""Says what should lie at a place, file by file, so that a copy can be verified without another copy.
 
 `manifest.json` in the place: {"format": 1, "source": "web", "count", "bytes", "left_out": [...], "files":
 [{"path", "size", "sha256", "width", "height"}, ...]}, sorted by path; width and height of images only.
@@ -34,7 +34,7 @@ _AND = "+"
 
 @dataclass(frozen=True, order=True)
 class ManifestFile:
-    """One file of a place.
+    """A ManifestFile says what one file of a place should be.
 
     Attributes:
         path: below the place, with slashes.
@@ -50,14 +50,14 @@ class ManifestFile:
     height: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """Returns the entry as it stands in `manifest.json`."""
         sides = {"width": self.width, "height": self.height} if self.width else {}
         return {"path": self.path, "size": self.size, "sha256": self.sha256, **sides}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files of a place.
+    """A Manifest lists the files of a place.
 
     Attributes:
         source: what they are: `web`, `hpatches`, ...; several are joined by `+`.
@@ -78,31 +78,31 @@ class Manifest:
 
     @property
     def sources(self) -> frozenset[str]:
-        """The names in `source`."""
+        """Returns the names in `source`."""
         return frozenset(self.source.split(_AND))
 
     @property
     def total_bytes(self) -> int:
-        """Of all files together."""
+        """Returns the bytes of all files together."""
         return sum(file.size for file in self.files)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hexadecimal) of names and contents; it does not depend on where the files lie."""
+        """Computes a SHA-256 (hexadecimal) of names and contents, which does not depend on the place."""
         total = hashlib.sha256()
         for file in self.files:
             total.update(f"{file.sha256} {file.path}\n".encode())
         return total.hexdigest()
 
     def joined(self, other: Manifest) -> Manifest:
-        """Both; of a file in both this one's entry."""
+        """Joins two manifests; of a file in both this one's entry is kept."""
         files = {file.path: file for file in (*other.files, *self.files)}
         left_out = (set(self.left_out) | set(other.left_out)) - files.keys()
         sources = _AND.join(sorted(self.sources | other.sources))
         return Manifest(sources, tuple(files.values()), tuple(sorted(left_out)))
 
     def to_bytes(self) -> bytes:
-        """As it is written: one line a file, so that two can be compared by eye."""
+        """Returns `manifest.json`: one line a file, so that two can be compared by eye."""
         head = {"format": FORMAT, "source": self.source, "count": len(self.files), "bytes": self.total_bytes}
         start = json.dumps({**head, "left_out": list(self.left_out)}, ensure_ascii=False)[:-1]
         lines = ",\n".join(json.dumps(file.to_dict(), ensure_ascii=False) for file in self.files)
@@ -115,7 +115,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Manifest:
-        """Reads what `to_bytes` made.
+        """Reads what `to_bytes` made, and checks every field.
 
         Args:
             content: of the file.
@@ -142,7 +142,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """The manifest of a folder; None if there is none.
+        """Reads the manifest of a folder; returns None if there is none.
 
         Raises:
             ValueError: as `parse`.
@@ -152,7 +152,7 @@ class Manifest:
 
 
 def manifest_entries(content: bytes, where: str) -> list[tuple[str, int, str]]:
-    """(path, size in bytes, SHA-256) of every file.
+    """Reads (path, size in bytes, SHA-256) of every file, and nothing else, which is quick.
 
     Args:
         content: of the manifest.
@@ -190,7 +190,7 @@ def _entry(file: Any, where: str) -> tuple[str, int, str]:
 
 @dataclass(frozen=True)
 class Findings:
-    """What differs between a place and its manifest; names are sorted.
+    """Findings say what differs between a place and its manifest; names are sorted.
 
     Attributes:
         whole: number of files that are as they should be.
@@ -210,11 +210,11 @@ class Findings:
 
     @property
     def faults(self) -> int:
-        """Number of files that are not as they should be; extra ones count, as training would use them."""
+        """Counts the files that are not as they should be; extra ones too, as training would use them."""
         return sum(map(len, (self.missing, self.extra, self.sizes, self.contents, self.unreadable)))
 
     def lines(self, first: int = 10) -> list[str]:
-        """One line for each kind of difference: how many, and the names of the first ones."""
+        """Makes a line for each kind of difference: how many, and the names of the first ones."""
         kinds = (
             ("missing", self.missing),
             ("of another size", tuple(f"{name} ({what})" for name, what in self.sizes)),
@@ -288,7 +288,7 @@ def _compare(
 
 
 def sha256_of(content: BinaryIO) -> str:
-    """SHA-256 (hexadecimal) of what is left to read."""
+    """Computes the SHA-256 (hexadecimal) of what is left to read."""
     total = hashlib.sha256()
     for data in iter(lambda: content.read(2**20), b""):
         total.update(data)

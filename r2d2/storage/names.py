@@ -1,4 +1,4 @@
-"""Names of files that others have chosen: keys of S3, entries of manifests and indices, members of archives.
+"""Checks names that others have chosen: keys of S3, entries of manifests, members of archives.
 
 Each becomes a path below a folder here, or is refused; nobody joins a foreign name to a folder by himself.
 """
@@ -20,7 +20,7 @@ _CONTROL = {"Cc", "Zl", "Zp"}
 
 
 def is_name(name: str) -> bool:
-    """Whether a name, with slashes, is that of a file below whatever folder it is put into.
+    """Says whether a name, with slashes, is that of a file below whatever folder it is put into.
 
     It is not, if it is empty or absolute, has a part that is empty, `.`, `..` or longer than 255 bytes,
     begins with a drive, or holds a backslash, a control character or one that turns the writing's direction.
@@ -54,9 +54,21 @@ def check_name(name: str, where: str) -> None:
 
 
 def path_below(folder: Path, name: str, where: str) -> Path:
-    """The path of a foreign name below a folder. Arguments and errors as of `check_name`."""
+    """Joins a foreign name to a folder. Arguments and errors as of `check_name`."""
     check_name(name, where)
     return folder / name
+
+
+def make_parents(folder: Path, path: Path) -> None:
+    """Makes the folders between a folder and a path below it.
+
+    Raises:
+        ValueError: if one of them is a link, which could lead anywhere.
+    """
+    for above in path.relative_to(folder).parents:
+        if (folder / above).is_symlink() and folder / above != folder:
+            raise ValueError(f"{folder / above} is a link; nothing is written through it")
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def require_text(name: str) -> None:

@@ -1,4 +1,4 @@
-"""S3Server: the server that the AWS environment or profile names, asked patiently, its faults in sentences.
+"""Asks the S3 server that the AWS environment names, again while its faults may pass, and explains the rest.
 
 Endpoint, region and credentials come from where every program takes them: AWS_ENDPOINT_URL, AWS_REGION,
 AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws/config and so on; boto3 reads them, once for each of its clients. A key
@@ -41,7 +41,7 @@ MAX_OBJECTS, LONGEST, LARGEST = 20_000_000, 1024, 2**50
 
 
 class S3Server:
-    """The server, for one process at a time: a copy in another process connects for itself."""
+    """An S3Server is the server as one process sees it: a copy in another process connects for itself."""
 
     def __init__(self, timeout: float = TIMEOUT) -> None:
         """Connects when first asked.
@@ -60,7 +60,7 @@ class S3Server:
 
     @property
     def client(self) -> Any:
-        """boto3's client, which tries nothing again by itself."""
+        """Returns boto3's client, which tries nothing again by itself."""
         if self._connected is None or self._connected.process != os.getpid():
             self._connected = _connect(_open_session())
             self._endpoint = str(self._connected.client.meta.endpoint_url)
@@ -68,13 +68,13 @@ class S3Server:
 
     @property
     def endpoint(self) -> str:
-        """The server's address; known without connecting where it was asked for before."""
+        """Returns the server's address, without connecting where it was asked for before."""
         if not self._endpoint:
             self._endpoint = str(self.client.meta.endpoint_url)
         return self._endpoint
 
     def run(self, action: Callable[[Any], Result]) -> Result:
-        """What an action does with boto3's client; where a key is refused and there is a new one, once more.
+        """Runs an action with boto3's client; where a key is refused and there is a new one, once more.
 
         Raises:
             Exception: of boto3.
@@ -90,11 +90,11 @@ class S3Server:
         return result
 
     def call(self, method: str, request: Mapping[str, Any]) -> Any:
-        """The answer to one request, asked once; arguments as of `ask`, errors as of `run`."""
+        """Sends one request, once; arguments as of `ask`, errors as of `run`."""
         return self.run(lambda client: getattr(client, method)(**request))
 
     def passes(self, error: Exception) -> bool:
-        """Whether a fault may pass by itself; so may the end of a key that was good, when it is renewed."""
+        """Says whether a fault may pass; so may the end of a key that was good, when it is renewed."""
         return passes(error) or (self._answered and refuses_renewable_key(error))
 
     def _has_new_key(self, refused: Any) -> bool:
@@ -114,7 +114,7 @@ class S3Server:
         return True
 
     def ask(self, where: str, method: str, request: Mapping[str, Any], timeout: float | None = None) -> Any:
-        """The answer to one request.
+        """Sends one request, again while its fault may pass; returns the answer.
 
         Args:
             where: the place or object it is about, `s3://...`.
@@ -128,7 +128,7 @@ class S3Server:
         return self.attempt(where, lambda client: getattr(client, method)(**request), timeout)
 
     def attempt(self, where: str, action: Callable[[Any], Result], timeout: float | None = None) -> Result:
-        """As `run`, tried again for as long as `ask` does. Arguments and errors as of `ask`."""
+        """Runs an action as `run`, again for as long as `ask` does. Arguments and errors as of `ask`."""
         try:
             limit = self.timeout if timeout is None else timeout
             return patiently(lambda: self.run(action), self.passes, limit)
@@ -136,7 +136,7 @@ class S3Server:
             raise explain(error, where, self._endpoint or "the usual AWS address") from error
 
     def list(self, bucket: str, prefix: str, timeout: float = FIRST_TIMEOUT) -> Iterator[ObjectInfo]:
-        """All objects whose keys begin with a prefix, in the order of their keys, page by page.
+        """Lists all objects whose keys begin with a prefix, in the order of their keys, page by page.
 
         Raises:
             StorageError: as `ask`.
@@ -145,7 +145,7 @@ class S3Server:
             yield from objects
 
     def look(self, bucket: str, prefix: str) -> tuple[Sequence[ObjectInfo], Sequence[str]]:
-        """What is there now: objects directly below a prefix, and the prefixes of those that lie deeper.
+        """Looks what is there: objects directly below a prefix, and the prefixes of those that lie deeper.
 
         Args:
             bucket: where.
@@ -158,7 +158,7 @@ class S3Server:
         return [o for objects, _ in pages for o in objects], [p for _, deeper in pages for p in deeper]
 
     def find(self, bucket: str, key: str) -> ObjectInfo | None:
-        """One object; None if there is none of that key.
+        """Finds one object; returns None if there is none of that key.
 
         Raises:
             StorageError: as `ask`.
@@ -211,12 +211,12 @@ def _object(entry: Mapping[str, Any]) -> ObjectInfo:
 
 
 def bare(etag: str) -> str:
-    """An ETag without its quotation marks."""
+    """Removes the quotation marks of an ETag."""
     return etag.strip('"')
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """Bucket, and prefix or key, of `s3://bucket/prefix`.
+    """Splits `s3://bucket/prefix` into bucket, and prefix or key.
 
     Raises:
         ValueError: if it names no bucket.

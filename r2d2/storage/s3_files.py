@@ -1,4 +1,4 @@
-"""S3Files: the objects below a prefix, as they were when the place was opened.
+"""Reads the objects below a prefix of S3, as they were when the place was opened.
 
 Opening lists the prefix, or reads its `manifest.json` where there is one, which takes a single request. From
 then on every object is the one that was found: one that was replaced meanwhile is an error that says so. Open
@@ -34,7 +34,7 @@ MOST_FILES, MOST_BYTES = 64, 2**29
 
 
 class S3Files:
-    """The files at `s3://bucket/prefix`; see `FileSet`. Can be pickled; a copy connects for itself."""
+    """S3Files are those at `s3://bucket/prefix`; see `FileSet`. A pickled copy connects for itself."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class S3Files:
 
     @classmethod
     def of(cls, place: str, cache: CacheSettings | None, timeout: float = TIMEOUT) -> S3Files:
-        """Looks at a place.
+        """Looks at a place, and notes which objects are there.
 
         Raises:
             StorageError: if it cannot be looked at, with the reason and what was tried.
@@ -93,23 +93,23 @@ class S3Files:
 
     @property
     def timeout(self) -> float:
-        """Seconds that a request is tried again for."""
+        """Says for how many seconds a request is tried again."""
         return self._server.timeout
 
     def size(self, name: str) -> int:
-        """Of an object when the place was opened, bytes."""
+        """Returns the bytes of an object when the place was opened; raises FileError if it was not there."""
         return int(self._sizes[self._index(name)])
 
     def mark(self, name: str) -> str:
-        """What changes with the content of an object: its ETag, or its SHA-256 where there is a manifest."""
+        """Returns an object's ETag, or its SHA-256 where there is a manifest; raises as `size`."""
         return bytes(self._marks[self._index(name)]).decode()
 
     def sha256(self, name: str) -> str | None:
-        """Of an object's content, hexadecimal; None where there is no manifest to tell."""
+        """Returns the SHA-256 of an object, hexadecimal, or None without a manifest; raises as `size`."""
         return self.mark(name) if self._hashed else None
 
     def open(self, name: str) -> BinaryIO:
-        """An object's content, seekable.
+        """Opens an object, seekable and at its first byte.
 
         Raises:
             StorageError: if it cannot be had, was changed since the place was opened, or is corrupt.
@@ -159,7 +159,7 @@ class S3Files:
 
 
 def visible_names(keys: Iterable[str], below: str, place: str) -> dict[str, str]:
-    """The names below a prefix by their keys, as a folder would have them: no hidden ones, no folders' marks.
+    """Names the objects below a prefix as a folder would: no hidden ones, no marks of folders.
 
     Keys that are no paths of files, such as `a//b`, are passed over, which is said.
 
@@ -176,7 +176,7 @@ def visible_names(keys: Iterable[str], below: str, place: str) -> dict[str, str]
 
 
 class ReadAhead:
-    """Fetches files before they are asked for, by few threads, so many and no more."""
+    """A ReadAhead fetches files before they are asked for, by few threads, so many and no more."""
 
     def __init__(self, fetch: Callable[[str], BinaryIO], size: Callable[[str], int]) -> None:
         """Starts threads when files are wanted.
@@ -205,7 +205,7 @@ class ReadAhead:
             self._start()
 
     def take(self, name: str) -> BinaryIO | None:
-        """A file that was fetched ahead, waiting for its end if it is under way; None if it was not.
+        """Returns a file that was fetched ahead, after its end if it is under way; None if it was not.
 
         Raises:
             Exception: what `fetch` raised.

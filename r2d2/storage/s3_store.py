@@ -1,4 +1,4 @@
-"""S3Store: small files below a prefix of S3; see `Store`.
+"""Keeps small files below a prefix of S3; see `Store`.
 
 Events and configurations are asked for again and again, so their contents are kept in memory as long as a
 look finds the same ETag: following a history costs one listing a look, and one request for each new event.
@@ -44,7 +44,7 @@ _UNDECIDED = "ConditionalRequestConflict"
 
 
 class S3Store:
-    """Small files at `s3://bucket/prefix`; stores below it share its connections and what it remembers.
+    """An S3Store keeps files at `s3://bucket/prefix`; stores below it share its connections and its memory.
 
     Whatever asks the server raises a `StorageError` if the server does not answer, or refuses.
     """
@@ -72,27 +72,27 @@ class S3Store:
 
     @property
     def timeout(self) -> float:
-        """Seconds that a request is tried again for."""
+        """Says for how many seconds a request is tried again."""
         return self._server.timeout
 
     def below(self, name: str) -> S3Store:
-        """The store of what lies below `name/`."""
+        """Returns the store of what lies below `name/`."""
         inner = S3Store(f"{self.place}/{name}", self.timeout)
         inner._server, inner._kept = self._server, self._kept
         return inner
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None if there is none."""
+        """Reads a file; returns None if there is none."""
         return self._unless_gone(
             lambda: self._server.attempt(self._where(name), lambda client: self._get(client, name))
         )
 
     def read_all(self, files: Iterable[ObjectInfo]) -> list[bytes | None]:
-        """The contents of files that a look has found, in their order; None for one that is gone since."""
+        """Reads files that a look has found, in their order; None for one that is gone since."""
         return self._each(self._read_found, files)
 
     def find_all(self, names: Iterable[str]) -> list[ObjectInfo | None]:
-        """What a look finds under each name."""
+        """Looks for files; None for each that is not there."""
         return self._each(self._find, names)
 
     def write(self, name: str, content: bytes) -> None:
@@ -140,18 +140,18 @@ class S3Store:
         self._each(lambda found: self._delete(found.name), objects)
 
     def files(self, name: str = "") -> list[ObjectInfo]:
-        """The files directly below `name/`."""
+        """Lists the files directly below `name/`."""
         objects, _ = self._server.look(self._bucket, self._folder(name))
         return self._info(objects)
 
     def folders(self, name: str = "") -> list[str]:
-        """The names directly below `name/` that have something below them."""
+        """Lists the names directly below `name/` that have something below them."""
         _, prefixes = self._server.look(self._bucket, self._folder(name))
         names = (PurePosixPath(prefix).name for prefix in prefixes)
         return sorted(name for name in names if not name.startswith("."))
 
     def walk(self, name: str = "") -> Iterator[ObjectInfo]:
-        """All files below `name/`, however deep."""
+        """Lists all files below `name/`, however deep."""
         objects = [*self._server.list(self._bucket, self._folder(name), self.timeout)]
         yield from self._info(objects)
 

@@ -1,4 +1,4 @@
-"""Store: small files that are kept under names, in a folder or on S3, each of them whole or not at all.
+"""Keeps small files under names, in a folder or on S3, each of them whole or not at all.
 
     store = open_store("s3://bucket/prefix")        or of a folder
     store.write("history/epoch_001.train.json", content)
@@ -27,13 +27,13 @@ LARGEST = 2**28
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One file as a look into a store finds it.
+    """An ObjectInfo describes a file or object as a look finds it.
 
     Attributes:
-        name: in the store that was asked.
+        name: in the store that was asked; of an object of S3 its key.
         size: bytes.
         modified: when it was written, seconds since 1970; on S3 to the second.
-        mark: changes with the content.
+        mark: changes with the content; on S3 the ETag, without quotation marks.
     """
 
     name: str
@@ -43,41 +43,44 @@ class ObjectInfo:
 
 
 class Store(Protocol):
-    """A place to keep small files. Names are relative, with slashes. It can be pickled."""
+    """A Store keeps small files. Names are relative, with slashes. It can be pickled.
+
+    Raises a StorageError (on S3) or an OSError (in a folder) where something cannot be read or written.
+    """
 
     @property
     def place(self) -> str:
-        """The folder, or `s3://bucket/prefix`."""
+        """Says where it is: a folder, or `s3://bucket/prefix`."""
 
     @property
     def is_remote(self) -> bool:
-        """Whether every look costs a request over the network."""
+        """Says whether every look costs a request over the network."""
 
     @property
     def timeout(self) -> float:
-        """Seconds that a request over the network is tried again for."""
+        """Says for how many seconds a request over the network is tried again."""
 
     def below(self, name: str) -> Store:
-        """The store of what lies below `name/`."""
+        """Returns the store of what lies below `name/`."""
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None if there is none.
+        """Reads a file; returns None if there is none.
 
         Raises:
             FileError: if it has more than `LARGEST` bytes.
         """
 
     def read_all(self, files: Iterable[ObjectInfo]) -> list[bytes | None]:
-        """The contents of files that a look has found, in their order; None for one that is gone since."""
+        """Reads files that a look has found, in their order; None for one that is gone since."""
 
     def find_all(self, names: Iterable[str]) -> list[ObjectInfo | None]:
-        """What a look finds under each name; None if there is no such file."""
+        """Looks for files, in the order of the names; None for each that is not there."""
 
     def write(self, name: str, content: bytes) -> None:
         """Keeps a content under a name, whole or not at all; what had that name is replaced."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """As `write`, unless there is such a file: of several who try, one is told True."""
+        """Keeps a content as `write`, unless there is such a file: of several who try, one gets True."""
 
     def put_file(self, name: str, path: Path) -> None:
         """Keeps a copy of a file of any size under a name, whole or not at all."""
@@ -93,17 +96,17 @@ class Store(Protocol):
         """
 
     def files(self, name: str = "") -> list[ObjectInfo]:
-        """The files directly below `name/`, sorted by name; hidden ones are left out."""
+        """Lists the files directly below `name/`, sorted by name; hidden ones are left out."""
 
     def folders(self, name: str = "") -> list[str]:
-        """The names directly below `name/` that have something below them, sorted; without slashes."""
+        """Lists the names directly below `name/` that have something below them, sorted; without slashes."""
 
     def walk(self, name: str = "") -> Iterator[ObjectInfo]:
-        """All files below `name/`, however deep; hidden ones are left out."""
+        """Lists all files below `name/`, however deep; hidden ones are left out."""
 
 
 class FolderStore:
-    """Files in a folder; see `Store`."""
+    """A FolderStore keeps files in a folder; see `Store`."""
 
     is_remote = False
     timeout = 0.0
@@ -113,15 +116,15 @@ class FolderStore:
 
     @property
     def place(self) -> str:
-        """The folder."""
+        """Names the folder."""
         return str(self.folder)
 
     def below(self, name: str) -> FolderStore:
-        """The store of a folder in this one."""
+        """Returns the store of a folder in this one."""
         return FolderStore(self.folder / name)
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None if there is none."""
+        """Reads a file; returns None if there is none."""
         path = self.folder / name
         try:
             require_size(str(path), path.stat().st_size, LARGEST)
@@ -130,11 +133,11 @@ class FolderStore:
             return None
 
     def read_all(self, files: Iterable[ObjectInfo]) -> list[bytes | None]:
-        """The contents of files, in their order."""
+        """Reads files, in their order."""
         return [self.read(file.name) for file in files]
 
     def find_all(self, names: Iterable[str]) -> list[ObjectInfo | None]:
-        """What a look finds under each name."""
+        """Looks for files; None for each that is not there."""
         paths = (self.folder / name for name in names)
         return [self._info(path) if path.is_file() else None for path in paths]
 
@@ -165,15 +168,15 @@ class FolderStore:
             shutil.rmtree(folder)
 
     def files(self, name: str = "") -> list[ObjectInfo]:
-        """The files in a folder."""
+        """Lists the files in a folder."""
         return [self._info(path) for path in _visible(self.folder / name) if path.is_file()]
 
     def folders(self, name: str = "") -> list[str]:
-        """The folders in a folder."""
+        """Lists the folders in a folder."""
         return [path.name for path in _visible(self.folder / name) if path.is_dir()]
 
     def walk(self, name: str = "") -> Iterator[ObjectInfo]:
-        """All files below a folder; links to folders are not followed, which might lead anywhere."""
+        """Lists all files below a folder; does not follow links to folders, which might lead anywhere."""
         for path in _visible(self.folder / name):
             if path.is_symlink() and path.is_dir():
                 continue

@@ -1,4 +1,4 @@
-"""Transfer: one object from S3, as it was when its place was opened, and one file to S3, whole or not at all.
+"""Fetches an object of S3 as it was when its place was opened, and stores a file there, whole or not at all.
 
 A download comes in parallel ranges. A connection that is cut is taken up again where it was cut, and every
 range asks for the same ETag, so that what comes is never more than one object. What came, and what a server
@@ -55,12 +55,12 @@ _DIRECTORY_BUCKET = "--x-s3"
 
 
 class MismatchError(Exception):
-    """What came is not what was announced; says what differs."""
+    """What came is not what was announced; the message says what differs."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An object to fetch.
+    """A Wanted names an object to fetch, and which version of it.
 
     Attributes:
         bucket, key: its place.
@@ -80,7 +80,7 @@ class Wanted:
 
 
 def fetch_bytes(server: S3Server, wanted: Wanted) -> bytes:
-    """The content of an object, in memory.
+    """Fetches an object into memory.
 
     Raises:
         StorageError: if it cannot be had, was changed, is corrupt twice, or has more than `LARGEST` bytes.
@@ -257,7 +257,7 @@ def _digest(kind: str, content: Iterable[bytes | bytearray]) -> str:
 
 
 def put_request(bucket: str, key: str, content: bytes) -> dict[str, Any]:
-    """The arguments of `put_object`: the server refuses a content that arrives with another checksum."""
+    """Makes the arguments of `put_object`, by which the server refuses a content of another checksum."""
     md5 = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
     metadata = {"sha256": hashlib.sha256(content).hexdigest()}
     return {"Bucket": bucket, "Key": key, "Body": content, "ContentMD5": md5, "Metadata": metadata}
