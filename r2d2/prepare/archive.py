@@ -238,7 +238,7 @@ def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 class _Metered:
-    """An unpacked tar file that tells its progress, and refuses long headers: tarfile holds them in memory."""
+    """An unpacked tar file that tells its progress, and refuses headers too long to hold in memory."""
 
     def __init__(self, plain: IO[bytes], packed: IO[bytes], advance: Callable[[int], None]) -> None:
         self._plain, self._packed, self._advance = plain, packed, advance
