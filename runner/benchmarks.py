@@ -16,7 +16,7 @@ from r2d2.data.mixture import Mixture
 from r2d2.data.photos import PhotoSet, passed_over
 from r2d2.data.training_data import open_training_data
 from r2d2.storage.cache import CacheSettings
-from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile, sha256_of
+from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile
 from r2d2.storage.store import Store
 from runner.terminal.words import silent
 
@@ -100,15 +100,10 @@ def _share(folder: Path, shared: Store) -> str:
     The manifest is written last; it verifies every file and opens the benchmark with one request.
     """
     paths = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
-    manifest = Manifest(VALIDATION, tuple(_manifest_file(name, path) for name, path in paths.items()))
+    manifest = Manifest(VALIDATION, tuple(ManifestFile.of(folder, name) for name in paths))
     place = shared.below(folder.name)
     if place.read(MANIFEST) != manifest.to_bytes():
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="r2d2-benchmark") as pool:
             list(pool.map(place.put_file, paths.keys(), paths.values()))
-        place.write(MANIFEST, manifest.to_bytes())
+        manifest.write(place)
     return place.place
-
-
-def _manifest_file(name: str, path: Path) -> ManifestFile:
-    with path.open("rb") as content:
-        return ManifestFile(name, path.stat().st_size, sha256_of(content))

@@ -241,8 +241,7 @@ def _look_at(folder: Path, name: str) -> ManifestFile | str:
         if isinstance(found, str):
             return found
         sides = found
-    with path.open("rb") as file:
-        return ManifestFile(name, path.stat().st_size, sha256_of(file), *sides)
+    return ManifestFile.of(folder, name, sides)
 
 
 def _sides(path: Path) -> tuple[int, int] | str:

@@ -16,7 +16,7 @@ from r2d2.prepare.intake import Origin, collect, examine, find_origins, left_beh
 from r2d2.prepare.job import Job, Prepared
 from r2d2.storage.files import FolderFiles
 from r2d2.storage.location import is_remote, open_store
-from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile
+from r2d2.storage.manifest import Manifest, ManifestFile
 from r2d2.storage.s3 import FIRST_TIMEOUT, TIMEOUT
 from r2d2.storage.store import ObjectInfo
 
@@ -173,14 +173,8 @@ def _remove(job: Job, refused: dict[str, str]) -> None:
 
 
 def read_manifest(place: str, timeout: float = TIMEOUT) -> Manifest | None:
-    """Reads the manifest of a place; returns None if it has none.
-
-    Raises:
-        ValueError: if the manifest is damaged.
-        OSError: if it cannot be read, or the place cannot be looked at.
-    """
-    content = open_store(place, min(timeout, FIRST_TIMEOUT)).read(MANIFEST)
-    return None if content is None else Manifest.parse(content, f"{place.rstrip('/')}/{MANIFEST}")
+    """Reads the manifest of a place; returns None if it has none. Raises as `Manifest.read`."""
+    return Manifest.read(open_store(place, min(timeout, FIRST_TIMEOUT)))
 
 
 def list_sizes(place: str, timeout: float = TIMEOUT) -> dict[str, int]:
@@ -199,7 +193,7 @@ def list_sizes(place: str, timeout: float = TIMEOUT) -> dict[str, int]:
 def _publish(job: Job, manifest: Manifest) -> None:
     """Puts examined files where they should be. The manifest comes last: it says that all else is there."""
     if job.direct:
-        manifest.write(job.staging)
+        manifest.write(open_store(job.staging))
         return
     store = open_store(job.place, job.timeout)
     there = {found.name: found for found in store.walk()}
@@ -213,14 +207,9 @@ def _publish(job: Job, manifest: Manifest) -> None:
         return file.size
 
     with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="r2d2-publish") as pool:
-        futures = [pool.submit(send, file) for file in files]
-        try:
-            for future in futures:
-                advance(future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    store.write(MANIFEST, manifest.to_bytes())
+        for size in pool.map(send, files):
+            advance(size)
+    manifest.write(store)
 
 
 def _has_content(found: ObjectInfo | None, path: Path, size: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from r2d2.storage.atomic import atomic_file
 from r2d2.storage.files import FileSet
 from r2d2.storage.names import is_name
+from r2d2.storage.store import Store
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -48,6 +49,12 @@ class ManifestFile:
     sha256: str
     width: int = 0
     height: int = 0
+
+    @classmethod
+    def of(cls, folder: Path, path: str, sides: tuple[int, int] = (0, 0)) -> ManifestFile:
+        """Reads a file of a folder, and returns its entry; raises OSError if it cannot be read."""
+        with (folder / path).open("rb") as file:
+            return cls(path, os.fstat(file.fileno()).st_size, sha256_of(file), *sides)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the entry as it stands in `manifest.json`."""
@@ -108,10 +115,9 @@ class Manifest:
         lines = ",\n".join(json.dumps(file.to_dict(), ensure_ascii=False) for file in self.files)
         return f'{start}, "files": [\n{lines}\n]}}\n'.encode()
 
-    def write(self, folder: Path) -> None:
-        """Writes `manifest.json` into a folder, whole or not at all."""
-        with atomic_file(folder / MANIFEST) as file:
-            file.write(self.to_bytes())
+    def write(self, store: Store) -> None:
+        """Writes `manifest.json` into a store, whole or not at all; raises as `Store.write`."""
+        store.write(MANIFEST, self.to_bytes())
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Manifest:
@@ -141,14 +147,15 @@ class Manifest:
             raise ValueError(f"{where} is damaged: {error}") from error
 
     @classmethod
-    def read(cls, folder: Path) -> Manifest | None:
-        """Reads the manifest of a folder; returns None if there is none.
+    def read(cls, store: Store) -> Manifest | None:
+        """Reads the manifest of a store; returns None if there is none.
 
         Raises:
             ValueError: as `parse`.
+            OSError: if it cannot be read, or the store cannot be looked at.
         """
-        path = folder / MANIFEST
-        return cls.parse(path.read_bytes(), str(path)) if path.is_file() else None
+        content = store.read(MANIFEST)
+        return None if content is None else cls.parse(content, f"{store.place}/{MANIFEST}")
 
 
 def manifest_entries(content: bytes, where: str) -> list[tuple[str, int, str]]:

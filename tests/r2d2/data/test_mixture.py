@@ -18,6 +18,7 @@ from r2d2.data.sources import SOURCES
 from r2d2.data.training_data import open_training_data
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import PlaceError
+from r2d2.storage.location import open_store
 from r2d2.storage.manifest import Manifest, ManifestFile
 
 SMALL = {"crop_size": 48, "min_shorter_side": 80, "max_shorter_side": 160, "held_out": 2}
@@ -257,14 +258,9 @@ def test_the_digest_tells_weights_and_contents(root):
 
 
 def write_manifest(folder):
-    import hashlib
-
-    files = [
-        ManifestFile(str(p.relative_to(folder)), p.stat().st_size, hashlib.sha256(p.read_bytes()).hexdigest())
-        for p in folder.rglob("*")
-        if p.is_file()
-    ]
-    Manifest("web", tuple(files)).write(folder)
+    names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    files = [ManifestFile.of(folder, name) for name in names]
+    Manifest("web", tuple(files)).write(open_store(folder))
 
 
 def test_with_a_manifest_the_digest_is_the_same_and_reads_no_file(root, monkeypatch):

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from r2d2.storage.files import FolderFiles
-from r2d2.storage.manifest import Manifest, ManifestFile, sha256_of, verify
+from r2d2.storage.location import open_store
+from r2d2.storage.manifest import Manifest, ManifestFile, verify
 
 NAMES = ("a/1.jpg", "a/2.jpg", "b.txt")
 
@@ -20,18 +21,14 @@ def place(tmp_path):
 
 @pytest.fixture
 def manifest(place):
-    files = []
-    for name in NAMES:
-        with (place / name).open("rb") as file:
-            sides = (64, 48) if name.endswith("jpg") else (0, 0)
-            files.append(ManifestFile(name, (place / name).stat().st_size, sha256_of(file), *sides))
-    return Manifest("web", tuple(files), ("bad.jpg",))
+    sides = [(64, 48) if name.endswith("jpg") else (0, 0) for name in NAMES]
+    return Manifest("web", tuple(map(ManifestFile.of, [place] * len(NAMES), NAMES, sides)), ("bad.jpg",))
 
 
 def test_a_manifest_is_read_as_it_was_written(place, manifest):
-    assert Manifest.read(place) is None
-    manifest.write(place)
-    read = Manifest.read(place)
+    assert Manifest.read(open_store(place)) is None
+    manifest.write(open_store(place))
+    read = Manifest.read(open_store(place))
     assert read == manifest
     assert read.digest == manifest.digest
     whole = json.loads((place / "manifest.json").read_text())
@@ -80,7 +77,7 @@ def test_a_damaged_manifest_is_refused_in_a_sentence(place, manifest, change, se
     change(whole)
     (place / "manifest.json").write_text(json.dumps(whole))
     with pytest.raises(ValueError, match=sentence) as refused:
-        Manifest.read(place)
+        Manifest.read(open_store(place))
     assert str(place / "manifest.json") in str(refused.value)
 
 
@@ -88,11 +85,11 @@ def test_a_damaged_manifest_is_refused_in_a_sentence(place, manifest, change, se
 def test_what_is_no_json_is_refused(place, content):
     (place / "manifest.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"manifest\.json"):
-        Manifest.read(place)
+        Manifest.read(open_store(place))
 
 
 def test_a_whole_copy_has_no_findings(place, manifest):
-    manifest.write(place)
+    manifest.write(open_store(place))
     read = []
     found = verify(manifest, FolderFiles.of(place), on_file=read.append)
     assert (found.whole, found.faults, found.lines()) == (3, 0, [])
