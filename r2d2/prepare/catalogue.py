@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from r2d2.data.images import is_image
 from r2d2.prepare.http_file import RemoteFile
+from r2d2.storage.manifest import first_names
 from r2d2.unknown import unknown
 
 BY_HAND = "Not every network reaches these addresses: a file downloaded by hand is given with --from FILE."
@@ -144,8 +145,7 @@ def check_hpatches(names: frozenset[str]) -> list[str]:
 
 def _named(what: str, names: Iterable[str]) -> list[str]:
     names = sorted(names)
-    more = f" and {len(names) - _FIRST} more" if len(names) > _FIRST else ""
-    return [f"{len(names)} {what}: {', '.join(names[:_FIRST])}{more}"] if names else []
+    return [f"{len(names)} {what}: {first_names(names, _FIRST)}"] if names else []
 
 
 _NAVER = "https://download.europe.naverlabs.com/3DVision"

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,8 +130,8 @@ class Manifest:
         Raises:
             ValueError: if it is damaged or of another format.
         """
-        entries = manifest_entries(content, where)
-        whole = json.loads(content)
+        whole = _whole(content, where)
+        entries = [_entry(file, where) for file in whole["files"]]
         sides = [tuple(file.get(key, 0) for key in ("width", "height")) for file in whole["files"]]
         left_out, source = whole.get("left_out", []), whole.get("source")
         if not isinstance(source, str) or not source:
@@ -159,7 +159,7 @@ class Manifest:
 
 
 def manifest_entries(content: bytes, where: str) -> list[tuple[str, int, str]]:
-    """Reads (path, size in bytes, SHA-256) of every file, and nothing else, which is quick.
+    """Reads (path, size in bytes, SHA-256) of every file, whatever else the manifest lacks.
 
     Args:
         content: of the manifest.
@@ -168,16 +168,20 @@ def manifest_entries(content: bytes, where: str) -> list[tuple[str, int, str]]:
     Raises:
         ValueError: if it is no manifest of this format.
     """
+    return [_entry(file, where) for file in _whole(content, where)["files"]]
+
+
+def _whole(content: bytes, where: str) -> dict[str, Any]:
+    """The dictionary of a manifest; its "files" are a list that is not empty."""
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is damaged: it is no JSON ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{where} is no manifest of format {FORMAT}")
-    files = manifest.get("files")
-    if not isinstance(files, list) or not files:
+    if not isinstance(manifest.get("files"), list) or not manifest["files"]:
         raise ValueError(f"{where} is damaged: 'files' is no list of files")
-    return [_entry(file, where) for file in files]
+    return manifest
 
 
 def _entry(file: Any, where: str) -> tuple[str, int, str]:
@@ -195,41 +199,32 @@ def _entry(file: Any, where: str) -> tuple[str, int, str]:
     return path, size, sha256
 
 
+# The kinds of differences, in the order in which they are said.
+MISSING, SIZE, CONTENT = "missing", "of another size", "of another content"
+UNREADABLE, EXTRA = "unreadable", "not in the manifest"
+
+
 @dataclass(frozen=True)
 class Findings:
-    """Findings say what differs between a place and its manifest; names are sorted.
+    """Findings say what differs between a place and its manifest.
 
     Attributes:
         whole: number of files that are as they should be.
-        missing: not there.
-        extra: there, but not in the manifest.
-        sizes: of another size: name, and "12 bytes, should be 34".
-        contents: of the right size and another SHA-256.
-        unreadable: name, and the reason.
+        differences: names by the kind of their difference, sorted; with what there is to say, in brackets.
     """
 
     whole: int
-    missing: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
-    sizes: tuple[tuple[str, str], ...] = ()
-    contents: tuple[str, ...] = ()
-    unreadable: tuple[tuple[str, str], ...] = ()
+    differences: Mapping[str, tuple[str, ...]]
 
     @property
     def faults(self) -> int:
         """Counts the files that are not as they should be; extra ones too, as training would use them."""
-        return sum(map(len, (self.missing, self.extra, self.sizes, self.contents, self.unreadable)))
+        return sum(len(names) for names in self.differences.values())
 
     def lines(self, first: int = 10) -> list[str]:
         """Makes a line for each kind of difference: how many, and the names of the first ones."""
-        kinds = (
-            ("missing", self.missing),
-            ("of another size", tuple(f"{name} ({what})" for name, what in self.sizes)),
-            ("of another content", self.contents),
-            ("unreadable", tuple(f"{name} ({what})" for name, what in self.unreadable)),
-            ("not in the manifest", self.extra),
-        )
-        return [f"{len(names)} {kind}: {_first(names, first)}" for kind, names in kinds if names]
+        kinds = self.differences.items()
+        return [f"{len(names)} {kind}: {first_names(names, first)}" for kind, names in kinds if names]
 
 
 def verify(
@@ -237,7 +232,7 @@ def verify(
     files: FileSet,
     sizes: Mapping[str, int] | None = None,
     *,
-    on_file: Callable[[int], None] | None = None,
+    on_file: Callable[[int], None] = lambda _: None,
     threads: int = 8,
 ) -> Findings:
     """Compares the files of a place with its manifest, byte by byte.
@@ -247,51 +242,36 @@ def verify(
         files: the place.
         sizes: bytes of every file that is really there, for a place whose names come from its manifest;
             None: `files` was listed.
-        on_file: called after each file with its size.
+        on_file: called after each file of the manifest with its size.
         threads: that read at once.
     """
-    sizes = {name: files.size(name) for name in files.names} if sizes is None else sizes
-    known = {file.path for file in manifest.files} | {MANIFEST, *manifest.left_out}
-    missing = [file.path for file in manifest.files if file.path not in sizes]
-    other = [
-        (file.path, f"{sizes[file.path]} bytes, should be {file.size}")
-        for file in manifest.files
-        if file.path in sizes and sizes[file.path] != file.size
-    ]
-    alike = [file for file in manifest.files if sizes.get(file.path) == file.size]
-    contents, unreadable = _compare(alike, files, on_file or (lambda _: None), threads)
-    return Findings(
-        whole=len(alike) - len(contents) - len(unreadable),
-        missing=tuple(missing),
-        extra=tuple(sorted(sizes.keys() - known)),
-        sizes=tuple(other),
-        contents=tuple(contents),
-        unreadable=tuple(unreadable),
-    )
-
-
-def _compare(
-    alike: list[ManifestFile], files: FileSet, on_file: Callable[[int], None], threads: int
-) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names of files of another content, and of those that cannot be read with the reason."""
-
-    def digest(file: ManifestFile) -> str | OSError:
-        try:
-            with files.open(file.path) as content:
-                return sha256_of(content)
-        except OSError as error:
-            # It is a finding about one file; the others are still to be looked at.
-            return error
-
-    contents, unreadable = [], []
+    there = {name: files.size(name) for name in files.names} if sizes is None else sizes
+    found: dict[str, list[str]] = {MISSING: [], SIZE: [], CONTENT: [], UNREADABLE: []}
     with ThreadPoolExecutor(threads, thread_name_prefix="r2d2-verify") as pool:
-        for file, found in zip(alike, pool.map(digest, alike), strict=True):
+        looks = pool.map(lambda file: _difference(file, files, there), manifest.files)
+        for file, difference in zip(manifest.files, looks, strict=True):
             on_file(file.size)
-            if isinstance(found, OSError):
-                unreadable.append((file.path, found.strerror or str(found)))
-            elif found != file.sha256:
-                contents.append(file.path)
-    return contents, unreadable
+            if difference is not None:
+                found[difference[0]].append(difference[1])
+    whole = len(manifest.files) - sum(len(names) for names in found.values())
+    known = {file.path for file in manifest.files} | {MANIFEST, *manifest.left_out}
+    found[EXTRA] = sorted(there.keys() - known)
+    return Findings(whole, {kind: tuple(names) for kind, names in found.items()})
+
+
+def _difference(file: ManifestFile, files: FileSet, sizes: Mapping[str, int]) -> tuple[str, str] | None:
+    """The kind of a file's difference, and its name with what there is to say; None: it is whole."""
+    size = sizes.get(file.path)
+    if size is None:
+        return MISSING, file.path
+    if size != file.size:
+        return SIZE, f"{file.path} ({size} bytes, should be {file.size})"
+    try:
+        with files.open(file.path) as content:
+            return None if sha256_of(content) == file.sha256 else (CONTENT, file.path)
+    except OSError as error:
+        # It is a finding about one file; the others are still to be looked at.
+        return UNREADABLE, f"{file.path} ({error.strerror or error})"
 
 
 def sha256_of(content: BinaryIO) -> str:
@@ -302,6 +282,7 @@ def sha256_of(content: BinaryIO) -> str:
     return total.hexdigest()
 
 
-def _first(names: tuple[str, ...], count: int) -> str:
+def first_names(names: Sequence[str], count: int) -> str:
+    """Joins the first names for a sentence, and says how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more

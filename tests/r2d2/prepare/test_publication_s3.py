@@ -92,11 +92,10 @@ def test_what_differs_on_s3_is_named(s3, folder, make_job):
     s3.client.delete_object(Bucket=s3.bucket, Key="set/2/002.png")
     s3.put("set/extra.png", content)
     found = check(place)
-    assert found.missing == ("2/002.png",)
-    assert found.extra == ("extra.png",)
-    assert [name for name, _ in found.sizes] == ["1/001.png"]
-    assert [name for name, _ in found.unreadable] == ["0/000.png"]
-    assert "SHA-256" in found.unreadable[0][1]
+    missing, size, unreadable, extra = found.lines()
+    assert (missing, extra) == ("1 missing: 2/002.png", "1 not in the manifest: extra.png")
+    assert size.startswith("1 of another size: 1/001.png (")
+    assert unreadable.startswith("1 unreadable: 0/000.png (it is corrupt: its SHA-256")
     assert found.whole == 47
 
 
