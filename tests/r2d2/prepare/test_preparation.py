@@ -14,9 +14,9 @@ import pytest
 from r2d2.prepare.catalogue import SOURCES, find_source
 from r2d2.prepare.http_file import Limits, RemoteFile
 from r2d2.prepare.job import Job
-from r2d2.prepare.preparation import prepare
+from r2d2.prepare.preparation import prepare, read_manifest
 from r2d2.storage.location import open_files
-from r2d2.storage.manifest import Manifest, verify
+from r2d2.storage.manifest import verify
 
 QUICK = Limits(connect=1.0, read=0.5, timeout=3.0)
 
@@ -56,7 +56,7 @@ def tree(folder):
 
 
 def whole(place):
-    manifest = Manifest.read(Path(place))
+    manifest = read_manifest(str(place))
     return verify(manifest, open_files(str(place))).faults == 0
 
 
@@ -72,7 +72,7 @@ def test_every_source_comes_from_an_address(web, packed, originals, becomes, mak
     assert len(found) == count + 1, "and the manifest; no download, no lock"
     assert found[one] in originals[source].values()
     assert len(prepared.manifest.files) == count
-    assert prepared.manifest == Manifest.read(Path(job.place))
+    assert prepared.manifest == read_manifest(str(job.place))
     assert prepared.refused == {}
     assert whole(job.place)
     images = [f for f in prepared.manifest.files if not Path(f.path).name.startswith("H_1_")]
@@ -99,7 +99,7 @@ def test_the_known_addresses_are_used_where_no_other_is_named(web, packed, origi
     prepare(
         Job(**{**vars(job), "source": type(job.source)(**{**vars(job.source), "addresses": tuple(known)})})
     )
-    assert len(Manifest.read(Path(job.place)).files) == 9
+    assert len(read_manifest(str(job.place)).files) == 9
 
 
 def test_a_dead_address_says_what_to_do_instead(web, make_job):
@@ -163,7 +163,7 @@ def test_a_layout_that_lacks_something_is_refused(unpacked, make_job, source, lo
     job = make_job(source, folder)
     with pytest.raises(ValueError, match=sentence):
         prepare(job)
-    assert Manifest.read(Path(job.place)) is None
+    assert read_manifest(str(job.place)) is None
 
 
 def test_flows_need_their_photographs(unpacked, make_job):
@@ -381,7 +381,7 @@ def test_killed_while_unpacking_it_goes_on_from_there(packed, many, tmp_path, ma
     archive.write_bytes(getattr(packed, kind)(many))
     place = tmp_path / "place"
     kill_when(start(archive, place, "unpack"), lambda: len(list(place.glob("*.png"))) > 20)
-    assert Manifest.read(place) is None
+    assert read_manifest(str(place)) is None
     kept = {path.name: path.stat().st_ino for path in place.glob("*.png")}
     assert 20 < len(kept) < len(many)
     prepare(make_job("photos", archive, place=place))
