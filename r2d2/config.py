@@ -7,11 +7,13 @@ stand with each group of settings: here, and in the three files imported below (
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from r2d2.losses.config import LossConfig
@@ -41,13 +43,21 @@ def _similarities() -> tuple[str, ...]:
     return tuple(sorted(SIMILARITIES))
 
 
+def _registered(name: str) -> tuple[str, ...]:
+    """The functions that a file of losses registers. It is read, because importing it imports torch."""
+    file = Path(__file__).parent / "losses" / f"{name}.py"
+    functions = [f for f in ast.parse(file.read_bytes()).body if isinstance(f, ast.FunctionDef)]
+    marked = [f for f in functions if any(ast.unparse(mark) == "register" for mark in f.decorator_list)]
+    return tuple(sorted(f.name for f in marked))
+
+
 PIXELS = ("loader", "device")
 PRECISIONS = ("bfloat16", "float32", "tf32")
-# What may be chosen by name. The registries take torch to import, so they are asked for names of others only.
+# What may be chosen by name. The registries take torch to import, so they are asked only for other names.
 CHOICES: Choices = {
     "network.name": Choice(("fast", "quad"), _networks),
-    "loss.reliability": Choice(("ap", "hardnet"), _reliability_losses),
-    "loss.similarity": Choice(("cosine", "czekanowski", "dice", "jaccard", "squared_chord"), _similarities),
+    "loss.reliability": Choice(_registered("reliability"), _reliability_losses),
+    "loss.similarity": Choice(_registered("similarity"), _similarities),
     "optimiser.schedule": Choice(tuple(sorted(SCHEDULES))),
     "data.pixels": Choice(PIXELS),
     "compute.precision": Choice(PRECISIONS),
@@ -217,9 +227,9 @@ class Entry:
 
     @property
     def allowed(self) -> str:
-        """Says which values it takes; imports the losses and networks where it chooses among them."""
+        """Says which values it takes, e.g. `a number, at least 0`, or the names to choose from."""
         if self.key in CHOICES:
-            return ", ".join(CHOICES[self.key].names)
+            return ", ".join(CHOICES[self.key].shipped)
         return allowed_values(self.annotation, self.metadata)
 
 

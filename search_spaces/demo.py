@@ -1,8 +1,8 @@
 """Which loss makes the better feature, seen in a few minutes on a laptop?
 
 Three similarities with the AP reliability and the cosine with HardNet, a network of 1 channel from scratch on
-sample photographs: four to eight minutes on two cores. Expect every variant far above the untrained network,
-and differences between variants that one seed and three photographs cannot establish.
+sample photographs: 4 trials, four to eight minutes on two cores. Expect every variant far above the untrained
+network, and differences between variants that one seed and three photographs cannot establish.
 """
 
 from ray import tune

@@ -1,7 +1,7 @@
 """Which hyperparameters does each loss need?
 
-Optuna suggests 40 trials of up to 9 epochs; ASHA stops the worse ones after 1 and 3 epochs by their score
-on the validation benchmark. Expect the learning rate to matter most and kappa only with HardNet.
+Optuna suggests up to 40 trials of up to 9 epochs; ASHA stops the worse ones after 1 and 3 epochs by their
+score on the validation benchmark. Expect the learning rate to matter most and kappa only with HardNet.
 """
 
 from functools import partial

@@ -2,8 +2,8 @@
 
 The recipe that `make bench-quality` trains for the given minutes: Fast-R2D2 of full width from scratch,
 HardNet's reliability, windows of 96 pixels, 8 pairs a step, a learning rate that climbs for 50 steps and
-falls linearly. Give it a hundred photographs or more (--photos). Expect illumination to be learnt within
-minutes and wide viewpoints last.
+falls linearly: 1 trial. Give it a hundred photographs or more (--photos). Expect illumination to be learnt
+within minutes and wide viewpoints last.
 """
 
 from search_spaces.sweep import Sweep

@@ -1,7 +1,7 @@
 """Does the whole path work?
 
-Two losses, a network of 1 channel, two epochs of a few small pairs: about a minute on two cores, most of it
-starting processes. The figures mean nothing; that every checkpoint has a score is the result.
+Two losses, a network of 1 channel, two epochs of a few small pairs: 2 trials, about a minute on two cores,
+most of it starting processes. The figures mean nothing; that every checkpoint has a score is the result.
 """
 
 from ray import tune

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.util
 import json
 import random
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,6 +167,22 @@ def sweep_names() -> tuple[str, ...]:
     """Returns the names of the sweeps of this folder."""
     own = {"__init__", "presets", "sweep"}
     return tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in own))
+
+
+def describe_sweep(name: str) -> tuple[str, str]:
+    """Reads from the docstring of a sweep of this folder what it asks and how many trials it says it has.
+
+    The file is not executed, because that imports Ray Tune, which takes seconds.
+
+    Args:
+        name: one of `sweep_names()`.
+
+    Returns:
+        The first line, and the number before the word `trials`, e.g. `15` or `up to 40`; empty: it says none.
+    """
+    text = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{name}.py").read_bytes())) or ""
+    said = re.search(r"(up to )?\d+(?=\s+trials?\b)", text)
+    return text.partition("\n")[0], said[0] if said else ""
 
 
 def load_sweep(name: str) -> tuple[Sweep, str]:

@@ -14,6 +14,8 @@ Floats = npt.NDArray[np.float64]
 
 # Pixels of image k, inclusive.
 THRESHOLDS = tuple(range(1, 16))
+# A match is called correct up to this error, pixels: MMA@3 is the field's headline.
+CORRECT_WITHIN = 3
 
 
 def matching_errors(

@@ -8,12 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from evaluation.metrics.mma import CORRECT_WITHIN
 from evaluation.pictures.examples import MatchExample
 from evaluation.pictures.sheet import CORRECT, KEYPOINT, MARGIN, WRONG, Bytes, Panel, Points, Sheet
 from evaluation.predictions.images import grey
-
-# A match is called correct up to this error, pixels: MMA@3 is the field's headline.
-CORRECT_WITHIN = 3
 
 # More lines than these hide the images.
 MAX_LINES = 200

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.metrics.matching import IndexPairs
+from evaluation.metrics.mma import CORRECT_WITHIN
 from evaluation.pictures.maps import KEPT_SIDE, ImageMaps
-from evaluation.pictures.matches import CORRECT_WITHIN, draw_matches, draw_pair, drawn
+from evaluation.pictures.matches import draw_matches, draw_pair, drawn
 from evaluation.pictures.sheet import (
     CORRECT,
     FAINT,

@@ -10,8 +10,6 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
-from matplotlib.font_manager import findfont
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from evaluation.predictions.images import grey
@@ -38,9 +36,6 @@ _MID_GREY = 128.0
 
 # Steps of a heat map and shades of grey under it in a picture that must be small, tried in this order.
 FEW_COLOURS = ((24, 6), (16, 5), (12, 4), (8, 3), (6, 2), (4, 1))
-
-# Legible to colour-blind people, and in print: its lightness grows with the value.
-_HEAT = (HEAT_SHARE * 255 * colormaps["viridis"](np.arange(256))[:, :3]).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -198,7 +193,21 @@ class Sheet:
 @cache
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
     """Matplotlib's own font, which has the letters of most languages."""
+    from matplotlib.font_manager import findfont
+
     return ImageFont.truetype(findfont(f"DejaVu Sans:{'bold' if bold else 'normal'}"), size)
+
+
+@cache
+def _heat() -> npt.NDArray[np.float32]:
+    """The share of viridis in each value's colour, (256, 3), grey levels.
+
+    It is legible to colour-blind people, and in print: its lightness grows with the value.
+    """
+    from matplotlib import colormaps
+
+    shares: npt.NDArray[np.float64] = colormaps["viridis"](np.arange(256))[:, :3]
+    return (HEAT_SHARE * 255 * shares).astype(np.float32)
 
 
 def _fine(points: Points) -> npt.NDArray[np.float64]:
@@ -222,7 +231,7 @@ def heat_map(image: Bytes, values: Bytes) -> Bytes:
     Returns:
         (H, W, 3) RGB.
     """
-    mixed: Bytes = (_HEAT[values] + ((1 - HEAT_SHARE) * grey(image))[..., None]).astype(np.uint8)
+    mixed: Bytes = (_heat()[values] + ((1 - HEAT_SHARE) * grey(image))[..., None]).astype(np.uint8)
     return mixed
 
 
@@ -232,7 +241,7 @@ def _palette(steps: int, shades: int, marks: Sequence[str]) -> Image.Image:
     It does not depend on the picture, so that a colour means the same in all of them.
     """
     values = np.linspace(0, 255, steps)
-    heat = _HEAT[values.round().astype(np.int64)]
+    heat = _heat()[values.round().astype(np.int64)]
     under = (np.arange(shades) + 0.5) * 255 / shades * (1 - HEAT_SHARE)
     over_grey = (heat[:, None, :] + under[None, :, None]).reshape(-1, 3)
     greys = np.repeat(values[:, None], 3, axis=1)

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.evaluation import OVERALL
-from evaluation.metrics.mma import THRESHOLDS
-from evaluation.pictures.matches import CORRECT_WITHIN
+from evaluation.metrics.mma import CORRECT_WITHIN, THRESHOLDS
 from evaluation.report import svg
 from evaluation.report.report import Report
 

@@ -10,8 +10,9 @@ import numpy as np
 from markupsafe import Markup
 
 from evaluation.evaluation import OVERALL
+from evaluation.metrics.mma import CORRECT_WITHIN
 from evaluation.pictures.examples import MatchExample
-from evaluation.pictures.matches import CORRECT_WITHIN, match_caption, match_thumbnail
+from evaluation.pictures.matches import match_caption, match_thumbnail
 from evaluation.report import svg
 from evaluation.report.curves import looks_of, mma_lines
 from evaluation.report.report import Report

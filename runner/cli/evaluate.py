@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from evaluation.protocols import PROTOCOLS
-from r2d2.extraction.keypoints import Extractor
 from r2d2.extraction.settings import PRECISIONS, ExtractionSettings
 from r2d2.storage.atomic import atomic_file
 from runner.cli.options import OutputFile, check_writable
@@ -139,6 +138,7 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
     imsize, keypoints (x, y, scale in pixels), descriptors, scores (ascending).
     """
     from r2d2.data.images import ImageRefused
+    from r2d2.extraction.keypoints import Extractor
     from runner.models.evaluate import find_model
     from runner.models.extract import find_targets
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,7 @@ from runner.terminal.words import say
 
 if TYPE_CHECKING:
     from runner.sweep.plan import SweepPlan
+    from runner.tracking.experiments import Tracker
 
 STOPPED_WITHIN_S = 60.0
 
@@ -244,11 +246,9 @@ def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
     registered model was made from, nor anything of a running sweep.
     """
     from runner.sweep.prune import Pruning, delete, find_items
-    from runner.tracking.experiments import Tracker
 
     settings, console = Settings.from_environment(), make_console()
-    tracker = Tracker.of(settings)
-    items = list(find_items(settings, tracker, Pruning(keep, failed), sweep))
+    items = list(find_items(settings, partial(_open_tracker, settings), Pruning(keep, failed), sweep))
     if not items:
         console.print("There is nothing to delete.")
         return
@@ -262,6 +262,12 @@ def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
         return
     delete(items, settings)
     console.print(f"{total}: deleted.")
+
+
+def _open_tracker(settings: Settings) -> Tracker:
+    from runner.tracking.experiments import Tracker
+
+    return Tracker.of(settings)
 
 
 def size_text(size: float) -> str:

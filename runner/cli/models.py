@@ -118,8 +118,7 @@ def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> N
 def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
     """Prints the versions, the latest first, and the moves of the alias."""
     _say(console, f"the versions of {name}")
-    from runner.registry.aliases import alias_moves
-    from runner.registry.promote import FORCED, model_versions
+    from runner.registry.aliases import FORCED, alias_moves, model_versions
 
     tracker = _tracker(settings)
     for version in model_versions(tracker, name):

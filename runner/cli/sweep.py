@@ -22,7 +22,7 @@ from runner.terminal.console import make_console
 from runner.terminal.fitted_table import Column, FittedTable
 from runner.terminal.words import say
 from search_spaces.presets import PRESETS, preset_overrides
-from search_spaces.sweep import load_sweep, sweep_names
+from search_spaces.sweep import describe_sweep, load_sweep, sweep_names
 
 # 128 + SIGINT.
 INTERRUPTED = 130
@@ -48,9 +48,7 @@ def sweeps() -> None:
     """List the sweeps of search_spaces/ with their questions."""
     table = FittedTable(["sweep", Column("question", words=True, rank=0), Column("trials", rank=0)])
     for name in sweep_names():
-        sweep, question = load_sweep(name)
-        count = f"{len(sweep.trials())}" if sweep.search_alg is None else f"up to {sweep.num_samples}"
-        table.add_row(name, question.splitlines()[0], count)
+        table.add_row(name, *describe_sweep(name))
     make_console().print(table)
 
 

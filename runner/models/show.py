@@ -13,9 +13,8 @@ from torch import device
 
 from evaluation.benchmarks.hpatches import Homography, read_homography
 from evaluation.metrics.matching import mutual_nearest_neighbours
-from evaluation.metrics.mma import matching_errors
+from evaluation.metrics.mma import CORRECT_WITHIN, matching_errors
 from evaluation.pictures.maps import Bytes, image_maps
-from evaluation.pictures.matches import CORRECT_WITHIN
 from evaluation.pictures.network import PairMatches, image_picture, pair_picture
 from evaluation.pictures.training_pairs import training_picture
 from r2d2.checkpoint import Model

@@ -1,4 +1,4 @@
-"""Records who gave an alias of the registered model to which version, when and why.
+"""Lists the versions of the registered model, and records who gave an alias to which one, when and why.
 
 Each move is stored as a tag of the registered model, so none is lost. The model's description, which MLflow's
 page shows, ends with a table of the moves, the latest first.
@@ -20,6 +20,8 @@ from runner.tracking.experiments import Tracker
 from runner.tracking.store import as_tracking_error
 
 CHAMPION, PREVIOUS = "champion", "previous"
+# Tag of a version that was promoted although it would have been refused: the reason.
+FORCED = "forced"
 TAG = "r2d2.move."
 HEADING = "## Who held the alias"
 # Of a description, in MLflow's databases.
@@ -64,6 +66,21 @@ def version_by_alias(tracker: Tracker, name: str, alias: str) -> ModelVersion | 
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+@as_tracking_error()
+def model_versions(tracker: Tracker, name: str) -> list[ModelVersion]:
+    """Returns the versions of a registered model, the latest first.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = tracker.client.search_model_versions(f"name = '{name}'")
+    if not found:
+        raise ValueError(f"no version of '{name}' is registered yet: r2d2 promote SWEEP makes one")
+    # A search leaves out who holds which alias.
+    versions = (tracker.client.get_model_version(name, version.version) for version in found)
+    return sorted(versions, key=lambda version: -int(version.version))
 
 
 def move_alias(tracker: Tracker, name: str, alias: str, version: int, reason: str) -> AliasMove:

@@ -17,7 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from r2d2.checkpoint import Checkpoint, load_checkpoint
 from r2d2.storage.scratch import scratch_folder
-from runner.registry.aliases import CHAMPION, move_alias, version_by_alias
+from runner.registry.aliases import CHAMPION, FORCED, move_alias, version_by_alias
 from runner.registry.package import local_checkpoint, save_package
 from runner.tracking.experiments import LoggedRun, Tracker
 from runner.tracking.run import BEST_CHECKPOINT, BEST_EPOCH, dataset_tag, protocol_tag
@@ -25,7 +25,6 @@ from runner.tracking.store import as_tracking_error
 
 REGISTERED_NAME = "r2d2"
 TRIAL = "trial"
-FORCED = "forced"
 
 
 @dataclass(frozen=True)
@@ -152,21 +151,6 @@ def promote(
         _tag_again(tracker, name, version, tags)
     move_alias(tracker, name, alias, version, reason)
     return Promotion(True, version, reason, run, candidate.score, True)
-
-
-@as_tracking_error()
-def model_versions(tracker: Tracker, name: str) -> list[ModelVersion]:
-    """Returns the versions of a registered model, the latest first.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    found = tracker.client.search_model_versions(f"name = '{name}'")
-    if not found:
-        raise ValueError(f"no version of '{name}' is registered yet: r2d2 promote SWEEP makes one")
-    # A search leaves out who holds which alias.
-    versions = (tracker.client.get_model_version(name, version.version) for version in found)
-    return sorted(versions, key=lambda version: -int(version.version))
 
 
 def _tag_again(tracker: Tracker, name: str, version: int, tags: Mapping[str, str]) -> None:

@@ -7,9 +7,11 @@ a registered model version was made from, and anything of a sweep that runs.
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,13 +82,14 @@ class Pruning:
 
 
 def find_items(
-    settings: Settings, tracker: Tracker, pruning: Pruning, sweep: str | None = None
+    settings: Settings, open_tracker: Callable[[], Tracker], pruning: Pruning, sweep: str | None = None
 ) -> Iterator[Item]:
     """Finds what can be deleted of one sweep, or of all that is here.
 
     Args:
         settings: where things are.
-        tracker: the MLflow store.
+        open_tracker: opens the MLflow store. It is called only if the answer depends on the store, because
+            importing MLflow takes seconds.
         pruning: how much is kept.
         sweep: the name of one; None: all, stored predictions, MLflow's runs of sweeps that are gone.
 
@@ -96,7 +99,8 @@ def find_items(
     home = settings.sweeps
     if sweep is not None:
         _ = StoredSweep(settings.sweep(sweep)).definition
-    versions = registered(tracker)
+    tracker = cache(open_tracker)
+    versions = cache(lambda: registered(tracker()))
     for name in home.folders() if sweep is None else [sweep]:
         if not runs(home, name):
             yield from _of_sweep(settings, home, name, pruning, versions)
@@ -164,7 +168,7 @@ def removable(
 
 
 def _of_sweep(
-    settings: Settings, home: Store, name: str, pruning: Pruning, versions: Registered
+    settings: Settings, home: Store, name: str, pruning: Pruning, versions: Callable[[], Registered]
 ) -> Iterator[Item]:
     store, stored = home.below(name), StoredSweep(settings.sweep(name))
     definition = SweepDefinition.load(settings.sweep(name))
@@ -196,7 +200,7 @@ def _checkpoints(
     definition: SweepDefinition,
     trial: Trial,
     keep: int,
-    versions: Registered,
+    versions: Callable[[], Registered],
 ) -> Iterator[Item]:
     history = stored.history(trial)
     ended = history.stopped_after is not None or history.is_complete(
@@ -206,8 +210,10 @@ def _checkpoints(
         return
     folder = f"{TRIALS}/{trial.key}/{TRAIN}"
     names = removable(store.folders(folder), history.records(), definition.metric, definition.mode, keep)
+    if not names:
+        return
     ours = (definition.name, trial.key)
-    pinned = {f"checkpoint_{epoch:03d}" for *of, epoch in versions.checkpoints if tuple(of) == ours}
+    pinned = {f"checkpoint_{epoch:03d}" for *of, epoch in versions().checkpoints if tuple(of) == ours}
     for name in [name for name in names if name not in pinned]:
         why = f"a checkpoint that is neither among the {keep} best nor the {keep} last"
         yield _folder(store, f"{folder}/{name}", why, definition.name)
@@ -225,17 +231,38 @@ def _predictions(settings: Settings) -> Iterator[Item]:
         yield _folder(store, PREDICTIONS, "stored predictions, which can be made again", "")
 
 
-def _runs_without_sweep(settings: Settings, tracker: Tracker, versions: Registered) -> Iterator[Item]:
+def _runs_without_sweep(
+    settings: Settings, open_tracker: Callable[[], Tracker], versions: Callable[[], Registered]
+) -> Iterator[Item]:
     """Finds MLflow's runs, with files, of this home's sweeps that are gone; not those of other homes."""
-    here = set(settings.sweeps.folders())
+    present = {*settings.sweeps.folders(), "Default"}
+    known = _local_experiments(settings)
+    if known is not None and known <= present:
+        return
+    tracker = open_tracker()
     for experiment in tracker.client.search_experiments():
-        if experiment.name in here or experiment.name == "Default":
+        if experiment.name in present:
             continue
         found = tracker.list_runs(experiment.name)
         if not _is_ours(experiment, found, settings):
             continue
-        for run in [run for run in found if run.run_id not in versions.runs]:
+        for run in [run for run in found if run.run_id not in versions().runs]:
             yield _run(tracker, run, experiment.name)
+
+
+def _local_experiments(settings: Settings) -> set[str] | None:
+    """The names of a local store's experiments, read from its file; None: only MLflow can say them."""
+    scheme, _, path = settings.tracking_uri.partition(":///")
+    if scheme != "sqlite":
+        return None
+    if not Path(path).is_file():
+        return set()
+    active = "SELECT name FROM experiments WHERE lifecycle_stage = 'active'"
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            return {str(name) for (name,) in connection.execute(active)}
+    except sqlite3.Error:
+        return None
 
 
 def _is_ours(experiment: Experiment, runs: Sequence[LoggedRun], settings: Settings) -> bool:

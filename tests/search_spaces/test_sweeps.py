@@ -11,7 +11,7 @@ from r2d2.config import SCRATCH, TrainConfig
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
 from runner.compare.rows import find_controls, label_trials
-from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, sweep_names
+from search_spaces.sweep import RELEASED, Sweep, Trial, describe_sweep, load_sweep, sweep_names
 
 NOT_NUMBERS = {name for name, value in TrainConfig().flat().items() if isinstance(value, str | bool)}
 
@@ -24,6 +24,18 @@ def test_every_sweep_expands_to_valid_trials(name):
     assert trials
     assert len({trial.key for trial in trials}) == len(trials)
     assert all(trial.config.epochs > 0 for trial in trials)
+
+
+# A similarity that somebody adds makes more trials; the docstrings count those of the study.
+OF_THE_STUDY = {"cosine", "czekanowski", "dice", "jaccard", "squared_chord"}
+
+
+@pytest.mark.parametrize("name", sweep_names())
+def test_the_docstring_says_the_question_and_the_number_of_trials(name):
+    sweep, text = load_sweep(name)
+    counted = len([trial for trial in sweep.trials() if trial.config.loss.similarity in OF_THE_STUDY])
+    count = f"{counted}" if sweep.search_alg is None else f"up to {sweep.num_samples}"
+    assert describe_sweep(name) == (text.splitlines()[0], count)
 
 
 @pytest.mark.parametrize("name", sweep_names())

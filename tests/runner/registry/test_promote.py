@@ -20,7 +20,7 @@ from r2d2.extraction.keypoints import extract_keypoints
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.network import build_network
 from runner.registry import promote as registry
-from runner.registry.aliases import AliasMove, alias_moves, described, roll_back
+from runner.registry.aliases import AliasMove, alias_moves, described, model_versions, roll_back
 from runner.registry.package import resolve_model
 from runner.registry.promote import PromotionVerdict, best_run
 
@@ -171,8 +171,8 @@ def test_an_alias_goes_back_and_forth_and_every_move_is_written_down(tracker, ma
     assert len(table) == 2 + 4
     assert table[-1].endswith("| ada | champion | 1 | - | better than nobody |")
     assert "| ada | champion | 2 | 1 | forced, although not shown to be better" in table[-2]
-    assert [v.version for v in registry.model_versions(tracker, name)] == [2, 1]
-    assert [v.aliases for v in registry.model_versions(tracker, name)] == [["champion"], ["previous"]]
+    assert [v.version for v in model_versions(tracker, name)] == [2, 1]
+    assert [v.aliases for v in model_versions(tracker, name)] == [["champion"], ["previous"]]
 
 
 def test_the_table_of_moves_keeps_within_what_a_description_may_hold():
@@ -189,7 +189,7 @@ def test_what_cannot_be_rolled_back_is_said(tracker, make_run, name):
     with pytest.raises(ValueError, match=r"no version of '.*' is champion: there is nothing to roll back"):
         roll_back(tracker, name, "champion")
     with pytest.raises(ValueError, match=r"no version of '.*' is registered yet: r2d2 promote SWEEP"):
-        registry.model_versions(tracker, name)
+        model_versions(tracker, name)
     promote(tracker, make_run("a"), name=name)
     with pytest.raises(ValueError, match=r"no version of '.*' was champion before version 1"):
         roll_back(tracker, name, "champion")
