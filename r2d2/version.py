@@ -19,7 +19,7 @@ def code_version() -> str:
     """Returns the git commit of the checkout this code runs from, else the installed package's version.
 
     A commit has 40 hexadecimal digits, with `-dirty` appended if tracked files differ from it. Without a
-    checkout and without an installed package: `unknown`. A copy made by `runner.cluster.code_copy` has the
+    checkout and without an installed package: `unknown`. A copy made by `runner.cluster.job_contents` has the
     version of its original. Asked once per process.
     """
     return _copied_version() or _git_commit() or _package_version() or "unknown"

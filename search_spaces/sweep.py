@@ -93,7 +93,7 @@ class Sweep:
         else:
             generator = random.Random(0)
             points = (next(_points(self.spaces[0], generator)) for _ in range(self.num_samples))
-        configs = (TrainConfig.from_dict(_overridden(point, overrides)) for point in points)
+        configs = (TrainConfig.from_dict(overridden(point, overrides)) for point in points)
         return _unique(Trial(config) for config in configs)
 
     def _repeated(self, space: Space) -> Iterator[dict[str, Any]]:
@@ -226,6 +226,18 @@ def home_folder() -> Path:
         ) from error
 
 
+def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Sets `key.path=value` assignments in a nested dictionary, a configuration or a space; a later one wins.
+
+    Raises:
+        ValueError: for a key or value that TrainConfig refuses.
+    """
+    result = dict(values)
+    for assignment in overrides:
+        result = with_override(result, assignment)
+    return result
+
+
 def _unique(trials: Iterable[Trial]) -> list[Trial]:
     return list({trial.key: trial for trial in trials}.values())
 
@@ -267,10 +279,3 @@ def _random_state(generator: random.Random) -> Any:
     import numpy as np
 
     return np.random.RandomState(generator.randrange(2**31))
-
-
-def _overridden(point: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    values = dict(point)
-    for assignment in overrides:
-        values = with_override(values, assignment)
-    return values

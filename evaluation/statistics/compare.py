@@ -17,7 +17,7 @@ from evaluation.statistics.comparison import Comparison, Difference, Mean, Seque
 from evaluation.statistics.contrasts import Scores, contrast, covers_seeds, estimate_contrasts
 from evaluation.statistics.power import Variances
 from evaluation.statistics.resampling import REPLICATES
-from evaluation.statistics.variants import Variant, refuse_unlike
+from evaluation.statistics.variants import Variant, hindrance, refuse_unlike
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -184,10 +184,10 @@ def _means(variant: Variant, part: _Part, replicates: int) -> list[Mean]:
 
 def _differences(pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicates: int) -> list[Difference]:
     """Of all variants with their baselines together, because Holm's correction is over them."""
-    hindrances = {variant.name: _hindrance(variant, baseline) for variant, baseline in pairs}
+    hindered = {variant.name: hindrance(variant, baseline) for variant, baseline in pairs}
     found = _estimated(pairs, part, replicates)
-    corrected = {name: np.full(len(part.metrics), np.nan) for name in hindrances}
-    tested = [name for name, hindrance in hindrances.items() if hindrance is None]
+    corrected = {name: np.full(len(part.metrics), np.nan) for name in hindered}
+    tested = [name for name, why in hindered.items() if why is None]
     if tested:
         p = holm(np.array([found[name][1].p for name in tested]))
         corrected |= dict(zip(tested, p, strict=True))
@@ -213,7 +213,7 @@ def _estimated(
 
 def _is_poolable(variant: Variant, baseline: Variant) -> bool:
     """Starting networks scatter otherwise than trained ones."""
-    return _hindrance(variant, baseline) is None and any(variant.epochs) == any(baseline.epochs)
+    return hindrance(variant, baseline) is None and any(variant.epochs) == any(baseline.epochs)
 
 
 def _difference(
@@ -238,7 +238,7 @@ def _difference(
         high=_known(high),
         p=_known(found.p[column]),
         p_holm=_known(p_holm[column]),
-        verdict=_hindrance(variant, baseline) or said,
+        verdict=hindrance(variant, baseline) or said,
         sequences=part.sequences,
         same_seeds=len(samples) == 1,
         covers_seeds=covers_seeds(samples),
@@ -288,20 +288,6 @@ def _variances(found: Estimates, column: int, samples: Samples, sequences: int) 
 
 def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _hindrance(variant: Variant, baseline: Variant) -> Verdict | None:
-    """Why nothing can be said of two variants, whatever their figures are; None if something can."""
-    if variant.collapsed:
-        return "collapsed"
-    if baseline.collapsed:
-        return "baseline collapsed"
-    # A starting network is what it is; it stands in a table to show what training does.
-    epochs = {epochs for one in (variant, baseline) for epochs in one.epochs if epochs}
-    unequal = len(epochs) > 1 and not (variant.as_asked and baseline.as_asked)
-    if unequal or variant.warnings or baseline.warnings:
-        return "unequal training"
-    return None
 
 
 def verdict(metric: PairMetric, estimate: float, p: float, covers: bool) -> Verdict:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from evaluation.benchmarks.hpatches import SPLITS, Split
 from evaluation.evaluation import Evaluation, PairScore
 from evaluation.metrics.pair_metrics import find_pair_metric
+from evaluation.statistics.comparison import Verdict
 from evaluation.statistics.contrasts import Scores
 
 Floats = npt.NDArray[np.float64]
@@ -215,6 +216,20 @@ def joined(networks: Sequence[Variant]) -> list[Variant]:
 def _all_or_none(seeds: Sequence[tuple[int, ...] | None]) -> tuple[int, ...] | None:
     known = [one for one in seeds if one is not None]
     return tuple(seed for one in known for seed in one) if len(known) == len(seeds) else None
+
+
+def hindrance(variant: Variant, baseline: Variant) -> Verdict | None:
+    """Says why there is no verdict on two variants, whatever their figures are; None if there can be one."""
+    if variant.collapsed:
+        return "collapsed"
+    if baseline.collapsed:
+        return "baseline collapsed"
+    # A starting network is what it is; it stands in a table to show what training does.
+    epochs = {epochs for one in (variant, baseline) for epochs in one.epochs if epochs}
+    unequal = len(epochs) > 1 and not (variant.as_asked and baseline.as_asked)
+    if unequal or variant.warnings or baseline.warnings:
+        return "unequal training"
+    return None
 
 
 def refuse_unlike(name: str, evaluation: Evaluation, other_name: str, other: Evaluation) -> None:

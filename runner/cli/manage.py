@@ -156,7 +156,7 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
         ValueError: if there is no such sweep, it was not written down how it was started, or its file is not
             trusted.
     """
-    from runner.record.command import StartedSweep
+    from runner.record.command import OPTIONS, StartedSweep
     from runner.record.sweep import StoredSweep
     from runner.sweep.plan import SweepOptions, plan_sweep
 
@@ -169,16 +169,8 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
             f"the sweep '{sweep}' was started by an earlier version, which did not write down how; run it "
             "with the command that started it"
         )
-    options = SweepOptions(
-        name=sweep,
-        overrides=started.overrides,
-        evaluators=started.evaluators,
-        gpus_per_worker=started.gpus_per_worker,
-        cpus_per_worker=started.cpus_per_worker,
-        concurrent=started.concurrent,
-        resilience=started.resilience,
-        asked=definition.asks,
-    )
+    former = {name: getattr(started, name) for name in OPTIONS}
+    options = SweepOptions(name=sweep, **former, asked=definition.asks)
     asked = dict(asked or {})
     source = started.source_from(store, trust=asked.pop("trust", False))
     options = with_asked(replace(options, **changes), asked)

@@ -55,7 +55,8 @@ def submit(
     leaves the log and does not stop the job. If the sweep runs already, its log is followed. If it has ended,
     it is resumed.
     """
-    from runner.cluster.jobs import SweepJobs, refuse_secrets
+    from runner.cluster.job_contents import refuse_secrets
+    from runner.cluster.jobs import SweepJobs
 
     if status:
         _show(SweepJobs(address), name)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import shlex
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from r2d2.storage.scratch import scratch_folder
-from runner.cluster.code_copy import copy_code
+from runner.cluster.job_contents import copy_code, refuse_secrets
 from runner.cluster.ray_faults import plain_faults, ray_fault
 
 SWEEP_KEY = "r2d2_sweep"
@@ -31,15 +31,6 @@ LONGEST_PAUSE_S = 15.0
 STOPPED_WITHIN_S = 60.0
 
 ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
-
-# What a job may be given, by the beginnings of names. Anybody who sees the dashboard reads a job's variables:
-# one that is not known to be harmless stays at home.
-_PASSED = (
-    *("R2D2_", "CUDA_", "GLOO_", "MKL_", "NCCL_", "OMP_", "PYTHON", "PYTORCH_", "TORCH_", "TORCHINDUCTOR_"),
-    *("RAY_", "MLFLOW_TRACKING_URI", "MLFLOW_S3_ENDPOINT_URL", "MLFLOW_HTTP_REQUEST_", "MLFLOW_EXPERIMENT_"),
-    *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_CA_BUNDLE"),
-)
-_SECRET = re.compile(r"SECRET|PASS|TOKEN|KEY|PRIVATE|CREDENTIAL|COOKIE|AUTH(?!_MODE$)")
 
 
 @dataclass(frozen=True)
@@ -119,13 +110,7 @@ class SweepJobs:
         identity = f"{PREFIX}-{sweep}-{1 + max((_number(job) for job in former), default=0)}"
         with scratch_folder() as folder:
             name = copy_code(folder, arguments[0])
-            with plain_faults(self.address):
-                self._client.submit_job(
-                    entrypoint=shlex.join(["python", "-m", "runner", "sweep", name, *arguments[1:]]),
-                    submission_id=identity,
-                    metadata={SWEEP_KEY: sweep},
-                    runtime_env={"working_dir": str(folder), "env_vars": dict(variables)},
-                )
+            self._submit(identity, ["sweep", name, *arguments[1:]], folder, variables, {SWEEP_KEY: sweep})
         return self.of(sweep)[-1], True
 
     def run(self, arguments: Sequence[str], variables: Mapping[str, str]) -> SweepJob:
@@ -142,14 +127,25 @@ class SweepJobs:
         identity = f"{PREFIX}-{arguments[0]}-{uuid.uuid4().hex[:8]}"
         with scratch_folder() as folder:
             copy_code(folder, "")
-            with plain_faults(self.address):
-                self._client.submit_job(
-                    entrypoint=shlex.join(["python", "-m", "runner", *arguments]),
-                    submission_id=identity,
-                    metadata={},
-                    runtime_env={"working_dir": str(folder), "env_vars": dict(variables)},
-                )
+            self._submit(identity, arguments, folder, variables, {})
         return _job(self._info(identity))
+
+    def _submit(
+        self,
+        identity: str,
+        arguments: Sequence[str],
+        folder: Path,
+        variables: Mapping[str, str],
+        metadata: dict[str, str],
+    ) -> None:
+        """Hands over a command of this program with the code in a folder."""
+        with plain_faults(self.address):
+            self._client.submit_job(
+                entrypoint=shlex.join(["python", "-m", "runner", *arguments]),
+                submission_id=identity,
+                metadata=metadata,
+                runtime_env={"working_dir": str(folder), "env_vars": dict(variables)},
+            )
 
     def end(self, job: SweepJob) -> None:
         """Has the cluster end a job."""
@@ -278,32 +274,6 @@ class _Log:
             if fresh:
                 self._write(fresh)
                 self.written = position
-
-
-def refuse_secrets(variables: Mapping[str, str]) -> None:
-    """Refuses variables that are, or may be, secrets: whoever sees the cluster's dashboard could read them.
-
-    Raises:
-        ValueError: if a name is not among those that a job may be given or says that it is a secret, or if a
-            value is a URL with a user or a query, which may be a token.
-    """
-    for name, value in variables.items():
-        elsewhere = (
-            "a job's variables can be read by anybody who sees the cluster's dashboard; set it on the "
-            "cluster's nodes instead"
-        )
-        if _SECRET.search(name.upper()) or _holds_a_secret(value):
-            raise ValueError(f"{name} holds a secret, and {elsewhere}")
-        if not name.upper().startswith(_PASSED):
-            known = ", ".join(sorted(f"{one}*" if one.endswith("_") else one for one in _PASSED))
-            raise ValueError(f"{name} may be a secret, and {elsewhere}. A job may be given {known}")
-
-
-def _holds_a_secret(value: str) -> bool:
-    """Says whether a URL within the value has a user or a query."""
-    return any(
-        "@" in url.partition("/")[0] or "?" in url for url in re.findall(r"[\w.+-]+://([^\s,;]*)", value)
-    )
 
 
 def _connect(address: str) -> Any:

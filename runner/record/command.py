@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from evaluation.actor import EvaluatorResources
-from r2d2.config import TrainConfig, with_override
+from r2d2.config import TrainConfig
 from r2d2.formats.stored_json import typed
 from r2d2.storage.atomic import atomic_file
 from r2d2.storage.location import store_at
@@ -26,13 +26,16 @@ from r2d2.storage.store import Store
 from runner.cluster.resilience import Resilience
 from runner.record.history import put_json, read_value
 from runner.settings import Settings
-from search_spaces.sweep import Trial
+from search_spaces.sweep import Trial, overridden
 
 log = logging.getLogger(__name__)
 
 FILE = "started.json"
 # A copy of a sweep's file that is no part of search_spaces/: it may lie anywhere, and be gone.
 OWN_FILE = "own_sweep.py"
+
+# What is asked for anew or stays as it was: fields that `StartedSweep` and `SweepOptions` share.
+OPTIONS = ("overrides", "evaluators", "gpus_per_worker", "cpus_per_worker", "concurrent", "resilience")
 
 _ADVICE = "run the sweep with the command that started it"
 
@@ -42,7 +45,8 @@ class StartedSweep:
     """A StartedSweep says how a sweep was started, and what was added to it since.
 
     Attributes:
-        source: a sweep of search_spaces/, or the name of the copy of its file in the sweep's folder.
+        source: a sweep of search_spaces/, or the path of its file; once it is stored, the name of the copy of
+            this file in the sweep's folder.
         overrides: `key.path=value` assignments applied to every trial, places in full.
         evaluators: the evaluation actors' resources.
         gpus_per_worker, cpus_per_worker, concurrent, resilience: as of `SweepOptions`.
@@ -84,17 +88,12 @@ class StartedSweep:
         }
         return typed(cls, {**values, **parts})
 
-    def save(self, place: str | Path | Store, source: str) -> None:
-        """Writes down how the sweep was started, with a copy of the user's own sweep file.
-
-        Args:
-            place: of the sweep.
-            source: where the sweep was read from: a name or a path.
-        """
+    def save(self, place: str | Path | Store) -> None:
+        """Writes down how the sweep was started, with a copy of its file, if `source` is a path."""
         store, kept = store_at(place), self
-        if source.endswith(".py"):
+        if self.source.endswith(".py"):
             kept = replace(self, source=OWN_FILE)
-            content = Path(source).read_bytes()
+            content = Path(self.source).read_bytes()
             store.write(OWN_FILE, content)
             _remember(content)
         put_json(store, FILE, asdict(kept))
@@ -190,9 +189,6 @@ def extend_trials(trials: Sequence[Trial], assignments: Sequence[str]) -> list[T
     found = {trial.key: trial for trial in trials}
     for chosen in product(*values.values()):
         for trial in trials:
-            config = trial.config.to_dict()
-            for assignment in chosen:
-                config = with_override(config, assignment)
-            extended = Trial(TrainConfig.from_dict(config))
+            extended = Trial(TrainConfig.from_dict(overridden(trial.config.to_dict(), chosen)))
             found.setdefault(extended.key, extended)
     return list(found.values())

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,6 +50,7 @@ class Record:
         evaluation: file of the complete table, relative to the history's folder; None for training.
         error: why a checkpoint could not be scored; None if it could.
         attempt: number of the sweep's attempt that wrote it; None outside of one.
+        time: milliseconds since 1970 at which it was written down, which its file says; None: not yet.
     """
 
     epoch: int
@@ -59,6 +60,7 @@ class Record:
     evaluation: str | None = None
     error: str | None = None
     attempt: int | None = None
+    time: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -124,7 +126,11 @@ class History:
         """Returns all events, by epoch, training before scores."""
         found = sorted((f for f in self.store.files() if _NAME.fullmatch(f.name)), key=_order)
         contents = zip(found, self.store.read_all(found), strict=True)
-        return [self._record(file.name, content) for file, content in contents if content is not None]
+        return [
+            dataclasses.replace(self._record(file.name, content), time=int(file.modified * 1000))
+            for file, content in contents
+            if content is not None
+        ]
 
     def find(self, epoch: int, kind: str) -> Record | None:
         """Finds the event of this epoch and kind; None if it did not happen."""

@@ -12,23 +12,23 @@ from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.rounds import FIRST_LOOK, Question
 from r2d2.checkpoint import load_model
-from r2d2.config import SCRATCH, DataConfig, with_override
+from r2d2.config import SCRATCH, DataConfig
 from r2d2.data.photos import SAMPLES
 from r2d2.data.source_text import absolute_sources
 from r2d2.start import starting_network
-from r2d2.storage.location import absolute_place, folder_of, is_remote
+from r2d2.storage.location import absolute_place, is_remote
 from r2d2.storage.s3 import FIRST_TIMEOUT
 from r2d2.storage.store import Store
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.cluster.resilience import Resilience
 from runner.compare.rounds import split_of
 from runner.compare.rows import find_controls, label_trials
-from runner.record.command import StartedSweep, extend_trials
+from runner.record.command import OPTIONS, StartedSweep, extend_trials
 from runner.record.definition import SweepDefinition
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
 from runner.terminal.words import silent
-from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep
+from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, overridden
 
 # Entries of `data` that all trials of a sweep share: what is trained on, and what is held out for validation.
 _SHARED = ("photos", "sources", "held_out", "split_seed")
@@ -76,7 +76,6 @@ class SweepPlan:
     Attributes:
         trials: what will be trained; examples of it if a searcher chooses.
         inits: path of every model that `init` names.
-        source: the sweep's name or the path of its file.
         started: the command, as it is written down beside the sweep.
         store: where the sweep lies.
     """
@@ -90,13 +89,7 @@ class SweepPlan:
     definition: SweepDefinition
     store: Store
     options: SweepOptions
-    source: str
     started: StartedSweep
-
-    @property
-    def folder(self) -> Path:
-        """Returns the sweep's folder; fails if the sweep is on S3."""
-        return folder_of(self.store)
 
     @property
     def stored(self) -> StoredSweep:
@@ -111,7 +104,7 @@ class SweepPlan:
     @property
     def space(self) -> dict[str, Any]:
         """Returns the space of a searcher: the sweep's space with the overrides of the command line."""
-        return _space(self.sweep, self.options)
+        return overridden(self.sweep.spaces[0], self.options.overrides)
 
 
 def plan_sweep(
@@ -136,7 +129,9 @@ def plan_sweep(
     _refuse_other_extension(sweep, name, options)
     options = _with_absolute_places(sweep, options)
     store = settings.sweep(name)
-    known = _known_definition(settings, name)
+    # This is the first request to S3, so it has a short timeout: a wrong address or key is reported in seconds.
+    hasty = replace(settings, s3_timeout=min(settings.s3_timeout, FIRST_TIMEOUT))
+    known = SweepDefinition.load(hasty.sweep(name))
     if known is None:
         refuse_samples(sweep, name, options.overrides)
     started = _started(source, options, settings, StartedSweep.load(store))
@@ -163,9 +158,7 @@ def plan_sweep(
         trials if options.asked is None else trials[: FIRST_LOOK * len(trials) // options.asked.most_seeds]
     )
     baselines = tuple(sweep.baselines_of(first))
-    return SweepPlan(
-        sweep, question, trials, baselines, data, inits, definition, store, options, source, started
-    )
+    return SweepPlan(sweep, question, trials, baselines, data, inits, definition, store, options, started)
 
 
 def _require_scored(metric: str, data: SweepData) -> None:
@@ -185,13 +178,18 @@ def _define(
     init: str,
 ) -> SweepDefinition:
     """Builds the definition of the sweep, by which a later start recognises it."""
-    searched = sweep.search_alg is not None
+    search: dict[str, str] = {}
+    if sweep.search_alg is not None:
+        from runner.sweep.search import describe_space
+
+        space = describe_space(overridden(sweep.spaces[0], options.overrides))
+        search = {"num_samples": str(sweep.num_samples), **space}
     return SweepDefinition(
         name=name,
         metric=sweep.metric,
         mode=sweep.mode,
-        trials={} if searched else {t.key: t.config.to_dict() for t in trials},
-        search=_search(sweep, options) if searched else {},
+        trials={} if search else {t.key: t.config.to_dict() for t in trials},
+        search=search,
         photos=f"{data.training.digest} {data.held_out.digest}",
         benchmarks={
             s.role: {
@@ -206,15 +204,6 @@ def _define(
         names=sweep.names,
         asked=asdict(options.asked) if options.asked is not None else {},
     )
-
-
-def _known_definition(settings: Settings, name: str) -> SweepDefinition | None:
-    """Reads what the sweep was started with, if it was.
-
-    This is the first request to S3, so it has a short timeout: a wrong address or key is reported in seconds.
-    """
-    hasty = replace(settings, s3_timeout=min(settings.s3_timeout, FIRST_TIMEOUT))
-    return SweepDefinition.load(hasty.sweep(name))
 
 
 def refuse_samples(sweep: Sweep, name: str, overrides: Sequence[str]) -> None:
@@ -255,12 +244,7 @@ def _started(
     added = (options.extension,) if options.extension else ()
     return StartedSweep(
         source=source,
-        overrides=options.overrides,
-        evaluators=options.evaluators,
-        gpus_per_worker=options.gpus_per_worker,
-        cpus_per_worker=options.cpus_per_worker,
-        concurrent=options.concurrent,
-        resilience=options.resilience,
+        **{name: getattr(options, name) for name in OPTIONS},
         hpatches=settings.hpatches,
         released=settings.released,
         extensions=(*(former.extensions if former is not None else ()), *added),
@@ -323,19 +307,6 @@ def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
     if data.sources:
         overrides.append(f"data.sources={absolute_sources(data.sources)}")
     return replace(options, overrides=tuple(dict.fromkeys((*options.overrides, *overrides))))
-
-
-def _space(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:
-    space = dict(sweep.spaces[0])
-    for assignment in options.overrides:
-        space = with_override(space, assignment)
-    return space
-
-
-def _search(sweep: Sweep, options: SweepOptions) -> dict[str, str]:
-    from runner.sweep.search import describe_space
-
-    return {"num_samples": str(sweep.num_samples), **describe_space(_space(sweep, options))}
 
 
 def _common_data(trials: tuple[Trial, ...]) -> DataConfig:

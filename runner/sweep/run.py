@@ -129,7 +129,7 @@ def _tell_end(
 def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
     """Writes down what the sweep is and how it was started, so that it can be continued and logged."""
     plan.definition.save(plan.store)
-    plan.started.save(plan.store, plan.source)
+    plan.started.save(plan.store)
     plan.store.write(QUESTION, plan.question.encode())
     note.save(plan.store)
 

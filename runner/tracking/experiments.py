@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -318,16 +317,15 @@ class Tracker:
         )
 
     def _search(self, experiment_id: str, condition: str) -> list[Run]:
-        order = ["attributes.start_time ASC"]
-        search = partial(
-            self.client.search_runs, [experiment_id], condition, ViewType.ACTIVE_ONLY, _PAGE, order
-        )
-        page = search()
-        runs = list(page)
-        while page.token:
-            page = search(page.token)
+        runs: list[Run] = []
+        token, order = None, ["attributes.start_time ASC"]
+        while True:
+            page = self.client.search_runs(
+                [experiment_id], condition, ViewType.ACTIVE_ONLY, _PAGE, order, token
+            )
             runs += page
-        return runs
+            if not (token := page.token):
+                return runs
 
 
 def _shortened(text: str) -> str:

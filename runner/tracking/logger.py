@@ -31,7 +31,6 @@ from runner.tracking.run import (
     MAX_TAG_LENGTH,
     REASON,
     DatasetUse,
-    Figures,
     Files,
     TrialRun,
     checkpoint_file,
@@ -185,7 +184,11 @@ class RunLogger:
                 return
             files, tags = self._final(run, history, records)
             self._log(run, history, records, files, tags)
-            run.finish(ending.status, ending.reason, max(_event_times(history).values(), default=None))
+            run.finish(
+                ending.status,
+                ending.reason,
+                max((r.time for r in records if r.time is not None), default=None),
+            )
         except TrackingError:
             # What MLflow has of it is unknown, and perhaps its run is gone: it is asked again.
             self._open.pop(trial.key, None)
@@ -203,11 +206,10 @@ class RunLogger:
         tags: Mapping[str, str],
     ) -> None:
         """Logs files first: figures that MLflow has are known to have their tables and pictures."""
-        times = _event_times(history)
-        events = [(r, Figures(r.epoch, r.metrics, times.get(r.name))) for r in records if r.error is None]
-        due = [(record, figures) for record, figures in events if not run.has(figures)]
+        events = [record for record in records if record.error is None]
+        due = [record for record in events if not run.has(record)]
         files, tags = dict(files), {**tags, EVENTS: str(len(events))}
-        for record, _ in due:
+        for record in due:
             if record.evaluation is not None:
                 evaluation, maps = read_evaluation(history, record), read_maps(history, record)
                 tags |= run.score_tags(evaluation, record.kind)
@@ -216,7 +218,7 @@ class RunLogger:
         sentences = "\n".join(incident.text for incident in incidents(history))
         if sentences:
             tags[INCIDENTS] = sentences[-MAX_TAG_LENGTH:]
-        run.log([figures for _, figures in due], tags)
+        run.log(due, tags)
 
     def _final(
         self, run: TrialRun, history: History, records: Sequence[Record]
@@ -283,11 +285,6 @@ def best_record(records: Sequence[Record], metric: str, mode: str, there: Collec
     sign = 1 if mode == "max" else -1
     scored = [r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and r.checkpoint in there]
     return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)
-
-
-def _event_times(history: History) -> dict[str, int]:
-    """Returns when each event happened, in milliseconds since 1970, by its name."""
-    return {f.name: int(f.modified * 1000) for f in history.store.files() if f.name.startswith("epoch_")}
 
 
 def _started(history: History) -> int | None:

@@ -16,6 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIF
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_ENTITIES_PER_BATCH
 
 from r2d2.storage.scratch import scratch_folder
+from runner.record.history import Record
 from runner.record.sweep import Status
 from runner.tracking.store import as_tracking_error
 from runner.tracking.tables import LoggedTable, mma_table, pair_table
@@ -65,21 +66,6 @@ class DatasetUse:
         return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, self.context)])
 
 
-@dataclass(frozen=True)
-class Figures:
-    """A Figures holds the figures of one event, a training or a score.
-
-    Attributes:
-        step: the epoch, from 1; 0 is the network before training.
-        metrics: full names such as `train/loss_total`.
-        time: milliseconds since 1970 at which it happened; None: now.
-    """
-
-    step: int
-    metrics: Mapping[str, float]
-    time: int | None = None
-
-
 class TrialRun:
     """A TrialRun is an open MLflow run, made by `Tracker.open_run`; one thread at a time uses it.
 
@@ -99,11 +85,11 @@ class TrialRun:
         # The steps that MLflow has of a metric; None: it has some, and was not asked which.
         self._steps: dict[str, set[int] | None] = dict.fromkeys(run.data.metrics)
 
-    def has(self, event: Figures) -> bool:
+    def has(self, event: Record) -> bool:
         """Says whether MLflow has an event: it takes all figures of one, or none."""
-        return not event.metrics or event.step in self._steps_of(event)
+        return not event.metrics or event.epoch in self._steps_of(event)
 
-    def log(self, events: Sequence[Figures], tags: Mapping[str, str] | None = None) -> None:
+    def log(self, events: Sequence[Record], tags: Mapping[str, str] | None = None) -> None:
         """Logs figures and tags, in one request or as few as MLflow's limit of 1000 allows.
 
         A value that is not finite is logged as NaN, and the tag `r2d2.non_finite` says what it was: databases
@@ -119,7 +105,7 @@ class TrialRun:
         self._send(last, changed)
         for event in events:
             if event.metrics:
-                self._steps_of(event).add(event.step)
+                self._steps_of(event).add(event.epoch)
 
     def score_tags(self, evaluation: Evaluation, benchmark_role: str) -> dict[str, str]:
         """Returns the tags that say on which images, and by which protocol, figures were made.
@@ -180,7 +166,7 @@ class TrialRun:
         self.params = {}
         self.tags |= tags
 
-    def _steps_of(self, event: Figures) -> set[int]:
+    def _steps_of(self, event: Record) -> set[int]:
         """Returns the steps of events of this kind that MLflow has; asked once: nobody else writes this run.
 
         One metric stands for all of them: one that the run has, since another version of this program may add
@@ -194,19 +180,19 @@ class TrialRun:
             self._steps[key] = steps
         return steps
 
-    def _non_finite_tag(self, events: Iterable[Figures]) -> dict[str, str]:
-        figures = [(event.step, key, value) for event in events for key, value in event.metrics.items()]
+    def _non_finite_tag(self, events: Iterable[Record]) -> dict[str, str]:
+        figures = [(event.epoch, key, value) for event in events for key, value in event.metrics.items()]
         words = [f"{key} is {value} at {step}" for step, key, value in figures if not math.isfinite(value)]
         former = [self.tags[NON_FINITE]] if NON_FINITE in self.tags else []
         return {NON_FINITE: "; ".join(former + words)[:MAX_TAG_LENGTH]} if words else {}
 
 
-def _batches(events: Iterable[Figures], room: int) -> Iterator[list[Metric]]:
+def _batches(events: Iterable[Record], room: int) -> Iterator[list[Metric]]:
     """Splits the figures into MLflow's batches of at most `room`; those of one event stay together."""
     now, batch = int(time.time() * 1000), list[Metric]()
     for event in events:
         when = now if event.time is None else event.time
-        metrics = [Metric(key, rounded(value), when, event.step) for key, value in event.metrics.items()]
+        metrics = [Metric(key, rounded(value), when, event.epoch) for key, value in event.metrics.items()]
         if batch and len(batch) + len(metrics) > room:
             yield batch
             batch = []

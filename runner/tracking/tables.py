@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evaluation.evaluation import Evaluation, PairScore
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
-
-_Cell = Callable[[PairScore], Any]
 
 _NAMES = ("sequence", "split", "image", "keypoints1", "keypoints2", "matches")
 
@@ -98,36 +96,20 @@ def pair_table(evaluation: Evaluation) -> LoggedTable:
     The table has null for an infinite corner error (no homography) and for a localisation error that is NaN
     (no keypoint was found again).
     """
-    cells = _cells(evaluation)
-    rows = tuple(tuple(cell(pair) for cell in cells.values()) for pair in evaluation.pairs)
-    return LoggedTable(tuple(cells), rows)
+    cells = [_cells(pair) for pair in evaluation.pairs]
+    computed = [name for name in cells[0] if name in _NAMES or any(row[name] is not None for row in cells)]
+    return LoggedTable(tuple(computed), tuple(tuple(row[name] for name in computed) for row in cells))
 
 
-def _cells(evaluation: Evaluation) -> dict[str, _Cell]:
-    """Returns what each column shows of a pair."""
-    cells = {name: _attribute(name) for name in _NAMES}
-    cells |= {f"mma_{threshold}px": _element("mma", i) for i, threshold in enumerate(THRESHOLDS)}
-    if any(pair.repeatability is not None for pair in evaluation.pairs):
-        cells |= {
-            f"repeatability_{threshold}px": _element("repeatability", i)
-            for i, threshold in enumerate(PLACE_THRESHOLDS)
-        }
-    for name, column in _OPTIONAL.items():
-        if any(getattr(pair, name) is not None for pair in evaluation.pairs):
-            cells[column] = _attribute(name)
-    return cells
-
-
-def _attribute(name: str) -> _Cell:
-    return lambda pair: getattr(pair, name)
-
-
-def _element(name: str, index: int) -> _Cell:
-    def cell(pair: PairScore) -> float | None:
-        values = getattr(pair, name)
-        return None if values is None else float(values[index])
-
-    return cell
+def _cells(pair: PairScore) -> dict[str, Any]:
+    """Returns what each column shows of a pair; None where the protocol leaves it out."""
+    places = pair.repeatability if pair.repeatability is not None else [None] * len(PLACE_THRESHOLDS)
+    return {
+        **{name: getattr(pair, name) for name in _NAMES},
+        **{f"mma_{t}px": float(share) for t, share in zip(THRESHOLDS, pair.mma, strict=True)},
+        **{f"repeatability_{t}px": share for t, share in zip(PLACE_THRESHOLDS, places, strict=True)},
+        **{column: getattr(pair, name) for name, column in _OPTIONAL.items()},
+    }
 
 
 def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:

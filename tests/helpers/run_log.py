@@ -1,10 +1,11 @@
 """What `RunLogger` makes of events, one at a time: tests log into MLflow's runs so directly."""
 
-from runner.tracking.run import Figures, checkpoint_file, checkpoint_tags, final_files, score_files
+from runner.record.history import Record
+from runner.tracking.run import checkpoint_file, checkpoint_tags, final_files, score_files
 
 
 def log_epoch(run, step, metrics, tags=None):
-    event = Figures(step, metrics)
+    event = Record(step, "train", metrics, "")
     run.log([] if run.has(event) else [event], tags)
 
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from ray.exceptions import AuthenticationError
 
 from runner.__main__ import main
-from runner.cluster import code_copy
+from runner.cluster import job_contents
 from runner.cluster import jobs as submit
-from runner.cluster.code_copy import copy_code
-from runner.cluster.jobs import SWEEP_KEY, SweepJobs, refuse_secrets
+from runner.cluster.job_contents import copy_code, refuse_secrets
+from runner.cluster.jobs import SWEEP_KEY, SweepJobs
 from runner.settings import INHERITED, inherited_variables
 
 ADDRESS = "http://head:8265"
@@ -260,13 +260,17 @@ def test_the_copy_holds_no_secret_that_lies_among_the_code(tmp_path, monkeypatch
     root, folder = tmp_path / "project", tmp_path / "copy"
     folder.mkdir()
     planted = ("runner/.env", "r2d2/secrets/key", "evaluation/aws.pem", "search_spaces/token", "r2d2/.s/a.py")
-    for name in (*(f"{package}/code.py" for package in code_copy.PACKAGES), *planted, "mlflow/secrets/admin"):
+    for name in (
+        *(f"{package}/code.py" for package in job_contents.PACKAGES),
+        *planted,
+        "mlflow/secrets/admin",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
-    monkeypatch.setattr(code_copy, "__file__", str(root / "runner" / "cluster" / "code_copy.py"))
+    monkeypatch.setattr(job_contents, "__file__", str(root / "runner" / "cluster" / "job_contents.py"))
     copy_code(folder, "smoke")
     copied = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert copied == {*(f"{package}/code.py" for package in code_copy.PACKAGES), "CODE_VERSION"}
+    assert copied == {*(f"{package}/code.py" for package in job_contents.PACKAGES), "CODE_VERSION"}
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -49,7 +49,7 @@ def start(source: str, **options):
 
 def save(plan):
     plan.definition.save(plan.folder)
-    plan.started.save(plan.folder, plan.source)
+    plan.started.save(plan.folder)
 
 
 def test_options_come_back_as_they_were(home):

@@ -22,8 +22,9 @@ from run_log import log_checkpoints, log_epoch, log_evaluation, log_final
 from evaluation.pictures.maps import ImageMaps
 from evaluation.pictures.network import epoch_picture
 from r2d2.config import TrainConfig
+from runner.record.history import Record
 from runner.tracking.experiments import Tracker
-from runner.tracking.run import DatasetUse, Figures
+from runner.tracking.run import DatasetUse
 from runner.tracking.store import TrackingError
 from runner.tracking.tables import LoggedTable
 
@@ -153,7 +154,10 @@ def test_a_request_holds_whole_events_and_as_many_as_mlflow_takes(open_run, trac
         log_batch(client, run_id, metrics=metrics, **rest)
 
     monkeypatch.setattr(type(run._client), "log_batch", note)
-    run.log([Figures(step, {f"train/{i}": 0.5 for i in range(40)}) for step in range(1, 26)], {"last": "yes"})
+    run.log(
+        [Record(step, "train", {f"train/{i}": 0.5 for i in range(40)}, "") for step in range(1, 26)],
+        {"last": "yes"},
+    )
     assert [sorted(set(steps)) for steps in requests] == [list(range(1, 24)), [24, 25]]
     assert {len(steps) % 40 for steps in requests} == {0}
     assert list(tracker.metric_history(run.run_id, "train/39")) == list(range(1, 26))
