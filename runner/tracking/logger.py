@@ -184,11 +184,8 @@ class RunLogger:
                 return
             files, tags = self._final(run, history, records)
             self._log(run, history, records, files, tags)
-            run.finish(
-                ending.status,
-                ending.reason,
-                max((r.time for r in records if r.time is not None), default=None),
-            )
+            times = [record.time for record in records if record.time is not None]
+            run.finish(ending.status, ending.reason, max(times, default=None))
         except TrackingError:
             # What MLflow has of it is unknown, and perhaps its run is gone: it is asked again.
             self._open.pop(trial.key, None)

@@ -260,17 +260,14 @@ def test_the_copy_holds_no_secret_that_lies_among_the_code(tmp_path, monkeypatch
     root, folder = tmp_path / "project", tmp_path / "copy"
     folder.mkdir()
     planted = ("runner/.env", "r2d2/secrets/key", "evaluation/aws.pem", "search_spaces/token", "r2d2/.s/a.py")
-    for name in (
-        *(f"{package}/code.py" for package in job_contents.PACKAGES),
-        *planted,
-        "mlflow/secrets/admin",
-    ):
+    code = {f"{package}/code.py" for package in job_contents.PACKAGES}
+    for name in (*code, *planted, "mlflow/secrets/admin"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     monkeypatch.setattr(job_contents, "__file__", str(root / "runner" / "cluster" / "job_contents.py"))
     copy_code(folder, "smoke")
     copied = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert copied == {*(f"{package}/code.py" for package in job_contents.PACKAGES), "CODE_VERSION"}
+    assert copied == {*code, "CODE_VERSION"}
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -42,14 +42,14 @@ def home(tmp_path, monkeypatch):
 def start(source: str, **options):
     """Writes down what a sweep that starts writes down."""
     plan = plan_sweep(source, Settings.from_environment(), SweepOptions(**options))
-    plan.folder.mkdir(parents=True)
+    plan.stored.folder.mkdir(parents=True)
     save(plan)
     return plan
 
 
 def save(plan):
-    plan.definition.save(plan.folder)
-    plan.started.save(plan.folder)
+    plan.definition.save(plan.stored.folder)
+    plan.started.save(plan.stored.folder)
 
 
 def test_options_come_back_as_they_were(home):
@@ -72,9 +72,9 @@ def test_options_come_back_as_they_were(home):
 
 def test_a_sweep_that_the_last_release_started_is_read(home):
     plan = start("smoke", name="mine", evaluators=EvaluatorResources(2, 0.5, 0.0))
-    file = plan.folder / "started.json"
+    file = plan.stored.folder / "started.json"
     file.write_text(file.read_text().replace('"evaluators"', '"judges"'))
-    assert StartedSweep.load(plan.folder) == plan.started
+    assert StartedSweep.load(plan.stored.folder) == plan.started
 
 
 def test_what_it_asks_of_the_cluster_may_change_and_stays_so(home):
@@ -106,14 +106,14 @@ def test_a_file_of_ones_own_is_continued_when_it_is_gone(home, tmp_path):
 
 def test_a_sweep_of_an_earlier_version_is_refused_with_what_to_do(home):
     plan = start("smoke")
-    (plan.folder / "started.json").unlink()
+    (plan.stored.folder / "started.json").unlink()
     with pytest.raises(ValueError, match="run it with the command that started it"):
         _plan("smoke")
 
 
 def test_a_damaged_file_is_named(home):
     plan = start("smoke")
-    (plan.folder / "started.json").write_text("{}")
+    (plan.stored.folder / "started.json").write_text("{}")
     with pytest.raises(ValueError, match=r"started\.json is damaged"):
         _plan("smoke")
 
@@ -159,9 +159,9 @@ def test_what_cannot_be_added_is_refused_with_a_sentence(home, changes, sentence
 
 def test_an_extension_that_would_change_what_is_there_is_refused(home):
     plan = start("smoke")
-    known = json.loads((plan.folder / "sweep.json").read_text())
+    known = json.loads((plan.stored.folder / "sweep.json").read_text())
     next(iter(known["trials"].values()))["epochs"] = 7
-    (plan.folder / "sweep.json").write_text(json.dumps(known))
+    (plan.stored.folder / "sweep.json").write_text(json.dumps(known))
     with pytest.raises(ValueError, match=r"cannot be extended .* would change: epochs was 7, is 2"):
         _plan("smoke", extension=("seed=1",))
 
@@ -216,7 +216,7 @@ def test_only_failed_trials_are_run_again(home):
     chosen = _plan("smoke", only=frozenset([second.key]))
     assert _to_run(chosen) == [second]
     assert not _has_ended(chosen)
-    forget(StoredSweep(plan.folder), [second.key])
+    forget(StoredSweep(plan.stored.folder), [second.key])
     assert not (plan.stored.trial_folder(second) / "train").exists()
     assert (plan.stored.trial_folder(first) / "train" / "checkpoint_001").is_dir()
 

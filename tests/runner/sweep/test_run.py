@@ -194,10 +194,10 @@ def test_the_way_to_the_first_step_is_measured(undisturbed):
 
 def test_a_finished_sweep_is_not_run_again(undisturbed):
     file, home, plan, result = undisturbed
-    before, started = story(plan), {p: p.stat().st_mtime_ns for p in plan.folder.rglob("train/**/*")}
+    before, started = story(plan), {p: p.stat().st_mtime_ns for p in plan.stored.folder.rglob("train/**/*")}
     again, result2 = run(file, home)
     assert story(again) == before
-    assert {p: p.stat().st_mtime_ns for p in plan.folder.rglob("train/**/*")} == started
+    assert {p: p.stat().st_mtime_ns for p in plan.stored.folder.rglob("train/**/*")} == started
     assert result2.report.comparison == result.report.comparison
     runs = runs_of(plan, home)
     assert len(runs) == 4
