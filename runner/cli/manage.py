@@ -237,10 +237,10 @@ def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
     and MLflow's runs, with their files, of sweeps that are gone. It never holds a checkpoint that a
     registered model was made from, nor anything of a running sweep.
     """
-    from runner.sweep.prune import Pruning, delete, find_items
+    from runner.sweep.prune import delete, find_items
 
     settings, console = Settings.from_environment(), make_console()
-    items = list(find_items(settings, partial(_open_tracker, settings), Pruning(keep, failed), sweep))
+    items = list(find_items(settings, partial(_open_tracker, settings), sweep, keep, failed))
     if not items:
         console.print("There is nothing to delete.")
         return

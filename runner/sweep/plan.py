@@ -129,7 +129,7 @@ def plan_sweep(
     _refuse_other_extension(sweep, name, options)
     options = _with_absolute_places(sweep, options)
     store = settings.sweep(name)
-    # This is the first request to S3, so it has a short timeout: a wrong address or key is reported in seconds.
+    # The first request to S3 has a short timeout: a wrong address or key is reported in seconds.
     hasty = replace(settings, s3_timeout=min(settings.s3_timeout, FIRST_TIMEOUT))
     known = SweepDefinition.load(hasty.sweep(name))
     if known is None:

@@ -68,21 +68,12 @@ class Registered:
     checkpoints: frozenset[tuple[str, str, int]]
 
 
-@dataclass(frozen=True)
-class Pruning:
-    """A Pruning says how much is kept.
-
-    Attributes:
-        keep: best and last checkpoints of each trial.
-        failed: whether failed trials go too.
-    """
-
-    keep: int = KEEP
-    failed: bool = False
-
-
 def find_items(
-    settings: Settings, open_tracker: Callable[[], Tracker], pruning: Pruning, sweep: str | None = None
+    settings: Settings,
+    open_tracker: Callable[[], Tracker],
+    sweep: str | None = None,
+    keep: int = KEEP,
+    failed: bool = False,
 ) -> Iterator[Item]:
     """Finds what can be deleted of one sweep, or of all that is here.
 
@@ -90,8 +81,9 @@ def find_items(
         settings: where things are.
         open_tracker: opens the MLflow store. It is called only if the answer depends on the store, because
             importing MLflow takes seconds.
-        pruning: how much is kept.
         sweep: the name of one; None: all, stored predictions, MLflow's runs of sweeps that are gone.
+        keep: best and last checkpoints that stay of each trial.
+        failed: whether failed trials go too.
 
     Raises:
         ValueError: if there is no such sweep.
@@ -103,7 +95,7 @@ def find_items(
     versions = cache(lambda: registered(tracker()))
     for name in home.folders() if sweep is None else [sweep]:
         if not runs(home, name):
-            yield from _of_sweep(settings, home, name, pruning, versions)
+            yield from _of_sweep(settings, home, name, versions, keep, failed)
     if sweep is None:
         yield from _predictions(settings)
         yield from _runs_without_sweep(settings, tracker, versions)
@@ -168,7 +160,12 @@ def removable(
 
 
 def _of_sweep(
-    settings: Settings, home: Store, name: str, pruning: Pruning, versions: Callable[[], Registered]
+    settings: Settings,
+    home: Store,
+    name: str,
+    versions: Callable[[], Registered],
+    keep: int,
+    failed: bool,
 ) -> Iterator[Item]:
     store, stored = home.below(name), StoredSweep(settings.sweep(name))
     definition = SweepDefinition.load(settings.sweep(name))
@@ -183,10 +180,10 @@ def _of_sweep(
         folder = f"{TRIALS}/{key}"
         if trial is None or not _belongs(trial, definition):
             yield _folder(store, folder, "a trial that the sweep does not have", name)
-        elif pruning.failed and stored.history(trial).failure is not None:
+        elif failed and stored.history(trial).failure is not None:
             yield _folder(store, folder, "a trial that failed", name)
         else:
-            yield from _checkpoints(store, stored, definition, trial, pruning.keep, versions)
+            yield from _checkpoints(store, stored, definition, trial, keep, versions)
 
 
 def _belongs(trial: Trial, definition: SweepDefinition) -> bool:

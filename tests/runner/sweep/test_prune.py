@@ -13,7 +13,7 @@ from runner.record.history import TRAIN, Record
 from runner.record.lease import hold
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
-from runner.sweep.prune import Pruning, delete, find_items, registered, removable
+from runner.sweep.prune import delete, find_items, registered, removable
 from search_spaces.sweep import Trial
 
 TRIAL = Trial(TrainConfig(epochs=8))
@@ -57,7 +57,7 @@ def names(items) -> list[str]:
 
 
 def listed(settings, tracker, stored, **pruning):
-    return list(find_items(settings, lambda: tracker, Pruning(**pruning), stored.folder.name))
+    return list(find_items(settings, lambda: tracker, stored.folder.name, **pruning))
 
 
 def test_the_best_and_the_last_stay_by_hand():
@@ -136,7 +136,7 @@ def test_runs_of_a_sweep_that_is_gone_are_deleted_with_their_files_and_others_ar
     tracker.client.log_artifact(run.run_id, str(tmp_path / "picture.png"))
     elsewhere = tracker.open_experiment(f"{name}-of-another-home")
     tracker.open_run(elsewhere, "b", "b", {"r2d2.checkpoint.last": "/other/sweeps/x/trials"}, {})
-    found = find_items(settings, lambda: tracker, Pruning())
+    found = find_items(settings, lambda: tracker)
     items = [item for item in found if "MLflow" in item.what and name in item.what]
     assert [run.run_id in item.what for item in items] == [True]
     assert items[0].size >= 500
@@ -155,7 +155,7 @@ def test_files_that_a_server_says_lie_elsewhere_are_left_alone(settings, tracker
     photo = mine / run.run_id / "artifacts" / "photo.jpg"
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"x")
-    found = find_items(settings, lambda: tracker, Pruning())
+    found = find_items(settings, lambda: tracker)
     items = [item for item in found if name in item.what]
     assert [f"without its files at {foreign.format(mine=mine)}/" in item.what for item in items] == [True]
     delete(items, settings)
@@ -169,17 +169,17 @@ def test_mlflow_is_not_opened_where_the_list_does_not_depend_on_it(settings, tra
     database = settings.local / "mlflow.db"
     local = replace(settings, tracking_uri=f"sqlite:///{database}")
     # No store at all; one whose only experiment is that of a present sweep; one whose file cannot be read.
-    assert names(find_items(local, not_asked, Pruning(keep=8))) == ["predictions"]
+    assert names(find_items(local, not_asked, keep=8)) == ["predictions"]
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("CREATE TABLE experiments (name TEXT, lifecycle_stage TEXT)")
         rows = [("Default", "active"), (stored.folder.name, "active"), ("gone", "deleted")]
         connection.executemany("INSERT INTO experiments VALUES (?, ?)", rows)
-    assert names(find_items(local, not_asked, Pruning(keep=8))) == ["predictions"]
+    assert names(find_items(local, not_asked, keep=8)) == ["predictions"]
     database.write_text("no database")
     with pytest.raises(AssertionError, match="MLflow was asked"):
-        list(find_items(local, not_asked, Pruning(keep=8)))
+        list(find_items(local, not_asked, keep=8))
     with pytest.raises(AssertionError, match="MLflow was asked"):
-        list(find_items(local, not_asked, Pruning(keep=1), stored.folder.name))
+        list(find_items(local, not_asked, stored.folder.name, keep=1))
 
 
 def not_asked():
@@ -191,7 +191,7 @@ def test_stored_predictions_are_listed(settings, tracker):
     folder.mkdir(parents=True)
     (folder / "a.npz").write_bytes(b"x" * 10)
     (settings.local / "sweeps").mkdir(parents=True)
-    found = find_items(settings, lambda: tracker, Pruning())
+    found = find_items(settings, lambda: tracker)
     items = [item for item in found if item.what.endswith("predictions")]
     assert [item.size for item in items] == [10]
     delete(items, settings)

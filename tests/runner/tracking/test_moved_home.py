@@ -21,7 +21,7 @@ from runner.record.sweep import StoredSweep
 from runner.registry.package import resolve_model
 from runner.registry.promote import PromotionVerdict, best_run, promote
 from runner.settings import Settings
-from runner.sweep.prune import Pruning, delete, find_items
+from runner.sweep.prune import delete, find_items
 from runner.sweep.sync import sync_sweep
 from runner.tracking.experiments import Tracker
 from runner.tracking.logger import TrackingNote
@@ -138,7 +138,7 @@ def test_everything_of_a_home_is_found_below_its_present_place(home, tmp_path, n
     again = promote(tracker, best_run(tracker, name, METRIC), passes, METRIC, name=model)
     assert (again.promoted, again.version) == (True, 2)
     assert load_checkpoint(resolve_model(f"models:/{model}@champion", tracker)).epoch == 2
-    assert all(str(present) in item.what for item in find_items(settings, tracker, Pruning(keep=1), name))
+    assert all(str(present) in item.what for item in find_items(settings, lambda: tracker, name, keep=1))
 
     # Nothing names the former place, and nothing was written there.
     assert [line for line in places_in(present / "mlflow.db") if f"{home}/artifacts" in line] == []
@@ -154,7 +154,7 @@ def test_runs_of_a_sweep_that_is_gone_are_pruned_after_a_move_too(home, tmp_path
     shutil.rmtree(present / "sweeps" / name)
     settings = settings_of(present)
     tracker = Tracker.of(settings)
-    items = [item for item in find_items(settings, tracker, Pruning()) if name in item.what]
+    items = [item for item in find_items(settings, lambda: tracker) if name in item.what]
     assert len(items) == 2
     delete(items, settings)
     assert tracker.list_runs(name) == []
