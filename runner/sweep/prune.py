@@ -95,7 +95,7 @@ def find_items(
     versions = cache(lambda: registered(tracker()))
     for name in home.folders() if sweep is None else [sweep]:
         if not runs(home, name):
-            yield from _of_sweep(settings, home, name, versions, keep, failed)
+            yield from _of_sweep(StoredSweep(home.below(name)), versions, keep, failed)
     if sweep is None:
         yield from _predictions(settings)
         yield from _runs_without_sweep(settings, tracker, versions)
@@ -160,15 +160,9 @@ def removable(
 
 
 def _of_sweep(
-    settings: Settings,
-    home: Store,
-    name: str,
-    versions: Callable[[], Registered],
-    keep: int,
-    failed: bool,
+    stored: StoredSweep, versions: Callable[[], Registered], keep: int, failed: bool
 ) -> Iterator[Item]:
-    store, stored = home.below(name), StoredSweep(settings.sweep(name))
-    definition = SweepDefinition.load(settings.sweep(name))
+    store, name, definition = stored.store, stored.name, SweepDefinition.load(stored.store)
     if definition is None:
         yield _folder(store, "", "a sweep that was never begun, or whose sweep.json is gone", "")
         return
@@ -183,7 +177,7 @@ def _of_sweep(
         elif failed and stored.history(trial).failure is not None:
             yield _folder(store, folder, "a trial that failed", name)
         else:
-            yield from _checkpoints(store, stored, definition, trial, keep, versions)
+            yield from _checkpoints(stored, definition, trial, versions, keep)
 
 
 def _belongs(trial: Trial, definition: SweepDefinition) -> bool:
@@ -192,28 +186,23 @@ def _belongs(trial: Trial, definition: SweepDefinition) -> bool:
 
 
 def _checkpoints(
-    store: Store,
     stored: StoredSweep,
     definition: SweepDefinition,
     trial: Trial,
-    keep: int,
     versions: Callable[[], Registered],
+    keep: int,
 ) -> Iterator[Item]:
-    history = stored.history(trial)
-    ended = history.stopped_after is not None or history.is_complete(
-        trial.config.epochs, tuple(definition.benchmarks)
-    )
-    if not ended:
+    if not stored.has_ended(trial, tuple(definition.benchmarks)):
         return
-    folder = f"{TRIALS}/{trial.key}/{TRAIN}"
-    names = removable(store.folders(folder), history.records(), definition.metric, definition.mode, keep)
+    folder, records = f"{TRIALS}/{trial.key}/{TRAIN}", stored.history(trial).records()
+    names = removable(stored.store.folders(folder), records, definition.metric, definition.mode, keep)
     if not names:
         return
     ours = (definition.name, trial.key)
     pinned = {f"checkpoint_{epoch:03d}" for *of, epoch in versions().checkpoints if tuple(of) == ours}
     for name in [name for name in names if name not in pinned]:
         why = f"a checkpoint that is neither among the {keep} best nor the {keep} last"
-        yield _folder(store, f"{folder}/{name}", why, definition.name)
+        yield _folder(stored.store, f"{folder}/{name}", why, definition.name)
 
 
 def _folder(store: Store, name: str, why: str, sweep: str) -> Item:
