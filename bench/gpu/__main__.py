@@ -57,7 +57,10 @@ def _measure(checks: Sequence[Check], setup: Setup, seconds: float, file: TextIO
     start = monotonic()
 
     def say(name: str, figure: Figure) -> None:
-        line = json.dumps({"seconds": round(monotonic() - start, 1), "check": name, **figure}) + "\n"
+        line = (
+            json.dumps({"seconds": round(monotonic() - start, 1), "check": name, **figure}, default=str)
+            + "\n"
+        )
         for stream in (sys.stdout, file):
             stream.write(line)
             stream.flush()

@@ -89,7 +89,16 @@ def gpu_tests(_: Setup) -> Iterator[Figure]:
         if "mark.gpu" in file.read_text(encoding="utf-8")
     ]
     # Other versions of packages warn of other things.
-    options = ["-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider", "--tb=short"]
+    options = [
+        "-q",
+        "-m",
+        "gpu",
+        "-W",
+        "default",
+        "-p",
+        "no:cacheprovider",
+        "--continue-on-collection-errors",
+    ]
     asked = [sys.executable, "-m", "pytest", *options, *files]
     done = _output(asked, 150)
     lines = (done.stdout + done.stderr).strip().splitlines()

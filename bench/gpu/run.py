@@ -54,7 +54,7 @@ class Runner:
                 raise Overrun
             try:
                 figure = pipe.recv()
-            except EOFError:
+            except (EOFError, ConnectionError):
                 self.close()
                 yield {"failed": "the process ended"}
                 return
@@ -139,20 +139,23 @@ def _serve(pipe: Connection, setup: Setup) -> None:
     # What the checks start is ended with this process.
     os.setsid()
     keep_memory()
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, ConnectionError):
         while True:
             _send_figures(pipe.recv(), pipe, setup)
             pipe.send(None)
 
 
-def _send_figures(check: Check, pipe: Connection, setup: Setup) -> None:
+def _caught(figures: Iterator[Figure]) -> Iterator[Figure]:
+    """The figures, and if making them fails, as the last one why."""
     try:
-        for figure in check.figures(setup):
-            pipe.send(figure)
-    except (EOFError, BrokenPipeError):
-        raise
+        yield from figures
     except Exception:  # Whatever it is, the other checks still run.
-        pipe.send({"failed": traceback.format_exc()[-SHOWN:]})
+        yield {"failed": traceback.format_exc()[-SHOWN:]}
+
+
+def _send_figures(check: Check, pipe: Connection, setup: Setup) -> None:
+    for figure in _caught(check.figures(setup)):
+        pipe.send(figure)
     try:
         wait(setup.device)
     except Exception as error:  # Its errors have no common type.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.gpu.clock import WARM_UP, each, elapsed, forget_peak, peak_gib, rounds_within
-from bench.gpu.setup import BFLOAT16, NETWORKS, TF32, Figure, Setup
+from bench.gpu.setup import BFLOAT16, FLOAT32, NETWORKS, TF32, Figure, Setup
 from bench.step import random_batch
 from r2d2.config import TrainConfig
 from r2d2.containers import PairBatch
@@ -73,7 +74,10 @@ def _steps(setup: Setup, pairs: int, compiled: bool) -> Iterator[Figure]:
             "peak_gib": peak_gib(setup.device),
         }
 
-    names = [(network, precision) for network in NETWORKS for precision in (TF32, BFLOAT16)]
+    # What is not chosen for its speed is measured once.
+    usual = pairs == setup.scale.usual_pairs and not compiled
+    precisions = (TF32, BFLOAT16, FLOAT32) if usual else (TF32, BFLOAT16)
+    names = [(network, precision) for network in NETWORKS for precision in precisions]
     yield from each(
         (
             {"network": network, "precision": precision, "pairs": pairs, "compiled": compiled}
@@ -83,6 +87,7 @@ def _steps(setup: Setup, pairs: int, compiled: bool) -> Iterator[Figure]:
     )
 
 
+@cache
 def network_flops(setup: Setup, network: str) -> int:
     """Counts the floating-point operations of one pair through the convolutions, forwards and backwards."""
     config = setup.config(network).network
