@@ -4,7 +4,9 @@
 #   bench/gpu.sh 2    four minutes of training, then determinism, memory, a fork, data-parallel workers
 # --cpu tries all of it on the CPU at small sizes. PYTHON names the interpreter; OUT a folder for the lines.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
+# Found from any folder, so that paths of the command line are those of the caller.
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 python=${PYTHON:-python3}
-[ -n "${PYTHON:-}" ] || [ ! -x .venv/bin/python ] || python=.venv/bin/python
+[ -n "${PYTHON:-}" ] || [ ! -x "$root/.venv/bin/python" ] || python=$root/.venv/bin/python
 exec "$python" -m bench.gpu "$@"

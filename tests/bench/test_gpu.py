@@ -55,16 +55,16 @@ def is_running(process):
 @pytest.mark.timeout(900)
 def test_every_check_prints_a_figure_or_a_reason_on_a_cpu(tmp_path):
     done = subprocess.run(
-        ["bash", "bench/gpu.sh", "--cpu", "--seconds", "850"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHON": sys.executable, "OUT": str(tmp_path)},
+        ["bash", str(ROOT / "bench" / "gpu.sh"), "--cpu", "--seconds", "850"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable, "OUT": "figures"},
         capture_output=True,
         text=True,
         check=False,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, lines[-1]
-    assert (tmp_path / "gpu-all.jsonl").read_text() == done.stdout
+    assert (tmp_path / "figures" / "gpu-all.jsonl").read_text() == done.stdout
     for check in CHECKS:
         own = [line for line in lines if line["check"] == check.name]
         assert own, check.name
