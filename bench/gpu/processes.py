@@ -114,7 +114,7 @@ def _worker(rank: int, workers: int, backend: str, setup: Setup, folder: str) ->
     """Trains as one of some workers, and writes its weights and the time of a step."""
     store = f"file://{folder}/store"
     distributed.init_process_group(
-        backend, init_method=store, rank=rank, world_size=workers, timeout=timedelta(seconds=60)
+        backend, init_method=store, rank=rank, world_size=workers, timeout=timedelta(seconds=90)
     )
     try:
         weights, step_ms = _train(setup, Share.of_worker(rank, workers, PARTS), parallel=True)

@@ -21,7 +21,6 @@ from bench.gpu.plan import Check
 from bench.gpu.setup import Figure, Setup
 from r2d2.processor.allocator import keep_memory
 
-# A check is ended after so many times what it was expected to take.
 PATIENCE = 2.0
 
 Say = Callable[[str, Figure], None]
@@ -97,7 +96,9 @@ def runner(setup: Setup) -> Iterator[Runner]:
         one.close()
 
 
-def run(checks: Sequence[Check], setup: Setup, seconds: float, say: Say) -> dict[str, str]:
+def run(
+    checks: Sequence[Check], setup: Setup, seconds: float, say: Say, patience: float = PATIENCE
+) -> dict[str, str]:
     """Runs checks in their order, and says their figures as they come.
 
     A check that fails does not stop the others. One that is expected to take more time than is left is not
@@ -108,6 +109,7 @@ def run(checks: Sequence[Check], setup: Setup, seconds: float, say: Say) -> dict
         setup: what they are told.
         seconds: for all of them together.
         say: is called with the name of a check and each of its figures.
+        patience: a check is ended after so many times what it was expected to take.
 
     Returns:
         The names of the checks that did not end well, with `failed`, `skipped` or `ended`.
@@ -122,7 +124,7 @@ def run(checks: Sequence[Check], setup: Setup, seconds: float, say: Say) -> dict
                 say(check.name, {"skipped": said})
                 bad[check.name] = "skipped"
                 continue
-            limit = min(left, PATIENCE * check.seconds)
+            limit = min(left, patience * check.seconds)
             try:
                 for figure in own.figures(check, limit):
                     say(check.name, figure)
