@@ -134,7 +134,7 @@ def timings(found: Evaluation) -> Figure:
         "protocol": found.protocol.name,
         "images": images,
         "pairs": len(found.pairs),
-        "seconds": round(times.extraction + times.matching + times.metrics, 2),
+        "score_s": round(times.extraction + times.matching + times.metrics, 2),
         "extraction_ms_per_image": round(1e3 * times.extraction / images, 2),
         "matching_ms_per_pair": round(1e3 * times.matching / len(found.pairs), 2),
         "metrics_ms_per_pair": round(1e3 * times.metrics / len(found.pairs), 2),

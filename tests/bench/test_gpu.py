@@ -65,6 +65,8 @@ def test_every_check_prints_a_figure_or_a_reason_on_a_cpu(tmp_path):
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, lines[-1]
     assert (tmp_path / "figures" / "gpu-all.jsonl").read_text() == done.stdout
+    # No figure hides the time of its line.
+    assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
     for check in CHECKS:
         own = [line for line in lines if line["check"] == check.name]
         assert own, check.name
