@@ -77,6 +77,7 @@ def bench_quality(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_tiny_training_has_a_curve_and_a_table(bench_quality, tmp_path):
     result = bench_quality("--minutes", "0.005", "--points", "2")
     assert result.exit_code == 0

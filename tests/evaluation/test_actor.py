@@ -133,6 +133,7 @@ def test_evaluators_that_are_killed_while_scoring_lose_nothing(pool, checkpoint,
     assert all(pairs(score) == pairs(undisturbed) for score in ray.get(asked))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_costs_the_lives_of_three_evaluators_is_named(pool, checkpoint):
     asked = pool.score.remote(checkpoint, "validation")
     for _ in range(ATTEMPTS):
@@ -146,6 +147,7 @@ def test_a_checkpoint_that_costs_the_lives_of_three_evaluators_is_named(pool, ch
         ray.get(asked, timeout=60)
 
 
+@pytest.mark.slow
 def test_an_evaluator_that_cannot_be_started_says_why_and_is_replaced(
     cluster, specs, checkpoint, undisturbed
 ):
