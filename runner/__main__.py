@@ -24,7 +24,7 @@ VERBS = {
     "extend": ("manage", "Add trials to a sweep, and run them."),
     "evaluate": ("evaluate", "Score a model on a benchmark."),
     "extract": ("evaluate", "Write the keypoints of every image beside it."),
-    "power": ("power", "Show which gains a sweep can show, with how many seeds."),
+    "power": ("compare", "Show which gains a sweep can show, with how many seeds."),
     "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
     "prune": ("manage", "List what is no longer needed, and delete it."),
     "resume": ("manage", "Continue a sweep as it was started."),

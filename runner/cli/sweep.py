@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from r2d2.storage.location import absolute_place
-from runner.cli.options import cluster_options, with_asked
-from runner.cli.question import asked_of, question_options
+from runner.cli.options import asked_of, cluster_options, question_options, with_asked
 from runner.cluster.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
 from runner.terminal.console import make_console
