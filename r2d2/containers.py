@@ -58,10 +58,6 @@ class Deliverable(Protocol):
 
     def __len__(self) -> int: ...
 
-    @property
-    def known(self) -> tuple[bool, ...]:
-        """Says of each pair whether any pixel has a known partner."""
-
     def pin_memory(self) -> Deliverable:
         """Copies the pairs to memory that a GPU reads from without waiting; needs a GPU."""
 
@@ -95,11 +91,6 @@ class PairBatch:
 
     def __len__(self) -> int:
         return int(self.image1.shape[0])
-
-    @property
-    def known(self) -> tuple[bool, ...]:
-        """Says of each pair whether any pixel has a known partner."""
-        return tuple(torch.isfinite(self.aflow).flatten(1).any(dim=1).tolist())
 
     def to(self, device: torch.device) -> PairBatch:
         """Copies the pairs to `device`."""

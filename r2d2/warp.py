@@ -9,6 +9,7 @@ from torch import Tensor
 
 from r2d2.geometry import Array, map_positions, scaling, translation
 from r2d2.processor.arithmetic import in_fixed_order
+from r2d2.to_device import constant
 
 # In units of a sampling grid: so far outside any image that no bilinear weight reaches it.
 FAR_OUTSIDE = 1e4
@@ -72,7 +73,7 @@ def sampling_grid(aflow: Tensor, height2: int, width2: int) -> tuple[Tensor, Ten
         grid: (B, H, W, 2), finite; unknown positions lie far outside image 2.
         valid: (B, 1, H, W) bool; known and in [0, width2 - 1] x [0, height2 - 1].
     """
-    last = aflow.new_tensor([width2 - 1, height2 - 1]).view(1, 2, 1, 1)
+    last = constant((width2 - 1, height2 - 1), aflow.dtype, aflow.device).view(1, 2, 1, 1)
     # Comparisons with NaN are false.
     valid = ((aflow >= 0) & (aflow <= last)).all(dim=1, keepdim=True)
     grid = aflow * (2 / last.clamp(min=1)) - 1

@@ -240,6 +240,8 @@ class EpochLoader:
             num_workers=self.processes,
             prefetch_factor=AHEAD,
             multiprocessing_context=context,
+            # Where this process uses a GPU, a thread copies to memory that the GPU reads from, ahead of time.
+            pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
             worker_init_fn=_end_with_parent,
             # Without its own generator it would draw from the global one.
             generator=torch.Generator(),

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from r2d2.containers import DenseFeatures
 from r2d2.network import R2D2Network
 
-# Features squared at once while the heads are computed: they stay in the processor's cache.
-BAND_BYTES = 4 * 2**20
+# Features squared at once while the heads are computed: on a CPU they stay in its cache; elsewhere there are
+# few bands, whose squares take less memory than the maps of a tile.
+BAND_BYTES, LARGE_BAND_BYTES = 4 * 2**20, 512 * 2**20
 _LEAST_LENGTH = 1e-12
 
 
@@ -226,8 +227,9 @@ def fast_precision(device: torch.device) -> torch.dtype:
 
 
 def _band_rows(features: Tensor, copies: int) -> int:
-    """How many rows of features (h, w, D) fit into BAND_BYTES so many times; at least one."""
-    return max(1, BAND_BYTES // (copies * 4 * features.shape[1] * features.shape[2]))
+    """How many rows of features (h, w, D) fit into a band so many times; at least one."""
+    most = BAND_BYTES if features.device.type == "cpu" else LARGE_BAND_BYTES
+    return max(1, most // (copies * 4 * features.shape[1] * features.shape[2]))
 
 
 def _doubled(maps: Tensor, height: int, width: int) -> Tensor:

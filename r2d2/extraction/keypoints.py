@@ -29,6 +29,7 @@ from r2d2.extraction.settings import FASTEST, ExtractionSettings
 from r2d2.network import MIN_SIDE, R2D2Network
 from r2d2.processor.allocator import give_back
 from r2d2.processor.arithmetic import IEEE, float32_as
+from r2d2.to_device import copied
 
 PATCH_DIAMETER = 32.0
 """Pixels of a level that a keypoint stands for; in the image they are PATCH_DIAMETER / scale."""
@@ -66,7 +67,7 @@ class Extractor:
             self._last_shape = image.shape
         height, width = image.shape[1:]
         with torch.inference_mode(), _evaluating(self._network), float32_as(IEEE, self._device):
-            batch = image.to(device=self._device, dtype=torch.float32)[None]
+            batch = copied(image.to(torch.float32), self._device)[None]
             # An image without a level has keypoints of the right shape too: none.
             found = [_nothing(self._network.config.dim, self._device)]
             for scale, level in pyramid(batch, self.settings):

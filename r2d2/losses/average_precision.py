@@ -15,8 +15,9 @@ from r2d2.processor.arithmetic import in_fixed_order
 
 BINS = 20
 
-# Scores in work at a time: bounds the temporary memory to some tens of megabytes.
-_CHUNK = 2**20
+# Scores in work at a time: bounds the temporary memory to some tens of megabytes. Elsewhere than on a CPU it
+# is how many numbers of one kind are made of them: 256 MiB, for few steps.
+_CHUNK, _LARGE_CHUNK = 2**20, 2**26
 
 
 def average_precision(scores: Tensor, labels: Tensor, bins: int = BINS) -> Tensor:
@@ -74,16 +75,7 @@ class _BinWeights(torch.autograd.Function):
     def forward(ctx: Any, scores: Tensor, mask: Tensor | None, bins: int) -> Tensor:
         ctx.save_for_backward(scores, mask)
         ctx.bins = bins
-        weights = scores.new_zeros(scores.shape[0], bins)
-        for rows in _row_chunks(scores):
-            place = _places(scores[rows], bins)
-            upper, lower_part = _split(place, bins)
-            upper_part = 1 - lower_part
-            if mask is not None:
-                upper_part, lower_part = upper_part * mask[rows], lower_part * mask[rows]
-            # A slice is a view, so both additions land in `weights`.
-            weights[rows].scatter_add_(1, upper, upper_part).scatter_add_(1, upper + 1, lower_part)
-        return weights
+        return (scattered if scores.device.type == "cpu" else summed)(scores, mask, bins)
 
     @staticmethod
     @once_differentiable
@@ -93,8 +85,9 @@ class _BinWeights(torch.autograd.Function):
         # A score that grows moves its weight from the lower to the upper of its two bins.
         slope = (gradient[:, :-1] - gradient[:, 1:]) * (bins - 1)
         result = torch.empty_like(scores)
-        for rows in _row_chunks(scores):
-            upper, _ = _split(_places(scores[rows], bins), bins)
+        # Four: a place, and a whole number of twice its size, and a slope.
+        for rows in _row_chunks(scores, 4):
+            upper = _upper(_places(scores[rows], bins), bins)
             # Outside [0, 1] the histogram is flat: such scores get no gradient.
             inside = (scores[rows] >= 0) & (scores[rows] <= 1)
             if mask is not None:
@@ -111,8 +104,58 @@ def _running_sums(weights: Tensor) -> Tensor:
     return weights.cumsum(dim=1)
 
 
-def _row_chunks(scores: Tensor) -> list[slice]:
-    step = max(1, _CHUNK // max(1, scores.shape[1]))
+def scattered(scores: Tensor, mask: Tensor | None, bins: int) -> Tensor:
+    """Computes `bin_weights` score by score, which a CPU is fast at.
+
+    Args:
+        scores: (M, N).
+        mask: (M, N) bool, or None.
+        bins: number of bins.
+
+    Returns:
+        (M, bins).
+    """
+    weights = scores.new_zeros(scores.shape[0], bins)
+    for rows in _row_chunks(scores, 1):
+        place = _places(scores[rows], bins)
+        upper = _upper(place, bins)
+        lower_part = place - upper
+        upper_part = 1 - lower_part
+        if mask is not None:
+            upper_part, lower_part = upper_part * mask[rows], lower_part * mask[rows]
+        # A slice is a view, so both additions land in `weights`.
+        weights[rows].scatter_add_(1, upper, upper_part).scatter_add_(1, upper + 1, lower_part)
+    return weights
+
+
+def summed(scores: Tensor, mask: Tensor | None, bins: int) -> Tensor:
+    """Computes `bin_weights` bin by bin, in sums: on a GPU the scores of a row would queue for its bins.
+
+    Down to bin k, a score at place p has given clamp(k + 1 - p, 0, 1). Sums are the same on every run.
+
+    Args:
+        scores: (M, N).
+        mask: (M, N) bool, or None.
+        bins: number of bins.
+
+    Returns:
+        (M, bins), up to rounding of the sums down to each bin.
+    """
+    reached = scores.new_zeros(bins + 1, scores.shape[0])
+    ends = torch.arange(1, bins, dtype=scores.dtype, device=scores.device)[:, None, None]
+    for rows in _row_chunks(scores, bins - 1):
+        given = (ends - _places(scores[rows], bins)).clamp_(0, 1)
+        if mask is not None:
+            given *= mask[rows]
+        torch.sum(given, dim=2, out=reached[1:bins, rows])
+    reached[bins] = scores.shape[1] if mask is None else mask.sum(dim=1)
+    return reached.diff(dim=0).T
+
+
+def _row_chunks(scores: Tensor, numbers: int) -> list[slice]:
+    """Rows in work at a time, where a GPU makes so many numbers of a score."""
+    most = _CHUNK if scores.device.type == "cpu" else _LARGE_CHUNK // numbers
+    step = max(1, most // max(1, scores.shape[1]))
     return [slice(start, start + step) for start in range(0, scores.shape[0], step)]
 
 
@@ -121,11 +164,10 @@ def _places(scores: Tensor, bins: int) -> Tensor:
     return ((1 - scores) * (bins - 1)).clamp(0, bins - 1)
 
 
-def _split(place: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """The bin above each place, and the share of the weight that the next bin gets."""
+def _upper(place: Tensor, bins: int) -> Tensor:
+    """The bin above each place; the next one gets the share `place - upper` of the weight."""
     # A NaN becomes any whole number: it must not point outside, and makes `place - upper` NaN.
-    upper = place.long().clamp_(0, bins - 2)
-    return upper, place - upper
+    return place.long().clamp_(0, bins - 2)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from r2d2.to_device import constant
 
 
 def peakiness_loss(repeatability: Tensor, patch_size: int) -> Tensor:
@@ -34,14 +38,15 @@ def _mean_of_means(maps: Tensor, side: int) -> Tensor:
 
     Every pixel counts as often as it lies in surroundings: less often near the border.
     """
-    rows, columns = (_counts(size, side, maps) for size in maps.shape[2:])
+    rows, columns = (_counts(size, side, maps.dtype, maps.device) for size in maps.shape[2:])
     # How often a pixel counts is a product of its row's and its column's number: two products of matrices
     # stand for a filter of side² numbers a pixel.
     return (maps[:, 0] @ columns @ rows).mean() / (len(rows) * len(columns) * side**2)
 
 
-def _counts(size: int, side: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=64)
+def _counts(size: int, side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """In how many of the surroundings each of `size` pixels in a row lies: (size,)."""
-    place, margin = torch.arange(size, device=like.device), side // 2
-    counts = (place + margin).clamp_max(size - 1) - (place - margin).clamp_min(0) + 1
-    return counts.to(like.dtype)
+    margin = side // 2
+    counts = (min(place + margin, size - 1) - max(place - margin, 0) + 1 for place in range(size))
+    return constant(tuple(counts), dtype, device)

@@ -18,6 +18,7 @@ from r2d2.losses.average_precision import average_precision_of_weights, bin_weig
 from r2d2.losses.config import LossConfig
 from r2d2.losses.hardnet import hardest_in_batch
 from r2d2.losses.sampling import Matches
+from r2d2.to_device import copied
 
 ReliabilityLoss = Callable[[Matches, LossConfig], Tensor]
 
@@ -104,8 +105,10 @@ def reliability_loss(
     """
     height, width = features1.descriptors.shape[2:]
     height2, width2 = features2.descriptors.shape[2:]
-    queries = sampling.draw_positions(height, width, config, generator).to(aflow.device)
-    distractors = sampling.draw_positions(height2, width2, config, generator).to(aflow.device)
+    queries = sampling.draw_positions(height, width, config, generator)
+    distractors = sampling.draw_positions(height2, width2, config, generator)
+    positions = copied(torch.cat([queries, distractors]), aflow.device)
+    queries, distractors = positions[: len(queries)], positions[len(queries) :]
     matches = sampling.match(features1, features2, aflow, queries, distractors)
     costs = RELIABILITY_LOSSES[config.reliability](matches, config)
     # Masked, not selected: shapes stay the same at every step, and nothing waits for the device.

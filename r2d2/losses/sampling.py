@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from r2d2.containers import DenseFeatures
 from r2d2.losses.config import LossConfig
+from r2d2.to_device import constant
 
 # Pixels around the true position: up to 3 px away they are right, 5 to 7 px wrong, ignored between.
 POSITIVE_RADIUS = 3
@@ -92,10 +94,10 @@ def match(
     at_queries = _flat_index(queries, features1.descriptors.shape[3]).expand(batch, -1)
     anchors = _gather(features1.descriptors, at_queries)
     truth = _rounded(_gather(aflow, at_queries))
-    last = truth.new_tensor([width2 - 1, height2 - 1])
+    last = constant((width2 - 1, height2 - 1), truth.dtype, truth.device)
     valid = ((truth >= 0) & (truth <= last)).all(dim=2)
 
-    near = _window(truth, offsets(0, POSITIVE_RADIUS), height2, width2)
+    near = _window(truth, offsets(0, POSITIVE_RADIUS, truth.device), height2, width2)
     # Which position is best is a choice without a gradient; the descriptor there has one.
     with torch.no_grad():
         best = window_scores(anchors, descriptors2, near).argmax(dim=2, keepdim=True)
@@ -124,7 +126,7 @@ def positive_scores(matches: Matches) -> Tensor:
 
 def negative_scores(matches: Matches) -> Tensor:
     """Scores the pixels around the truth that are wrong: (B, Q, 80) in [-1, 1], row by row."""
-    ring = offsets(NEGATIVE_RADIUS, OUTER_RADIUS).to(matches.truth.device)
+    ring = offsets(NEGATIVE_RADIUS, OUTER_RADIUS, matches.truth.device)
     index = _window(matches.truth, ring, *matches.descriptors2.shape[2:])
     return window_scores(matches.anchors, matches.descriptors2, index)
 
@@ -160,13 +162,12 @@ def near_in_same_image(truth: Tensor, positions: Tensor) -> Tensor:
     return near.view(batch * count, batch * others)
 
 
-def offsets(inner: int, outer: int) -> Tensor:
-    """Lists all (x, y) with inner² <= x² + y² <= outer²: (n, 2) int64, row by row."""
-    side = torch.arange(-outer, outer + 1)
-    y, x = torch.meshgrid(side, side, indexing="ij")
-    squared = x.square() + y.square()
-    chosen = (squared >= inner**2) & (squared <= outer**2)
-    return torch.stack([x[chosen], y[chosen]], dim=1)
+@cache
+def offsets(inner: int, outer: int, device: torch.device) -> Tensor:
+    """Lists all (x, y) with inner² <= x² + y² <= outer², on a device: (n, 2) int64, row by row."""
+    side = range(-outer, outer + 1)
+    found = (number for y in side for x in side if inner**2 <= x * x + y * y <= outer**2 for number in (x, y))
+    return constant(tuple(found), torch.int64, device).view(-1, 2)
 
 
 def window_scores(anchors: Tensor, descriptors: Tensor, index: Tensor) -> Tensor:
@@ -235,7 +236,8 @@ def _rows(maps: Tensor) -> Tensor:
 
 def _row_numbers(index: Tensor, maps: Tensor) -> Tensor:
     """Index (B, ...) = y * W + x within each of the maps (B, C, H, W), as numbers of `_rows`."""
-    first = torch.arange(len(maps), device=index.device) * (maps.shape[2] * maps.shape[3])
+    pixels = maps.shape[2] * maps.shape[3]
+    first = constant(tuple(range(0, len(maps) * pixels, pixels)), torch.int64, index.device)
     return index + first.view(-1, *[1] * (index.dim() - 1))
 
 
@@ -255,7 +257,7 @@ def _rounded(flow: Tensor) -> Tensor:
 
 def _window(truth: Tensor, steps: Tensor, height: int, width: int) -> Tensor:
     """The pixels around each truth (B, Q, 2), clamped to the image, as index (B, Q, O) = y * W + x."""
-    positions = truth.long()[:, :, None] + steps.to(truth.device)
+    positions = truth.long()[:, :, None] + steps
     # At the border a window repeats the pixels of the edge, so that all windows have equally many.
     x, y = positions[..., 0].clamp(0, width - 1), positions[..., 1].clamp(0, height - 1)
     return y * width + x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 
 import torch
 from torch import nn
@@ -22,19 +23,20 @@ def ahead(batches: Iterable[Deliverable], device: torch.device) -> Iterator[tupl
     """Yields each batch as it came, and on `device`.
 
     On a GPU the next batch is copied, from pinned memory and on a stream of its own, and perhaps its pixels
-    are made, while the current one is in work: one batch more is asked for than was handed out. Elsewhere
+    are made, while the current one is in work: one batch more is asked for than was handed out. On a CPU
     nothing is asked for ahead.
     """
-    if device.type != "cuda":
+    if device.type == "cpu":
         for batch in batches:
             yield batch, batch.to(device)
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    waiting: tuple[Deliverable, PairBatch, torch.cuda.Event] | None = None
+    stream = _copy_stream(device)
+    waiting: tuple[Deliverable, PairBatch, torch.cuda.Event | None] | None = None
     for batch in batches:
         with torch.cuda.stream(stream):
+            # Pinned by the loader already, unless it works in this process.
             copied = batch.pin_memory().to(device)
-            following = (batch, copied, stream.record_event())
+            following = (batch, copied, None if stream is None else stream.record_event())
         if waiting is not None:
             yield _arrived(*waiting)
         waiting = following
@@ -42,8 +44,18 @@ def ahead(batches: Iterable[Deliverable], device: torch.device) -> Iterator[tupl
         yield _arrived(*waiting)
 
 
-def _arrived(batch: Deliverable, copied: PairBatch, copy: torch.cuda.Event) -> tuple[Deliverable, PairBatch]:
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """The stream of a GPU's copies; each has memory of its own, so that a new one an epoch would add up."""
+    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+
+
+def _arrived(
+    batch: Deliverable, copied: PairBatch, copy: torch.cuda.Event | None
+) -> tuple[Deliverable, PairBatch]:
     """Lets the current stream wait for the copy, and the memory live until that stream has used it."""
+    if copy is None:
+        return batch, copied
     current = torch.cuda.current_stream(copied.image1.device)
     current.wait_event(copy)
     for tensor in (copied.image1, copied.image2, copied.aflow):

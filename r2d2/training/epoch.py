@@ -89,7 +89,7 @@ def train_epoch(
                 terms=values.terms,
                 statistics=values.statistics,
                 pairs=len(part.batch),
-                invalid_pairs=part.unknown,
+                invalid_pairs=values.unknown,
                 refused=part.refused,
                 elapsed=now - started,
                 learning_rate=rate,

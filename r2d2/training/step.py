@@ -38,8 +38,13 @@ class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened
 
 @dataclass(frozen=True)
 class Values:
-    """Values hold what a part computed before the weights were moved: see `metrics.StepReport`."""
+    """Values hold what a part computed before the weights were moved: see `metrics.StepReport`.
 
+    Attributes:
+        unknown: how many of its pairs have no pixel with a known partner.
+    """
+
+    unknown: int
     total: float
     terms: dict[str, float]
     statistics: dict[str, float]
@@ -53,32 +58,32 @@ class Part:
     Attributes:
         number: of the part within the step.
         batch: its pairs on the network's device.
-        unknown: how many of them have no pixel with a known partner.
         refused: photos that were replaced while making the part.
     """
 
     number: int
     batch: PairBatch
-    unknown: int
     refused: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class _Computed:
-    """The same as `Values` on the device, not yet read: the loss, its terms and statistics."""
+    """The same as `Values` on the device, not yet read."""
 
+    unknown: Tensor
     total: Tensor
     terms: Mapping[str, Tensor]
     statistics: Mapping[str, Tensor]
 
     def tensors(self) -> list[Tensor]:
-        return [self.total, *self.terms.values(), *self.statistics.values()]
+        return [self.unknown, self.total, *self.terms.values(), *self.statistics.values()]
 
     def values(self, numbers: Iterator[float], gradient_norm: float) -> Values:
         """The numbers of `tensors`, by their names."""
-        total = next(numbers)
+        unknown, total = int(next(numbers)), next(numbers)
         terms = {name: next(numbers) for name in self.terms}
-        return Values(total, terms, {name: next(numbers) for name in self.statistics}, gradient_norm)
+        statistics = {name: next(numbers) for name in self.statistics}
+        return Values(unknown, total, terms, statistics, gradient_norm)
 
 
 def query_generator(seed: int, epoch: int, part: int, step: int) -> torch.Generator:
@@ -109,9 +114,8 @@ def train_step(
         NonFiniteLoss: before the weights are touched.
     """
     epoch, step = where
-    # What came says which pairs are known without waiting for the device.
     parts = [
-        Part(number, on_device, sum(not known for known in came.known), came.refused)
+        Part(number, on_device, came.refused)
         for number, (came, on_device) in zip(share.parts, batches, strict=True)
     ]
     computed = []
@@ -137,7 +141,8 @@ def _add_gradient(
     # Multiplying by one would change nothing but the graph.
     torch.autograd.backward(loss.total if weight == 1 else loss.total * weight)
     statistics = loss.statistics | collapse_tensors(features1, features2)
-    return _Computed(loss.total.detach(), loss.terms, statistics)
+    unknown = (~batch.aflow.isfinite().flatten(1).any(dim=1)).sum()
+    return _Computed(unknown, loss.total.detach(), loss.terms, statistics)
 
 
 def _last_exchanges(siamese: nn.Module, last: bool) -> AbstractContextManager[None]:

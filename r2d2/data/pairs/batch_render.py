@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,7 @@ from r2d2.data.pairs.photometric import WHITE, JitterBatch
 from r2d2.data.pairs.plan import PairPlan
 from r2d2.data.pairs.views import part_in_view
 from r2d2.geometry import Array
-
-T = TypeVar("T")
+from r2d2.to_device import copied
 
 _LARGEST_SEED = 2**63 - 1
 
@@ -113,11 +112,6 @@ class PreparedBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
-    @property
-    def known(self) -> tuple[bool, ...]:
-        """Says of each pair whether it has common windows."""
-        return tuple((~torch.isnan(self.crop1_to_crop2[:, 2, 2])).tolist())
-
     def pin_memory(self) -> PreparedBatch:
         """Copies the batch to memory that a GPU reads from without waiting; needs a GPU."""
         return replace(self, **{name: getattr(self, name).pin_memory() for name in ("parts", *_SMALL)})
@@ -162,17 +156,13 @@ class MixedBatch:
     @property
     def samples(self) -> tuple[str, ...]:
         """Names the pairs in error messages."""
-        return self._in_order(self.prepared.samples, self.made.samples)
+        both = self.prepared.samples + self.made.samples
+        return tuple(both[k] for k in self.order)
 
     @property
     def refused(self) -> tuple[tuple[str, str], ...]:
         """Lists (file, reason) of the photographs that were replaced."""
         return self.prepared.refused + self.made.refused
-
-    @property
-    def known(self) -> tuple[bool, ...]:
-        """Says of each pair whether any pixel has a known partner."""
-        return self._in_order(self.prepared.known, self.made.known)
 
     def pin_memory(self) -> MixedBatch:
         """Copies the batch to memory that a GPU reads from without waiting; needs a GPU."""
@@ -181,7 +171,7 @@ class MixedBatch:
     def to(self, device: torch.device) -> PairBatch:
         """Makes or copies the pixels of the pairs on `device`, in the order of the batch."""
         first, second = self.prepared.to(device), self.made.to(device)
-        order = torch.tensor(self.order, device=device)
+        order = copied(torch.tensor(self.order), device)
         image1, image2, aflow = (
             torch.cat(both).index_select(0, order)
             for both in (
@@ -191,10 +181,6 @@ class MixedBatch:
             )
         )
         return PairBatch(image1, image2, aflow, self.samples, self.refused)
-
-    def _in_order(self, prepared: tuple[T, ...], made: tuple[T, ...]) -> tuple[T, ...]:
-        both = prepared + made
-        return tuple(both[k] for k in self.order)
 
 
 def collate_prepared(pairs: Sequence[PreparedPair | Pair]) -> PreparedBatch | MixedBatch | PairBatch:

@@ -157,6 +157,20 @@ def test_loader_processes_change_no_byte_and_leave_nobody_behind(photos):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_where_a_gpu_trains_the_loader_pins_its_batches_ahead(photos, monkeypatch, on_gpu):
+    asked = {}
+
+    def loader(*_, **settings):
+        asked.update(settings)
+        return iter(())
+
+    monkeypatch.setattr("r2d2.data.loader.DataLoader", loader)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: on_gpu)
+    assert list(epoch_loader(photos, config_of(processes=1), epoch=1)) == []
+    assert asked["pin_memory"] is on_gpu
+
+
 def test_batches_that_are_kept_stay_as_they_were_while_others_come(photos):
     config = config_of(2, pairs_per_worker=1, pairs_per_epoch=24)
     kept, seen = {}, []

@@ -111,3 +111,22 @@ def test_a_nan_score_gives_nan_not_a_crash():
     value = average_precision(torch.tensor([[torch.nan, 0.5], [0.7, 0.5]]), torch.tensor([[True, False]] * 2))
     assert value[0].isnan()
     assert value[1].isfinite()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("bins", [2, BINS])
+def test_sums_of_a_gpu_and_the_scatter_of_a_cpu_are_the_same_histogram(monkeypatch, masked, bins):
+    scores = random_scores(12, 3000, -0.3, 1.1)
+    scores[:, :3] = torch.tensor([0.0, 1.0, 0.5])
+    mask = random_scores(12, 3000, seed=1) > 0.4 if masked else None
+    expected = module.scattered(scores, mask, bins)
+    torch.testing.assert_close(module.summed(scores, mask, bins), expected, rtol=0, atol=1e-9)
+    in_float32 = module.summed(scores.float(), mask, bins)
+    # Weights are differences of sums: the error is one of float32 in all that lies above a bin.
+    torch.testing.assert_close(in_float32.double(), expected, rtol=1e-4, atol=3000 * 2e-7)
+
+
+def test_a_nan_score_gives_nan_on_a_gpu_too():
+    weights = module.summed(torch.tensor([[0.3, torch.nan], [0.2, 0.4]]), None, BINS)
+    assert weights[0].isnan().any()
+    assert not weights[1].isnan().any()

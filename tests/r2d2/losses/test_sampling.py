@@ -11,6 +11,7 @@ from r2d2.losses.config import LossConfig
 from r2d2.losses.sampling import draw_positions, match, near_in_same_image, offsets, window_scores
 from r2d2.warp import pixel_grid
 
+CPU = torch.device("cpu")
 GRID = LossConfig(query_grid=True)
 
 
@@ -68,7 +69,7 @@ def test_a_map_without_room_has_no_positions(grid):
 
 
 def test_29_offsets_are_right_and_80_are_wrong():
-    right, wrong = offsets(0, 3), offsets(5, 7)
+    right, wrong = offsets(0, 3, CPU), offsets(5, 7, CPU)
     assert (len(right), len(wrong)) == (29, 80)
     assert right[0].tolist() == [0, -3]
     assert wrong[:3].tolist() == [[0, -7], [-3, -6], [-2, -6]]
@@ -118,7 +119,7 @@ def test_windows_are_clamped_to_the_image():
     query = torch.tensor([[10, 10]])
     scores = sampling.negative_scores(match(features, features, corner, query, query)).flatten()
     anchor = features.descriptors[0, :, 10, 10]
-    x, y = offsets(5, 7).clamp_min(0).T
+    x, y = offsets(5, 7, CPU).clamp_min(0).T
     torch.testing.assert_close(scores, anchor @ features.descriptors[0][:, y, x])
 
 

@@ -1,0 +1,59 @@
+"""Scoring on a GPU waits for what leaves it, once a kind, and gives the scores of a CPU."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from pretended_gpu import GPU, PretendedGpu
+
+from evaluation.benchmarks.hpatches import open_benchmark
+from evaluation.evaluator import evaluate
+from evaluation.metrics import matching
+from evaluation.metrics.matching import mutual_nearest_neighbours
+from evaluation.protocols import Protocol
+from r2d2.checkpoint import Model
+from r2d2.extraction.settings import ExtractionSettings
+from r2d2.network import build_network
+from r2d2.network_config import NetworkConfig
+
+
+@pytest.fixture(autouse=True)
+def _whole_operations(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else nullcontext())
+
+
+def random_descriptors(count, seed):
+    descriptors = np.random.default_rng(seed).integers(-2, 3, (count, 16)).astype(np.float32)
+    return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True).clip(1)
+
+
+@pytest.mark.parametrize("share", [64, 2**22])
+def test_matching_waits_for_its_result_alone_in_one_block_or_in_many(monkeypatch, share):
+    monkeypatch.setattr(matching, "MEMORY_SHARE", share)
+    first, second = random_descriptors(900, 0), random_descriptors(1100, 1)
+    with PretendedGpu() as gpu:
+        found = mutual_nearest_neighbours(first, second, GPU)
+    np.testing.assert_array_equal(found, mutual_nearest_neighbours(first, second))
+    assert gpu.unexpected() == []
+    assert gpu.of("waits") == 1
+    assert (gpu.launches.total() > 100) == (share > 64)
+
+
+def test_a_score_waits_for_keypoints_matches_and_signs_alone(write_sequence, texture, tmp_path):
+    write_sequence("v_shifted", texture(), texture(dx=2))
+    network = build_network(NetworkConfig("fast", channels=1, dim=8), seed=0).eval()
+    settings = ExtractionSettings(
+        min_size=0, min_reliability=0.0, min_repeatability=0.0, top_k=300, exact=True
+    )
+    protocol, benchmark = Protocol("plain", settings, estimators=()), open_benchmark(tmp_path / "bench")
+    expected = evaluate(Model(network, "n", "0" * 64, None, None), benchmark, protocol)
+    with PretendedGpu() as gpu:
+        network = network.to(GPU)
+        gpu.forget()
+        found = evaluate(Model(network, "n", "0" * 64, None, None), benchmark, protocol)
+    assert gpu.unexpected() == []
+    assert found.scalars() == pytest.approx(expected.scalars(), abs=1e-3)
