@@ -11,6 +11,7 @@ import torch
 from r2d2.collapse import CollapseSigns
 from r2d2.data.normalisation import normalise
 from r2d2.network import R2D2Network
+from r2d2.to_device import copied
 from r2d2.training import collapse_signs as maps
 
 # A part of an image is enough, and costs less than one of the images that are matched.
@@ -30,7 +31,8 @@ def collapse_signs(network: R2D2Network, images: Iterable[npt.NDArray[np.uint8]]
     try:
         with torch.inference_mode():
             signs = [
-                maps.collapse_signs(network(normalise(_middle(image)).to(device)[None])) for image in images
+                maps.collapse_signs(network(copied(normalise(_middle(image)), device)[None]))
+                for image in images
             ]
     finally:
         network.train(was_training)

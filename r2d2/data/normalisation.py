@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from r2d2.data.images import Pixels
+from r2d2.to_device import copied
 
 # ImageNet statistics of RGB in [0, 1], with which upstream's networks were trained.
 MEAN = (0.485, 0.456, 0.406)
@@ -44,5 +45,5 @@ def denormalise(image: Tensor) -> Pixels:
 
 @cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(values, device=device).mul_(255).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (copied(torch.tensor(values).mul_(255).view(3, 1, 1), device) for values in (MEAN, STD))
     return mean, std

@@ -246,8 +246,8 @@ def _between(maps: Tensor, dim: int) -> Tensor:
 def _neighbours(places: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The nearest and the second nearest of `count` half-resolution pixels, along one side."""
     nearest = places // 2
-    second = nearest + 2 * (places % 2) - 1
-    return nearest, second.clamp(0, count - 1)
+    second = torch.add(nearest, places % 2, alpha=2).sub_(1)
+    return nearest, second.clamp_(0, count - 1)
 
 
 def _folded(network: R2D2Network, precision: torch.dtype) -> tuple[list[_Convolution], bool]:

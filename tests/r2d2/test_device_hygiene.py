@@ -32,7 +32,7 @@ from r2d2.training.siamese import SiameseNetwork
 from r2d2.warp import pixel_grid
 
 SMALL = LossConfig(border=8, query_stride=4, patch_size=8)
-EVERYTHING = ExtractionSettings(min_reliability=0.0, min_repeatability=0.0, top_k=200)
+EVERYTHING = ExtractionSettings(min_size=64, min_reliability=0.0, min_repeatability=0.0, top_k=200)
 
 
 @pytest.fixture(autouse=True)
