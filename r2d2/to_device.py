@@ -9,10 +9,17 @@ from torch import Tensor
 
 
 def copied(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copies a tensor of any shape to a device; the processor goes on at once.
+    """Copies a tensor to a device; the processor goes on at once.
 
     A GPU is not waited for only where it copies from pinned memory. What its stream is told later finds the
     copy done.
+
+    Args:
+        tensor: (N, ...), of any type.
+        device: where it goes.
+
+    Returns:
+        (N, ...), the same numbers on the device.
     """
     if device.type == "cpu" or tensor.device.type != "cpu":
         return tensor.to(device)

@@ -7,6 +7,7 @@ results are those of the CPU, computed on the ways that the project takes on a G
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,12 +110,14 @@ class PretendedGpu(TorchDispatchMode):
         self._functions = _Functions()
 
     def __enter__(self):
+        _forget_constants()
         self._functions.__enter__()
         return super().__enter__()
 
     def __exit__(self, *error):
         super().__exit__(*error)
         self._functions.__exit__(*error)
+        _forget_constants()
 
     def forget(self):
         """Empties both lists: what was asked before, to set things up, does not count."""
@@ -203,6 +206,15 @@ class _Functions(TorchFunctionMode):
         if func is torch.Tensor.new_tensor and args[0].device == GPU:
             return torch.tensor(args[1], dtype=kwargs.get("dtype", args[0].dtype)).to(GPU)
         return func(*args, **kwargs)
+
+
+def _forget_constants():
+    """Empties the project's caches: a constant that another GPU made may have no numbers."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("r2d2", "evaluation"):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 
 
 def _masked(indices):
