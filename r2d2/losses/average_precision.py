@@ -131,7 +131,7 @@ def scattered(scores: Tensor, mask: Tensor | None, bins: int) -> Tensor:
 def summed(scores: Tensor, mask: Tensor | None, bins: int) -> Tensor:
     """Computes `bin_weights` bin by bin, in sums: on a GPU the scores of a row would queue for its bins.
 
-    Down to bin k, a score at place p has given clamp(k + 1 - p, 0, 1). Sums are the same on every run.
+    A score at place p gives bin k the weight max(1 - |p - k|, 0). Sums are the same on every run.
 
     Args:
         scores: (M, N).
@@ -139,17 +139,16 @@ def summed(scores: Tensor, mask: Tensor | None, bins: int) -> Tensor:
         bins: number of bins.
 
     Returns:
-        (M, bins), up to rounding of the sums down to each bin.
+        (M, bins), up to rounding.
     """
-    reached = scores.new_zeros(bins + 1, scores.shape[0])
-    ends = torch.arange(1, bins, dtype=scores.dtype, device=scores.device)[:, None, None]
-    for rows in _row_chunks(scores, bins - 1):
-        given = (ends - _places(scores[rows], bins)).clamp_(0, 1)
+    weights = scores.new_empty(bins, scores.shape[0])
+    numbers = torch.arange(bins, dtype=scores.dtype, device=scores.device)[:, None, None]
+    for rows in _row_chunks(scores, bins):
+        given = (numbers - _places(scores[rows], bins)).abs_().neg_().add_(1).clamp_(min=0)
         if mask is not None:
             given *= mask[rows]
-        torch.sum(given, dim=2, out=reached[1:bins, rows])
-    reached[bins] = scores.shape[1] if mask is None else mask.sum(dim=1)
-    return reached.diff(dim=0).T
+        torch.sum(given, dim=2, out=weights[:, rows])
+    return weights.T
 
 
 def _row_chunks(scores: Tensor, numbers: int) -> list[slice]:

@@ -122,8 +122,7 @@ def test_sums_of_a_gpu_and_the_scatter_of_a_cpu_are_the_same_histogram(monkeypat
     expected = module.scattered(scores, mask, bins)
     torch.testing.assert_close(module.summed(scores, mask, bins), expected, rtol=0, atol=1e-9)
     in_float32 = module.summed(scores.float(), mask, bins)
-    # Weights are differences of sums: the error is one of float32 in all that lies above a bin.
-    torch.testing.assert_close(in_float32.double(), expected, rtol=1e-4, atol=3000 * 2e-7)
+    torch.testing.assert_close(in_float32.double(), expected, rtol=1e-5, atol=3000 * 2e-7)
 
 
 def test_a_nan_score_gives_nan_on_a_gpu_too():
