@@ -75,7 +75,7 @@ _HOURS = {"h": 1.0, "m": 1 / 60, "min": 1 / 60}
 
 
 def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --decide and its companions; the command takes them as `gain, margin, max_seeds, budget`."""
+    """Adds --decide and its companions; the command gives them to `pop_question`."""
     decide = click.option(
         "--decide",
         "gain",
@@ -110,16 +110,18 @@ def _hours(text: str) -> float:
     return float(found[1]) * _HOURS[found[2]]
 
 
-def asked_of(
-    gain: float | None, margin: float | None, max_seeds: int | None, budget: float | None
-) -> Asked | None:
-    """Returns the question of the options; None without --decide.
+def pop_question(asked: dict[str, Any]) -> Asked | None:
+    """Takes the options of `question_options` out of a command's options; returns None without --decide.
+
+    Args:
+        asked: options of the command by name; those of the question leave it.
 
     Raises:
-        ValueError: if one of the others is given without it, or both limits are.
+        ValueError: if one of the others is given without --decide, or both limits are.
     """
     from runner.sweep.question import Asked
 
+    gain, margin, max_seeds, budget = (asked.pop(key) for key in ("gain", "margin", "max_seeds", "budget"))
     if gain is None:
         if margin or max_seeds or budget:
             raise ValueError("--margin, --max-seeds and --budget belong to --decide GAIN")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from r2d2.storage.location import absolute_place
-from runner.cli.options import asked_of, cluster_options, question_options, with_asked
+from runner.cli.options import cluster_options, pop_question, question_options, with_asked
 from runner.cluster.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
 from runner.terminal.console import make_console
@@ -131,10 +131,6 @@ def sweep(
     address: str | None,
     seconds_per_epoch: float | None,
     price: float | None,
-    gain: float | None,
-    margin: float | None,
-    max_seeds: int | None,
-    budget: float | None,
     checkpoint_steps: int,
     min_workers: int,
     silence: float,
@@ -172,7 +168,8 @@ def sweep(
         verbose=verbose,
         resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
     )
-    options, question = with_asked(options, asked), asked_of(gain, margin, max_seeds, budget)
+    question = pop_question(asked)
+    options = with_asked(options, asked)
     if question is None:
         plan = plan_sweep(name, settings, options, say)
     else:
