@@ -38,7 +38,7 @@ def test_the_wall_time_is_that_of_all_trials_over_the_trials_at_a_time_or_of_the
 
 
 def test_what_a_machine_cannot_hold_is_estimated_all_the_same(make_plan, monkeypatch):
-    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(estimate, "usable_cpus", lambda: 2)
     plan = make_plan("num_workers=4")
     settings = Settings.from_environment({})
     found = estimate.estimate(plan, settings, seconds_per_epoch=10.0)
