@@ -48,6 +48,13 @@ Floats = npt.NDArray[np.float64]
 
 ALPHA = 0.05
 
+# Student's distribution on a grid from 0 to 600,000 in steps of at most 0.35 %: beyond lies a millionth even
+# of one degree of freedom.
+_GRID = np.sinh(np.linspace(0, 14, 4_000))
+
+# An end of an interval lies nearer to the estimate than so many standard errors; it is found to a 2^-50th.
+_FARTHEST, _HALVINGS = 1_000.0, 50
+
 # The seeds' degrees of freedom are (R - 1) / w^this in intervals; 0 is Behrens and Fisher, 2 Satterthwaite.
 _INTERVAL_EXPONENT = 0.25
 
@@ -59,17 +66,15 @@ class Estimates:
     Attributes:
         value: (K,).
         errors: (replicates, K), equally probable errors, of which intervals are made; NaN with one sequence.
-        test_errors: (replicates, K), the same with fewer degrees of freedom, of which p-values are made.
-        between: (K,), the part of the mean's variance that the means of the seeds show; 0 with single seeds.
-        residual: (K,), what single seeds on single sequences add, which is part of `between`.
-        beyond: (K,), the part of the sequences, beyond that.
+        by_sequences: (replicates, K), the part of the sequences in equally probable errors.
+        seeds: what the seeds add to the variance of the mean.
+        beyond: (K,), the part of the sequences in the mean's variance, beyond that.
     """
 
     value: Floats
     errors: Floats
-    test_errors: Floats
-    between: Floats
-    residual: Floats
+    by_sequences: Floats
+    seeds: SeedVariances
     beyond: Floats
 
     @cached_property
@@ -92,31 +97,71 @@ class Estimates:
 
     @cached_property
     def p(self) -> Floats:
-        """Returns the two-sided p-value for a true mean of 0, (K,); NaN with one sequence."""
-        return self.p_of(0.0)
+        """Returns the two-sided p-value for a true mean of 0, (K,); NaN with one sequence.
 
-    def p_of(self, truth: float) -> Floats:
-        """Computes the two-sided p-value of the hypothesis that the true mean is `truth`.
-
-        It is twice the smaller tail beyond the distance, which itself counts as a draw (Davison and Hinkley,
+        It is twice the smaller tail beyond the mean, which itself counts as a draw (Davison and Hinkley,
         Bootstrap Methods and their Application, 1997).
+        """
+        replicates = len(self.by_sequences)
+        # With fewer degrees of freedom than the interval: see the beginning of this file.
+        errors = self.by_sequences + _shuffled(self.seeds.errors(self.seeds.degrees, replicates))
+        above, below = (errors >= self.value).sum(axis=0), (errors <= self.value).sum(axis=0)
+        p: Floats = np.minimum(2 * (1 + np.minimum(above, below)) / (replicates + 1), 1)
+        return np.where(np.isnan(errors).any(axis=0), np.nan, p)
+
+    def tail_p(self, truth: float) -> Floats:
+        """Computes the two-sided p-value of the hypothesis that the true mean is `truth`, also far below `p`.
+
+        Of the seeds' part Student's tail itself is taken, averaged over the draws of the sequences, so that a
+        p-value may be far smaller than one part in the number of draws.
 
         Args:
             truth: in the unit of the score.
 
         Returns:
-            (K,), in (0, 1]; NaN if there is only one sequence.
+            (K,), in [0, 1]; NaN if there is only one sequence.
         """
-        distance = self.value - truth
-        above = (self.test_errors >= distance).sum(axis=0)
-        below = (self.test_errors <= distance).sum(axis=0)
-        p: Floats = np.minimum(2 * (1 + np.minimum(above, below)) / (len(self.test_errors) + 1), 1)
-        return np.where(np.isnan(self.test_errors).any(axis=0), np.nan, p)
+        above = np.array([self._above(column, truth) for column in range(len(self.value))])
+        p: Floats = 2 * np.minimum(above, 1 - above)
+        return p
 
-    def test_interval(self, level: float) -> tuple[Floats, Floats]:
-        """Returns the ends, (K,) each, of the interval of true means whose p-value is at least `level`."""
-        low, high = self.value - np.quantile(self.test_errors, [1 - level / 2, level / 2], axis=0)
-        return low, high
+    def tail_interval(self, level: float, column: int) -> tuple[float, float]:
+        """Returns the ends of the interval of the true means whose `tail_p` is at least `level`.
+
+        Args:
+            level: in (0, 1).
+            column: of which mean, below K.
+        """
+        value = float(self.value[column])
+        spread = float(self.seeds.between[column] + self.beyond[column]) ** 0.5
+        if np.isnan(spread) or spread == 0:
+            return value, value
+        ends = []
+        for wanted in (1 - level / 2, level / 2):
+            low, high = value - _FARTHEST * spread, value + _FARTHEST * spread
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                # The farther the truth lies below the estimate, the rarer are errors as large.
+                low, high = (middle, high) if self._above(column, middle) < 1 - wanted else (low, middle)
+            ends.append((low + high) / 2)
+        return ends[0], ends[1]
+
+    def _above(self, column: int, truth: float) -> float:
+        """How often the error is at least what it would be if `truth` were the mean."""
+        distance = self.value[column] - truth - self.by_sequences[:, column]
+        scale = float(self.seeds.between[column]) ** 0.5
+        if np.isnan(scale) or scale == 0:
+            return float(np.mean(distance <= 0)) if scale == 0 else np.nan
+        grid, tails = self._tails[column]
+        beyond = np.interp(np.abs(distance / scale), grid, tails)
+        return float(np.where(distance > 0, beyond, 1 - beyond).mean())
+
+    @cached_property
+    def _tails(self) -> list[tuple[Floats, Floats]]:
+        """Student's upper tails on a grid, of each column."""
+        from scipy.special import stdtr
+
+        return [(_GRID, stdtr(degrees, -_GRID)) for degrees in self.seeds.degrees]
 
 
 def estimate(
@@ -138,22 +183,22 @@ def estimate(
     n = len(profile)
     if n < 2:
         unknown = np.full_like(value, np.nan)
-        return Estimates(value, unknown[None], unknown[None], unknown, unknown, unknown)
+        return Estimates(value, unknown[None], unknown[None], SeedVariances(*[unknown] * 3), unknown)
     seeds = seeds or SeedVariances.of(samples)
     # Both are estimates, so their difference may fall below 0; the variance does not.
     beyond = np.maximum(profile.var(axis=0, ddof=1) / n - seeds.residual, 0)
     total = beyond + seeds.between
     share = np.divide(seeds.between, total, out=np.ones_like(total), where=total > 0)
     by_sequences = np.sqrt(beyond) * resample(n, replicates).studentised(profile)
-    # Both parts of the error are independent. The seeds' values ascend, so they are shuffled, always alike.
-    order = np.random.default_rng(SEED).permutation(replicates)
     # A share below a millionth counts as one: the degrees of freedom stay finite.
-    by_seeds = seeds.errors(seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT, replicates)[order]
-    # With fewer degrees of freedom than the interval: see the beginning of this file.
-    cautious = seeds.errors(seeds.degrees, replicates)[order]
-    return Estimates(
-        value, by_sequences + by_seeds, by_sequences + cautious, seeds.between, seeds.residual, beyond
-    )
+    degrees = seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT
+    errors = by_sequences + _shuffled(seeds.errors(degrees, replicates))
+    return Estimates(value, errors, by_sequences, seeds, beyond)
+
+
+def _shuffled(errors: Floats) -> Floats:
+    """The errors of the seeds, which ascend, in another order, always the same: the parts are independent."""
+    return errors[np.random.default_rng(SEED).permutation(len(errors))]
 
 
 @dataclass(frozen=True)
@@ -229,10 +274,8 @@ def student_quantiles(degrees: Floats, count: int) -> Floats:
     from scipy.special import stdtr
 
     middles = np.abs((np.arange(count) + 0.5) / count - 0.5)
-    # Its own quantiles take ten times as long as these of a grid from 0 to 600,000 in steps of at most
-    # 0.35 %: beyond lies a millionth even of one degree of freedom.
-    grid = np.sinh(np.linspace(0, 14, 4_000))
-    above = np.stack([np.interp(middles, stdtr(one, grid) - 0.5, grid) for one in degrees], axis=1)
+    # Its own quantiles take ten times as long as these of a grid.
+    above = np.stack([np.interp(middles, stdtr(one, _GRID) - 0.5, _GRID) for one in degrees], axis=1)
     quantiles: Floats = np.sign(np.arange(count) - (count - 1) / 2)[:, None] * above
     return quantiles
 

@@ -278,7 +278,9 @@ def _variances(found: Estimates, column: int, samples: Samples, sequences: int) 
     if not covers_seeds(samples) or sequences < 2:
         return None
     seeds = min(len(sample) for sample in samples)
-    between, residual, beyond = (part[column] for part in (found.between, found.residual, found.beyond))
+    between, residual, beyond = (
+        part[column] for part in (found.seeds.between, found.seeds.residual, found.beyond)
+    )
     return Variances(
         seed=float(max(between - residual, 0) * seeds),
         cell=float(residual * seeds * sequences),

@@ -273,9 +273,9 @@ def _decisions(
     rows = [
         (
             sign * one.value,
-            one.p,
-            np.where(np.abs(one.value) < width, np.maximum(one.p_of(width), one.p_of(-width)), 1),
-            one.between,
+            one.tail_p(0.0),
+            np.where(np.abs(one.value) < width, np.maximum(one.tail_p(width), one.tail_p(-width)), 1),
+            one.seeds.between,
             one.beyond,
         )
         if (one := found.get(name))
@@ -291,7 +291,7 @@ def _decisions(
     made = []
     for name, answer, chance in zip(baselines, said[:, 0], chances[:, 0], strict=True):
         if name in found:
-            low, high = (float(end[0]) for end in found[name].test_interval(level))
+            low, high = found[name].tail_interval(level, 0)
             value = float(found[name].value[0])
             made.append(Decision(name, baselines[name], answer, look.seeds, value, low, high, float(chance)))
     return tuple(made)

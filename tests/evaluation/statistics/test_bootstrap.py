@@ -7,6 +7,7 @@ one by itself (0.005), a network suits a sequence by chance (0.015), and its fiv
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from evaluation.statistics.bootstrap import estimate, holm, student_quantiles
 from evaluation.statistics.resampling import resample
@@ -200,3 +201,28 @@ def test_holm_by_hand():
     np.testing.assert_allclose(holm(np.array([[0.5], [0.6]])), [[1], [1]])
     np.testing.assert_allclose(holm(np.array([0.02])), [0.02])
     assert np.isnan(holm(np.array([np.nan, np.nan]))).all()
+
+
+def test_the_p_value_of_the_tail_is_that_of_the_draws_where_those_are_many():
+    baseline, variant = study(np.random.default_rng(7), studies=200, interaction=0.01)
+    found = estimate([variant + 0.004 - baseline], replicates=9_999)
+    known = found.p > 0.01
+    np.testing.assert_allclose(found.tail_p(0.0)[known], found.p[known], rtol=0.1, atol=0.003)
+
+
+def test_the_p_value_of_the_tail_is_students_where_sequences_do_not_matter():
+    """Five seeds of a difference, the same on every sequence."""
+    seeds = np.array([0.011, 0.013, 0.012, 0.016, 0.010])
+    found = estimate([np.tile(seeds[:, None, None], (1, 6, 1))], replicates=999)
+    assert found.tail_p(0.0)[0] == pytest.approx(ttest_1samp(seeds, 0).pvalue, rel=0.01)
+    assert found.p[0] == pytest.approx(2 / 1000)
+
+
+def test_the_interval_of_the_tail_holds_what_has_at_least_that_p_value():
+    baseline, variant = study(np.random.default_rng(8), studies=3)
+    found = estimate([variant - baseline], replicates=999)
+    for column in range(3):
+        low, high = found.tail_interval(0.001, column)
+        assert low < found.value[column] < high
+        assert found.tail_p(low)[column] == pytest.approx(0.001, rel=1e-3)
+        assert found.tail_p(high)[column] == pytest.approx(0.001, rel=1e-3)

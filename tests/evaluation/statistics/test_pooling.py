@@ -79,4 +79,4 @@ def test_unequal_seeds_are_pooled_without_pairs():
     means = [row.values.mean(axis=(1, 2)) for row in (baseline, *rows)]
     variance = sum(((one - one.mean()) ** 2).sum() for one in means) / (2 + 1 + 3 + 1)
     expected = [variance * (1 / 3 + 1 / count) for count in (2, 4, 2)] + [variance / 3]
-    np.testing.assert_allclose([one.between.item() for _, one in found], expected)
+    np.testing.assert_allclose([one.seeds.between.item() for _, one in found], expected)
