@@ -35,6 +35,7 @@ to 98 %, or in 91 % if scores are very skewed (exponential) and seeds do not mat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,10 +51,8 @@ ALPHA = 0.05
 
 # Student's distribution on a grid from 0 to 600,000 in steps of at most 0.35 %: beyond lies a millionth even
 # of one degree of freedom.
-_GRID = np.sinh(np.linspace(0, 14, 4_000))
-
-# An end of an interval lies nearer to the estimate than so many standard errors; it is found to a 2^-50th.
-_FARTHEST, _HALVINGS = 1_000.0, 50
+_GRID_END = 14.0
+_GRID = np.sinh(np.linspace(0, _GRID_END, 4_000))
 
 # The seeds' degrees of freedom are (R - 1) / w^this in intervals; 0 is Behrens and Fisher, 2 Satterthwaite.
 _INTERVAL_EXPONENT = 0.25
@@ -132,24 +131,28 @@ class Estimates:
             level: in (0, 1).
             column: of which mean, below K.
         """
+        from scipy.optimize import brentq
+
         value = float(self.value[column])
-        spread = float(self.seeds.between[column] + self.beyond[column]) ** 0.5
+        spread = math.sqrt(self.seeds.between[column] + self.beyond[column])
         if np.isnan(spread) or spread == 0:
             return value, value
-        ends = []
-        for wanted in (1 - level / 2, level / 2):
-            low, high = value - _FARTHEST * spread, value + _FARTHEST * spread
-            for _ in range(_HALVINGS):
-                middle = (low + high) / 2
-                # The farther the truth lies below the estimate, the rarer are errors as large.
-                low, high = (middle, high) if self._above(column, middle) < 1 - wanted else (low, middle)
-            ends.append((low + high) / 2)
-        return ends[0], ends[1]
+
+        def end(sign: int) -> float:
+            # Steps grow with the distance, which may be a thousand standard errors.
+            def excess(step: float) -> float:
+                above = self._above(column, value + sign * spread * math.sinh(step))
+                return (above if sign < 0 else 1 - above) - level / 2
+
+            step = float(brentq(excess, 0.0, _GRID_END, xtol=1e-9))
+            return value + sign * spread * math.sinh(step)
+
+        return end(-1), end(1)
 
     def _above(self, column: int, truth: float) -> float:
         """How often the error is at least what it would be if `truth` were the mean."""
         distance = self.value[column] - truth - self.by_sequences[:, column]
-        scale = float(self.seeds.between[column]) ** 0.5
+        scale = math.sqrt(self.seeds.between[column])
         if np.isnan(scale) or scale == 0:
             return float(np.mean(distance <= 0)) if scale == 0 else np.nan
         grid, tails = self._tails[column]
