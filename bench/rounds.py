@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 import numpy as np
@@ -98,8 +98,6 @@ def fixed_seeds(design: Design, found: float, studies: int) -> int:
 
 
 def _with_seeds(design: Design, seeds: int) -> Design:
-    from dataclasses import replace
-
     return replace(design, seeds=seeds)
 
 
@@ -113,10 +111,14 @@ def _with_seeds(design: Design, seeds: int) -> Design:
 @click.option("--margin", type=float, help="Margin of the question.")
 @click.option("--most", type=int, default=12, show_default=True, help="Most seeds.")
 @click.option("--heavy", is_flag=True, help="Errors of Student's distribution with 3 degrees of freedom.")
-@click.option("--sequences", type=int, default=108, show_default=True)
+@click.option("--sequences", type=int, default=108, show_default=True, help="Sequences of five pairs.")
 def main(studies: int, gain: float, margin: float | None, most: int, heavy: bool, sequences: int) -> None:
     """Simulate studies of eight variants: none, four and all truly better."""
-    table = Table(title=f"{studies} studies of each kind; gain {gain:g}, at most {most} seeds")
+    asked = (
+        f"gain {gain:g}, margin {margin or gain:g}{'' if margin else ' (not sought)'}, at most {most} seeds"
+    )
+    errors = "t3" if heavy else "normal"
+    table = Table(title=f"{studies} studies of each kind; {asked}; {errors} errors; {sequences} sequences")
     for name in (
         "truly better",
         "found",
@@ -140,8 +142,8 @@ def main(studies: int, gain: float, margin: float | None, most: int, heavy: bool
             str(better),
             *("" if np.isnan(share) else f"{share:.1%}" for share in shares),
             f"{one.trainings:.1f}",
-            f"{fixed:g}",
-            f"{1 - one.trainings / fixed:.0%}",
+            "" if np.isnan(fixed) else f"{fixed:g}",
+            "" if np.isnan(fixed) else f"{1 - one.trainings / fixed:.0%}",
         )
     make_console().print(table)
 
