@@ -11,7 +11,7 @@ import torch
 from r2d2.collapse import CollapseSigns
 from r2d2.data.normalisation import normalise
 from r2d2.network import R2D2Network
-from r2d2.to_device import copied
+from r2d2.processor.to_device import copied
 from r2d2.training import collapse_signs as maps
 
 # A part of an image is enough, and costs less than one of the images that are matched.

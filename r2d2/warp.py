@@ -9,7 +9,7 @@ from torch import Tensor
 
 from r2d2.geometry import Array, map_positions, scaling, translation
 from r2d2.processor.arithmetic import in_fixed_order
-from r2d2.to_device import constant
+from r2d2.processor.to_device import constant
 
 # In units of a sampling grid: so far outside any image that no bilinear weight reaches it.
 FAR_OUTSIDE = 1e4

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from r2d2.containers import FloatArray
-from r2d2.to_device import copied
+from r2d2.processor.to_device import copied
 
 IndexPairs = npt.NDArray[np.int64]
 

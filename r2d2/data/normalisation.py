@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from r2d2.data.images import Pixels
-from r2d2.to_device import copied
+from r2d2.processor.to_device import copied
 
 # ImageNet statistics of RGB in [0, 1], with which upstream's networks were trained.
 MEAN = (0.485, 0.456, 0.406)

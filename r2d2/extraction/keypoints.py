@@ -29,7 +29,7 @@ from r2d2.extraction.settings import FASTEST, ExtractionSettings
 from r2d2.network import MIN_SIDE, R2D2Network
 from r2d2.processor.allocator import give_back
 from r2d2.processor.arithmetic import IEEE, float32_as
-from r2d2.to_device import copied
+from r2d2.processor.to_device import copied
 
 PATCH_DIAMETER = 32.0
 """Pixels of a level that a keypoint stands for; in the image they are PATCH_DIAMETER / scale."""

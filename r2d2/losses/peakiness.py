@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from r2d2.to_device import constant
+from r2d2.processor.to_device import constant
 
 
 def peakiness_loss(repeatability: Tensor, patch_size: int) -> Tensor:

@@ -18,7 +18,7 @@ from r2d2.losses.average_precision import average_precision_of_weights, bin_weig
 from r2d2.losses.config import LossConfig
 from r2d2.losses.hardnet import hardest_in_batch
 from r2d2.losses.sampling import Matches
-from r2d2.to_device import copied
+from r2d2.processor.to_device import copied
 
 ReliabilityLoss = Callable[[Matches, LossConfig], Tensor]
 

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from r2d2.containers import DenseFeatures
 from r2d2.losses.config import LossConfig
-from r2d2.to_device import constant
+from r2d2.processor.to_device import constant
 
 # Pixels around the true position: up to 3 px away they are right, 5 to 7 px wrong, ignored between.
 POSITIVE_RADIUS = 3

@@ -152,16 +152,7 @@ def sweep(
     # Refuses a wrong address before anything is trained.
     Notifier(notify)
     settings = settings_of(hpatches, released)
-    if not dry_run and (address or seconds_per_epoch or price):
-        raise ValueError(
-            "--address, --seconds-per-epoch and --price belong to --dry-run; RAY_ADDRESS names the cluster "
-            "to run on, and r2d2 submit takes an address"
-        )
-    if address is not None and address.startswith(("http://", "https://")):
-        raise ValueError(
-            f"--address is {address}, a dashboard's; name the cluster's HOST:PORT, or ask by the dashboard: "
-            f"r2d2 submit {name} --address {address} --dry-run"
-        )
+    _refuse_misplaced(name, dry_run, address, seconds_per_epoch, price)
     options = SweepOptions(
         name=own_name,
         overrides=all_overrides(name, preset, photos, overrides),
@@ -180,6 +171,22 @@ def sweep(
     result = run_and_show(plan, settings, console, notify=notify)
     if result.failed:
         raise click.exceptions.Exit(1)
+
+
+def _refuse_misplaced(
+    name: str, dry_run: bool, address: str | None, seconds_per_epoch: float | None, price: float | None
+) -> None:
+    """Refuses options of a dry run without one, and the address of a dashboard."""
+    if not dry_run and (address or seconds_per_epoch or price):
+        raise ValueError(
+            "--address, --seconds-per-epoch and --price belong to --dry-run; RAY_ADDRESS names the cluster "
+            "to run on, and r2d2 submit takes an address"
+        )
+    if address is not None and address.startswith(("http://", "https://")):
+        raise ValueError(
+            f"--address is {address}, a dashboard's; name the cluster's HOST:PORT, or ask by the dashboard: "
+            f"r2d2 submit {name} --address {address} --dry-run"
+        )
 
 
 def all_overrides(

@@ -46,6 +46,11 @@ class Rounds:
     trained: int
 
     @property
+    def decided(self) -> dict[str, str]:
+        """Returns the answers that are final, by row."""
+        return {row: one.answer for row, one in self.decisions.items() if one.answer != "open"}
+
+    @property
     def words(self) -> str:
         """Says how the sweep ended, or that it goes on, in a sentence."""
         counts: dict[str, int] = {}

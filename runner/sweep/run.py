@@ -19,7 +19,7 @@ from evaluation.report.report import Report
 from runner.cluster.connect import Capacity, on_this_node, ray_cluster
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import final_report, report_files, save_pictures
-from runner.compare.rounds import rounds_of
+from runner.compare.rounds import Rounds, rounds_of
 from runner.record.lease import Lease, hold
 from runner.record.sweep import QUESTION, TRIALS, forget, stored_ending
 from runner.settings import Settings
@@ -164,7 +164,7 @@ def _has_ended(plan: SweepPlan) -> bool:
     ended = [trial for trial in plan.stored.trials() if trial_has_ended(plan, trial)]
     if plan.options.asked is not None and ended:
         starts = {trial.key for trial in plan.baselines} <= {trial.key for trial in ended}
-        return starts and not _due(plan, {}, only=plan.options.only)
+        return starts and not _due(plan, _rounds(plan, ()))
     if plan.sweep.search_alg is not None:
         return sum(trial.config.epochs > 0 for trial in ended) >= plan.sweep.num_samples
     return {trial.key for trial in listed_trials(plan)} <= {trial.key for trial in ended}
@@ -262,33 +262,27 @@ def _run_rounds(
 ) -> None:
     """Runs further seeds of what is not decided, round by round, until all is or no round is left."""
     starts = [trial for trial in plan.baselines if not trial_has_ended(plan, trial)]
-    decided = _decided(plan)
-    while not callback.interrupted:
-        due = [*starts, *_due(plan, callback.reasons, plan.options.only)]
-        if not due:
-            break
+    rounds = _rounds(plan, callback.reasons)
+    while (due := [*starts, *_due(plan, rounds)]) and not callback.interrupted:
         progress.trials |= {t.key: _progress(plan, t) for t in due if t.key not in progress.trials}
         tuning.run_listed(due)
-        starts = []
-        rounds = rounds_of(plan.stored, callback.reasons)
-        assert rounds is not None
+        starts, former, rounds = [], rounds.decided, _rounds(plan, callback.reasons)
         progress.say(rounds.words)
-        new, decided = _decided(plan).items() - decided.items(), _decided(plan)
+        new = {row: answer for row, answer in rounds.decided.items() if row not in former}
         if new:
-            sentences = [f"{row} is {answer}." for row, answer in sorted(new)]
-            notifier.send("decided", plan.definition.name, sentences, answers=dict(sorted(new)))
+            sentences = [f"{row} is {answer}." for row, answer in new.items()]
+            notifier.send("decided", plan.definition.name, sentences, answers=new)
 
 
-def _decided(plan: SweepPlan) -> dict[str, str]:
-    rounds = rounds_of(plan.stored)
-    assert rounds is not None
-    return {row: one.answer for row, one in rounds.decisions.items() if one.answer != "open"}
-
-
-def _due(plan: SweepPlan, failed: Collection[str], only: Collection[str] = ()) -> list[Trial]:
-    """The trials that the next round needs, of those that were asked for."""
+def _rounds(plan: SweepPlan, failed: Collection[str]) -> Rounds:
     rounds = rounds_of(plan.stored, failed)
     assert rounds is not None
+    return rounds
+
+
+def _due(plan: SweepPlan, rounds: Rounds) -> list[Trial]:
+    """Returns the trials that the next round needs, of those that were asked for."""
+    only = plan.options.only
     return [trial for trial in rounds.due if not only or trial.key in only]
 
 

@@ -29,7 +29,7 @@ from r2d2.data.pairs.photometric import WHITE, JitterBatch
 from r2d2.data.pairs.plan import PairPlan
 from r2d2.data.pairs.views import part_in_view
 from r2d2.geometry import Array
-from r2d2.to_device import copied
+from r2d2.processor.to_device import copied
 
 _LARGEST_SEED = 2**63 - 1
 
