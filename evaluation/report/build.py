@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from evaluation.pictures.examples import MatchExample
-from evaluation.report.findings import answer, cautions, finding
+from evaluation.report.findings import ROUNDS, answer, cautions, finding
 from evaluation.report.report import About, Report
 from evaluation.statistics.compare import COMPARED, compare, mean_curves
 from evaluation.statistics.comparison import Comparison, Difference
@@ -49,7 +49,7 @@ def make_report(
         examples=_examples(report),
         answer=answer(report),
         finding=finding(report),
-        cautions=tuple(cautions(report)),
+        cautions=(*cautions(report), *([ROUNDS] if any(one.answer != "open" for one in decisions) else [])),
     )
 
 

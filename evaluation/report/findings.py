@@ -23,6 +23,10 @@ ONE_SEED = (
     "Where a variant has one seed, its interval says what other images would do to these networks, not what "
     "another seed would do."
 )
+ROUNDS = (
+    "Verdicts were reached round by round: their intervals are those of the round that decided, and wider "
+    "than 95 % intervals, because every round was looked at."
+)
 NETWORKS = "One seed says nothing about a loss: what is compared here are single networks."
 
 # With fewer sequences nobody sees how skewed scores are. Intervals of normal ones still hold the truth in 94

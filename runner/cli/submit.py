@@ -122,6 +122,11 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
     from runner.sweep.plan import refuse_samples
     from search_spaces.sweep import load_sweep
 
+    if any(argument.partition("=")[0] == "--notify" for argument in arguments):
+        raise ValueError(
+            "the address of --notify may hold a secret, and anybody who sees the cluster's dashboard can "
+            "read a job's command; set R2D2_NOTIFY on the cluster's nodes instead"
+        )
     context = sweep.make_context("submit", [name, *arguments])
     given = (context.params[option] for option in ("preset", "photos", "overrides"))
     overrides = all_overrides(name, *given)

@@ -190,6 +190,7 @@ def test_a_cluster_that_stays_silent_is_given_up(jobs, server, monkeypatch):
     ("name", "value"),
     [
         ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("R2D2_NOTIFY", "https://hooks.example.com/services/T0"),
         ("mlflow_tracking_password", "x"),
         ("MLFLOW_TRACKING_URI", "https://me:word@server/mlflow"),
         ("MLFLOW_TRACKING_URI", "https://ghp_token@server/mlflow"),

@@ -146,6 +146,7 @@ def test_the_report_has_the_answers_as_verdicts(sweep):
     assert (report.words(DICE), report.words(JACCARD)) == ("better", "equivalent")
     assert "1 better" in report.finding
     assert "1 equivalent" in report.finding
+    assert any(caution.startswith("Verdicts were reached round by round") for caution in report.cautions)
     decision = rounds_of(sweep).decisions[DICE]
     row = report.difference(DICE)
     assert (row.estimate, row.low, row.high) == (decision.estimate, decision.low, decision.high)

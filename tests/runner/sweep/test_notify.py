@@ -5,7 +5,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from click.testing import CliRunner
 
+from runner.__main__ import main
 from runner.sweep.notify import Notifier
 
 
@@ -66,3 +68,15 @@ def test_a_webhook_that_is_away_is_a_warning_without_its_secret(caplog):
 def test_what_is_no_address_is_refused_before_anything_runs(url):
     with pytest.raises(ValueError, match="takes the address of a webhook"):
         Notifier(url)
+
+
+@pytest.mark.parametrize(
+    "option", [("--notify", "http://example.com/secret"), ("--notify=http://example.com/secret",)]
+)
+def test_a_jobs_command_does_not_show_the_address(option, monkeypatch, tmp_path):
+    monkeypatch.setenv("R2D2_HOME", str(tmp_path))
+    command = ["submit", "smoke", "--address", "http://127.0.0.1:9", *option]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert "set R2D2_NOTIFY on the cluster's nodes" in f"{result.output}{result.exception}"
+    assert "example.com" not in f"{result.output}{result.exception}"
