@@ -11,7 +11,8 @@ import click
 
 from r2d2.data.photos import SAMPLES
 from r2d2.storage.location import absolute_place
-from runner.cli.sweep import data_options, run_and_show, settings_of
+from runner.cli.running import run_and_show
+from runner.cli.sweep import data_options, settings_of
 from runner.terminal.console import make_console
 from runner.terminal.words import say
 
@@ -22,6 +23,7 @@ from runner.terminal.words import say
 def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     """Train four loss variants on sample photographs, compare them, promote the best (4 to 8 minutes)."""
     from runner.cli.models import decided_promotion
+    from runner.record.command import RunOptions
     from runner.registry.promote import best_run
     from runner.sweep.plan import SweepOptions, plan_sweep
     from runner.tracking.experiments import Tracker
@@ -30,7 +32,7 @@ def demo(photos: str | None, hpatches: str | None, own_name: str) -> None:
     settings = settings_of(hpatches, None)
     overrides = (f"data.photos={photos}",) if photos else ()
     name = own_name or demo_name(photos, settings.hpatches)
-    plan = plan_sweep("demo", settings, SweepOptions(name=name, overrides=overrides), say)
+    plan = plan_sweep("demo", settings, SweepOptions(name, RunOptions(overrides)), say)
     result = run_and_show(plan, settings, console)
     if result.failed:
         raise click.exceptions.Exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,7 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
         ValueError: if there is no such sweep, it was not written down how it was started, or its file is not
             trusted.
     """
-    from runner.record.command import OPTIONS, StartedSweep
+    from runner.record.command import StartedSweep
     from runner.record.sweep import StoredSweep
     from runner.sweep.plan import SweepOptions, plan_sweep
 
@@ -169,11 +168,9 @@ def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) ->
             f"the sweep '{sweep}' was started by an earlier version, which did not write down how; run it "
             "with the command that started it"
         )
-    former = {name: getattr(started, name) for name in OPTIONS}
-    options = SweepOptions(name=sweep, **former, asked=definition.asks)
     asked = dict(asked or {})
     source = started.source_from(store, trust=asked.pop("trust", False))
-    options = with_asked(replace(options, **changes), asked)
+    options = SweepOptions(sweep, with_asked(started.run, asked), asked=definition.asks, **changes)
     return plan_sweep(source, started.settings(settings), options, say)
 
 
@@ -183,7 +180,7 @@ def _continue(plan: SweepPlan, dry_run: bool) -> None:
     Raises:
         Exit: with status 1 if a trial failed, 130 if it was interrupted.
     """
-    from runner.cli.sweep import run_and_show, show_estimate
+    from runner.cli.running import run_and_show, show_estimate
 
     console = make_console()
     settings = plan.started.settings(Settings.from_environment())

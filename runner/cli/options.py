@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from runner.sweep.plan import SweepOptions
+    from runner.record.command import RunOptions
     from runner.sweep.question import Asked
 
 _CONCURRENT = "Number of trials that run at a time; 0: as many as fit [default of a new sweep: 0]."
@@ -56,12 +56,12 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def with_asked(options: SweepOptions, asked: Mapping[str, Any]) -> SweepOptions:
+def with_asked(options: RunOptions, asked: Mapping[str, Any]) -> RunOptions:
     """Returns the options of a sweep with those that the user gave.
 
     Args:
         options: of a new sweep, or of one that was run before.
-        asked: fields of `SweepOptions`, and of its `evaluators`; None: as it is.
+        asked: fields of `RunOptions`, and of its `evaluators`; None: as it is.
     """
     from evaluation.actor import EvaluatorResources
 

@@ -13,7 +13,8 @@ import click
 from r2d2.config import DataConfig
 from r2d2.data.photos import SAMPLES
 from r2d2.storage.location import is_remote
-from runner.cli.sweep import INTERRUPTED, all_overrides, sweep
+from runner.cli.running import INTERRUPTED
+from runner.cli.sweep import all_overrides, sweep
 from runner.settings import inherited_variables
 from runner.terminal.console import make_console
 from runner.terminal.fitted_table import Column, FittedTable
@@ -119,7 +120,7 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
     Raises:
         ValueError: for an unknown sweep, key or value, or places that only this machine has.
     """
-    from runner.sweep.plan import refuse_samples
+    from runner.sweep.training_data import refuse_samples
     from search_spaces.sweep import load_sweep
 
     if any(argument.partition("=")[0] == "--notify" for argument in arguments):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 
 from r2d2.storage.location import absolute_place
 from runner.cli.options import cluster_options, pop_question, question_options, with_asked
+from runner.cli.running import run_and_show, show_estimate
 from runner.cluster.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
 from runner.terminal.console import make_console
@@ -22,9 +18,6 @@ from runner.terminal.fitted_table import Column, FittedTable
 from runner.terminal.words import say
 from search_spaces.presets import PRESETS, preset_overrides
 from search_spaces.sweep import describe_sweep, load_sweep, sweep_names
-
-# 128 + SIGINT.
-INTERRUPTED = 130
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,6 +137,7 @@ def sweep(
     Every checkpoint is scored on a validation benchmark made of held-out photographs, and on HPatches if a
     folder is given. Finished trials are not run again; the others continue from their last checkpoint.
     """
+    from runner.record.command import RunOptions
     from runner.sweep.notify import Notifier
     from runner.sweep.plan import SweepOptions, plan_sweep
     from runner.sweep.question import plan_question
@@ -153,14 +147,10 @@ def sweep(
     Notifier(notify)
     settings = settings_of(hpatches, released)
     _refuse_misplaced(name, dry_run, address, seconds_per_epoch, price)
-    options = SweepOptions(
-        name=own_name,
-        overrides=all_overrides(name, preset, photos, overrides),
-        verbose=verbose,
-        resilience=Resilience(checkpoint_steps, min_workers, silence, max_restarts),
-    )
     question = pop_question(asked)
-    options = with_asked(options, asked)
+    resilience = Resilience(checkpoint_steps, min_workers, silence, max_restarts)
+    run = RunOptions(all_overrides(name, preset, photos, overrides), resilience=resilience)
+    options = SweepOptions(own_name, with_asked(run, asked), verbose)
     if question is None:
         plan = plan_sweep(name, settings, options, say)
     else:
@@ -204,51 +194,6 @@ def all_overrides(
     return (*sized, *((f"data.photos={photos}",) if photos else ()), *overrides)
 
 
-def show_estimate(
-    plan: Any,
-    settings: Settings,
-    console: Console,
-    address: str | None = None,
-    seconds_per_epoch: float | None = None,
-    price: float | None = None,
-) -> None:
-    """Prints every trial and the time; with the address of a cluster, what it would take there.
-
-    Args:
-        plan: the sweep's.
-        settings: where things are.
-        console: the terminal.
-        address: of the cluster; None: that of the settings.
-        seconds_per_epoch: of every trial; None: a step of each kind is timed.
-        price: of an hour of a GPU.
-    """
-    from runner.sweep.estimate import estimate, what_is_left
-
-    left, ended = what_is_left(plan)
-    if ended:
-        console.print(f"{ended} trials have ended and are not run again.", soft_wrap=True)
-    if not left.trials:
-        return
-    address = address or settings.ray_address
-    if address is not None:
-        say(f"joining Ray at {address}")
-    if seconds_per_epoch is None:
-        say("timing a step of each kind of trial")
-    settings = dataclasses.replace(settings, ray_address=address)
-    estimate(left, settings, seconds_per_epoch, price).show(console)
-    show_design(plan, settings, console)
-
-
-def show_design(plan: Any, settings: Settings, console: Console) -> None:
-    """Prints how large a sweep is, and what it can show or what its question will take."""
-    from runner.sweep.design import design_of
-    from runner.sweep.question import question_lines
-
-    design_of(plan).show(console)
-    for line in question_lines(plan, settings) if plan.options.asked is not None else ():
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
 def settings_of(hpatches: str | None, released: str | None) -> Settings:
     """Returns the settings of the environment, with the places that options name."""
     settings = Settings.from_environment()
@@ -257,55 +202,3 @@ def settings_of(hpatches: str | None, released: str | None) -> Settings:
         hpatches=absolute_place(hpatches) if hpatches else settings.hpatches,
         released=absolute_place(released) if released else settings.released,
     )
-
-
-def run_and_show(
-    plan: Any, settings: Settings, console: Console, again: str | None = None, notify: str | None = None
-) -> Any:
-    """Runs the sweep and prints its table, what failed, and where to look.
-
-    Args:
-        plan: the sweep's.
-        settings: where things are.
-        console: the terminal.
-        again: a sentence that says how it is continued; None: by the same command.
-        notify: address of a webhook; None: that of R2D2_NOTIFY, if it is set.
-
-    Raises:
-        Exit: if it was interrupted, with the status that shells give such commands.
-    """
-    from runner.cli.compare import show_report
-    from runner.sweep.notify import Notifier
-    from runner.sweep.run import run_sweep
-
-    show_design(plan, settings, console)
-    if settings.is_remote and settings.tracking_uri.startswith("sqlite:"):
-        console.print(
-            f"The sweep lies in {settings.home}; MLflow's runs go to {settings.local} on this machine, which "
-            "others do not see. MLFLOW_TRACKING_URI names a server.",
-            soft_wrap=True,
-            highlight=False,
-        )
-    notifier = Notifier(os.environ.get("R2D2_NOTIFY", "") if notify is None else notify)
-    result = run_sweep(plan, settings, console, notifier=notifier)
-    if result.report is not None:
-        show_report(console, result.report)
-    for key, reason in result.failed.items():
-        console.print(f"[red]failed[/] {key}: {escape(reason)}", soft_wrap=True)
-    if result.behind:
-        reasons = "; ".join(dict.fromkeys(result.behind.values()))
-        console.print(
-            f"MLflow lacks something of {len(result.behind)} trials ({escape(reasons)}); log it with "
-            f"r2d2 sync {plan.definition.name}",
-            soft_wrap=True,
-        )
-    if result.page is not None:
-        console.print(f"The comparison as a page: {result.page}", soft_wrap=True, highlight=False)
-    console.print(
-        f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
-    )
-    if result.interrupted:
-        same = again or f"The same command continues: {shlex.join(['r2d2', *sys.argv[1:]])}"
-        console.print(f"Interrupted. {same}", soft_wrap=True, highlight=False)
-        raise click.exceptions.Exit(INTERRUPTED)
-    return result

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,38 @@ FILE = "started.json"
 # A copy of a sweep's file that is no part of search_spaces/: it may lie anywhere, and be gone.
 OWN_FILE = "own_sweep.py"
 
-# What is asked for anew or stays as it was: fields that `StartedSweep` and `SweepOptions` share.
-OPTIONS = ("overrides", "evaluators", "gpus_per_worker", "cpus_per_worker", "concurrent", "resilience")
-
 _ADVICE = "run the sweep with the command that started it"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """RunOptions are what every run of a sweep is given; a later run keeps what its user does not change.
+
+    Attributes:
+        overrides: `key.path=value` assignments applied to every trial.
+        evaluators: the evaluation actors.
+        gpus_per_worker: None: one if the cluster has any.
+        cpus_per_worker: None: as of `WorkerResources`.
+        concurrent: trials at a time; 0: as many as the cluster holds.
+        resilience: what happens when workers or nodes are lost.
+    """
+
+    overrides: tuple[str, ...] = ()
+    evaluators: EvaluatorResources = field(default_factory=EvaluatorResources)
+    gpus_per_worker: float | None = None
+    cpus_per_worker: int | None = None
+    concurrent: int = 0
+    resilience: Resilience = field(default_factory=Resilience)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RunOptions:
+        """Makes the options of the values of their fields in JSON."""
+        parts = {
+            "overrides": tuple(values["overrides"]),
+            "evaluators": typed(EvaluatorResources, values["evaluators"]),
+            "resilience": typed(Resilience, values["resilience"]),
+        }
+        return typed(cls, {**values, **parts})
 
 
 @dataclass(frozen=True)
@@ -47,21 +75,14 @@ class StartedSweep:
     Attributes:
         source: a sweep of search_spaces/, or the path of its file; once it is stored, the name of the copy of
             this file in the sweep's folder.
-        overrides: `key.path=value` assignments applied to every trial, places in full.
-        evaluators: the evaluation actors' resources.
-        gpus_per_worker, cpus_per_worker, concurrent, resilience: as of `SweepOptions`.
+        run: the options of the last run, places in full.
         hpatches, released: places of the benchmark and of the network to fine-tune; None: none.
         extensions: assignments of each extension, see `extend_trials`.
         num_samples: how many trials a searcher suggests in all; None: as many as its file says.
     """
 
     source: str
-    overrides: tuple[str, ...] = ()
-    evaluators: EvaluatorResources = field(default_factory=EvaluatorResources)
-    gpus_per_worker: float | None = None
-    cpus_per_worker: int | None = None
-    concurrent: int = 0
-    resilience: Resilience = field(default_factory=Resilience)
+    run: RunOptions
     hpatches: str | None = None
     released: str | None = None
     extensions: tuple[tuple[str, ...], ...] = ()
@@ -74,19 +95,13 @@ class StartedSweep:
         Raises:
             ValueError: if the file is damaged.
         """
-        return read_value(store_at(place), FILE, cls._from_json, _ADVICE)
+        return read_value(store_at(place), FILE, cls._from_json, f"delete it, and {_ADVICE}")
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
-        # The last release called them judges.
-        values = {"evaluators" if key == "judges" else key: value for key, value in values.items()}
-        parts = {
-            "evaluators": typed(EvaluatorResources, values["evaluators"]),
-            "resilience": typed(Resilience, values.get("resilience", {})),
-            "overrides": tuple(values["overrides"]),
-            "extensions": tuple(map(tuple, values["extensions"])),
-        }
-        return typed(cls, {**values, **parts})
+        run = {field.name: values.pop(field.name) for field in fields(RunOptions)}
+        extensions = tuple(map(tuple, values.pop("extensions")))
+        return typed(cls, {**values, "run": RunOptions.from_json(run), "extensions": extensions})
 
     def save(self, place: str | Path | Store) -> None:
         """Writes down how the sweep was started, with a copy of its file, if `source` is a path."""
@@ -96,7 +111,8 @@ class StartedSweep:
             content = Path(self.source).read_bytes()
             store.write(OWN_FILE, content)
             _remember(content)
-        put_json(store, FILE, asdict(kept))
+        values = asdict(kept)
+        put_json(store, FILE, {**values.pop("run"), **values})
 
     def source_from(self, place: str | Path | Store, trust: bool = False) -> str:
         """Returns the name of the sweep, or the path of this user's copy of its file.

@@ -7,31 +7,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.actor import EvaluatorResources
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.rounds import FIRST_LOOK, Question
 from r2d2.checkpoint import load_model
-from r2d2.config import SCRATCH, DataConfig
-from r2d2.data.photos import SAMPLES
-from r2d2.data.source_text import absolute_sources
+from r2d2.config import SCRATCH
 from r2d2.start import starting_network
-from r2d2.storage.location import absolute_place, is_remote
+from r2d2.storage.location import absolute_place
 from r2d2.storage.s3 import FIRST_TIMEOUT
 from r2d2.storage.store import Store
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
-from runner.cluster.resilience import Resilience
 from runner.compare.rounds import split_of
 from runner.compare.rows import find_controls, label_trials
-from runner.record.command import OPTIONS, StartedSweep, extend_trials
+from runner.record.command import RunOptions, StartedSweep, extend_trials
 from runner.record.definition import SweepDefinition
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
+from runner.sweep.training_data import absolute_overrides, common_data, refuse_samples
 from runner.terminal.words import silent
 from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, overridden
-
-# Entries of `data` that all trials of a sweep share: what is trained on, and what is held out for validation.
-_SHARED = ("photos", "sources", "held_out", "split_seed")
 
 
 @dataclass(frozen=True)
@@ -40,32 +34,22 @@ class SweepOptions:
 
     Attributes:
         name: of the sweep's folder and MLflow experiment; empty: that of its file.
-        overrides: `key.path=value` assignments applied to every trial.
-        evaluators: the evaluation actors.
-        gpus_per_worker: None: one if the cluster has any.
-        cpus_per_worker: None: as of `WorkerResources`.
-        concurrent: trials at a time; 0: as many as the cluster holds.
+        run: what every run is given.
         verbose: show what Ray's processes print.
         extension: assignments that make further trials of those there are, see `extend_trials`.
         num_samples: how many trials a searcher suggests in all; None: as before.
         only: keys of the trials that are run; empty: all.
         from_start: whether these trials forget their checkpoints and scores first.
-        resilience: what happens when workers or nodes are lost.
         asked: the question that ends the sweep once it is answered; None: every trial is run.
     """
 
     name: str = ""
-    overrides: tuple[str, ...] = ()
-    evaluators: EvaluatorResources = field(default_factory=EvaluatorResources)
-    gpus_per_worker: float | None = None
-    cpus_per_worker: int | None = None
-    concurrent: int = 0
+    run: RunOptions = field(default_factory=RunOptions)
     verbose: bool = False
     extension: tuple[str, ...] = ()
     num_samples: int | None = None
     only: frozenset[str] = frozenset()
     from_start: bool = False
-    resilience: Resilience = field(default_factory=Resilience)
     asked: Question | None = None
 
 
@@ -104,7 +88,7 @@ class SweepPlan:
     @property
     def space(self) -> dict[str, Any]:
         """Returns the space of a searcher: the sweep's space with the overrides of the command line."""
-        return overridden(self.sweep.spaces[0], self.options.overrides)
+        return overridden(self.sweep.spaces[0], self.options.run.overrides)
 
 
 def plan_sweep(
@@ -127,20 +111,21 @@ def plan_sweep(
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"the sweep's name is '{name}'; it may hold letters, digits, '-' and '_'")
     _refuse_other_extension(sweep, name, options)
-    options = _with_absolute_places(sweep, options)
+    run = replace(options.run, overrides=absolute_overrides(sweep, options.run.overrides))
+    options = replace(options, run=run)
     store = settings.sweep(name)
     # The first request to S3 has a short timeout: a wrong address or key is reported in seconds.
     hasty = replace(settings, s3_timeout=min(settings.s3_timeout, FIRST_TIMEOUT))
     known = SweepDefinition.load(hasty.sweep(name))
     if known is None:
-        refuse_samples(sweep, name, options.overrides)
+        refuse_samples(sweep, name, options.run.overrides)
     started = _started(source, options, settings, StartedSweep.load(store))
     sweep, trials = _extended(sweep, options, started)
     if options.asked is not None:
         trials = _seeded(sweep, trials, options.asked)
     inits, digest = _starting_networks(trials, settings)
     data = prepare_data(
-        _common_data(trials),
+        common_data(trials),
         settings.made_benchmarks,
         settings.hpatches,
         settings.objects,
@@ -182,7 +167,7 @@ def _define(
     if sweep.search_alg is not None:
         from runner.sweep.search import describe_space
 
-        space = describe_space(overridden(sweep.spaces[0], options.overrides))
+        space = describe_space(overridden(sweep.spaces[0], options.run.overrides))
         search = {"num_samples": str(sweep.num_samples), **space}
     return SweepDefinition(
         name=name,
@@ -204,22 +189,6 @@ def _define(
         names=sweep.names,
         asked=asdict(options.asked) if options.asked is not None else {},
     )
-
-
-def refuse_samples(sweep: Sweep, name: str, overrides: Sequence[str]) -> None:
-    """Refuses to answer a question with the sample pictures unless they are asked for by name.
-
-    Raises:
-        ValueError: says what to name.
-    """
-    named = any(o.partition("=")[0].strip() in ("data.photos", "data.sources") for o in overrides)
-    data = _common_data(tuple(sweep.trials(overrides)))
-    if not sweep.samples and not named and data.photos == SAMPLES and not data.sources:
-        raise ValueError(
-            f"'{name}' needs training data: name photographs with --photos PLACE, or training data with "
-            "--set data.sources=wasf=PLACE. A few sample pictures (moon, grass, astronaut ...) cannot answer "
-            "its question; --photos samples takes them all the same"
-        )
 
 
 def _refuse_other_extension(sweep: Sweep, name: str, options: SweepOptions) -> None:
@@ -244,7 +213,7 @@ def _started(
     added = (options.extension,) if options.extension else ()
     return StartedSweep(
         source=source,
-        **{name: getattr(options, name) for name in OPTIONS},
+        run=options.run,
         hpatches=settings.hpatches,
         released=settings.released,
         extensions=(*(former.extensions if former is not None else ()), *added),
@@ -256,7 +225,7 @@ def _extended(sweep: Sweep, options: SweepOptions, started: StartedSweep) -> tup
     """Returns the sweep and its trials with all that was added since it was started."""
     if started.num_samples is not None:
         sweep = replace(sweep, num_samples=started.num_samples)
-    trials = sweep.trials(options.overrides)
+    trials = sweep.trials(options.run.overrides)
     for assignments in started.extensions:
         trials = extend_trials(trials, assignments)
     return sweep, tuple(trials)
@@ -288,39 +257,6 @@ def _seeded(sweep: Sweep, trials: Sequence[Trial], question: Question) -> tuple[
     return tuple(
         Trial(replace(config, seed=seed)) for seed in seeds[: question.most_seeds] for config in kinds
     )
-
-
-def _with_absolute_places(sweep: Sweep, options: SweepOptions) -> SweepOptions:
-    """Names the places of photographs and sources in full: workers run in folders of their own.
-
-    So a trial has the same name however the places are written and wherever the command runs.
-    """
-    data = _common_data(tuple(sweep.trials(options.overrides)))
-    if data.sources and data.photos != SAMPLES:
-        raise ValueError(
-            f"data.sources ('{data.sources}') takes the place of data.photos ('{data.photos}'): name "
-            "photographs as one of the sources, photos=PLACE, or leave data.photos out"
-        )
-    overrides = []
-    if data.photos != SAMPLES and not is_remote(data.photos):
-        overrides.append(f"data.photos={absolute_place(data.photos)}")
-    if data.sources:
-        overrides.append(f"data.sources={absolute_sources(data.sources)}")
-    return replace(options, overrides=tuple(dict.fromkeys((*options.overrides, *overrides))))
-
-
-def _common_data(trials: tuple[Trial, ...]) -> DataConfig:
-    """Returns the training data and the split that all trials share."""
-    if not trials:
-        raise ValueError("the sweep has no trials: nothing in its space is a point of a grid")
-    splits = {tuple(getattr(trial.config.data, name) for name in _SHARED) for trial in trials}
-    if len(splits) > 1:
-        *names, last = (f"data.{name}" for name in _SHARED)
-        raise ValueError(
-            f"the trials of a sweep must share {', '.join(names)} and {last}, "
-            f"or their validation scores are not comparable; found {sorted(splits)}"
-        )
-    return trials[0].config.data
 
 
 def _starting_networks(trials: tuple[Trial, ...], settings: Settings) -> tuple[dict[str, str], str]:

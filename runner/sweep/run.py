@@ -185,9 +185,9 @@ def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
 
 def worker_of(plan: SweepPlan, capacity: Capacity) -> WorkerResources:
     """Returns what each worker asks for: a GPU if the cluster has any, unless the options say otherwise."""
-    asked = plan.options.gpus_per_worker
+    asked = plan.options.run.gpus_per_worker
     gpus = asked if asked is not None else float(capacity.gpus > 0)
-    return WorkerResources(gpus, plan.options.cpus_per_worker)
+    return WorkerResources(gpus, plan.options.run.cpus_per_worker)
 
 
 def shares(plan: SweepPlan, capacity: Capacity) -> tuple[WorkerResources, int]:
@@ -197,9 +197,9 @@ def shares(plan: SweepPlan, capacity: Capacity) -> tuple[WorkerResources, int]:
         ValueError: if a trial asks for more than the cluster has.
     """
     worker = worker_of(plan, capacity)
-    fewest = plan.options.resilience.fewest_workers
-    fits = capacity.concurrent_trials(plan.trials, plan.options.evaluators, worker, fewest)
-    return worker, min(fits, plan.options.concurrent or fits)
+    fewest = plan.options.run.resilience.fewest_workers
+    fits = capacity.concurrent_trials(plan.trials, plan.options.run.evaluators, worker, fewest)
+    return worker, min(fits, plan.options.run.concurrent or fits)
 
 
 def _run(
@@ -212,7 +212,7 @@ def _run(
     lease: Lease,
     notifier: Notifier,
 ) -> SweepCallback:
-    evaluator = start_pool(plan.data.benchmarks, plan.options.evaluators, on_this_node())
+    evaluator = start_pool(plan.data.benchmarks, plan.options.run.evaluators, on_this_node())
     context = TrialContext(
         trials_folder=plan.store.below(TRIALS).place,
         evaluator=evaluator,
@@ -223,7 +223,7 @@ def _run(
         mode=plan.sweep.mode,
         objects=plan.data.objects,
         attempt=lease.attempt,
-        resilience=plan.options.resilience,
+        resilience=plan.options.run.resilience,
     )
     listed = listed_trials(plan) if plan.options.asked is None else plan.baselines
     known = {t.key: _progress(plan, t) for t in listed}

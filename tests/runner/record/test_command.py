@@ -10,7 +10,7 @@ from evaluation.actor import EvaluatorResources
 from runner.__main__ import main
 from runner.cli.manage import _plan
 from runner.cluster.resilience import Resilience
-from runner.record.command import StartedSweep, extend_trials
+from runner.record.command import RunOptions, StartedSweep, extend_trials
 from runner.record.sweep import StoredSweep, choose_failed, forget
 from runner.settings import Settings
 from runner.sweep.estimate import what_is_left
@@ -39,9 +39,9 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def start(source: str, **options):
+def start(source: str, name: str = "", **options):
     """Writes down what a sweep that starts writes down."""
-    plan = plan_sweep(source, Settings.from_environment(), SweepOptions(**options))
+    plan = plan_sweep(source, Settings.from_environment(), SweepOptions(name, RunOptions(**options)))
     plan.stored.folder.mkdir(parents=True)
     save(plan)
     return plan
@@ -70,18 +70,19 @@ def test_options_come_back_as_they_were(home):
     assert again.started == plan.started
 
 
-def test_a_sweep_that_the_last_release_started_is_read(home):
-    plan = start("smoke", name="mine", evaluators=EvaluatorResources(2, 0.5, 0.0))
+def test_a_file_of_other_fields_is_refused_with_what_to_do(home):
+    plan = start("smoke", name="mine")
     file = plan.stored.folder / "started.json"
     file.write_text(file.read_text().replace('"evaluators"', '"judges"'))
-    assert StartedSweep.load(plan.stored.folder) == plan.started
+    with pytest.raises(ValueError, match=r"started\.json is damaged .*; delete it, and run"):
+        _plan("mine")
 
 
 def test_what_it_asks_of_the_cluster_may_change_and_stays_so(home):
     start("smoke", name="mine", gpus_per_worker=0.25, cpus_per_worker=2, concurrent=3)
     asked = {"cpus_per_worker": 1, "gpus_per_worker": 0.0, "concurrent": None, "num_cpus": 1.0}
     save(_plan("mine", asked))
-    options = _plan("mine").options
+    options = _plan("mine").options.run
     assert (options.gpus_per_worker, options.cpus_per_worker, options.concurrent) == (0.0, 1, 3)
     assert options.evaluators == EvaluatorResources(number=1, num_cpus=1.0)
 

@@ -3,6 +3,7 @@
 import pytest
 from tiny_sweep import run, runs_of, write_sweep
 
+from runner.record.command import RunOptions
 from runner.sweep.plan import SweepOptions
 
 pytestmark = [
@@ -41,7 +42,7 @@ sweep = Sweep(
 
 def test_a_bad_trial_is_stopped_early_by_its_score(tmp_path):
     file = write_sweep(tmp_path, ONE_BAD)
-    plan, result = run(file, tmp_path / "home", SweepOptions(concurrent=1))
+    plan, result = run(file, tmp_path / "home", SweepOptions(run=RunOptions(concurrent=1)))
     good, bad, _ = plan.trials
     assert max(r.epoch for r in plan.stored.history(good).records()) == 3
     # Its workers end with it: while the third trial trains, it does not. As training does not wait for the
@@ -54,7 +55,7 @@ def test_a_bad_trial_is_stopped_early_by_its_score(tmp_path):
     assert "stopped early by its score" in statuses[bad.key][1]
     assert not result.failed
     # Asked again, the stopped trial stays stopped.
-    run(file, tmp_path / "home", SweepOptions(concurrent=1))
+    run(file, tmp_path / "home", SweepOptions(run=RunOptions(concurrent=1)))
     assert max(r.epoch for r in plan.stored.history(bad).records()) == epochs
 
 

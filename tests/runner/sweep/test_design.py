@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from evaluation.statistics.power import smallest_detectable
+from runner.record.command import RunOptions
 from runner.settings import Settings
 from runner.sweep.design import Design, design_of
 from runner.sweep.plan import SweepOptions, plan_sweep
@@ -52,7 +53,7 @@ def test_a_question_is_not_answered_with_the_samples_unless_they_are_asked_for(s
 
 def test_samples_that_are_asked_for_are_taken_and_counted(settings):
     said = []
-    options = SweepOptions(overrides=("data.photos=samples",))
+    options = SweepOptions(run=RunOptions(overrides=("data.photos=samples",)))
     plan = plan_sweep("similarities", settings, options, said.append)
     design = design_of(plan)
     assert (design.source, design.items, design.held_out) == ("samples", 10, 6)

@@ -10,6 +10,7 @@ from r2d2.config import ComputeConfig, TrainConfig
 from r2d2.training.siamese import SiameseNetwork
 from runner.cluster.connect import Capacity
 from runner.cluster.resources import WorkerResources
+from runner.record.command import RunOptions
 from runner.settings import Settings
 from runner.sweep import estimate
 from runner.sweep.estimate import Estimate, duration, kind_of
@@ -21,7 +22,7 @@ from search_spaces.sweep import Trial
 @pytest.fixture(scope="module")
 def make_plan(tmp_path_factory):
     settings = Settings.from_environment({"R2D2_HOME": str(tmp_path_factory.mktemp("home"))})
-    return lambda *overrides: plan_sweep("smoke", settings, SweepOptions(overrides=overrides))
+    return lambda *overrides: plan_sweep("smoke", settings, SweepOptions(run=RunOptions(overrides=overrides)))
 
 
 def shown(found: Estimate) -> str:

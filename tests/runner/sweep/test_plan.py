@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runner.record.command import RunOptions
 from runner.settings import Settings
 from runner.sweep.estimate import steps_per_epoch
 from runner.sweep.plan import SweepOptions, plan_sweep
@@ -29,7 +30,7 @@ def photos(tmp_path):
 def test_a_relative_folder_of_photographs_is_named_in_full(photos, settings, monkeypatch):
     # Workers run in folders of their own, where a relative path names nothing.
     monkeypatch.chdir(photos.parent)
-    plan = plan_sweep("smoke", settings, SweepOptions(overrides=("data.photos=photos",)))
+    plan = plan_sweep("smoke", settings, SweepOptions(run=RunOptions(overrides=("data.photos=photos",))))
     assert {trial.config.data.photos for trial in (*plan.trials, *plan.baselines)} == {str(photos)}
 
 
@@ -37,7 +38,7 @@ def test_trials_have_the_same_names_however_the_folder_is_named(photos, settings
     monkeypatch.chdir(photos.parent)
     keys = []
     for name in ("photos", "./photos", str(photos)):
-        plan = plan_sweep("smoke", settings, SweepOptions(overrides=(f"data.photos={name}",)))
+        plan = plan_sweep("smoke", settings, SweepOptions(run=RunOptions(overrides=(f"data.photos={name}",))))
         keys.append([trial.key for trial in plan.trials])
     assert keys[0] == keys[1] == keys[2]
 
@@ -45,7 +46,9 @@ def test_trials_have_the_same_names_however_the_folder_is_named(photos, settings
 def test_a_searcher_searches_with_the_full_name_too(photos, settings, monkeypatch):
     monkeypatch.chdir(photos.parent)
     plan = plan_sweep(
-        "hyperparameters", settings, SweepOptions(overrides=("data.photos=photos", "data.held_out=1"))
+        "hyperparameters",
+        settings,
+        SweepOptions(run=RunOptions(overrides=("data.photos=photos", "data.held_out=1"))),
     )
     assert plan.space["data"] == {"photos": str(photos), "held_out": 1}
 
@@ -63,7 +66,8 @@ def test_places_of_sources_are_named_in_full_and_counted(settings, tmp_path, mon
             "smoke",
             settings,
             SweepOptions(
-                overrides=(f"data.sources={text}", "data.pairs_per_epoch=0", "pairs_per_worker=2"), name="mix"
+                "mix",
+                RunOptions((f"data.sources={text}", "data.pairs_per_epoch=0", "pairs_per_worker=2")),
             ),
         )
         for text in ("WASF=.", f"wasf={tmp_path}")
@@ -81,7 +85,7 @@ def test_places_of_sources_are_named_in_full_and_counted(settings, tmp_path, mon
 
 def test_other_contents_of_a_source_are_another_definition(settings, tmp_path):
     miniatures.write_wasf(tmp_path)
-    options = SweepOptions(overrides=(f"data.sources=wasf={tmp_path}",), name="mix")
+    options = SweepOptions(name="mix", run=RunOptions(overrides=(f"data.sources=wasf={tmp_path}",)))
     first = plan_sweep("smoke", settings, options).definition
     miniatures.write_flow(tmp_path / "aachen", count=4)
     path = tmp_path / "aachen/optical_flow/mask/0_1.png"
@@ -91,10 +95,10 @@ def test_other_contents_of_a_source_are_another_definition(settings, tmp_path):
 
 def test_a_wrong_source_is_refused_before_anything_starts(settings):
     with pytest.raises(ValueError, match="unknown source 'wob'; known: aachen, flow"):
-        plan_sweep("smoke", settings, SweepOptions(overrides=("data.sources=wob=/data",)))
+        plan_sweep("smoke", settings, SweepOptions(run=RunOptions(overrides=("data.sources=wob=/data",))))
 
 
 def test_photographs_beside_sources_are_refused(settings, tmp_path):
     overrides = (f"data.photos={tmp_path}", f"data.sources=photos={tmp_path}")
     with pytest.raises(ValueError, match=r"data.sources \('photos=.*'\) takes the place of data.photos"):
-        plan_sweep("smoke", settings, SweepOptions(overrides=overrides))
+        plan_sweep("smoke", settings, SweepOptions(run=RunOptions(overrides=overrides)))

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from runner.__main__ import main
+from runner.record.command import RunOptions
 from runner.settings import Settings
 from runner.sweep.plan import SweepOptions
 from runner.sweep.question import Asked, plan_question, question_lines
@@ -34,7 +35,7 @@ def own_sweep(tmp_path, more=""):
 
 
 def planned(source, settings, **asked):
-    options = SweepOptions(overrides=SMALL)
+    options = SweepOptions(run=RunOptions(overrides=SMALL))
     return plan_question(source, settings, options, Asked(**{"gain": 0.02, **asked}), print)
 
 
