@@ -77,6 +77,14 @@ class Mixture:
         """Returns how many pairs an epoch has that has no length of its own; at least one."""
         return max(1, round(sum(ingredient.pairs for ingredient in self.ingredients)))
 
+    @property
+    def contents(self) -> dict[str, str]:
+        """Returns the SHA-256 of each file by its name, with that of its source if there are several."""
+        parts = [(f"{part.label}:", part.source) for part in self.ingredients]
+        if len(parts) == 1:
+            return parts[0][1].contents
+        return {f"{label}{name}": sha for label, part in parts for name, sha in part.contents.items()}
+
     @cached_property
     def digest(self) -> str:
         """Returns the SHA-256 over all sources and their shares; of photographs alone, their own digest."""

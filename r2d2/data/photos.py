@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from r2d2.data.images import IMAGE_SUFFIXES, ImageRefused, is_image, open_image, refuse_nothing
-from r2d2.data.places import OpenPlace, content_digest, digest_of, open_place
+from r2d2.data.places import OpenPlace, content_digest, contents_of, digest_of, open_place
 from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
 from r2d2.storage.manifest import MANIFEST
@@ -72,13 +72,18 @@ class PhotoSet:
         return tuple(Path(str(file)) for file in self.files)
 
     @cached_property
-    def digest(self) -> str:
-        """Returns the SHA-256 over names and contents; it reads every file that no manifest describes.
+    def contents(self) -> dict[str, str]:
+        """Returns the SHA-256 of each photograph by its name; it reads every file that no manifest describes.
 
         Raises:
             ImageRefused: if a file cannot be read.
         """
-        return digest_of(zip(self.names, self.files, strict=True))
+        return contents_of(zip(self.names, self.files, strict=True))
+
+    @property
+    def digest(self) -> str:
+        """Returns the SHA-256 over names and contents; raises as `contents`."""
+        return digest_of(self.contents)
 
 
 def open_photos(name: str, places: OpenPlace = open_place) -> PhotoSet:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -141,15 +141,20 @@ def content_digest(file: StoredFile) -> str:
         raise ImageRefused(file, f"cannot be read ({error.strerror})") from error
 
 
-def digest_of(named: Iterable[tuple[str, StoredFile]]) -> str:
-    """Returns the SHA-256 (hexadecimal) over names and contents of files, in the order given.
+def contents_of(named: Iterable[tuple[str, StoredFile]]) -> dict[str, str]:
+    """Returns the SHA-256 of each file's content (hexadecimal) by its name, in the order given.
 
     Raises:
         ImageRefused: if a file cannot be read.
     """
+    return {name: content_digest(file) for name, file in named}
+
+
+def digest_of(contents: Mapping[str, str]) -> str:
+    """Returns the SHA-256 (hexadecimal) over names and contents, in the order of what `contents_of` gave."""
     total = hashlib.sha256()
-    for name, file in named:
-        total.update(f"{content_digest(file)}  {name}\n".encode())
+    for name, digest in contents.items():
+        total.update(f"{digest}  {name}\n".encode())
     return total.hexdigest()
 
 

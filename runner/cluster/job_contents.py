@@ -7,12 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from r2d2.source_code import PACKAGES, SUFFIXES, describe_copy
 from r2d2.version import VERSION_FILE, code_version
-
-PACKAGES = ("runner", "r2d2", "evaluation", "search_spaces")
-
-# Of files that are code, with those of the comparison's page.
-SUFFIXES = frozenset({".py", ".html", ".css"})
 
 # Where a sweep's file that is no part of search_spaces/ lies in the copy.
 OWN_SWEEPS = "own_sweeps"
@@ -44,6 +40,7 @@ def copy_code(folder: Path, sweep: str) -> str:
     for package in PACKAGES:
         shutil.copytree(root / package, folder / package, ignore=_not_code)
     (folder / VERSION_FILE).write_text(code_version() + "\n", encoding="utf-8")
+    describe_copy(folder)
     if not sweep.endswith(".py"):
         return sweep
     if not Path(sweep).is_file():

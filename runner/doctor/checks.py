@@ -7,23 +7,21 @@ with one sentence that says what to do. List it in `_EVERYWHERE`, or in `_ON_THE
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import shutil
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.storage.location import open_store
 from runner.cluster.processors import usable_cpus
 from runner.doctor.gpus import describe_gpus
+from runner.record.provenance import PACKAGES, installed_versions
 from runner.settings import Settings
 from search_spaces.sweep import home_folder
 
-PACKAGES = ("torch", "ray", "mlflow", "numpy", "pillow", "boto3", "optuna", "safetensors")
 CODE = ("runner", "r2d2", "evaluation", "search_spaces")
 LEAST_FREE_GIB = 2.0
 TIMEOUT_S = 20.0
@@ -79,15 +77,6 @@ def run_checks(machine: Machine) -> Iterator[Check]:
             yield Check(name, False, " ".join(str(error).split()))
         except Exception as error:  # What nobody has thought of is a finding too.
             yield Check(name, False, f"{type(error).__name__}: {' '.join(str(error).split())}")
-
-
-def installed_versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that must agree; missing packages are left out."""
-    found = {"python": sys.version.split()[0]}
-    for name in PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def code_digest() -> str:

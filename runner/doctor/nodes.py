@@ -12,10 +12,10 @@ from runner.doctor.checks import (
     Expected,
     Machine,
     code_digest,
-    installed_versions,
     mark_in,
     run_checks,
 )
+from runner.record.provenance import installed_versions
 from runner.settings import Settings
 
 ANSWER_WITHIN_S = 120.0

@@ -11,16 +11,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from rich.console import Console
 from rich.text import Text
 
 from evaluation.actor import start_pool
 from evaluation.report.report import Report
+from r2d2.processor.kind import this_processor
 from runner.cluster.connect import Capacity, on_this_node, ray_cluster
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import final_report, report_files, save_pictures
 from runner.compare.rounds import Rounds, rounds_of
 from runner.record.lease import Lease, hold
+from runner.record.provenance import Provenance, save_files
 from runner.record.sweep import QUESTION, TRIALS, forget, stored_ending
 from runner.settings import Settings
 from runner.sweep.callback import SweepCallback
@@ -102,6 +105,7 @@ def run_sweep(
                     # no definition behind that a corrected one would differ from.
                     store = without_password(settings.tracking_uri)
                     _write_down(plan, note.answered(store) if reporter.open() else note)
+                    _write_provenance(plan, lease.attempt.number)
                     callback = _run(plan, worker, concurrent, reporter, console, trainable, lease, notifier)
                 failed, interrupted = callback.reasons, callback.interrupted
             lease.attempt.require_current()
@@ -132,6 +136,14 @@ def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
     plan.started.save(plan.store)
     plan.store.write(QUESTION, plan.question.encode())
     note.save(plan.store)
+
+
+def _write_provenance(plan: SweepPlan, attempt: int) -> None:
+    """Writes down what this attempt computes with, so that its figures can be reproduced."""
+    evaluators, data = plan.options.evaluators, plan.data
+    device = torch.device("cuda" if evaluators.num_gpus and torch.cuda.is_available() else "cpu")
+    Provenance.of_now(this_processor(device, evaluators.threads)).save(plan.store, attempt)
+    save_files(plan.store, data.training.contents | data.held_out.contents)
 
 
 def _open_tracker(settings: Settings) -> Tracker:

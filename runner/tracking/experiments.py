@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
+from r2d2.source_code import source_code
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 from r2d2.unknown import did_you_mean
@@ -38,6 +39,8 @@ KEY = "r2d2.key"
 ROLE = "role"
 CODE, RESUMED_WITH = "r2d2.code_version", "r2d2.resumed_with"
 SUMMARY = "summary"
+# What differed from the commit, as `git apply` takes it.
+DIFF = "uncommitted.diff"
 
 _PAGE = 1000
 # What MLflow answers for an id that it does not know, or that cannot be one.
@@ -198,7 +201,9 @@ class Tracker:
         if missing := {k: v for k, v in texts.items() if k not in known}:
             # The parameters come last: a run that has them is known to have the files and the data sets.
             files = {"config.json": params, "environment.json": environment()}
-            opened.log_files({name: json.dumps(value, indent=1) for name, value in files.items()})
+            texts_of = {name: json.dumps(value, indent=1) for name, value in files.items()}
+            code = source_code()
+            opened.log_files(texts_of | ({DIFF: code.diff} if code.diff else {}))
             if datasets:
                 self.client.log_inputs(opened.run_id, [use.to_input() for use in datasets])
         opened.params = missing

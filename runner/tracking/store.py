@@ -23,9 +23,17 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.telemetry import set_telemetry_client
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_BRANCH,
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_GIT_DIRTY,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+)
 from mlflow.utils.rest_utils import http_request
 
-from r2d2.version import PROJECT, code_version
+from r2d2.source_code import source_code
+from r2d2.version import PROJECT
 from runner.cluster.processors import usable_cpus
 from runner.tracking.moved_home import follow_home
 
@@ -37,7 +45,6 @@ _AWAY = (502, 503, 504)
 _WORDS = 200
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _DIRTY = "-dirty"
-_COMMIT_LENGTH = 40
 
 
 class ServerAwayError(ValueError):
@@ -215,18 +222,17 @@ def _check_sqlite(path: Path) -> None:
 
 
 def code_tags() -> dict[str, str]:
-    """Returns tags that name the code: the commit and whether the tree differs, or the package's version.
+    """Returns tags that name the code: commit, branch and whether the tree differs, or the package's version.
 
-    `mlflow.source.git.commit` is the key under which MLflow's pages look for the commit.
+    Those of git are the keys under which MLflow's pages look for them.
     """
-    version = code_version()
-    commit = version.removesuffix(_DIRTY)
+    code = source_code()
     # Without a source MLflow's pages do not show the commit.
-    tags = {"r2d2.code_version": version, "mlflow.source.name": PROJECT, "mlflow.source.type": "LOCAL"}
-    if len(commit) == _COMMIT_LENGTH:
-        tags["mlflow.source.git.commit"] = commit
-        tags["r2d2.git_dirty"] = str(version.endswith(_DIRTY)).lower()
-    return tags
+    tags = {"r2d2.code_version": code.version, MLFLOW_SOURCE_NAME: PROJECT, MLFLOW_SOURCE_TYPE: "LOCAL"}
+    if code.commit:
+        is_dirty = code.version.endswith(_DIRTY) or bool(code.diff)
+        tags |= {MLFLOW_GIT_COMMIT: code.commit, MLFLOW_GIT_DIRTY: str(is_dirty).lower()}
+    return tags | ({MLFLOW_GIT_BRANCH: code.branch} if code.branch else {})
 
 
 @functools.cache

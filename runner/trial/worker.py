@@ -22,6 +22,7 @@ from r2d2.data.share import Share
 from r2d2.data.training_data import open_training_data
 from r2d2.network import R2D2Network
 from r2d2.processor.allocator import keep_memory
+from r2d2.processor.kind import this_processor
 from r2d2.processor.memory import limit_memory
 from r2d2.start import starting_network
 from r2d2.storage.cache import CacheSettings
@@ -35,6 +36,7 @@ from runner.record.attempt import AttemptWatch, HaltedError, SupersededError
 from runner.record.checkpoints import TRAIN_RUN, checkpoint_place
 from runner.record.history import HISTORY, TRAIN, History, Record
 from runner.record.incidents import HANGING, RESIZED, record_incident
+from runner.record.provenance import note_processor
 from runner.trial.partial_epoch import PartialEpoch, merged
 from runner.trial.placement_group_cleanup import note_reservation
 from runner.trial.preemption import Notice, Preempted
@@ -134,6 +136,8 @@ class _Worker:
         network = starting_network(self.config, self.task.init)
         device = ray.train.torch.get_device()
         limit_memory(self.task.gpus, device)
+        if self.rank == 0:
+            note_processor(self.task.trial, this_processor(device, self.task.threads))
         network.to(device)
         siamese = SiameseNetwork(network, compute=self.config.compute)
         optimiser = make_optimiser(network, self.config)

@@ -13,7 +13,7 @@ import numpy as np
 from r2d2.config import DataConfig
 from r2d2.containers import Pair
 from r2d2.data.pairs.batch_render import PreparedPair
-from r2d2.data.places import digest_of
+from r2d2.data.places import contents_of, digest_of
 from r2d2.storage.files import FileSet, StoredFile
 
 
@@ -54,10 +54,15 @@ class ItemSource(ABC):
         return None
 
     @cached_property
+    def contents(self) -> dict[str, str]:
+        """Returns the SHA-256 of each file that is used by its name."""
+        used = sorted({name for item in self.items for name in _names(item)})
+        return contents_of((name, StoredFile(self.place, name)) for name in used)
+
+    @property
     def digest(self) -> str:
         """Returns the SHA-256 over names and contents of all files that are used."""
-        used = sorted({name for item in self.items for name in _names(item)})
-        return digest_of((name, StoredFile(self.place, name)) for name in used)
+        return digest_of(self.contents)
 
     def name(self, item: int) -> str:
         """Returns the item's own name."""

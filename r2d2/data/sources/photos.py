@@ -35,6 +35,11 @@ class PhotoSource:
         return len(self.photos)
 
     @property
+    def contents(self) -> dict[str, str]:
+        """Returns the SHA-256 of each photograph by its name."""
+        return self.photos.contents
+
+    @property
     def digest(self) -> str:
         """Returns the digest of the photographs."""
         return self.photos.digest

@@ -28,6 +28,10 @@ class PairSource(Protocol):
         """Returns the number of items."""
 
     @property
+    def contents(self) -> dict[str, str]:
+        """Returns the SHA-256 of each file that is used by its name."""
+
+    @property
     def digest(self) -> str:
         """Returns the SHA-256 over names and contents of all items, wherever they lie."""
 

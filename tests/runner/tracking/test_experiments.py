@@ -52,7 +52,7 @@ def test_a_run_holds_configuration_tags_and_code(tracker, open_run):
     assert logged.params["loss.similarity"] == "cosine"
     assert logged.tags["similarity"] == "dice"
     assert len(logged.tags["mlflow.source.git.commit"]) == 40
-    assert logged.tags["r2d2.git_dirty"] in ("true", "false")
+    assert logged.tags["mlflow.source.git.dirty"] in ("true", "false")
     assert logged.status == "RUNNING"
     assert json.loads(read(tracker, run, "config.json")) == PARAMS
     assert "torch" in json.loads(read(tracker, run, "environment.json"))["packages"]

@@ -1,0 +1,107 @@
+"""What runs is described by its commit and by all code that differs from it, without secrets and in bounds."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from r2d2 import source_code
+from r2d2.source_code import SourceCode, bounded, describe_copy, is_code, source_code_of
+
+SECRET = 'TOKEN = "' + "x1" * 10 + '"\n'
+
+
+def git(folder, *arguments):
+    names = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    command = ["git", "-C", str(folder), *names, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A repository with one file of code, committed."""
+    git(tmp_path, "init", "--initial-branch", "work")
+    (tmp_path / "r2d2").mkdir()
+    (tmp_path / "r2d2" / "loss.py").write_text("".join(f"line {n}\n" for n in range(9)))
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "A commit")
+    return tmp_path
+
+
+def test_a_clean_checkout_is_its_commit_and_branch(checkout):
+    code = source_code_of(checkout)
+    assert code.commit == git(checkout, "rev-parse", "HEAD").strip()
+    assert (code.branch, code.diff, code.left_out) == ("work", "", ())
+
+
+def test_a_changed_line_and_a_new_file_are_in_the_difference_and_it_makes_the_same_code(checkout, tmp_path):
+    (checkout / "r2d2" / "loss.py").write_text("".join(f"line {n}\n" for n in (0, 1, 22, 3, 4, 5, 6, 7, 8)))
+    (checkout / "r2d2" / "new.py").write_text("new\n")
+    (checkout / "r2d2" / ".env").write_text(SECRET)
+    (checkout / "notes.py").write_text("not of a package\n")
+    index = git(checkout, "ls-files", "--stage")
+    code = source_code_of(checkout)
+    assert git(checkout, "ls-files", "--stage") == index
+    assert "-line 2\n+line 22\n" in code.diff
+    assert "notes" not in code.diff
+    assert "env" not in code.diff
+    git(checkout, "stash", "--include-untracked")
+    (checkout / "patch").write_text(code.diff)
+    git(checkout, "apply", "patch")
+    assert (checkout / "r2d2" / "loss.py").read_text().splitlines()[2] == "line 22"
+    assert (checkout / "r2d2" / "new.py").read_text() == "new\n"
+
+
+def test_a_line_that_looks_like_a_secret_is_left_out_and_said(checkout):
+    (checkout / "r2d2" / "loss.py").write_text(f"{SECRET}other\n")
+    code = source_code_of(checkout)
+    assert "x1x1" not in code.diff
+    assert "+other\n" in code.diff
+    assert code.left_out == ("r2d2/loss.py: 1 lines that look like secrets",)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_secret"),
+    [
+        ("'password': 'hunter2hunter2'", True),
+        ('API_KEY: str = "0123456789"', True),
+        (f'x = "ghp_{"a" * 36}"', True),
+        ('url = "postgres://me:word@host/x"', True),
+        ("-----BEGIN RSA PRIVATE KEY-----", True),
+        ("token = read_token(file)", False),
+        ('KEY = "r2d2.key"', False),
+        ("def test_dlt_weighs_each_match_the_same_at_any_place_and_scale():", False),
+    ],
+)
+def test_what_looks_like_a_secret(line, is_secret):
+    diff, left_out = bounded(f"diff --git a/r2d2/x.py b/r2d2/x.py\n+{line}\n")
+    assert (line not in diff, bool(left_out)) == (is_secret, is_secret)
+
+
+def test_of_a_large_difference_the_files_that_fit_are_kept_and_the_others_named():
+    files = [f"diff --git a/r2d2/{n}.py b/r2d2/{n}.py\n+{'x' * size}\n" for n, size in (("a", 9), ("b", 500))]
+    diff, left_out = bounded("".join(files), largest=200)
+    assert diff == files[0]
+    assert left_out == ("r2d2/b.py: the difference would be larger than 200 bytes",)
+
+
+def test_a_copy_says_what_it_is_a_copy_of(tmp_path, monkeypatch):
+    code = SourceCode("v", "c" * 40, "work", "a diff", ("one",))
+    monkeypatch.setattr(source_code, "source_code", lambda: code)
+    describe_copy(tmp_path)
+    assert source_code_of(tmp_path) == code
+
+
+def test_without_a_repository_only_the_version_is_known(tmp_path):
+    code = source_code_of(tmp_path)
+    assert code == SourceCode(code.version)
+    assert code.version
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("r2d2/losses/ap.py", True), ("tests/x.py", False), ("r2d2/.env", False), ("r2d2/x.npz", False)],
+)
+def test_code_is_the_packages_code(path, expected):
+    assert is_code(path) == expected
