@@ -69,7 +69,7 @@ class Provenance:
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> Self:
-        code = typed(SourceCode, {**values["code"], "left_out": tuple(values["code"]["left_out"])})
+        code = SourceCode.from_json(values["code"])
         return typed(cls, {**values, "code": code, "evaluation": typed(Processor, values["evaluation"])})
 
 

@@ -140,7 +140,7 @@ def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
 
 def _write_provenance(plan: SweepPlan, attempt: int) -> None:
     """Writes down what this attempt computes with, so that its figures can be reproduced."""
-    evaluators, data = plan.options.evaluators, plan.data
+    evaluators, data = plan.options.run.evaluators, plan.data
     device = torch.device("cuda" if evaluators.num_gpus and torch.cuda.is_available() else "cpu")
     Provenance.of_now(this_processor(device, evaluators.threads)).save(plan.store, attempt)
     save_files(plan.store, data.training.contents | data.held_out.contents)

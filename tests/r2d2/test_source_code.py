@@ -1,4 +1,4 @@
-"""What runs is described by its commit and by all code that differs from it, without secrets and in bounds."""
+"""What runs is described by its commit and all code that differs from it, without secrets and in bounds."""
 
 from __future__ import annotations
 

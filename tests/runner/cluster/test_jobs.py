@@ -246,6 +246,7 @@ def test_the_copy_holds_the_code_and_the_sweeps_file(tmp_path):
     assert copy_code(folder, str(own)) == "own_sweeps/question.py"
     assert (folder / "own_sweeps" / "question.py").read_text() == "sweep = 1"
     assert {path.name for path in folder.iterdir()} == {
+        "CODE_SOURCE.json",
         "CODE_VERSION",
         "runner",
         "r2d2",
@@ -268,7 +269,7 @@ def test_the_copy_holds_no_secret_that_lies_among_the_code(tmp_path, monkeypatch
     monkeypatch.setattr(job_contents, "__file__", str(root / "runner" / "cluster" / "job_contents.py"))
     copy_code(folder, "smoke")
     copied = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert copied == {*code, "CODE_VERSION"}
+    assert copied == {*code, "CODE_SOURCE.json", "CODE_VERSION"}
 
 
 def test_a_missing_file_is_named(tmp_path):
