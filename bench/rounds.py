@@ -69,7 +69,8 @@ def _count(design: Design, question: Question, rng: np.random.Generator) -> Coun
     names = [str(place) for place in range(len(rows))]
     baselines = dict.fromkeys(names[1:], names[0])
     seeds = tuple(range(question.most_seeds))
-    made = decide(dict(zip(names, rows, strict=True)), baselines, seeds, question, replicates=REPLICATES)
+    scores = dict(zip(names, rows, strict=True))
+    made = decide(scores, baselines, seeds, question, replicates=REPLICATES, intervals=False)
     return _counted(made, design.gains, question)
 
 

@@ -38,7 +38,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -64,23 +64,32 @@ class Estimates:
 
     Attributes:
         value: (K,).
-        errors: (replicates, K), equally probable errors, of which intervals are made; NaN with one sequence.
-        by_sequences: (replicates, K), the part of the sequences in equally probable errors.
+        by_sequences: (replicates, K), the part of the sequences in equally probable errors; NaN with one
+            sequence.
         seeds: what the seeds add to the variance of the mean.
         beyond: (K,), the part of the sequences in the mean's variance, beyond that.
     """
 
     value: Floats
-    errors: Floats
     by_sequences: Floats
     seeds: SeedVariances
     beyond: Floats
 
     @cached_property
     def _ends(self) -> Floats:
+        total = self.beyond + self.seeds.between
+        share = np.divide(self.seeds.between, total, out=np.ones_like(total), where=total > 0)
+        # A share below a millionth counts as one: the degrees of freedom stay finite.
+        errors = self._errors(self.seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT)
         # An error is the estimate less the truth: its upper end is how far the truth may lie below.
-        ends: Floats = self.value - np.quantile(self.errors, [1 - ALPHA / 2, ALPHA / 2], axis=0)
+        ends: Floats = self.value - np.quantile(errors, [1 - ALPHA / 2, ALPHA / 2], axis=0)
         return ends
+
+    def _errors(self, degrees: Floats) -> Floats:
+        """Equally probable errors of both parts, (replicates, K), for the seeds' degrees of freedom (K,)."""
+        by_seeds = self.seeds.errors(degrees, len(self.by_sequences))
+        # In another order, always the same: the parts are independent, and these ascend.
+        return self.by_sequences + by_seeds[np.random.default_rng(SEED).permutation(len(by_seeds))]
 
     @property
     def low(self) -> Floats:
@@ -101,11 +110,10 @@ class Estimates:
         It is twice the smaller tail beyond the mean, which itself counts as a draw (Davison and Hinkley,
         Bootstrap Methods and their Application, 1997).
         """
-        replicates = len(self.by_sequences)
         # With fewer degrees of freedom than the interval: see the beginning of this file.
-        errors = self.by_sequences + _shuffled(self.seeds.errors(self.seeds.degrees, replicates))
+        errors = self._errors(self.seeds.degrees)
         above, below = (errors >= self.value).sum(axis=0), (errors <= self.value).sum(axis=0)
-        p: Floats = np.minimum(2 * (1 + np.minimum(above, below)) / (replicates + 1), 1)
+        p: Floats = np.minimum(2 * (1 + np.minimum(above, below)) / (len(errors) + 1), 1)
         return np.where(np.isnan(errors).any(axis=0), np.nan, p)
 
     def tail_p(self, truth: float) -> Floats:
@@ -144,7 +152,7 @@ class Estimates:
                 above = self._above(column, value + sign * spread * math.sinh(step))
                 return (above if sign < 0 else 1 - above) - level / 2
 
-            step = float(brentq(excess, 0.0, _GRID_END, xtol=1e-9))
+            step = float(brentq(excess, 0.0, _GRID_END, xtol=1e-6))
             return value + sign * spread * math.sinh(step)
 
         return end(-1), end(1)
@@ -155,16 +163,18 @@ class Estimates:
         scale = math.sqrt(self.seeds.between[column])
         if np.isnan(scale) or scale == 0:
             return float(np.mean(distance <= 0)) if scale == 0 else np.nan
-        grid, tails = self._tails[column]
-        beyond = np.interp(np.abs(distance / scale), grid, tails)
+        tails = _student_tails(float(self.seeds.degrees[column]))
+        beyond = np.interp(np.abs(distance / scale), _GRID, tails)
         return float(np.where(distance > 0, beyond, 1 - beyond).mean())
 
-    @cached_property
-    def _tails(self) -> list[tuple[Floats, Floats]]:
-        """Student's upper tails on a grid, of each column."""
-        from scipy.special import stdtr
 
-        return [(_GRID, stdtr(degrees, -_GRID)) for degrees in self.seeds.degrees]
+@lru_cache(maxsize=64)
+def _student_tails(degrees: float) -> Floats:
+    """The upper tails of Student's distribution on the grid; variants of a pool share their degrees."""
+    from scipy.special import stdtr
+
+    tails: Floats = stdtr(degrees, -_GRID)
+    return tails
 
 
 def estimate(
@@ -186,22 +196,12 @@ def estimate(
     n = len(profile)
     if n < 2:
         unknown = np.full_like(value, np.nan)
-        return Estimates(value, unknown[None], unknown[None], SeedVariances(*[unknown] * 3), unknown)
+        return Estimates(value, unknown[None], SeedVariances(*[unknown] * 3), unknown)
     seeds = seeds or SeedVariances.of(samples)
     # Both are estimates, so their difference may fall below 0; the variance does not.
     beyond = np.maximum(profile.var(axis=0, ddof=1) / n - seeds.residual, 0)
-    total = beyond + seeds.between
-    share = np.divide(seeds.between, total, out=np.ones_like(total), where=total > 0)
     by_sequences = np.sqrt(beyond) * resample(n, replicates).studentised(profile)
-    # A share below a millionth counts as one: the degrees of freedom stay finite.
-    degrees = seeds.degrees / np.maximum(share, 1e-6) ** _INTERVAL_EXPONENT
-    errors = by_sequences + _shuffled(seeds.errors(degrees, replicates))
-    return Estimates(value, errors, by_sequences, seeds, beyond)
-
-
-def _shuffled(errors: Floats) -> Floats:
-    """The errors of the seeds, which ascend, in another order, always the same: the parts are independent."""
-    return errors[np.random.default_rng(SEED).permutation(len(errors))]
+    return Estimates(value, by_sequences, seeds, beyond)
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,7 @@ def decide(
     *,
     smaller_is_better: bool = False,
     replicates: int = REPLICATES,
+    intervals: bool = True,
 ) -> list[tuple[Decision, ...]]:
     """Decides after every round whose scores are there.
 
@@ -215,6 +216,7 @@ def decide(
         question: what is asked.
         smaller_is_better: of the metric.
         replicates: how many draws of the bootstrap.
+        intervals: False leaves them out, NaN: they take longer than all the rest, and decide nothing.
 
     Returns:
         for each round the decisions on the variants that were open before it. A variant without the scores of
@@ -231,9 +233,8 @@ def decide(
         }
         if tested:
             found = _estimated(there, tested, replicates)
-            made = _decisions(
-                Look(question, count), found, baselines, answers, -1 if smaller_is_better else 1
-            )
+            look, sign = Look(question, count), -1 if smaller_is_better else 1
+            made = _decisions(look, found, baselines, answers, sign, intervals)
             answers |= {one.variant: one.answer for one in made}
             rounds.append(made)
     return rounds
@@ -267,6 +268,7 @@ def _decisions(
     baselines: Mapping[str, str],
     answers: Mapping[str, Answer],
     sign: int,
+    intervals: bool,
 ) -> tuple[Decision, ...]:
     """One look at the variants that have estimates; the others count in Holm's correction only."""
     width, unknown = look.question.width, np.full(1, np.nan)
@@ -291,7 +293,7 @@ def _decisions(
     made = []
     for name, answer, chance in zip(baselines, said[:, 0], chances[:, 0], strict=True):
         if name in found:
-            low, high = found[name].tail_interval(level, 0)
+            low, high = found[name].tail_interval(level, 0) if intervals else (np.nan, np.nan)
             value = float(found[name].value[0])
             made.append(Decision(name, baselines[name], answer, look.seeds, value, low, high, float(chance)))
     return tuple(made)
