@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -47,11 +47,18 @@ class BenchmarkSpec:
 
 @dataclass(frozen=True)
 class EvaluatorResources:
-    """An EvaluatorResources says how many evaluators there are, and what each asks of the cluster."""
+    """An EvaluatorResources says how many evaluators there are, and what each asks of the cluster.
+
+    Attributes:
+        number: 1 or more.
+        num_cpus, num_gpus: of each, 0 or more.
+        labels: Ray's label selector of the nodes that they may run on; empty: any node.
+    """
 
     number: int = 1
     num_cpus: float = 0.0
     num_gpus: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.number < 1:
@@ -223,10 +230,15 @@ class EvaluatorPool:
             self._idle.put_nowait(evaluator)
 
     def _start_evaluator(self) -> Any:
-        needs = {"num_cpus": self._resources.num_cpus, "num_gpus": self._resources.num_gpus}
+        asked = self._resources
         evaluator: Any = ray.remote(Evaluator)
-        started = evaluator.options(**needs, max_restarts=-1)
-        return started.remote(self._benchmarks, self._resources.threads, self._resources.num_gpus)
+        started = evaluator.options(
+            num_cpus=asked.num_cpus,
+            num_gpus=asked.num_gpus,
+            label_selector=dict(asked.labels),
+            max_restarts=-1,
+        )
+        return started.remote(self._benchmarks, asked.threads, asked.num_gpus)
 
 
 def _cause(error: Exception) -> str:

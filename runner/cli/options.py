@@ -21,6 +21,24 @@ _WORKERS_CPUS = (
     "and 1 for each of data.loader_processes]."
 )
 
+_LABELS = (
+    "Label of the nodes for evaluation actors and trials' drivers: KEY=VALUE, KEY!=VALUE, KEY=in(A,B) or "
+    "KEY!=in(A,B), e.g. ray.io/market-type!=spot; `any`: any node [default of a new sweep: any]."
+)
+
+
+def _labels(
+    context: click.Context,  # noqa: ARG001  (click's signature)
+    parameter: click.Parameter,  # noqa: ARG001
+    texts: tuple[str, ...],
+) -> dict[str, str] | None:
+    from runner.cluster.labels import parse_labels
+
+    try:
+        return parse_labels(texts) if texts else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of the cluster; the command takes them as `**asked`, for `with_asked`."""
@@ -50,6 +68,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.FloatRange(0),
             help="GPUs of each evaluation actor [default of a new sweep: 0].",
         ),
+        click.option("--evaluator-label", "labels", multiple=True, callback=_labels, help=_LABELS),
     )
     for option in reversed(options):
         command = option(command)

@@ -13,9 +13,10 @@ from typing import Any
 
 from evaluation.actor import EvaluatorResources
 from r2d2.config import TrainConfig
+from runner.cluster.labels import in_words, is_selected
 from runner.cluster.processors import usable_cpus
 from runner.cluster.ray_faults import OWN, make_token_folder, plain_faults, refuse_dashboard
-from runner.cluster.resources import WorkerResources, left, workers_on
+from runner.cluster.resources import WorkerResources, counted, left, workers_on
 from search_spaces.sweep import Trial, home_folder
 
 _ONE_HEAP = "MALLOC_ARENA_MAX"
@@ -57,11 +58,13 @@ class Capacity:
     Attributes:
         cpus, gpus: in all.
         nodes: what each node has, by Ray's names of resources; empty if that is not known.
+        labels: of each node.
     """
 
     cpus: float
     gpus: float
     nodes: tuple[Mapping[str, float], ...] = ()
+    labels: tuple[Mapping[str, str], ...] = ()
 
     def grown(self, cpus: float, gpus: float) -> Capacity:
         """Returns the capacity after the autoscaler has added all that it may: at least so many of each."""
@@ -124,6 +127,30 @@ class Capacity:
                     f"the evaluation actors ask for {asked.number} times {each:g} {unit}s (--evaluators, "
                     f"--evaluator-{unit.lower()}s), but the cluster has {there:g} {unit}s"
                 )
+        if asked.labels and self.nodes:
+            self._require_labelled(asked)
+
+    def _require_labelled(self, asked: EvaluatorResources) -> None:
+        """Refuses labels that no node has; an autoscaler's further nodes are not known (`grown`)."""
+        each = {name: n for name, n in (("CPU", asked.num_cpus), ("GPU", asked.num_gpus)) if counted(n)}
+        wanted = in_words(asked.labels)
+        selected = [
+            node
+            for node, labels in zip(self.nodes, self.labels, strict=True)
+            if is_selected(labels, asked.labels)
+        ]
+        if not selected:
+            there = "; ".join(sorted(set(map(in_words, self.labels))))
+            raise ValueError(
+                f"no node has the labels of --evaluator-label ({wanted}); the nodes' labels are: {there}. "
+                "Start such a node, or take the option back with --evaluator-label any"
+            )
+        room = sum(workers_on(node, each) for node in selected) if each else asked.number
+        if room < asked.number:
+            raise ValueError(
+                f"the nodes with the labels of --evaluator-label ({wanted}) hold {room} of the "
+                f"{asked.number} evaluation actors (--evaluators, --evaluator-cpus, --evaluator-gpus)"
+            )
 
 
 @contextmanager
@@ -178,8 +205,13 @@ def _capacity() -> Capacity:
     import ray
 
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return Capacity(resources.get("CPU", 0.0), resources.get("GPU", 0.0), tuple(nodes))
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return Capacity(
+        resources.get("CPU", 0.0),
+        resources.get("GPU", 0.0),
+        tuple(node["Resources"] for node in nodes),
+        tuple(node["Labels"] for node in nodes),
+    )
 
 
 def on_this_node() -> Any:

@@ -9,14 +9,14 @@ from ray import tune
 
 from r2d2.collapse import collapse_warnings
 from r2d2.config import TrainConfig
-from runner.record.incidents import ASKED_TO_STOP, incidents
+from runner.cluster.metrics import SweepMetrics
+from runner.record.incidents import ASKED_TO_STOP, FAILED, incidents
 from runner.record.lease import Lease
 from runner.record.sweep import INTERRUPTED, Ending, StoredSweep, stopped_early
 from runner.sweep.progress import SweepProgress, TrialProgress
 from runner.tracking.reporter import Reporter
 from runner.trial.driver import CONFIG_KEY
 from runner.trial.placement_group_cleanup import is_reserved
-from runner.trial.progress import ProgressReader
 from search_spaces.sweep import Trial
 
 BY_STOP = "stopped by r2d2 stop; r2d2 resume continues it"
@@ -39,6 +39,7 @@ class SweepCallback(tune.Callback):
         roles: Collection[str],
         stops: bool,
         lease: Lease | None = None,
+        metrics: SweepMetrics | None = None,
     ) -> None:
         """Prepares the callback.
 
@@ -50,9 +51,11 @@ class SweepCallback(tune.Callback):
             stops: whether a scheduler may stop trials.
             lease: the driver's hold on the sweep; once lost, nothing more is passed on. None: nobody else has
                 it.
+            metrics: exports the sweep's figures; None: nobody reads them.
         """
         self._stored, self._reporter, self._progress = stored, reporter, progress
         self._roles, self._stops, self._lease = roles, stops, lease
+        self._metrics = metrics
         self._running: dict[str, Trial] = {}
         # How often each running trial was stopped on request before.
         self._stops_before: dict[str, int] = {}
@@ -75,8 +78,12 @@ class SweepCallback(tune.Callback):
         # What happened to it in earlier attempts was shown then.
         self._told.setdefault(ours.key, len(incidents(self._stored.history(ours))))
         self.statuses[ours.key] = "RUNNING"
-        steps = ProgressReader(self._stored.trial_store(ours))
-        self._progress.started(ours.key, TrialProgress(ours.key, ours.config.epochs, steps))
+        self._progress.started(ours.key, TrialProgress.of(self._stored, ours))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Handles the end of a step of Tune's, several times a second."""
+        if self._metrics is not None:
+            self._metrics.refresh(lambda: self._progress.figures(self._roles))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -131,6 +138,7 @@ class SweepCallback(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """Handles the loss of a trial's driver, which Tune starts again."""
+        self._count("driver")
         self._progress.say(f"{_ours(trial).key}: its driver was lost and starts again")
 
     def say(self, sentence: str) -> None:
@@ -138,6 +146,7 @@ class SweepCallback(tune.Callback):
         self._progress.say(sentence)
 
     def _fail(self, trial: Trial, reason: str) -> None:
+        self._count(FAILED)
         self.reasons[trial.key] = reason
         self._end(trial, Ending("FAILED", reason))
 
@@ -145,7 +154,13 @@ class SweepCallback(tune.Callback):
         known = incidents(self._stored.history(trial))
         for incident in known[self._told.get(trial.key, 0) :]:
             self._progress.say(f"{trial.key}: {incident.text}")
+            if incident.kind != ASKED_TO_STOP:
+                self._count(incident.kind)
         self._told[trial.key] = len(known)
+
+    def _count(self, kind: str) -> None:
+        if self._metrics is not None:
+            self._metrics.count_fault(kind)
 
     def close(self, keys: Collection[str]) -> None:
         """Marks as interrupted what still ran when Tune returned, and what was never started.

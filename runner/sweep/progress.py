@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,16 +13,21 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from runner.cluster.metrics import SCORE, SPEED, TRIALS, WAITING, Figures
 from runner.record.history import TRAIN, Record
+from runner.record.sweep import StoredSweep
 from runner.terminal.fitted_table import Column, FittedTable
 from runner.trial.progress import ProgressReader
+from search_spaces.sweep import Trial
 
+STATES = ("waiting", "training", "finished", "failed", "stopped")
 TERMS = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
+_SPEED = "train/pairs_per_second"
 
 
 @dataclass
 class TrialProgress:
-    """A TrialProgress says how far one trial is."""
+    """A TrialProgress says how far one trial is; its status is one of `STATES`."""
 
     name: str
     epochs: int
@@ -32,12 +38,29 @@ class TrialProgress:
     started: float | None = None
     first_epoch: int | None = None
     ended: float | None = None
+    variant: str = ""
+    trained: set[int] = field(default_factory=set)
+    scored: set[tuple[int, str]] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, stored: StoredSweep, trial: Trial, ended: bool = False) -> TrialProgress:
+        """Returns the progress of a trial that waits, or has ended before."""
+        steps = ProgressReader(stored.trial_store(trial))
+        status = "finished" if ended else "waiting"
+        return cls(trial.key, trial.config.epochs, steps, status, variant=trial.variant)
 
     def update(self, record: Record) -> None:
         """Takes in an event."""
         self.metrics |= record.metrics
         if record.kind == TRAIN:
             self.epoch = max(self.epoch, record.epoch)
+            self.trained.add(record.epoch)
+        else:
+            self.scored.add((record.epoch, record.kind))
+
+    def unscored(self, roles: Collection[str]) -> int:
+        """Returns how many evaluations of its checkpoints wait or run, on the benchmarks of these roles."""
+        return sum((epoch, role) not in self.scored for epoch in self.trained for role in roles)
 
     def position(self) -> float:
         """Returns the epochs done, with the part of the present one that the worker last wrote down."""
@@ -92,7 +115,7 @@ class SweepProgress:
         trial.update(record)
         if record.kind == TRAIN:
             losses = " ".join(f"{t.rpartition('_')[2]} {record.metrics.get(t, math.nan):.3f}" for t in TERMS)
-            speed = record.metrics.get("train/pairs_per_second", math.nan)
+            speed = record.metrics.get(_SPEED, math.nan)
             self._line(f"{key}: epoch {record.epoch}/{trial.epochs} {losses} ({speed:.1f} pairs/s)")
         else:
             self._line(f"{key}: epoch {record.epoch} {record.kind} {_score(record)}")
@@ -103,6 +126,25 @@ class SweepProgress:
         # Why a trial was stopped says that it was.
         words = status if reason is None else reason if status == "stopped" else f"{status} ({reason})"
         self.say(f"{key}: {words}")
+
+    def figures(self, roles: Collection[str]) -> Figures:
+        """Returns what `runner.cluster.metrics` exports.
+
+        Args:
+            roles: the benchmarks that every checkpoint is scored on.
+        """
+        trials = self.trials.values()
+        training = [trial for trial in trials if trial.status == "training"]
+        scores: dict[str, list[float]] = defaultdict(list)
+        for trial in trials:
+            if self._metric in trial.metrics:
+                scores[trial.variant].append(trial.metrics[self._metric])
+        return {
+            SPEED: {t.name: t.metrics[_SPEED] for t in training if _SPEED in t.metrics},
+            WAITING: {"": sum(trial.unscored(roles) for trial in training)},
+            TRIALS: {state: sum(trial.status == state for trial in trials) for state in STATES},
+            SCORE: {variant: sum(found) / len(found) for variant, found in scores.items()},
+        }
 
     def say(self, text: str) -> None:
         """Prints a line above the table."""
@@ -132,7 +174,7 @@ class SweepProgress:
 
     def _cells(self, trial: TrialProgress) -> list[str]:
         figures = [_figure(trial.metrics.get(term)) for term in TERMS]
-        score, speed = trial.metrics.get(self._metric), trial.metrics.get("train/pairs_per_second")
+        score, speed = trial.metrics.get(self._metric), trial.metrics.get(_SPEED)
         position = trial.position()
         state = trial.status
         if state == "training" and position <= 0 < trial.epochs:

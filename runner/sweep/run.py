@@ -19,6 +19,7 @@ from evaluation.actor import start_pool
 from evaluation.report.report import Report
 from r2d2.processor.kind import this_processor
 from runner.cluster.connect import Capacity, on_this_node, ray_cluster
+from runner.cluster.metrics import SweepMetrics
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import final_report, report_files, save_pictures
 from runner.compare.rounds import Rounds, rounds_of
@@ -38,7 +39,6 @@ from runner.tracking.reporter import Reporter
 from runner.tracking.run import DatasetUse
 from runner.tracking.store import without_password
 from runner.trial.driver import run_trial
-from runner.trial.progress import ProgressReader
 from runner.trial.scoring import TrialContext, score_missing
 from search_spaces.sweep import Trial
 
@@ -231,22 +231,27 @@ def _run(
         roles=plan.roles,
         inits=dict(plan.inits),
         worker=worker,
+        labels=plan.options.run.evaluators.labels,
         metric=plan.sweep.metric,
         mode=plan.sweep.mode,
         objects=plan.data.objects,
         attempt=lease.attempt,
         resilience=plan.options.run.resilience,
     )
-    listed = listed_trials(plan) if plan.options.asked is None else plan.baselines
-    known = {t.key: _progress(plan, t) for t in listed}
+    asked = plan.options.asked is not None
+    due = plan.baselines if asked else _to_run(plan)
+    listed = plan.baselines if asked else listed_trials(plan)
+    waiting = {trial.key for trial in (listed if plan.options.only else due)}
+    known = {t.key: TrialProgress.of(plan.stored, t, ended=t.key not in waiting) for t in listed}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
-        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease)
+        metrics = SweepMetrics(plan.definition.name)
+        callback = SweepCallback(plan.stored, reporter, progress, plan.roles, stops, lease, metrics)
         tuning = Tuning(plan, trainable, context, callback, lease, concurrent)
-        if plan.options.asked is not None:
+        if asked:
             _run_rounds(plan, tuning, callback, progress, notifier)
         else:
-            tuning.run_listed(_to_run(plan))
+            tuning.run_listed(due)
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
             tuning.run_suggested()
         if not callback.interrupted:
@@ -276,7 +281,8 @@ def _run_rounds(
     starts = [trial for trial in plan.baselines if not trial_has_ended(plan, trial)]
     rounds = _rounds(plan, callback.reasons)
     while (due := [*starts, *_due(plan, rounds)]) and not callback.interrupted:
-        progress.trials |= {t.key: _progress(plan, t) for t in due if t.key not in progress.trials}
+        further = [t for t in due if t.key not in progress.trials]
+        progress.trials |= {t.key: TrialProgress.of(plan.stored, t) for t in further}
         tuning.run_listed(due)
         starts, former, rounds = [], rounds.decided, _rounds(plan, callback.reasons)
         progress.say(rounds.words)
@@ -312,10 +318,6 @@ def _to_run(plan: SweepPlan) -> list[Trial]:
 def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
     """Lists the trials that are known before the start: the starting networks and every grid point."""
     return plan.baselines if plan.sweep.search_alg is not None else (*plan.baselines, *plan.trials)
-
-
-def _progress(plan: SweepPlan, trial: Trial) -> TrialProgress:
-    return TrialProgress(trial.key, trial.config.epochs, ProgressReader(plan.stored.trial_store(trial)))
 
 
 def _identity(plan: SweepPlan, note: TrackingNote) -> SweepIdentity:

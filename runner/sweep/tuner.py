@@ -69,7 +69,8 @@ class Tuning:
         """
         sweep = self.plan.sweep
         # A trial's driver only waits: it asks for a byte of memory, as Tune refuses a request for nothing.
-        resources = tune.PlacementGroupFactory([{"memory": 1}])
+        labels = [dict(self.context.labels)]
+        resources = tune.PlacementGroupFactory([{"memory": 1}], bundle_label_selector=labels)
         with scratch_folder() as folder:
             tuner = tune.Tuner(
                 tune.with_resources(tune.with_parameters(self.trainable, context=self.context), resources),

@@ -242,6 +242,6 @@ def _trainer(config: TrainConfig, store: Store, context: TrialContext) -> DataPa
         ),
         validation_config=ray.train.ValidationConfig(
             fn=partial(score_checkpoint, context=context, folder=store.place),
-            ray_remote_kwargs={"num_cpus": 0, "max_retries": 3},
+            ray_remote_kwargs={"num_cpus": 0, "max_retries": 3, "label_selector": dict(context.labels)},
         ),
     )

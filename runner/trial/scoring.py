@@ -41,6 +41,7 @@ class TrialContext:
         roles: the benchmarks to score on, in this order.
         inits: path of every model that a configuration's `init` names.
         worker: what each worker asks for.
+        labels: Ray's label selector of the nodes for what trains nothing: drivers and scoring tasks.
         metric, mode: decide which checkpoints are kept.
         keep: checkpoints kept per trial, best first; the last one is always kept. Three: beside the best and
             the last one that waits for a score.
@@ -56,6 +57,7 @@ class TrialContext:
     worker: WorkerResources
     metric: str
     mode: str
+    labels: Mapping[str, str] = field(default_factory=dict)
     keep: int = 3
     resilience: Resilience = field(default_factory=Resilience)
     objects: CacheSettings | None = None

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from runner.cluster.labels import is_selected
+
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 
@@ -44,9 +46,9 @@ KUBERAY = {
         | {"scaleStrategy"},
     ),
     "RayJob": ({"apiVersion", "kind", "metadata", "spec"}, {"status"}),
-    # With a selector a job cannot be tried again: that would begin with another cluster.
+    # KubeRay refuses another try, backoffLimit, of a job with a clusterSelector.
     "RayJob.spec": (
-        {"clusterSelector", "entrypoint"},
+        {"backoffLimit", "entrypoint", "rayClusterSpec"},
         {
             *("activeDeadlineSeconds", "deletionStrategy", "entrypointNumCpus", "entrypointNumGpus"),
             *("entrypointResources", "jobId", "managedBy", "metadata", "preRunningDeadlineSeconds"),
@@ -59,7 +61,8 @@ KUBERAY_CHOICES = {
     "RayCluster.spec.authOptions.mode": {"disabled", "token"},
     "RayCluster.spec.autoscalerOptions.upscalingMode": {"Default", "Aggressive", "Conservative"},
     "RayCluster.spec.autoscalerOptions.version": {"v1", "v2"},
-    "RayJob.spec.submissionMode": {"K8sJobMode", "HTTPMode", "InteractiveMode"},
+    # It refuses backoffLimit in InteractiveMode too.
+    "RayJob.spec.submissionMode": {"K8sJobMode", "HTTPMode"},
 }
 
 
@@ -155,25 +158,42 @@ def test_kuberay_knows_every_key_of_a_manifest(name):
     assert kuberay_faults(manifest, manifest["kind"]) == []
 
 
-def test_a_misspelt_key_a_wrong_choice_and_a_second_try_are_found():
+def test_a_misspelt_key_a_wrong_choice_and_a_selector_beside_further_tries_are_found():
     cluster, job = read("raycluster.yaml"), read("rayjob.yaml")
     cluster["spec"]["autoscalerOptions"] |= {"upscalingMode": "Fast", "idleTimeout": 3}
     cluster["spec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] = 0
     del cluster["spec"]["workerGroupSpecs"][0]["template"]
-    job["spec"]["backoffLimit"] = 3
+    job["spec"]["clusterSelector"] = {"ray.io/cluster": "r2d2"}
     assert sorted(kuberay_faults(cluster, "RayCluster") + kuberay_faults(job, "RayJob")) == [
         "RayCluster.spec.autoscalerOptions has idleTimeout",
         "RayCluster.spec.autoscalerOptions.upscalingMode is Fast",
         "RayCluster.spec.headGroupSpec.rayStartParams.num-cpus is no text",
         "RayCluster.spec.workerGroupSpecs lacks template",
-        "RayJob.spec has backoffLimit",
+        "RayJob.spec has clusterSelector",
     ]
 
 
-def test_the_job_runs_on_the_cluster_of_the_other_manifest():
-    cluster, job = read("raycluster.yaml"), read("rayjob.yaml")
-    assert job["spec"]["clusterSelector"]["ray.io/cluster"] == cluster["metadata"]["name"]
-    assert job["spec"]["entrypoint"].startswith("python -m runner sweep ")
+def test_the_job_brings_the_cluster_of_the_other_manifest_and_is_tried_again_on_a_new_one():
+    job = read("rayjob.yaml")["spec"]
+    assert job["rayClusterSpec"] == read("raycluster.yaml")["spec"]
+    assert job["backoffLimit"] > 0
+    assert job["shutdownAfterJobFinishes"] is True
+
+
+def test_the_jobs_command_is_known_and_its_labels_are_those_of_the_head_alone():
+    from runner.cli.sweep import sweep
+
+    job = read("rayjob.yaml")["spec"]
+    python, _, module, verb, *arguments = job["entrypoint"].split()
+    assert (python, module, verb) == ("python", "runner", "sweep")
+    labels = sweep.make_context("sweep", arguments).params["labels"]
+    groups = [job["rayClusterSpec"]["headGroupSpec"], *job["rayClusterSpec"]["workerGroupSpecs"]]
+    assert [is_selected(group["labels"], labels) for group in groups] == [True, False]
+    types = read("aws.yaml")["available_node_types"]
+    assert {name: is_selected(node["labels"], labels) for name, node in types.items()} == {
+        "head": True,
+        "gpu": False,
+    }
 
 
 def test_worker_pods_ask_for_whole_gpus_and_the_head_for_none():

@@ -11,7 +11,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.utils import flatten_dict
 from ray.tune.utils.util import unflatten_dict
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from runner.cluster import ray_internals
 
@@ -81,6 +81,8 @@ UNSTABLE = [
     (broadcast_from_rank_zero, ("data",)),
     (PlacementGroup, ("id",)),
     (remove_placement_group, ("placement_group",)),
+    # Tune passes arguments of its own factory on to it.
+    (placement_group, ("bundles", "bundle_label_selector")),
     (ray.PlacementGroupID, ()),
     (flatten_dict, ("dt",)),
     (unflatten_dict, ("dt",)),

@@ -18,10 +18,10 @@ ROLES = ("validation", "hpatches")
 
 
 class Listener:
-    """Stands for MLflow and the screen: notes how trials ended."""
+    """Stands for MLflow, the screen and the metrics: notes how trials ended, and faults."""
 
     def __init__(self):
-        self.ends, self.said = [], []
+        self.ends, self.said, self.faults = [], [], []
 
     def finish(self, trial, history, ending):
         self.ends.append((ending.status, ending.reason))
@@ -31,6 +31,9 @@ class Listener:
 
     def record(self, trial, history):
         pass
+
+    def count_fault(self, kind):
+        self.faults.append(kind)
 
     def started(self, key, trial):
         pass
@@ -90,10 +93,10 @@ def test_a_trial_that_failed_says_why_although_tune_saw_it_end(stored):
     assert stored.history(TRIAL).stopped_after is None
 
 
-def test_each_incident_is_said_once(stored):
+def test_each_incident_is_said_and_counted_once(stored):
     write(stored, (1, TRAIN))
     listener = Listener()
-    callback = SweepCallback(stored, listener, listener, ROLES, stops=False)
+    callback = SweepCallback(stored, listener, listener, ROLES, stops=False, metrics=listener)
     tune_trial = SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()})
     record_incident(stored.history(TRIAL), LOST, "a worker was lost")
     for _ in range(2):
@@ -104,6 +107,18 @@ def test_each_incident_is_said_once(stored):
         "a worker was lost",
         "another one was lost",
     ]
+    assert listener.faults == [LOST, LOST]
+
+
+def test_lost_drivers_and_failures_are_counted_as_faults_and_a_request_to_stop_is_none(stored):
+    listener = Listener()
+    callback = SweepCallback(stored, listener, listener, ROLES, stops=False, metrics=listener)
+    tune_trial = SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()})
+    callback.on_trial_recover(0, [], tune_trial)
+    record_incident(stored.history(TRIAL), ASKED_TO_STOP, "the sweep was asked to stop")
+    stored.history(TRIAL).mark_failed("its disk is full")
+    callback.on_trial_complete(0, [], tune_trial)
+    assert listener.faults == ["driver", "failed"]
 
 
 def test_what_befell_a_trial_before_this_attempt_is_not_told_again(stored):

@@ -5,9 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
+from r2d2.config import TrainConfig
 from runner.record.history import TRAIN, Record
-from runner.record.sweep import Ending
-from runner.sweep.progress import SweepProgress, TrialProgress
+from runner.record.sweep import Ending, StoredSweep
+from runner.sweep.progress import STATES, SweepProgress, TrialProgress
+from search_spaces.sweep import Trial
 
 METRIC = "validation/mma_3px"
 
@@ -115,3 +117,34 @@ def test_without_a_terminal_each_event_is_a_line():
         "a: failed (epoch 1 has no score)",
         "a: stopped by r2d2 stop; r2d2 resume continues it",
     ]
+
+
+def test_figures_are_those_of_trials_that_train_and_of_variants():
+    roles = ("validation", "hpatches")
+    progress, _ = lines(*(trial(name) for name in "abcd"))
+    for name, variant in zip("abcd", ("ap+dice", "ap+dice", "ap+cosine", "ap+cosine"), strict=True):
+        progress.trials[name].variant = variant
+    for name in "abc":
+        progress.started(name, progress.trials[name])
+        progress.event(name, Record(1, TRAIN, {"train/pairs_per_second": 7.0}, "uri"))
+    for name, score in (("a", 0.5), ("b", 0.25)):
+        progress.event(name, Record(1, "validation", {METRIC: score}, "uri"))
+    # A failed evaluation waits no more; a resumed trial reports its events again.
+    for _ in range(2):
+        progress.event("a", Record(1, "hpatches", {}, "uri", error="no memory"))
+        progress.event("b", Record(1, TRAIN, {"train/pairs_per_second": 8.0}, "uri"))
+    progress.ended("a", "failed")
+    assert progress.figures(roles) == {
+        "r2d2_pairs_per_second": {"b": 8.0, "c": 7.0},
+        "r2d2_evaluations_waiting": {"": 3},
+        "r2d2_trials": {"waiting": 1, "training": 2, "finished": 0, "failed": 1, "stopped": 0},
+        "r2d2_score": {"ap+dice": 0.375},
+    }
+
+
+def test_a_trial_that_ended_before_does_not_wait(tmp_path):
+    ours = Trial(TrainConfig(epochs=2))
+    ended = TrialProgress.of(StoredSweep(tmp_path), ours, ended=True)
+    assert (ended.name, ended.epochs, ended.status) == (ours.key, 2, "finished")
+    assert ended.status in STATES
+    assert TrialProgress.of(StoredSweep(tmp_path), ours).status == "waiting"
