@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -77,9 +78,13 @@ class Verbs(click.Group):
     """Loads a verb when it is asked for."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command line; everything that it prints is cleaned."""
+        """Runs the command line; everything that it prints is cleaned. A mistake of ours ends it with 2."""
         clean_output()
-        return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **kwargs)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(UserError.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """Returns all verbs, in alphabetical order."""
@@ -118,6 +123,10 @@ class Verbs(click.Group):
             if sentence is None or ctx.params["traceback"]:
                 raise
             raise UserError(" ".join(sentence.split())) from error
+        except KeyboardInterrupt:
+            from runner.cli.running import INTERRUPTED
+
+            raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _sentence(error: Exception) -> str | None:
@@ -143,10 +152,15 @@ def _of_today(option: str) -> str:
     return name
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 yes, done; 1 the answer is no, e.g. a check or trial failed; 2 it cannot be done; "
+    "130 it was interrupted.",
+)
 @click.option("--traceback", is_flag=True, help="Show where an error came from.")
 @click.version_option(package_name="r2d2-runner")
-def main(traceback: bool) -> None:
+def main(**_: bool) -> None:
     """Train, score and compare variants of R2D2 local features.
 
     Sweeps and checkpoints lie in the folder .r2d2, or where R2D2_HOME says. MLFLOW_TRACKING_URI and

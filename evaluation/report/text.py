@@ -151,6 +151,8 @@ def to_json(report: Report) -> str:
     """Returns everything but the pictures, as JSON; what is not known is null."""
     about, compared = report.about, report.comparison
     values = {
+        "schema": "r2d2.comparison",
+        "version": 1,
         "title": about.title,
         "question": about.question,
         "role": about.role,

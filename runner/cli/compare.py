@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from runner.cli.options import OutputFile
 from runner.settings import Settings
+from runner.terminal.answer import json_option, people_console, print_answer
 from runner.terminal.console import make_console
 from runner.terminal.fitted_table import Column, FittedTable
 
@@ -167,7 +168,8 @@ _GAINS = (0.005, 0.01, 0.02, 0.03)
     multiple=True,
     help="True gain of the sweep's metric; several are columns [default: 0.005, 0.01, 0.02, 0.03].",
 )
-def power(sweep: str, gains: tuple[float, ...]) -> None:
+@json_option
+def power(sweep: str, gains: tuple[float, ...], as_json: bool) -> None:
     """Show how often a true gain is called better, by the number of seeds of each row of SWEEP.
 
     The spread of scores over seeds and sequences is that of the sweep's own scores, or of the largest other
@@ -178,7 +180,7 @@ def power(sweep: str, gains: tuple[float, ...]) -> None:
     from runner.compare.spread import known_spread, spread_of
     from runner.record.sweep import StoredSweep
 
-    settings, console = Settings.from_environment(), make_console()
+    settings, console = Settings.from_environment(), people_console(as_json)
     stored = StoredSweep(settings.sweep(sweep))
     definition = stored.definition
     report = sweep_report(stored)
@@ -190,9 +192,11 @@ def power(sweep: str, gains: tuple[float, ...]) -> None:
     variants, sequences = max(1, len(report.compared_entries)), scored.sequences
     spread = spread_of(report) or known_spread(settings, definition)
     table = FittedTable(["seeds", *(Column(f"gain {gain:g}", rank=0) for gain in gains or _GAINS)])
+    shares = []
     for seeds in _SEEDS:
-        shares = (share(gain, spread.variances, variants, seeds, sequences) for gain in gains or _GAINS)
-        table.add_row(str(seeds), *(f"{one:.0%}" for one in shares))
+        row = {gain: share(gain, spread.variances, variants, seeds, sequences) for gain in gains or _GAINS}
+        table.add_row(str(seeds), *(f"{one:.0%}" for one in row.values()))
+        shares += [{"seeds": seeds, "gain": gain, "share": one} for gain, one in row.items()]
     console.print(table)
     console.print(
         f"{definition.metric}, {variants} compared rows, {sequences} sequences; the spread of scores "
@@ -200,3 +204,6 @@ def power(sweep: str, gains: tuple[float, ...]) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    if as_json:
+        about = {"sweep": sweep, "metric": definition.metric, "rows": variants, "sequences": sequences}
+        print_answer("power", **about, spread=spread.source, shares=shares)

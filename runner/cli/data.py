@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
 
 from r2d2.storage.manifest import Manifest
 from runner.settings import Settings
+from runner.terminal.answer import json_option, people_console, print_answer
 from runner.terminal.console import make_console
+
+if TYPE_CHECKING:
+    from r2d2.prepare.catalogue import Source
 
 _GIB = 2**30
 # Names that are shown of each kind of difference.
@@ -46,11 +51,13 @@ def data() -> None:
     help="SHA-256 of a download whose sum is not known here; may be given several times. Without it the "
     "command stops after the download and prints its sum.",
 )
+@json_option
 def prepare(
     source: str,
     origins: tuple[str, ...],
     place: str,
     sha256: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Download, unpack, examine and store SOURCE (see `r2d2 data list`), and write its manifest.
 
@@ -62,7 +69,7 @@ def prepare(
 
     settings = Settings.from_environment()
     job = make_job(source, origins, place, settings, sha256)
-    console = make_console()
+    console = people_console(as_json)
     with terminal_progress(console) as progress:
         prepared = run(replace(job, progress=progress))
     if prepared.was_there:
@@ -75,11 +82,15 @@ def prepare(
         )
     for line in (*_facts(prepared.manifest), *prepared.notes):
         console.print(escape(line), soft_wrap=True, highlight=False)
+    if as_json:
+        done = {"was_there": prepared.was_there, "refused": prepared.refused, "notes": prepared.notes}
+        print_answer("prepared", place=job.place, **_figures(prepared.manifest), **done)
 
 
 @data.command()
 @click.argument("place")
-def check(place: str) -> None:
+@json_option
+def check(place: str, as_json: bool) -> None:
     """Compare every byte at PLACE with its manifest. Differing files are named; the exit status is then 1."""
     from r2d2.prepare.preparation import list_sizes, read_manifest
     from r2d2.storage.location import absolute_place, open_files
@@ -91,7 +102,7 @@ def check(place: str) -> None:
     manifest = read_manifest(place, timeout)
     if manifest is None:
         raise ValueError(f"{place} has no manifest.json; `r2d2 data prepare SOURCE --to {place}` writes one")
-    console = make_console()
+    console = people_console(as_json)
     files, sizes, step = open_files(place, timeout=timeout), list_sizes(place, timeout), f"check {place}"
     with terminal_progress(console) as progress:
         progress(step, 0, manifest.total_bytes)
@@ -101,17 +112,32 @@ def check(place: str) -> None:
     whole = f"{found.whole} of {len(manifest.files)} files of '{escape(manifest.source)}' are whole"
     verdict = f", {found.faults} differences from the manifest" if found.faults else ""
     console.print(f"[{'red' if found.faults else 'green'}]{whole}{verdict}[/]", highlight=False)
+    if as_json:
+        about = {"place": place, "source": manifest.source, "files": len(manifest.files)}
+        print_answer("check", **about, whole=found.whole, differences=dict(found.differences))
     if found.faults:
         raise click.exceptions.Exit(1)
 
 
 @data.command(name="list")
 @click.argument("place", required=False)
-def list_data(place: str | None) -> None:
+@json_option
+def list_data(place: str | None, as_json: bool) -> None:
     """List the known sources; with PLACE, what lies there by its manifest (see `check`)."""
-    console = make_console()
-    for line in _sources() if place is None else _contents(place):
-        console.print(line, soft_wrap=True, highlight=False)
+    if place is not None:
+        _list_place(place, as_json)
+    elif as_json:
+        from r2d2.prepare.catalogue import SOURCES
+
+        print_answer("sources", sources=[_described(source) for source in SOURCES.values()])
+    else:
+        for line in _sources():
+            make_console().print(line, soft_wrap=True, highlight=False)
+
+
+def _described(source: Source) -> dict[str, Any]:
+    known = {key: getattr(source, key) for key in ("name", "what", "count", "bytes", "licence", "otherwise")}
+    return known | {"addresses": [address.url for address in source.addresses]}
 
 
 def _sources() -> Iterator[str]:
@@ -128,7 +154,7 @@ def _sources() -> Iterator[str]:
     yield f"[dim]{BY_HAND}[/]"
 
 
-def _contents(place: str) -> Iterator[str]:
+def _list_place(place: str, as_json: bool) -> None:
     from r2d2.prepare.preparation import list_sizes, read_manifest
     from r2d2.storage.location import absolute_place
 
@@ -136,12 +162,29 @@ def _contents(place: str) -> Iterator[str]:
     timeout = Settings.from_environment().s3_timeout
     manifest = read_manifest(place, timeout)
     if manifest is not None:
-        yield from (escape(line) for line in _facts(manifest))
+        figures, lines = _figures(manifest), list(_facts(manifest))
+    else:
+        sizes = list_sizes(place, timeout)
+        if not sizes:
+            raise ValueError(f"there is nothing at {place}")
+        size = sum(sizes.values())
+        figures = dict.fromkeys(_FIGURES) | {"files": len(sizes), "bytes": size}
+        lines = [f"{len(sizes)} files, {size / _GIB:.2f} GiB, without a manifest"]
+    if as_json:
+        print_answer("place", place=place, **figures)
         return
-    sizes = list_sizes(place, timeout)
-    if not sizes:
-        raise ValueError(f"there is nothing at {place}")
-    yield f"{len(sizes)} files, {sum(sizes.values()) / _GIB:.2f} GiB, without a manifest"
+    for line in lines:
+        make_console().print(escape(line), soft_wrap=True, highlight=False)
+
+
+_FIGURES = ("source", "files", "images", "bytes", "left_out", "digest")
+
+
+def _figures(manifest: Manifest) -> dict[str, Any]:
+    images = sum(file.width > 0 for file in manifest.files)
+    files, left_out = len(manifest.files), len(manifest.left_out)
+    values = (manifest.source, files, images, manifest.total_bytes, left_out, manifest.digest)
+    return dict(zip(_FIGURES, values, strict=True))
 
 
 def _facts(manifest: Manifest) -> Iterator[str]:

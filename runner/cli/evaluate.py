@@ -17,6 +17,7 @@ from r2d2.extraction.settings import PRECISIONS, ExtractionSettings
 from r2d2.storage.atomic import atomic_file
 from runner.cli.options import OutputFile, check_writable
 from runner.settings import Settings
+from runner.terminal.answer import labelled
 from runner.terminal.console import make_console
 
 # Images that are named of each kind of trouble.
@@ -122,7 +123,8 @@ def evaluate(
         console.print(table)
     if json_file is not None:
         with atomic_file(json_file) as file:
-            file.write(json.dumps(scored.to_json(), indent=1, allow_nan=False).encode())
+            content = labelled("evaluation", scored.to_json())
+            file.write(json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 @click.command()

@@ -7,6 +7,7 @@ import dataclasses
 import click
 
 from runner.settings import Settings
+from runner.terminal.answer import json_option, people_console, print_answer
 from runner.terminal.console import make_console
 
 
@@ -64,7 +65,8 @@ def ui(host: str, port: int) -> None:
     metavar="NAME=VALUE",
     help="Variable of the job; only with a dashboard's address.",
 )
-def doctor(address: str | None, home: str | None, variables: tuple[str, ...]) -> None:
+@json_option
+def doctor(address: str | None, home: str | None, variables: tuple[str, ...], as_json: bool) -> None:
     """Check this machine: packages, folders, disk, photographs, Ray, MLflow. One line each.
 
     With the address of a cluster, every node is checked too: versions, code, folders, S3, MLflow, GPUs,
@@ -73,18 +75,25 @@ def doctor(address: str | None, home: str | None, variables: tuple[str, ...]) ->
     if address is not None and address.startswith(("http://", "https://")):
         from runner.cli.submit import run_as_job
 
+        if as_json:
+            raise ValueError(
+                "through a dashboard the doctor runs as a job, whose log is no JSON; leave out --json"
+            )
         run_as_job(address, ("doctor", "--address", "auto"), home, variables)
         return
     from runner.doctor.nodes import all_checks
 
-    console = make_console()
-    failed = False
+    console = people_console(as_json)
+    checks = []
     settings = dataclasses.replace(Settings.from_environment(), ray_address=address)
     for check in all_checks(settings):
         console.print(
             f"[green]ok[/]   {check.name}: " if check.ok else f"[red]no[/]   {check.name}: ", end=""
         )
         console.print(check.finding, markup=False, soft_wrap=True)
-        failed |= not check.ok
-    if failed:
+        checks.append(check)
+    well = all(check.ok for check in checks)
+    if as_json:
+        print_answer("doctor", ok=well, checks=[dataclasses.asdict(check) for check in checks])
+    if not well:
         raise click.exceptions.Exit(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,14 @@ from rich.text import Text
 
 from runner.cli.options import cluster_options, with_asked
 from runner.settings import Settings
+from runner.terminal.answer import json_option, people_console, print_answer
 from runner.terminal.console import make_console
 from runner.terminal.fitted_table import Column, FittedTable
 from runner.terminal.words import say
 
 if TYPE_CHECKING:
     from runner.sweep.plan import SweepPlan
+    from runner.sweep.prune import Item
     from runner.tracking.experiments import Tracker
 
 STOPPED_WITHIN_S = 60.0
@@ -128,10 +131,12 @@ def retry(
     type=click.FloatRange(0),
     help="Seconds to wait for the end of the sweep.",
 )
-def stop(sweep: str, within: float) -> None:
+@json_option
+def stop(sweep: str, within: float, as_json: bool) -> None:
     """Stop the running sweep SWEEP, also from another terminal or machine.
 
-    The trials keep their last checkpoints, and `r2d2 resume SWEEP` continues them.
+    The trials keep their last checkpoints, and `r2d2 resume SWEEP` continues them. The exit status is 1 if
+    the sweep has not stopped in time.
     """
     from runner.record.lease import stop_sweep
     from runner.record.sweep import StoredSweep
@@ -140,7 +145,12 @@ def stop(sweep: str, within: float) -> None:
     stored = StoredSweep(settings.sweep(sweep))
     # Refuses an unknown name with the known ones.
     _ = stored.definition
-    click.echo(stop_sweep(stored.store, within))
+    stopped, text = stop_sweep(stored.store, within)
+    click.echo(text, err=as_json)
+    if as_json:
+        print_answer("stop", sweep=sweep, stopped=stopped, text=text)
+    if not stopped:
+        raise click.exceptions.Exit(1)
 
 
 def _plan(sweep: str, asked: Mapping[str, Any] | None = None, **changes: Any) -> SweepPlan:
@@ -194,7 +204,8 @@ def _continue(plan: SweepPlan, dry_run: bool) -> None:
 
 @click.command()
 @click.argument("name")
-def sync(name: str) -> None:
+@json_option
+def sync(name: str, as_json: bool) -> None:
     """Log to MLflow what it missed of the sweep NAME while its server was away.
 
     Nothing is logged twice. The command needs the sweep's folder in R2D2_HOME, but no Ray and no photographs.
@@ -202,7 +213,7 @@ def sync(name: str) -> None:
     from runner.sweep.sync import sync_sweep
     from runner.tracking.experiments import Tracker
 
-    console, settings = make_console(), Settings.from_environment()
+    console, settings = people_console(as_json), Settings.from_environment()
     tracker = Tracker.of(settings)
     result = sync_sweep(settings.sweep(name), tracker, lambda text: console.print(Text(text), soft_wrap=True))
     for key, reason in result.behind.items():
@@ -211,6 +222,8 @@ def sync(name: str) -> None:
         f"MLflow has everything of {result.trials - len(result.behind)} of {result.trials} trials"
         f"{' and the summary' if result.summary_run else ''}."
     )
+    if as_json:
+        print_answer("sync", sweep=name, **dataclasses.asdict(result))
     if result.behind:
         raise click.exceptions.Exit(1)
 
@@ -226,7 +239,8 @@ def sync(name: str) -> None:
 )
 @click.option("--failed", is_flag=True, help="List failed trials too; a sweep that goes on starts them anew.")
 @click.option("--yes", is_flag=True, help="Delete what is listed.")
-def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
+@json_option
+def prune(sweep: str | None, keep: int, failed: bool, yes: bool, as_json: bool) -> None:
     """List what is no longer needed of SWEEP, or of all sweeps, with sizes; with --yes, delete it.
 
     The list holds checkpoints of ended trials that are neither among the best nor among the last, trials that
@@ -236,21 +250,28 @@ def prune(sweep: str | None, keep: int, failed: bool, yes: bool) -> None:
     """
     from runner.sweep.prune import delete, find_items
 
-    settings, console = Settings.from_environment(), make_console()
+    settings, console = Settings.from_environment(), people_console(as_json)
     items = list(find_items(settings, partial(_open_tracker, settings), sweep, keep, failed))
+    size = sum(item.size for item in items)
+    total = f"{len(items)} things, {size_text(size)}"
+    if items:
+        console.print(_table(items))
+    if yes:
+        delete(items, settings)
     if not items:
         console.print("There is nothing to delete.")
-        return
+    else:
+        console.print(f"{total}: deleted." if yes else f"{total}; nothing was deleted: --yes does it.")
+    if as_json:
+        shown = [{"what": item.what, "bytes": item.size, "why": item.why} for item in items]
+        print_answer("prune", deleted=yes, bytes=size, items=shown)
+
+
+def _table(items: Sequence[Item]) -> FittedTable:
     table = FittedTable(["what", Column("size", rank=0), Column("why", words=True, rank=0)])
     for item in items:
         table.add_row(item.what, size_text(item.size), item.why)
-    console.print(table)
-    total = f"{len(items)} things, {size_text(sum(item.size for item in items))}"
-    if not yes:
-        console.print(f"{total}; nothing was deleted: --yes does it.")
-        return
-    delete(items, settings)
-    console.print(f"{total}: deleted.")
+    return table
 
 
 def _open_tracker(settings: Settings) -> Tracker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +13,10 @@ from rich.markup import escape
 from runner.record.deciding_metric import mode_of
 from runner.record.definition import SweepDefinition
 from runner.settings import Settings
-from runner.terminal.console import make_console
+from runner.terminal.answer import json_option, people_console, print_answer
 
 if TYPE_CHECKING:
+    from runner.registry.aliases import AliasMove
     from runner.registry.promote import Promotion
     from runner.tracking.experiments import LoggedRun, Tracker
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--rollback", is_flag=True, help="Give the alias back to the version that held it before.")
 @click.option("--list", "listing", is_flag=True, help="List the versions, and who held the alias when.")
+@json_option
 def promote(
     sweep: str | None,
     run_id: str | None,
@@ -41,6 +44,7 @@ def promote(
     force: bool,
     rollback: bool,
     listing: bool,
+    as_json: bool,
 ) -> None:
     """Make the best checkpoint of SWEEP (or of a run) the champion, if it is shown to be better.
 
@@ -49,11 +53,11 @@ def promote(
     photographs. Load the champion with mlflow.pyfunc.load_model("models:/r2d2@champion"). The exit
     status is 1 if nothing was promoted.
     """
-    console, settings = make_console(), Settings.from_environment()
+    console, settings = people_console(as_json), Settings.from_environment()
     if rollback or listing:
         if sweep or run_id or metric or force or (rollback and listing):
             raise ValueError("--rollback and --list each stand alone, with --name and --alias at most")
-        (_roll_back if rollback else _list)(console, settings, name, alias)
+        (_roll_back if rollback else _list)(console, settings, name, alias, as_json)
         return
     if (sweep is None) == (run_id is None):
         raise ValueError("name a sweep or a run: r2d2 promote SWEEP, or r2d2 promote --run RUN_ID")
@@ -69,6 +73,10 @@ def promote(
     promotion = decided_promotion(
         console, settings, tracker, chosen, decides, name=name, alias=alias, force=force
     )
+    if as_json:
+        fields = {key: getattr(promotion, key) for key in ("promoted", "reason", "score")}
+        about = {"name": name, "alias": alias, "run": promotion.run.run_id}
+        print_answer("promotion", **about, **fields, number=promotion.version)
     if not promotion.promoted:
         raise click.exceptions.Exit(1)
 
@@ -108,20 +116,24 @@ def announcement(promotion: Promotion) -> str:
     return f"{line}\n{few}r2d2 promote --force promotes it all the same, and tags the version as forced."
 
 
-def _roll_back(console: Console, settings: Settings, name: str, alias: str) -> None:
+def _roll_back(console: Console, settings: Settings, name: str, alias: str, as_json: bool) -> None:
     _say(console, f"rolling {alias} back")
     from runner.registry.aliases import roll_back
 
-    _say(console, str(roll_back(_tracker(settings), name, alias)))
+    move = roll_back(_tracker(settings), name, alias)
+    _say(console, str(move))
+    if as_json:
+        print_answer("move", name=name, **_move(move))
 
 
-def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
+def _list(console: Console, settings: Settings, name: str, alias: str, as_json: bool) -> None:
     """Prints the versions, the latest first, and the moves of the alias."""
     _say(console, f"the versions of {name}")
     from runner.registry.aliases import FORCED, alias_moves, model_versions
 
     tracker = _tracker(settings)
-    for version in model_versions(tracker, name):
+    versions = model_versions(tracker, name)
+    for version in versions:
         words = [
             f"version {version.version}",
             ", ".join(version.aliases) or "-",
@@ -135,6 +147,24 @@ def _list(console: Console, settings: Settings, name: str, alias: str) -> None:
     _say(console, f"who held {alias}" if moves else f"nobody has moved {alias} yet")
     for move in reversed(moves):
         _say(console, str(move))
+    if as_json:
+        shown = [
+            {
+                "number": int(version.version),
+                "aliases": list(version.aliases),
+                "description": version.description or "",
+                "tags": dict(version.tags),
+            }
+            for version in versions
+        ]
+        print_answer(
+            "versions", name=name, alias=alias, versions=shown, moves=[_move(move) for move in moves]
+        )
+
+
+def _move(move: AliasMove) -> dict[str, Any]:
+    values = asdict(move)
+    return {"number": values.pop("version"), **values}
 
 
 def _score_in_its_sweep(tags: Mapping[str, str]) -> str:

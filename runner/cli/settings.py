@@ -7,13 +7,20 @@ import json
 import click
 
 from r2d2.config import Entry, find_entries
+from runner.terminal.answer import json_option, print_answer
 
 
 @click.command()
 @click.argument("part", default="")
-def settings(part: str) -> None:
+@json_option
+def settings(part: str, as_json: bool) -> None:
     """List what --set KEY=VALUE can set: meaning, default, allowed values; PART of a name selects some."""
-    for entry in find_entries(part):
+    found = find_entries(part)
+    if as_json:
+        keys = ("key", "default", "doc", "allowed")
+        print_answer("settings", settings=[{key: getattr(entry, key) for key in keys} for entry in found])
+        return
+    for entry in found:
         click.echo(_described(entry))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from r2d2.storage.location import is_remote
 from runner.cli.running import INTERRUPTED
 from runner.cli.sweep import all_overrides, sweep
 from runner.settings import inherited_variables
+from runner.terminal.answer import json_option, print_answer
 from runner.terminal.console import make_console
 from runner.terminal.fitted_table import Column, FittedTable
 
@@ -40,6 +42,7 @@ from runner.terminal.fitted_table import Column, FittedTable
 @click.option("--detach", is_flag=True, help="Leave the log at once; the job goes on.")
 @click.option("--status", is_flag=True, help="List the jobs of NAME, or of all sweeps, and submit nothing.")
 @click.option("--stop", is_flag=True, help="Stop the job of NAME; submitting it again resumes it.")
+@json_option
 def submit(
     name: str | None,
     arguments: tuple[str, ...],
@@ -49,6 +52,7 @@ def submit(
     detach: bool,
     status: bool,
     stop: bool,
+    as_json: bool,
 ) -> None:
     """Run the sweep NAME on a Ray cluster; all further options are those of `r2d2 sweep`.
 
@@ -59,8 +63,10 @@ def submit(
     from runner.cluster.job_contents import refuse_secrets
     from runner.cluster.jobs import SweepJobs
 
+    if as_json and not status:
+        raise ValueError("--json belongs to --status; the log of a job is no JSON")
     if status:
-        _show(SweepJobs(address), name)
+        _show(SweepJobs(address), name, as_json)
         return
     if name is None:
         raise ValueError("no sweep is named: give its name (see r2d2 sweeps) or the path of its file")
@@ -183,9 +189,13 @@ def _variables(home: str | None, assignments: tuple[str, ...]) -> dict[str, str]
     return {**found, "R2D2_HOME": home}
 
 
-def _show(jobs: Any, name: str | None) -> None:
+def _show(jobs: Any, name: str | None, as_json: bool) -> None:
+    found = jobs.of(name) if name else jobs.all()
+    if as_json:
+        print_answer("jobs", jobs=[asdict(job) for job in found])
+        return
     table = FittedTable(["job", "status", "minutes", Column("command", words=True, rank=0)])
-    for job in jobs.of(name) if name else jobs.all():
+    for job in found:
         end = job.ended or time.time()
         minutes = f"{(end - job.started) / 60:.1f}" if job.started else "-"
         table.add_row(job.id, job.status.lower(), minutes, job.entrypoint)

@@ -13,6 +13,7 @@ from runner.cli.options import cluster_options, pop_question, question_options, 
 from runner.cli.running import run_and_show, show_estimate
 from runner.cluster.resilience import SILENCE_S, Resilience
 from runner.settings import Settings
+from runner.terminal.answer import json_option, print_answer
 from runner.terminal.console import make_console
 from runner.terminal.fitted_table import Column, FittedTable
 from runner.terminal.words import say
@@ -36,8 +37,15 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-def sweeps() -> None:
+@json_option
+def sweeps(as_json: bool) -> None:
     """List the sweeps of search_spaces/ with their questions."""
+    if as_json:
+        found = ((name, *describe_sweep(name)) for name in sweep_names())
+        print_answer(
+            "sweeps", sweeps=[dict(zip(("name", "question", "trials"), one, strict=True)) for one in found]
+        )
+        return
     table = FittedTable(["sweep", Column("question", words=True, rank=0), Column("trials", rank=0)])
     for name in sweep_names():
         table.add_row(name, *describe_sweep(name))

@@ -128,7 +128,7 @@ def hold(
                 store.delete_below("")
 
 
-def stop_sweep(sweep: Store, within: float) -> str:
+def stop_sweep(sweep: Store, within: float) -> tuple[bool, str]:
     """Asks the driver of a sweep, which another process is, to stop, and waits for its end.
 
     Args:
@@ -136,7 +136,7 @@ def stop_sweep(sweep: Store, within: float) -> str:
         within: seconds to wait.
 
     Returns:
-        What came of it, in one sentence.
+        Whether it has stopped, and what came of it, in one sentence.
 
     Raises:
         ValueError: if no driver runs the sweep.
@@ -150,9 +150,9 @@ def stop_sweep(sweep: Store, within: float) -> str:
     while time.monotonic() < until:
         now = read_claim(sweep)
         if now is not None and (now.number > claim.number or now.is_over):
-            return f"The sweep '{name}' is stopped; r2d2 resume {name} continues it."
+            return True, f"The sweep '{name}' is stopped; r2d2 resume {name} continues it."
         time.sleep(_LOOK_S)
-    return (
+    return False, (
         f"{claim.owner} was asked to stop the sweep '{name}' and has not done so within {within:.0f} s; it "
         "ends as soon as it hears of it."
     )

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 140
 
 
-def make_console() -> Console:
-    """Makes the console; if the output is no terminal, lines have a wide table's width, or COLUMNS."""
+def make_console(stderr: bool = False) -> Console:
+    """Makes the console; if the output is no terminal, lines have a wide table's width, or COLUMNS.
+
+    Args:
+        stderr: whether it prints to the standard error.
+    """
     clean_output()
     kind = _printable_console()
-    console = kind(file=_unclean(sys.stdout))
+    console = kind(file=_unclean(sys.stderr if stderr else sys.stdout))
     if console.is_terminal or "COLUMNS" in os.environ:
         return console
     return kind(file=console.file, width=PLAIN_WIDTH)

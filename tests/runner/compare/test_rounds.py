@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from answers import checked
 from click.testing import CliRunner
 
 from evaluation.evaluation import Evaluation, PairScore, Timings
@@ -232,5 +233,7 @@ def test_power_shows_how_often_a_gain_is_found(sweep, tmp_path, monkeypatch):
     assert shown.exit_code == 0
     assert "gain 0.05" in shown.output
     assert "2 compared rows, 12 sequences" in shown.output
+    answer = checked(CliRunner().invoke(main, ["power", "asked", "--gain", "0.05", "--json"]).stdout)
+    assert (answer["rows"], answer["sequences"], len(answer["shares"])) == (2, 12, 10)
     shares = [line.split("|")[-1] for line in shown.output.splitlines() if "%" in line]
     assert len(shares) == 10
