@@ -12,7 +12,7 @@ from rich.markup import escape
 from r2d2.storage.manifest import Manifest
 from runner.settings import Settings
 from runner.terminal.answer import json_option, people_console, print_answer
-from runner.terminal.console import make_console
+from runner.terminal.console import make_console, show_line
 
 if TYPE_CHECKING:
     from r2d2.prepare.catalogue import Source
@@ -75,13 +75,13 @@ def prepare(
     if prepared.was_there:
         console.print(f"{escape(place)} had been prepared; `r2d2 data check` reads every byte of it")
     for name, reason in list(prepared.refused.items())[:_NAMED]:
-        console.print(f"left out: {escape(name)}: {escape(reason)}", soft_wrap=True)
+        show_line(console, f"left out: {name}: {reason}")
     if len(prepared.refused) > _NAMED:
         console.print(
             f"left out: {len(prepared.refused) - _NAMED} more; {escape(place)}/manifest.json names them"
         )
     for line in (*_facts(prepared.manifest), *prepared.notes):
-        console.print(escape(line), soft_wrap=True, highlight=False)
+        show_line(console, line)
     if as_json:
         done = {"was_there": prepared.was_there, "refused": prepared.refused, "notes": prepared.notes}
         print_answer("prepared", place=job.place, **_figures(prepared.manifest), **done)
@@ -108,7 +108,7 @@ def check(place: str, as_json: bool) -> None:
         progress(step, 0, manifest.total_bytes)
         found = verify(manifest, files, sizes, on_file=lambda size: progress(step, size, None))
     for line in found.lines(_NAMED):
-        console.print(escape(line), soft_wrap=True, highlight=False)
+        show_line(console, line)
     whole = f"{found.whole} of {len(manifest.files)} files of '{escape(manifest.source)}' are whole"
     verdict = f", {found.faults} differences from the manifest" if found.faults else ""
     console.print(f"[{'red' if found.faults else 'green'}]{whole}{verdict}[/]", highlight=False)
@@ -174,7 +174,7 @@ def _list_place(place: str, as_json: bool) -> None:
         print_answer("place", place=place, **figures)
         return
     for line in lines:
-        make_console().print(escape(line), soft_wrap=True, highlight=False)
+        show_line(make_console(), line)
 
 
 _FIGURES = ("source", "files", "images", "bytes", "left_out", "digest")

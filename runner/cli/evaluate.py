@@ -18,7 +18,7 @@ from r2d2.storage.atomic import atomic_file
 from runner.cli.options import OutputFile, check_writable
 from runner.settings import Settings
 from runner.terminal.answer import labelled
-from runner.terminal.console import make_console
+from runner.terminal.console import make_console, show_line
 
 # Images that are named of each kind of trouble.
 _NAMED = 10
@@ -164,7 +164,7 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
                 empty.append(f"{target.image}: 0 keypoints: {reason}")
     existed, done = len(found.targets) - len(todo), len(todo) - len(refused)
     for line in (*found.passed_over, *_some(empty, "images have 0 keypoints")):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        show_line(console, line)
     console.print(
         f"{len(found.targets)} images found, {done} images extracted"
         + (f", {existed} existed already (--overwrite extracts them again)" if existed else "")

@@ -8,7 +8,7 @@ import click
 
 from runner.settings import Settings
 from runner.terminal.answer import json_option, people_console, print_answer
-from runner.terminal.console import make_console
+from runner.terminal.console import make_console, show_line
 
 
 @click.command()
@@ -30,7 +30,7 @@ def ui(host: str, port: int) -> None:
     def show_links(server: str) -> None:
         tracker = Tracker.of(settings)
         for name, experiment in tracker.experiments().items():
-            console.print(f"{name}: {view_link(server, experiment)}", soft_wrap=True, highlight=False)
+            show_line(console, f"{name}: {view_link(server, experiment)}")
 
     if settings.artifact_root is None:
         show_links(settings.tracking_uri)
@@ -90,7 +90,7 @@ def doctor(address: str | None, home: str | None, variables: tuple[str, ...], as
         console.print(
             f"[green]ok[/]   {check.name}: " if check.ok else f"[red]no[/]   {check.name}: ", end=""
         )
-        console.print(check.finding, markup=False, soft_wrap=True)
+        show_line(console, check.finding)
         checks.append(check)
     well = all(check.ok for check in checks)
     if as_json:

@@ -8,12 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.text import Text
 
 from runner.cli.options import cluster_options, with_asked
 from runner.settings import Settings
 from runner.terminal.answer import json_option, people_console, print_answer
-from runner.terminal.console import make_console
+from runner.terminal.console import make_console, show_line
 from runner.terminal.fitted_table import Column, FittedTable
 from runner.terminal.words import say
 
@@ -215,9 +214,9 @@ def sync(name: str, as_json: bool) -> None:
 
     console, settings = people_console(as_json), Settings.from_environment()
     tracker = Tracker.of(settings)
-    result = sync_sweep(settings.sweep(name), tracker, lambda text: console.print(Text(text), soft_wrap=True))
+    result = sync_sweep(settings.sweep(name), tracker, partial(show_line, console))
     for key, reason in result.behind.items():
-        console.print(Text(f"{key}: {reason}"), soft_wrap=True)
+        show_line(console, f"{key}: {reason}")
     console.print(
         f"MLflow has everything of {result.trials - len(result.behind)} of {result.trials} trials"
         f"{' and the summary' if result.summary_run else ''}."

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from runner.record.deciding_metric import mode_of
 from runner.record.definition import SweepDefinition
 from runner.settings import Settings
 from runner.terminal.answer import json_option, people_console, print_answer
+from runner.terminal.console import show_line
 
 if TYPE_CHECKING:
     from runner.registry.aliases import AliasMove
@@ -61,7 +62,7 @@ def promote(
         return
     if (sweep is None) == (run_id is None):
         raise ValueError("name a sweep or a run: r2d2 promote SWEEP, or r2d2 promote --run RUN_ID")
-    _say(console, "looking for the best checkpoint" if sweep else "looking for the run")
+    show_line(console, "looking for the best checkpoint" if sweep else "looking for the run")
     tracker = _tracker(settings)
     run = tracker.get_run(run_id) if run_id else None
     if run is not None and "sweep" not in run.tags:
@@ -99,9 +100,9 @@ def decided_promotion(
     from runner.registry.rule import PromotionRule
 
     with scoring_progress(console) as (on_source, on_image):
-        rule = PromotionRule(tracker, settings, lambda text: _say(console, text), on_source, on_image)
+        rule = PromotionRule(tracker, settings, partial(show_line, console), on_source, on_image)
         promotion = register(tracker, run, rule, metric, **how)
-    _say(console, announcement(promotion))
+    show_line(console, announcement(promotion))
     return promotion
 
 
@@ -117,18 +118,18 @@ def announcement(promotion: Promotion) -> str:
 
 
 def _roll_back(console: Console, settings: Settings, name: str, alias: str, as_json: bool) -> None:
-    _say(console, f"rolling {alias} back")
+    show_line(console, f"rolling {alias} back")
     from runner.registry.aliases import roll_back
 
     move = roll_back(_tracker(settings), name, alias)
-    _say(console, str(move))
+    show_line(console, str(move))
     if as_json:
         print_answer("move", name=name, **_move(move))
 
 
 def _list(console: Console, settings: Settings, name: str, alias: str, as_json: bool) -> None:
     """Prints the versions, the latest first, and the moves of the alias."""
-    _say(console, f"the versions of {name}")
+    show_line(console, f"the versions of {name}")
     from runner.registry.aliases import FORCED, alias_moves, model_versions
 
     tracker = _tracker(settings)
@@ -142,11 +143,11 @@ def _list(console: Console, settings: Settings, name: str, alias: str, as_json: 
             *(["FORCED"] if FORCED in version.tags else []),
             version.description or "",
         ]
-        _say(console, " | ".join(words))
+        show_line(console, " | ".join(words))
     moves = [move for move in alias_moves(tracker, name) if move.alias == alias]
-    _say(console, f"who held {alias}" if moves else f"nobody has moved {alias} yet")
+    show_line(console, f"who held {alias}" if moves else f"nobody has moved {alias} yet")
     for move in reversed(moves):
-        _say(console, str(move))
+        show_line(console, str(move))
     if as_json:
         shown = [
             {
@@ -178,10 +179,6 @@ def _tracker(settings: Settings) -> Tracker:
     from runner.tracking.experiments import Tracker
 
     return Tracker.of(settings)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def _decides(settings: Settings, sweep: str, metric: str | None) -> tuple[str, str]:

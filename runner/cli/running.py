@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from runner.settings import Settings
+from runner.terminal.console import show_line
 from runner.terminal.words import say
 
 # 128 + SIGINT.
@@ -41,7 +42,7 @@ def show_estimate(
 
     left, ended = what_is_left(plan)
     if ended:
-        console.print(f"{ended} trials have ended and are not run again.", soft_wrap=True)
+        show_line(console, f"{ended} trials have ended and are not run again.")
     if not left.trials:
         return
     address = address or settings.ray_address
@@ -61,7 +62,7 @@ def show_design(plan: Any, settings: Settings, console: Console) -> None:
 
     design_of(plan).show(console)
     for line in question_lines(plan, settings) if plan.options.asked is not None else ():
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        show_line(console, line)
 
 
 def run_and_show(
@@ -85,11 +86,10 @@ def run_and_show(
 
     show_design(plan, settings, console)
     if settings.is_remote and settings.tracking_uri.startswith("sqlite:"):
-        console.print(
+        show_line(
+            console,
             f"The sweep lies in {settings.home}; MLflow's runs go to {settings.local} on this machine, which "
             "others do not see. MLFLOW_TRACKING_URI names a server.",
-            soft_wrap=True,
-            highlight=False,
         )
     notifier = Notifier(os.environ.get("R2D2_NOTIFY", "") if notify is None else notify)
     result = run_sweep(plan, settings, console, notifier=notifier)
@@ -99,18 +99,13 @@ def run_and_show(
         console.print(f"[red]failed[/] {key}: {escape(reason)}", soft_wrap=True)
     if result.behind:
         reasons = "; ".join(dict.fromkeys(result.behind.values()))
-        console.print(
-            f"MLflow lacks something of {len(result.behind)} trials ({escape(reasons)}); log it with "
-            f"r2d2 sync {plan.definition.name}",
-            soft_wrap=True,
-        )
+        lacking = f"MLflow lacks something of {len(result.behind)} trials ({reasons})"
+        show_line(console, f"{lacking}; log it with r2d2 sync {plan.definition.name}")
     if result.page is not None:
-        console.print(f"The comparison as a page: {result.page}", soft_wrap=True, highlight=False)
-    console.print(
-        f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')", soft_wrap=True
-    )
+        show_line(console, f"The comparison as a page: {result.page}")
+    show_line(console, f"Runs, curves and pictures: r2d2 ui   (experiment '{plan.definition.name}')")
     if result.interrupted:
         same = again or f"The same command continues: {shlex.join(['r2d2', *sys.argv[1:]])}"
-        console.print(f"Interrupted. {same}", soft_wrap=True, highlight=False)
+        show_line(console, f"Interrupted. {same}")
         raise click.exceptions.Exit(INTERRUPTED)
     return result

@@ -13,7 +13,7 @@ from r2d2.storage.atomic import atomic_file
 from runner.cli.evaluate import extraction_options, extraction_settings
 from runner.cli.options import check_writable
 from runner.settings import Settings
-from runner.terminal.console import make_console
+from runner.terminal.console import make_console, show_line
 
 if TYPE_CHECKING:
     from runner.models.show import Shown
@@ -87,7 +87,7 @@ def show(
     else:
         shown = _seen(str(model), images, homography, extraction_settings(flags, ExtractionSettings()))
     _write(target, shown.png)
-    make_console().print(f"{target}: {shown.summary}", soft_wrap=True, highlight=False, markup=False)
+    show_line(make_console(), f"{target}: {shown.summary}")
 
 
 def _check_pairs(model: str | None, for_images: bool) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from evaluation.statistics.power import smallest_detectable
 from runner.compare.rows import find_controls, label_trials
 from runner.sweep.plan import SweepPlan
+from runner.terminal.console import show_line
 
 # Fewer steps change a network little, even a small one from scratch.
 FEW_STEPS = 200
@@ -101,7 +102,7 @@ class Design:
     def show(self, console: Console) -> None:
         """Prints the sentences."""
         for line in self.lines():
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
+            show_line(console, line)
 
 
 def design_of(plan: SweepPlan) -> Design:

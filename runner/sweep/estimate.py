@@ -22,6 +22,7 @@ from runner.cluster.resources import WorkerResources
 from runner.compare.rows import label_trials
 from runner.settings import Settings
 from runner.sweep.plan import SweepPlan
+from runner.terminal.console import show_line
 from runner.terminal.fitted_table import Column, FittedTable
 from search_spaces.sweep import Trial
 
@@ -77,7 +78,7 @@ class Estimate:
         """Prints every trial, and what all of them take."""
         show_trials(self.plan, self.seconds, console)
         for line in self._lines():
-            console.print(line, soft_wrap=True, highlight=False)
+            show_line(console, line)
 
     def _lines(self) -> list[str]:
         plan, there = self.plan, self.capacity

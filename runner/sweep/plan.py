@@ -86,6 +86,15 @@ class SweepPlan:
         return tuple(spec.role for spec in self.data.benchmarks)
 
     @property
+    def listed(self) -> tuple[Trial, ...]:
+        """Returns the trials that are known before the start: the starting networks and every grid point."""
+        return self.baselines if self.sweep.search_alg is not None else (*self.baselines, *self.trials)
+
+    def has_ended(self, trial: Trial) -> bool:
+        """Says whether a trial was trained and scored to its end, or stopped by the scheduler."""
+        return self.stored.has_ended(trial, self.roles)
+
+    @property
     def space(self) -> dict[str, Any]:
         """Returns the space of a searcher: the sweep's space with the overrides of the command line."""
         return overridden(self.sweep.spaces[0], self.options.run.overrides)

@@ -16,6 +16,7 @@ from rich.text import Text
 from runner.cluster.metrics import SCORE, SPEED, TRIALS, WAITING, Figures
 from runner.record.history import TRAIN, Record
 from runner.record.sweep import StoredSweep
+from runner.terminal.console import show_line
 from runner.terminal.fitted_table import Column, FittedTable
 from runner.trial.progress import ProgressReader
 from search_spaces.sweep import Trial
@@ -148,7 +149,7 @@ class SweepProgress:
 
     def say(self, text: str) -> None:
         """Prints a line above the table."""
-        self._console.print(Text(text), soft_wrap=True)
+        show_line(self._console, text)
 
     def _line(self, text: str) -> None:
         if not self._console.is_terminal:

@@ -13,7 +13,6 @@ from functools import partial
 
 import torch
 from rich.console import Console
-from rich.text import Text
 
 from evaluation.actor import start_pool
 from evaluation.report.report import Report
@@ -33,10 +32,10 @@ from runner.sweep.plan import SweepPlan
 from runner.sweep.progress import SweepProgress, TrialProgress
 from runner.sweep.sync import log_summary
 from runner.sweep.tuner import Trainable, Tuning
+from runner.terminal.console import show_line
 from runner.tracking.experiments import Tracker
-from runner.tracking.logger import SweepIdentity, TrackingNote, has_answered
+from runner.tracking.note import DatasetUse, SweepIdentity, TrackingNote, has_answered
 from runner.tracking.reporter import Reporter
-from runner.tracking.run import DatasetUse
 from runner.tracking.store import without_password
 from runner.trial.driver import run_trial
 from runner.trial.scoring import TrialContext, score_missing
@@ -88,15 +87,15 @@ def run_sweep(
         if plan.options.from_start:
             forget(plan.stored, plan.options.only)
         tracker, note = _open_tracker(settings), _note(plan)
-        identity = _identity(plan, note)
-        reporter = Reporter(tracker, identity, plan.store.place, partial(_say, console), lease.attempt)
+        identity = SweepIdentity.of(plan.definition, plan.question, note)
+        reporter = Reporter(tracker, identity, plan.store.place, partial(show_line, console), lease.attempt)
         failed: dict[str, str] = {}
         interrupted = False
         try:
             if _has_ended(plan):
                 reporter.open()
             else:
-                _say(console, "starting Ray ...")
+                show_line(console, "starting Ray ...")
                 ray = ray_cluster(settings.ray_address, plan.options.verbose)
                 with ray as capacity:
                     there = capacity.grown(settings.cluster_cpus, settings.cluster_gpus)
@@ -167,29 +166,20 @@ def _note(plan: SweepPlan) -> TrackingNote:
     return TrackingNote(uses, former.stores if former is not None else ())
 
 
-def _say(console: Console, sentence: str) -> None:
-    console.print(Text(sentence), soft_wrap=True)
-
-
 def _has_ended(plan: SweepPlan) -> bool:
     """Says whether every trial has ended, so that there is nothing to run."""
-    ended = [trial for trial in plan.stored.trials() if trial_has_ended(plan, trial)]
+    ended = [trial for trial in plan.stored.trials() if plan.has_ended(trial)]
     if plan.options.asked is not None and ended:
         starts = {trial.key for trial in plan.baselines} <= {trial.key for trial in ended}
         return starts and not _due(plan, _rounds(plan, ()))
     if plan.sweep.search_alg is not None:
         return sum(trial.config.epochs > 0 for trial in ended) >= plan.sweep.num_samples
-    return {trial.key for trial in listed_trials(plan)} <= {trial.key for trial in ended}
-
-
-def trial_has_ended(plan: SweepPlan, trial: Trial) -> bool:
-    """Says whether the trial was trained and scored to its end, or stopped by the scheduler."""
-    return plan.stored.has_ended(trial, plan.roles)
+    return {trial.key for trial in plan.listed} <= {trial.key for trial in ended}
 
 
 def _settle(plan: SweepPlan, reporter: Reporter) -> dict[str, str]:
     """Logs what MLflow does not have of the ended trials; returns those it did not take, and why."""
-    for trial in [t for t in plan.stored.trials() if trial_has_ended(plan, t)]:
+    for trial in [t for t in plan.stored.trials() if plan.has_ended(t)]:
         history = plan.stored.history(trial)
         reporter.finish(trial, history, stored_ending(trial, history, plan.roles))
     return reporter.settle()
@@ -240,7 +230,7 @@ def _run(
     )
     asked = plan.options.asked is not None
     due = plan.baselines if asked else _to_run(plan)
-    listed = plan.baselines if asked else listed_trials(plan)
+    listed = plan.baselines if asked else plan.listed
     waiting = {trial.key for trial in (listed if plan.options.only else due)}
     known = {t.key: TrialProgress.of(plan.stored, t, ended=t.key not in waiting) for t in listed}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
@@ -278,7 +268,7 @@ def _run_rounds(
     plan: SweepPlan, tuning: Tuning, callback: SweepCallback, progress: SweepProgress, notifier: Notifier
 ) -> None:
     """Runs further seeds of what is not decided, round by round, until all is or no round is left."""
-    starts = [trial for trial in plan.baselines if not trial_has_ended(plan, trial)]
+    starts = [trial for trial in plan.baselines if not plan.has_ended(trial)]
     rounds = _rounds(plan, callback.reasons)
     while (due := [*starts, *_due(plan, rounds)]) and not callback.interrupted:
         further = [t for t in due if t.key not in progress.trials]
@@ -310,17 +300,6 @@ def _to_run(plan: SweepPlan) -> list[Trial]:
     If the sweep has a scheduler, trials that have ended are among them: it must know their scores.
     """
     only = plan.options.only
-    known = plan.stored.trials() if only else listed_trials(plan)
+    known = plan.stored.trials() if only else plan.listed
     past = plan.sweep.scheduler is not None and plan.sweep.search_alg is None
-    return [t for t in known if (past if trial_has_ended(plan, t) else not only or t.key in only)]
-
-
-def listed_trials(plan: SweepPlan) -> tuple[Trial, ...]:
-    """Lists the trials that are known before the start: the starting networks and every grid point."""
-    return plan.baselines if plan.sweep.search_alg is not None else (*plan.baselines, *plan.trials)
-
-
-def _identity(plan: SweepPlan, note: TrackingNote) -> SweepIdentity:
-    return SweepIdentity(
-        plan.definition.name, plan.sweep.metric, plan.sweep.mode, plan.question, note.datasets
-    )
+    return [t for t in known if (past if plan.has_ended(t) else not only or t.key in only)]

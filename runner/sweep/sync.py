@@ -15,7 +15,7 @@ from runner.record.history import TRAIN
 from runner.record.lease import hold
 from runner.record.sweep import INTERRUPTED, StoredSweep, stored_ending
 from runner.tracking.experiments import Tracker
-from runner.tracking.logger import SweepIdentity, TrackingNote
+from runner.tracking.note import SweepIdentity, TrackingNote
 from runner.tracking.reporter import Reporter
 from runner.tracking.tables import LoggedTable
 
@@ -48,9 +48,7 @@ def sync_sweep(sweep: Store, tracker: Tracker, say: Callable[[str], None]) -> Sy
             f"{sweep.place} was written by an earlier version of this program, which did not note what "
             f"photographs MLflow names; r2d2 sweep {definition.name} logs what MLflow missed"
         )
-    identity = SweepIdentity(
-        definition.name, definition.metric, definition.mode, stored.question, note.datasets
-    )
+    identity = SweepIdentity.of(definition, stored.question, note)
     with hold(sweep) as lease:
         reporter = Reporter(tracker, identity, sweep.place, say, lease.attempt)
         try:

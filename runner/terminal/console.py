@@ -31,6 +31,11 @@ def make_console(stderr: bool = False) -> Console:
     return kind(file=console.file, width=PLAIN_WIDTH)
 
 
+def show_line(console: Console, text: str) -> None:
+    """Prints a text as it is, without colours, in a line that the terminal alone may wrap."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
 def _printable_console() -> type[Console]:
     """Makes a console that cleans whatever it shows: names of files and of models come from anywhere."""
     from rich.console import Console

@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from mlflow.entities import Run, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from r2d2.source_code import source_code
@@ -23,7 +22,8 @@ from r2d2.storage.store import Store
 from r2d2.unknown import did_you_mean
 from runner.settings import Settings
 from runner.tracking.moved_home import PresentPlaces
-from runner.tracking.run import BEST_CHECKPOINT, LAST_CHECKPOINT, REASON, DatasetUse, TrialRun, rounded
+from runner.tracking.note import DatasetUse
+from runner.tracking.run import BEST_CHECKPOINT, LAST_CHECKPOINT, REASON, TrialRun
 from runner.tracking.store import (
     TrackingError,
     as_tracking_error,
@@ -33,7 +33,7 @@ from runner.tracking.store import (
     open_client,
     root_cause,
 )
-from runner.tracking.tables import VIEW_TAG, LoggedTable
+from runner.tracking.tables import VIEW_TAG
 
 KEY = "r2d2.key"
 ROLE = "role"
@@ -270,40 +270,6 @@ class Tracker:
         """Returns every logged value of a metric: step -> value, by step."""
         history = self.client.get_metric_history(run_id, metric)
         return {m.step: m.value for m in sorted(history, key=lambda m: int(m.step))}
-
-    @as_tracking_error()
-    def log_summary(
-        self,
-        experiment_id: str,
-        tags: Mapping[str, str],
-        files: Mapping[str, str | bytes],
-        table: LoggedTable,
-        figures: Mapping[str, float],
-    ) -> str:
-        """Logs the outcome of a sweep, in place of a former summary, and returns the id of its run.
-
-        The experiment gets the same description as the run.
-
-        Args:
-            experiment_id: of the sweep.
-            tags: of the summary's run, e.g. `sweep`.
-            files: the comparison in several forms, by file name.
-            table: one line per variant, for MLflow's table view; it is `variants.json`.
-            figures: the figures by which MLflow orders it among the trials.
-        """
-        # Also removes runs of trials whose creation was answered too late.
-        self.runs_by_key(experiment_id)
-        own = {ROLE: SUMMARY, "variant": SUMMARY}
-        run = self.open_run(experiment_id, SUMMARY, SUMMARY, {**tags, **own}, {})
-        for key, value in figures.items():
-            # In place of the former one: a later time counts among figures of one step.
-            self.client.log_metric(run.run_id, key, rounded(value))
-        if MLFLOW_RUN_NOTE in tags:
-            self.client.set_experiment_tag(experiment_id, MLFLOW_RUN_NOTE, tags[MLFLOW_RUN_NOTE])
-        run.log_files({**files, "variants.json": table.json()})
-        run.log((), run.table_tag(["variants.json"]))
-        run.finish("FINISHED")
-        return run.run_id
 
     def _logged(self, run: Run) -> LoggedRun:
         tags = dict(run.data.tags)

@@ -1,139 +1,41 @@
-"""Makes MLflow's runs equal to the histories of trials, and keeps a sweep's note for MLflow."""
+"""Makes MLflow's runs equal to the histories of trials, and logs the summary of a sweep."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from r2d2.formats.stored_json import typed
 from r2d2.storage.location import open_store
-from r2d2.storage.store import Store
 from runner.record.checkpoints import existing
-from runner.record.history import (
-    TRIAL_CONFIG,
-    History,
-    Record,
-    final_scores,
-    put_json,
-    read_evaluation,
-    read_maps,
-    read_value,
-)
+from runner.record.history import TRIAL_CONFIG, History, Record, final_scores, read_evaluation, read_maps
 from runner.record.incidents import TAG as INCIDENTS
 from runner.record.incidents import incidents
 from runner.record.sweep import Ending
-from runner.tracking.experiments import Tracker
+from runner.tracking.experiments import ROLE, SUMMARY, Tracker
+from runner.tracking.files import Files, checkpoint_file, final_files, score_files
+from runner.tracking.note import SweepIdentity
 from runner.tracking.run import (
     MAX_TAG_LENGTH,
     REASON,
-    DatasetUse,
-    Files,
     TrialRun,
-    checkpoint_file,
     checkpoint_tags,
     dataset_tag,
-    final_files,
-    score_files,
+    rounded,
 )
-from runner.tracking.store import TrackingError
-from runner.tracking.tables import VIEW_TAG, view_state
+from runner.tracking.store import TrackingError, as_tracking_error
+from runner.tracking.tables import VIEW_TAG, LoggedTable, view_state
 from search_spaces.sweep import Trial
 
-# In a sweep's folder: what it is trained and scored on, and the stores that have answered.
-NOTE = "mlflow.json"
 # How many events of its trial a run holds. It is restored, deleted and copied with the run.
 EVENTS = "r2d2.events"
-# MLflow's tags of an experiment: which pages it shows (those of trainings, not of chat traces), and its text.
-EXPERIMENT_KIND, EXPERIMENT_TEXT = "mlflow.experimentKind", "mlflow.note.content"
+# MLflow's tag of an experiment: which pages it shows, those of trainings and not of chat traces.
+EXPERIMENT_KIND = "mlflow.experimentKind"
 
-
-@dataclass(frozen=True)
-class TrackingNote:
-    """A TrackingNote holds what a sweep's folder keeps for MLflow beside its trials.
-
-    Attributes:
-        datasets: what its trials are trained and scored on.
-        stores: the tracking URIs, without passwords, that have answered once.
-    """
-
-    datasets: tuple[DatasetUse, ...]
-    stores: tuple[str, ...] = ()
-
-    @classmethod
-    def load(cls, sweep: Store) -> TrackingNote | None:
-        """Reads the note of a sweep; None if there is none.
-
-        Raises:
-            ValueError: if it is damaged.
-        """
-        return read_value(sweep, NOTE, cls._from_json, "delete it: the sweep's next run writes it again")
-
-    @classmethod
-    def _from_json(cls, values: dict[str, Any]) -> TrackingNote:
-        datasets = tuple(typed(DatasetUse, use) for use in values["datasets"])
-        return typed(cls, {"datasets": datasets, "stores": values["stores"]})
-
-    def save(self, sweep: Store) -> None:
-        """Writes the note beside a sweep's trials."""
-        datasets = [vars(use) for use in self.datasets]
-        put_json(sweep, NOTE, {"datasets": datasets, "stores": list(self.stores)})
-
-    def answered(self, store: str) -> TrackingNote:
-        """Returns the note with one more store that has answered."""
-        return replace(self, stores=(*self.stores, store)) if store not in self.stores else self
-
-
-def has_answered(sweeps: Store, store: str) -> bool:
-    """Says whether a store has answered when some sweep of these ran."""
-    notes = (TrackingNote.load(sweeps.below(name)) for name in sweeps.folders())
-    return any(store in note.stores for note in notes if note is not None)
-
-
-@dataclass(frozen=True)
-class SweepIdentity:
-    """A SweepIdentity holds what all runs of a sweep share.
-
-    Attributes:
-        name: of the sweep, and of its experiment.
-        metric, mode: the score that decides.
-        question: the sweep's docstring.
-        datasets: training photographs and benchmarks.
-    """
-
-    name: str
-    metric: str
-    mode: str
-    question: str
-    datasets: tuple[DatasetUse, ...]
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """Returns the benchmarks that every checkpoint is scored on."""
-        return tuple(use.context for use in self.datasets if use.context != "training")
-
-
-@dataclass(frozen=True)
-class _State:
-    """Says how far a trial is, by its history or by its run in MLflow."""
-
-    events: int
-    status: str
-    reason: str | None
-
-    @classmethod
-    def of_history(cls, records: Sequence[Record], ending: Ending | None) -> _State:
-        ending = ending or Ending("FINISHED")
-        reason = None if ending.reason is None else ending.reason[:MAX_TAG_LENGTH]
-        return cls(sum(r.error is None for r in records), ending.status, reason)
-
-    @classmethod
-    def of_run(cls, run: Run) -> _State:
-        tags = run.data.tags
-        return cls(int(tags.get(EVENTS, -1)), run.info.status, tags.get(REASON))
+# How far a trial is, by its history or by its run in MLflow: number of events, status, reason of the status.
+_State = tuple[int, str, str | None]
 
 
 class RunLogger:
@@ -157,11 +59,11 @@ class RunLogger:
             sweep = self._sweep
             view = view_state(sweep.metric, sweep.mode, sweep.roles)
             tags = {EXPERIMENT_KIND: "custom_model_development", VIEW_TAG: view}
-            experiment = self._tracker.open_experiment(sweep.name, tags, {EXPERIMENT_TEXT: sweep.question})
+            experiment = self._tracker.open_experiment(sweep.name, tags, {MLFLOW_RUN_NOTE: sweep.question})
             runs = self._tracker.runs_by_key(experiment)
             for run in runs.values():
                 self._refuse_other_images(run.data.tags)
-            self._states = {key: _State.of_run(run) for key, run in runs.items()}
+            self._states = {key: _state_of_run(run) for key, run in runs.items()}
             self._experiment = experiment
         return self._experiment
 
@@ -192,7 +94,7 @@ class RunLogger:
             self._states.pop(trial.key, None)
             raise
         del self._open[trial.key]
-        self._states[trial.key] = _State.of_history(records, ending)
+        self._states[trial.key] = _state_of(records, ending)
 
     def _log(
         self,
@@ -244,13 +146,44 @@ class RunLogger:
             "similarity": config.loss.similarity,
             "init": config.init,
             "seed": str(config.seed),
-            "role": "trial" if config.epochs else "baseline",
+            ROLE: "trial" if config.epochs else "baseline",
             **{dataset_tag(use.context): use.digest for use in self._sweep.datasets},
         }
         name, datasets = f"{trial.variant}, seed {config.seed}", self._sweep.datasets
         return self._tracker.open_run(
             experiment, trial.key, name, tags, config.flat(), datasets, _started(history)
         )
+
+    def log_summary(
+        self, text: str, table: LoggedTable, best: Mapping[str, float], files: Mapping[str, str | bytes]
+    ) -> str:
+        """Logs the outcome of the sweep, in place of a former summary, and returns the id of its run.
+
+        Args:
+            text: what the pages of the run and of the experiment say of it.
+            table: one line per variant, for MLflow's table view; it is `variants.json`.
+            best: the deciding metric and its best value, by which MLflow orders the summary among the trials;
+                empty if no trial has it.
+            files: the comparison in several forms, by file name.
+
+        Raises:
+            TrackingError: if MLflow does not take it.
+        """
+        experiment, client = self.experiment(), self._tracker.client
+        # Also removes runs of trials whose creation was answered too late.
+        self._tracker.runs_by_key(experiment)
+        note = {MLFLOW_RUN_NOTE: text[:MAX_TAG_LENGTH]}
+        tags = {"sweep": self._sweep.name, ROLE: SUMMARY, "variant": SUMMARY, **note}
+        run = self._tracker.open_run(experiment, SUMMARY, SUMMARY, tags, {})
+        with as_tracking_error():
+            for key, value in best.items():
+                # In place of the former one: a later time counts among figures of one step.
+                client.log_metric(run.run_id, key, rounded(value))
+            client.set_experiment_tag(experiment, MLFLOW_RUN_NOTE, note[MLFLOW_RUN_NOTE])
+        run.log_files({**files, "variants.json": table.json()})
+        run.log((), run.table_tag(["variants.json"]))
+        run.finish("FINISHED")
+        return run.run_id
 
     def _refuse_other_images(self, tags: Mapping[str, str]) -> None:
         for use in self._sweep.datasets:
@@ -264,10 +197,20 @@ class RunLogger:
 
     def _has_all(self, trial: Trial, records: Sequence[Record], ending: Ending | None) -> bool:
         """Says whether MLflow has said that it has all this; of a trial that runs, all its events."""
-        state, wanted = self._states.get(trial.key), _State.of_history(records, ending)
+        state, wanted = self._states.get(trial.key), _state_of(records, ending)
         if state is None or ending is not None:
             return state == wanted
-        return state.events == wanted.events
+        return state[0] == wanted[0]
+
+
+def _state_of(records: Sequence[Record], ending: Ending | None) -> _State:
+    ending = ending or Ending("FINISHED")
+    reason = None if ending.reason is None else ending.reason[:MAX_TAG_LENGTH]
+    return sum(r.error is None for r in records), ending.status, reason
+
+
+def _state_of_run(run: Run) -> _State:
+    return int(run.data.tags.get(EVENTS, -1)), run.info.status, run.data.tags.get(REASON)
 
 
 def best_record(records: Sequence[Record], metric: str, mode: str, there: Collection[str]) -> Record | None:

@@ -13,8 +13,8 @@ from runner.record.attempt import Attempt
 from runner.record.history import History
 from runner.record.sweep import Ending
 from runner.tracking.experiments import Tracker
-from runner.tracking.logger import RunLogger, SweepIdentity
-from runner.tracking.run import MAX_TAG_LENGTH
+from runner.tracking.logger import RunLogger
+from runner.tracking.note import SweepIdentity
 from runner.tracking.store import TrackingError
 from runner.tracking.tables import LoggedTable
 from search_spaces.sweep import Trial
@@ -63,7 +63,7 @@ class Reporter:
                 nobody else logs.
         """
         self._attempt = attempt
-        self._tracker, self._sweep, self._place, self._say = tracker, sweep, place, say
+        self._tracker, self._place, self._say = tracker, place, say
         self._logger = RunLogger(tracker, sweep)
         # In the order in which they are logged; one stays until MLflow has all that is known of it.
         self._waiting: dict[str, _Waiting] = {}
@@ -136,21 +136,13 @@ class Reporter:
         return f"{_trials(waiting)} are being logged in MLflow" if waiting > 1 else ""
 
     def summarise(
-        self, note: str, table: LoggedTable, best: Mapping[str, float], files: Mapping[str, str | bytes]
+        self, text: str, table: LoggedTable, best: Mapping[str, float], files: Mapping[str, str | bytes]
     ) -> str | None:
-        """Logs the sweep's table and its comparison; returns the id of that run, None if MLflow is away.
-
-        Args:
-            note: what the run's page says of itself.
-            table: one row per variant.
-            best: the deciding metric and its best value; empty if no trial has it.
-            files: the comparison, by file name.
-        """
+        """Logs the outcome of the sweep, see `RunLogger.log_summary`; returns None if MLflow is away."""
         self._require_current()
-        tags = {"sweep": self._sweep.name, "mlflow.note.content": note[:MAX_TAG_LENGTH]}
         try:
             self._tracker.check()
-            return self._tracker.log_summary(self._logger.experiment(), tags, files, table, best)
+            return self._logger.log_summary(text, table, best, files)
         except TrackingError as error:
             self._say(f"The summary is not in MLflow: {error}.")
             return None

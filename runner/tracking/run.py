@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_LOGGED_ARTIFACTS
-from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_ENTITIES_PER_BATCH
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.utils.validation import MAX_ENTITIES_PER_BATCH
 
 from r2d2.storage.scratch import scratch_folder
 from runner.record.history import Record
 from runner.record.sweep import Status
 from runner.tracking.store import as_tracking_error
-from runner.tracking.tables import LoggedTable, mma_table, pair_table
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from evaluation.evaluation import Evaluation
-    from evaluation.pictures.maps import ImageMaps
 
 BEST_CHECKPOINT = "r2d2.checkpoint.best"
 BEST_EPOCH = "r2d2.checkpoint.best_epoch"
@@ -33,37 +27,6 @@ LAST_CHECKPOINT = "r2d2.checkpoint.last"
 NON_FINITE = "r2d2.non_finite"
 REASON = "r2d2.reason"
 MAX_TAG_LENGTH = 5000
-MATCH_PICTURES = 2
-
-Files = dict[str, str | bytes]
-
-
-@dataclass(frozen=True)
-class DatasetUse:
-    """A DatasetUse is a set of images and what the run used it for.
-
-    Attributes:
-        name: e.g. `samples` or `hpatches`.
-        digest: sha256 of its contents.
-        source: where it was read from, a path or URI.
-        context: `training`, or the role of a benchmark such as `validation` or `hpatches`.
-    """
-
-    name: str
-    digest: str
-    source: str
-    context: str
-
-    def to_input(self) -> DatasetInput:
-        """Converts it to MLflow's entity, whose digest has room for only part of a sha256."""
-        dataset = Dataset(
-            self.name,
-            self.digest[:MAX_DATASET_DIGEST_SIZE],
-            source_type="local",
-            source=json.dumps({"uri": self.source}),
-            profile=json.dumps({"sha256": self.digest}),
-        )
-        return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, self.context)])
 
 
 class TrialRun:
@@ -215,47 +178,6 @@ def checkpoint_tags(best: str, best_epoch: int, last: str) -> dict[str, str]:
     return {BEST_CHECKPOINT: best, BEST_EPOCH: str(best_epoch), LAST_CHECKPOINT: last}
 
 
-def checkpoint_file(best_epoch: int, epochs: Mapping[int, str]) -> Files:
-    """Returns the table of all checkpoints (epoch -> URI)."""
-    rows = tuple((epoch, uri, epoch == best_epoch) for epoch, uri in sorted(epochs.items()))
-    return {"checkpoints.json": LoggedTable(("epoch", "checkpoint", "best"), rows).json()}
-
-
-def score_files(evaluation: Evaluation, step: int, benchmark_role: str, maps: Sequence[ImageMaps]) -> Files:
-    """Returns the two tables of a score, and its picture if there are `maps`."""
-    name = f"{benchmark_role}_epoch_{step:03d}.json"
-    files: Files = {
-        f"mma/{name}": mma_table(evaluation).json(),
-        f"pairs/{name}": pair_table(evaluation).json(),
-    }
-    if maps:
-        from evaluation.pictures.network import epoch_picture
-
-        score = evaluation.scalars()["mma_3px"]
-        picture = epoch_picture(maps, f"epoch {step}, {benchmark_role}: MMA@3 {score:.3f}")
-        files[f"pictures/{benchmark_role}/epoch_{step:03d}.png"] = picture
-    return files
-
-
-def final_files(evaluation: Evaluation, benchmark_role: str) -> tuple[Files, Files]:
-    """Returns the pictures (MMA curves, matches on two pairs) and tables of the final or the best epoch.
-
-    The tables have names without an epoch, so that MLflow's table view shows them side by side for several
-    runs.
-    """
-    from evaluation.pictures.matches import match_picture
-    from evaluation.report.curves import mma_curves
-
-    pictures: Files = {f"figures/mma_{benchmark_role}.svg": mma_curves(evaluation.table())}
-    for number, example in enumerate(evaluation.examples[:MATCH_PICTURES], start=1):
-        pictures[f"figures/matches_{benchmark_role}_{number}.png"] = _png(match_picture(example))
-    tables: Files = {
-        f"mma/{benchmark_role}.json": mma_table(evaluation).json(),
-        f"pairs/{benchmark_role}.json": pair_table(evaluation).json(),
-    }
-    return pictures, tables
-
-
 def rounded(value: float) -> float:
     """Rounds a figure to four digits; a whole number keeps all of them, infinity becomes NaN.
 
@@ -264,9 +186,3 @@ def rounded(value: float) -> float:
     if not math.isfinite(value):
         return math.nan
     return value if value == round(value) else float(f"{value:.4g}")
-
-
-def _png(picture: Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png")
-    return buffer.getvalue()

@@ -1,7 +1,8 @@
 """What `RunLogger` makes of events, one at a time: tests log into MLflow's runs so directly."""
 
 from runner.record.history import Record
-from runner.tracking.run import checkpoint_file, checkpoint_tags, final_files, score_files
+from runner.tracking.files import checkpoint_file, final_files, score_files
+from runner.tracking.run import checkpoint_tags
 
 
 def log_epoch(run, step, metrics, tags=None):

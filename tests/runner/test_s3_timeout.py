@@ -10,6 +10,7 @@ from r2d2.storage.errors import PlaceError
 from r2d2.storage.s3 import S3Server
 from runner.cli.data import data
 from runner.record.attempt import read_claim
+from runner.record.checkpoints import existing
 from runner.record.history import TRAIN, Record, put_json
 from runner.record.lease import hold
 from runner.record.sweep import StoredSweep
@@ -17,7 +18,6 @@ from runner.settings import Settings
 from runner.sweep.prune import runs
 from runner.sweep.sync import sync_sweep
 from runner.tracking.experiments import Tracker
-from runner.tracking.logger import existing
 from runner.trial.task import WorkerTask
 from search_spaces.sweep import Trial
 

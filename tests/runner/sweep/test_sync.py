@@ -15,8 +15,8 @@ from runner.record.lease import hold
 from runner.record.sweep import StoredSweep
 from runner.sweep.sync import sync_sweep
 from runner.tracking.experiments import Tracker
-from runner.tracking.logger import TrackingNote, has_answered
-from runner.tracking.run import DatasetUse, rounded
+from runner.tracking.note import DatasetUse, TrackingNote, has_answered
+from runner.tracking.run import rounded
 from search_spaces.sweep import Trial
 
 TRIALS = [Trial(TrainConfig(seed=seed, epochs=2)) for seed in range(3)]

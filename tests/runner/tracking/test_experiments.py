@@ -24,7 +24,8 @@ from evaluation.pictures.network import epoch_picture
 from r2d2.config import TrainConfig
 from runner.record.history import Record
 from runner.tracking.experiments import Tracker
-from runner.tracking.run import DatasetUse
+from runner.tracking.logger import RunLogger
+from runner.tracking.note import DatasetUse, SweepIdentity
 from runner.tracking.store import TrackingError
 from runner.tracking.tables import LoggedTable
 
@@ -353,8 +354,9 @@ def test_a_summary_replaces_the_former_one(tracker, experiment, request):
     for score in (0.5, 0.75):
         table = LoggedTable(("variant", "mma"), (("ap+dice", score), ("untrained", None)))
         files = {"comparison.md": f"| ap+dice | {score} |", "mma_curves.svg": b"picture"}
-        tags = {"sweep": "smoke", "mlflow.note.content": f"dice is highest, {score}"}
-        run_id = tracker.log_summary(experiment, tags, files, table, {"validation/mma_3px": score})
+        logger = RunLogger(tracker, SweepIdentity(request.node.name, "validation/mma_3px", "max", "?", ()))
+        best = {"validation/mma_3px": score}
+        run_id = logger.log_summary(f"dice is highest, {score}", table, best, files)
     (summary,) = tracker.list_runs(request.node.name)
     assert (summary.run_id, summary.role, summary.status) == (run_id, "summary", "FINISHED")
     assert summary.metrics == {"validation/mma_3px": 0.75}

@@ -24,9 +24,8 @@ from runner.settings import Settings
 from runner.sweep.prune import delete, find_items
 from runner.sweep.sync import sync_sweep
 from runner.tracking.experiments import Tracker
-from runner.tracking.logger import TrackingNote
 from runner.tracking.moved_home import PresentPlaces
-from runner.tracking.run import DatasetUse
+from runner.tracking.note import DatasetUse, TrackingNote
 from search_spaces.sweep import Trial
 
 CONFIG = TrainConfig.from_dict({"network": {"name": "fast", "channels": 1, "dim": 16}, "epochs": 2})

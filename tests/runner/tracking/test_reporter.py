@@ -12,9 +12,8 @@ from r2d2.storage.errors import PlaceError
 from runner.record.history import TRAIN, History, Record, write_json
 from runner.record.incidents import LOST, TAG, record_incident
 from runner.record.sweep import Ending
-from runner.tracking.logger import SweepIdentity
+from runner.tracking.note import DatasetUse, SweepIdentity
 from runner.tracking.reporter import Reporter
-from runner.tracking.run import DatasetUse
 from runner.tracking.store import TrackingError
 from search_spaces.sweep import Trial
 
