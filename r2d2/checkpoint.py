@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r2d2.config import TrainConfig
+from r2d2.config import CONFIG_FILE, TrainConfig
 from r2d2.formats.tensor_file import read_bytes, read_tensors, refuse_pickle, write_tensors
 from r2d2.formats.upstream import load_upstream
 from r2d2.network import R2D2Network, network_from_state
@@ -35,7 +35,6 @@ from r2d2.storage.location import local_path
 from r2d2.version import code_version
 
 WEIGHTS = "weights.safetensors"
-CONFIG = "config.json"
 OPTIMISER = "optimiser.safetensors"
 FORMAT = 1
 
@@ -137,7 +136,7 @@ def save_checkpoint(
         if optimiser is not None:
             header["optimiser"] = _write_optimiser(temporary / OPTIMISER, optimiser)
         text = json.dumps(header, indent=2, allow_nan=False)
-        (temporary / CONFIG).write_text(f"{text}\n", encoding="utf-8")
+        (temporary / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -149,17 +148,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if not folder.exists():
         raise ValueError(f"there is no checkpoint {folder}")
     if not folder.is_dir():
-        raise ValueError(f"{folder} is a file; a checkpoint is a folder with {CONFIG} and {WEIGHTS}")
-    header = _read_header(folder / CONFIG)
+        raise ValueError(f"{folder} is a file; a checkpoint is a folder with {CONFIG_FILE} and {WEIGHTS}")
+    header = _read_header(folder / CONFIG_FILE)
     try:
         config = TrainConfig.from_dict(header["config"])
     except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: {error}") from None
+        raise ValueError(f"{folder / CONFIG_FILE}: {error}") from None
     network = network_from_state(config.network, read_tensors(folder / WEIGHTS), str(folder / WEIGHTS))
     digest = network_digest(network)
     if digest != header["digest"]:
         raise ValueError(
-            f"{folder / WEIGHTS} is damaged: its weights are not those that {CONFIG} was written for"
+            f"{folder / WEIGHTS} is damaged: its weights are not those that {CONFIG_FILE} was written for"
         )
     return Checkpoint(
         network=network,
@@ -189,8 +188,8 @@ def load_model(source: str | Path, cache: CacheSettings | None = None) -> Model:
     if not path.exists():
         raise ValueError(f"there is no model {path}; {accepted}")
     if path.is_dir():
-        if not (path / CONFIG).exists() and not (path / WEIGHTS).exists():
-            raise ValueError(f"{path} holds neither {CONFIG} nor {WEIGHTS}; {accepted}")
+        if not (path / CONFIG_FILE).exists() and not (path / WEIGHTS).exists():
+            raise ValueError(f"{path} holds neither {CONFIG_FILE} nor {WEIGHTS}; {accepted}")
         saved = load_checkpoint(path)
         return Model(saved.network, path.resolve().name, saved.digest, saved.config, saved.epoch)
     if path.suffix != ".pt":
@@ -233,7 +232,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint) 
 def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a checkpoint is a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_FILE).exists():
         raise ValueError(f"{folder} holds something else than a checkpoint; it is not overwritten")
 
 
@@ -293,7 +292,7 @@ def _read_optimiser(
         state.setdefault(int(index), {})[name] = tensor
     return {
         "state": state,
-        "param_groups": _parameter_groups(folder / CONFIG, saved.get("groups"), len(shapes)),
+        "param_groups": _parameter_groups(folder / CONFIG_FILE, saved.get("groups"), len(shapes)),
     }
 
 

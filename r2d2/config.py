@@ -22,6 +22,8 @@ from r2d2.schedule import SCHEDULES, OptimiserConfig
 from r2d2.settings import Choice, Choices, allowed_values, build, check, flatten, override, setting
 from r2d2.unknown import did_you_mean
 
+# Holds a TrainConfig: of a trial, or with more in the header of a checkpoint.
+CONFIG_FILE = "config.json"
 SCRATCH = "scratch"
 
 

@@ -107,7 +107,6 @@ class Verbs(click.Group):
         """Finds the verb; an unknown one is refused with the list of the known ones."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise UserError(unknown("verb", args[0], sorted(VERBS)))
-        args = [_of_today(argument) for argument in args]
         for argument in args:
             require_text(argument)
         if args and args[0] in WORDS and not {"-h", "--help"} & set(args):
@@ -140,16 +139,6 @@ def _sentence(error: Exception) -> str | None:
     # Where the module is not loaded, nothing was logged in MLflow.
     tracking = sys.modules.get("runner.tracking.store")
     return str(error) if tracking is not None and isinstance(error, tracking.TrackingError) else None
-
-
-def _of_today(option: str) -> str:
-    """Replaces a former option by its present name and warns of it."""
-    if not option.startswith("--judge"):
-        return option
-    name = option.replace("--judge", "--evaluator", 1)
-    former, now = (text.partition("=")[0] for text in (option, name))
-    say(f"{former} is called {now} now; the next release knows only the new name")
-    return name
 
 
 @click.command(

@@ -22,8 +22,6 @@ from r2d2.unknown import unknown
 
 RELEASED = "released"
 
-# What sweeps were called in earlier versions, and what they are called now.
-FORMER_NAMES = {"quick": "one_hour", "recipe": "settings_one_by_one"}
 
 Space = Mapping[str, Any]
 
@@ -192,12 +190,6 @@ def load_sweep(name: str) -> tuple[Sweep, str]:
         ValueError: if there is no such sweep (with the known ones), the file defines none, or the user has no
             home folder.
     """
-    if name in FORMER_NAMES:
-        now = FORMER_NAMES[name]
-        raise ValueError(
-            f"the sweep '{name}' is called '{now}' now; one that was begun under the former name goes on "
-            f"with r2d2 sweep {now} --name {name}, and the options that it was begun with"
-        )
     path = Path(name) if name.endswith(".py") else Path(__file__).parent / f"{name}.py"
     if not name.endswith(".py") and name not in sweep_names():
         raise ValueError(unknown("sweep", name, sweep_names(), besides=", or the path of a .py file"))

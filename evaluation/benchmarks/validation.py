@@ -25,8 +25,6 @@ Homography = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 RECIPE = "recipe.json"
-# What earlier versions called it. Such a benchmark is made again.
-_FORMER_RECIPE = "manifest.json"
 
 # Grows whenever the same photographs would give another benchmark.
 VERSION = 2
@@ -88,11 +86,12 @@ def build_validation_benchmark(
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         found = read_recipe(folder)
-        if found is None and read_recipe(folder, _FORMER_RECIPE) is None:
+        if found is None:
             raise ValueError(
-                f"{folder} holds files but no {RECIPE} of a validation benchmark; it is not replaced"
+                f"{folder} holds files but no {RECIPE} of a validation benchmark; it is not replaced. Delete "
+                "it if nobody needs it"
             )
-        if found is not None and wanted.same_source(found):
+        if wanted.same_source(found):
             return folder
     with atomic_folder(folder) as temporary:
         refused = _write_sequences(photos, temporary, seed, size)
@@ -104,9 +103,9 @@ def build_validation_benchmark(
     return folder
 
 
-def read_recipe(folder: Path, name: str = RECIPE) -> Recipe | None:
+def read_recipe(folder: Path) -> Recipe | None:
     """Reads what a validation benchmark was made from; None if there is no such file of a known form."""
-    path = folder / name
+    path = folder / RECIPE
     if not path.is_file():
         return None
     try:

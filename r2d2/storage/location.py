@@ -22,8 +22,6 @@ from r2d2.storage.store import FolderStore, Store
 
 log = logging.getLogger(__name__)
 
-# The index of shards, which earlier versions wrote.
-_SHARDS = "shards.json"
 # In a cache: copies of whole places, each as long as its process lives.
 COPIES = "copies"
 
@@ -56,18 +54,13 @@ def open_files(place: str, cache: CacheSettings | None = None, timeout: float = 
         timeout: seconds that a request to S3 is tried again for, where there is no cache to say so.
 
     Raises:
-        ValueError: if there is nothing, it holds shards, or the place is another kind of address.
+        ValueError: if there is nothing, or the place is another kind of address.
         StorageError: if the place cannot be looked at, with the reason and what was tried.
     """
     _refuse_other_addresses(place)
     files: FileSet = (
         S3Files.of(place, cache, timeout) if is_remote(place) else FolderFiles.of(Path(place).expanduser())
     )
-    if _SHARDS in files.names:
-        raise ValueError(
-            f"{place} holds shards, which are not read any more: unpack them into a folder "
-            "(for f in shard-*.tar; do tar xf $f -C FOLDER; done) and prepare that folder"
-        )
     return files
 
 

@@ -19,6 +19,7 @@ from r2d2.unknown import did_you_mean
 from runner.compare.rows import label_trials
 from runner.compare.stored import compared
 from runner.models.evaluate import FEATURES, evaluate_model, find_protocol
+from runner.record.layout import DEFINITION
 from runner.record.sweep import StoredSweep, sweep_names
 from runner.settings import Settings
 from search_spaces.sweep import Trial
@@ -119,7 +120,7 @@ def told_apart(networks: Sequence[Variant]) -> list[Variant]:
 
 def is_sweep(text: str, settings: Settings) -> bool:
     """Says whether a text is the name of a sweep on this machine."""
-    return "/" not in text and text != "" and settings.sweep(text).read("sweep.json") is not None
+    return "/" not in text and text != "" and settings.sweep(text).read(DEFINITION) is not None
 
 
 def _stored(source: _Source, settings: Settings) -> tuple[StoredSweep, list[Trial]] | None:

@@ -13,8 +13,7 @@ from r2d2.config import SCRATCH, TrainConfig
 from runner.compare.rows import find_controls, label_trials
 from runner.compare.standing import Progress, Standing
 from runner.record.definition import SweepDefinition
-from runner.record.history import TRAIN, History, Record, read_evaluation
-from runner.record.incidents import incidents
+from runner.record.history import TRAIN, Record, read_evaluation
 from runner.record.sweep import StoredSweep
 from search_spaces.sweep import Trial
 
@@ -127,6 +126,8 @@ def _variant(sweep: StoredSweep, one: _Lived, role: str, epoch: int, decides: st
     followed = [*LOSSES, *(f"{role}/mma_{threshold}px" for threshold in (1, 3))]
     curves = {metric: _curve(records, metric) for metric in followed if config.epochs}
     shown = [key for key in dict.fromkeys((*SCORES, *LOSSES, decides)) if not key.startswith(f"{role}/")]
+    # A network that was never trained is flat by nature.
+    warnings = tuple(collapse_warnings(metrics)) if epoch else ()
     # The released network is one network, whatever seed its row carries.
     seeds = (config.seed,) if config.epochs or config.init == SCRATCH else None
     return Variant(
@@ -134,8 +135,8 @@ def _variant(sweep: StoredSweep, one: _Lived, role: str, epoch: int, decides: st
         tuple(read_evaluation(sweep.history(one.trial), record) for record in scored),
         seeds,
         (epoch,),
-        collapsed=bool(epoch and collapse_warnings(metrics)),
-        warnings=_warnings(sweep.history(one.trial), epoch, metrics),
+        collapsed=bool(warnings),
+        warnings=warnings,
         further=({key: metrics[key] for key in shown if key in metrics},),
         curves=({metric: points for metric, points in curves.items() if points},),
         origin=sweep.name,
@@ -146,13 +147,6 @@ def latest(records: Sequence[Record]) -> int:
     """Returns the last epoch that was scored; if none was, the last one that was trained."""
     scored = [record.epoch for record in records if record.kind != TRAIN and record.error is None]
     return max(scored or [record.epoch for record in records] or [0])
-
-
-def _warnings(history: History, epoch: int, metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """Says what spoils the figures of a trial."""
-    spoilt = tuple(incident.text for incident in incidents(history) if incident.spoils)
-    # A network that was never trained is flat by nature.
-    return (*collapse_warnings(metrics), *spoilt) if epoch else spoilt
 
 
 def _curve(records: Sequence[Record], metric: str) -> Curve:

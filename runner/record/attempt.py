@@ -14,18 +14,18 @@ import re
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from r2d2.formats.stored_json import parse_json, typed
 from r2d2.storage.location import open_store, store_at
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
+from runner.record.layout import ATTEMPTS, attempt_of, claim_name, stop_name
 
-ATTEMPTS = "attempts"
 # A training learns within so many seconds what became of its attempt.
 WATCH_S = 1.0
-_NAME = re.compile(r"(\d+)\.json")
 _LOCK_NAME = re.compile(r"[0-9a-f]{32}")
 
 
@@ -59,19 +59,19 @@ class Attempt:
     @property
     def claim(self) -> str:
         """Names the file that claims the number and is renewed while its driver lives."""
-        return _claim(self.number)
+        return claim_name(self.number)
 
     def is_current(self) -> bool:
         """Says whether no later attempt has taken over. Numbers have no gaps: one look suffices."""
-        return self.store.read(_claim(self.number + 1)) is None
+        return self.store.read(claim_name(self.number + 1)) is None
 
     def ask_to_stop(self) -> None:
         """Asks this attempt to stop; later attempts are not affected."""
-        self.store.write(_stop(self.number), b"{}")
+        self.store.write(stop_name(self.number), b"{}")
 
     def is_asked_to_stop(self) -> bool:
         """Says whether this attempt was asked to stop."""
-        return self.store.read(_stop(self.number)) is not None
+        return self.store.read(stop_name(self.number)) is not None
 
     def require_current(self) -> None:
         """Checks, before something is written, that no later attempt has taken over.
@@ -96,8 +96,8 @@ class Claim:
         pid: of its driver.
         renewed: seconds since 1970 by the owner's clock.
         seconds: how long a renewal counts.
+        lock: name of the file on which the driver holds a lock.
         ended: whether the driver has released the sweep.
-        lock: name of the file on which the driver holds a lock; empty in claims of earlier versions.
     """
 
     number: int
@@ -105,13 +105,8 @@ class Claim:
     pid: int
     renewed: float
     seconds: float
+    lock: str
     ended: bool = False
-    lock: str = ""
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Claim:
-        """Reads a claim; an earlier version may have written it."""
-        return typed(cls, {name: value for name, value in values.items() if name not in ("machine", "born")})
 
     @property
     def owner(self) -> str:
@@ -145,8 +140,10 @@ def read_claim(place: str | Path | Store) -> Claim | None:
     """Reads the claim of the last attempt at the sweep in a place; None without any."""
     store = store_at(place)
     claim = Attempt(store.place, latest_number(store)).claim
+    advice = f"if no driver runs the sweep, delete {store.place}/{ATTEMPTS}"
     content = store.read(claim)
-    return None if content is None else parse_json(content, f"{store.place}/{claim}", Claim.from_json)
+    build = partial(typed, Claim)
+    return None if content is None else parse_json(content, f"{store.place}/{claim}", build, advice)
 
 
 class AttemptWatch:
@@ -187,16 +184,7 @@ class AttemptWatch:
 
 def latest_number(store: Store) -> int:
     """Returns the number of the last attempt at the sweep that is stored there; 0 without any."""
-    names = (_NAME.fullmatch(kept.name.rpartition("/")[2]) for kept in store.files(ATTEMPTS))
-    return max((int(name[1]) for name in names if name), default=0)
-
-
-def _claim(number: int) -> str:
-    return f"{ATTEMPTS}/{number:06d}.json"
-
-
-def _stop(number: int) -> str:
-    return f"{ATTEMPTS}/{number:06d}.stop"
+    return max((attempt_of(kept.name) or 0 for kept in store.files(ATTEMPTS)), default=0)
 
 
 def lock_file(name: str) -> Path:

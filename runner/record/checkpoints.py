@@ -15,14 +15,10 @@ from r2d2.storage.location import is_remote, open_store
 from r2d2.storage.s3 import SCHEME, TIMEOUT
 from r2d2.storage.store import Store
 from runner.record.history import Record
+from runner.record.layout import HEADER
 
 if TYPE_CHECKING:
     import ray.train
-
-# `r2d2.checkpoint.CONFIG`, which takes torch to import.
-CONFIG = "config.json"
-# The folder of a trial in which Ray Train keeps its checkpoints.
-TRAIN_RUN = "train"
 
 
 def checkpoint_place(checkpoint: ray.train.Checkpoint) -> str:
@@ -38,27 +34,27 @@ def upload_checkpoint(folder: Path, store: Store) -> None:
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     # What a checkpoint of the same name had must not be taken for this one while it is replaced.
-    store.delete(CONFIG)
-    for path in sorted(files, key=lambda path: path.name == CONFIG):
+    store.delete(HEADER)
+    for path in sorted(files, key=lambda path: path.name == HEADER):
         store.put_file(path.relative_to(folder).as_posix(), path)
 
 
 def delete_checkpoint(store: Store) -> None:
     """Removes a checkpoint, its header first."""
-    store.delete(CONFIG)
+    store.delete(HEADER)
     store.delete_below("")
 
 
 def existing(records: Sequence[Record], timeout: float = TIMEOUT) -> set[str]:
     """Returns the places of those of the events' checkpoints that still exist."""
     places = {record.checkpoint for record in records}
-    found = {place for place in places if not is_remote(place) and Path(place, CONFIG).is_file()}
+    found = {place for place in places if not is_remote(place) and Path(place, HEADER).is_file()}
     remote = {place for place in places if is_remote(place)}
     for above in {place.rpartition("/")[0] for place in remote}:
         complete = {
-            f"{above}/{file.name.removesuffix(f'/{CONFIG}')}"
+            f"{above}/{file.name.removesuffix(f'/{HEADER}')}"
             for file in open_store(above, timeout).walk()
-            if file.name.endswith(f"/{CONFIG}")
+            if file.name.endswith(f"/{HEADER}")
         }
         found |= remote & complete
     return found

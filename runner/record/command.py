@@ -25,14 +25,11 @@ from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from runner.cluster.resilience import Resilience
 from runner.record.history import put_json, read_value
+from runner.record.layout import OWN_SWEEP, STARTED
 from runner.settings import Settings
 from search_spaces.sweep import Trial, overridden
 
 log = logging.getLogger(__name__)
-
-FILE = "started.json"
-# A copy of a sweep's file that is no part of search_spaces/: it may lie anywhere, and be gone.
-OWN_FILE = "own_sweep.py"
 
 _ADVICE = "run the sweep with the command that started it"
 
@@ -95,7 +92,7 @@ class StartedSweep:
         Raises:
             ValueError: if the file is damaged.
         """
-        return read_value(store_at(place), FILE, cls._from_json, f"delete it, and {_ADVICE}")
+        return read_value(store_at(place), STARTED, cls._from_json, f"delete it, and {_ADVICE}")
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
@@ -107,12 +104,12 @@ class StartedSweep:
         """Writes down how the sweep was started, with a copy of its file, if `source` is a path."""
         store, kept = store_at(place), self
         if self.source.endswith(".py"):
-            kept = replace(self, source=OWN_FILE)
+            kept = replace(self, source=OWN_SWEEP)
             content = Path(self.source).read_bytes()
-            store.write(OWN_FILE, content)
+            store.write(OWN_SWEEP, content)
             _remember(content)
         values = asdict(kept)
-        put_json(store, FILE, {**values.pop("run"), **values})
+        put_json(store, STARTED, {**values.pop("run"), **values})
 
     def source_from(self, place: str | Path | Store, trust: bool = False) -> str:
         """Returns the name of the sweep, or the path of this user's copy of its file.
@@ -125,14 +122,14 @@ class StartedSweep:
             ValueError: if the file is not trusted, or what was written down is neither a sweep's name nor the
                 copy of its file.
         """
-        if self.source == OWN_FILE:
+        if self.source == OWN_SWEEP:
             store = store_at(place)
-            content = store.read(OWN_FILE)
+            content = store.read(OWN_SWEEP)
             if content is None:
-                raise ValueError(f"{store.place}/{OWN_FILE} is missing; {_ADVICE}")
-            return str(trusted_copy(content, f"{store.place}/{OWN_FILE}", trust))
+                raise ValueError(f"{store.place}/{OWN_SWEEP} is missing; {_ADVICE}")
+            return str(trusted_copy(content, f"{store.place}/{OWN_SWEEP}", trust))
         if not re.fullmatch(r"\w+", self.source):
-            raise ValueError(f"{store_at(place).place}/{FILE} names the sweep '{self.source}'; {_ADVICE}")
+            raise ValueError(f"{store_at(place).place}/{STARTED} names the sweep '{self.source}'; {_ADVICE}")
         return self.source
 
     def settings(self, settings: Settings) -> Settings:

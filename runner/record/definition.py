@@ -18,8 +18,8 @@ from r2d2.formats.stored_json import typed
 from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from runner.record.history import TRAIN, put_json, read_value
+from runner.record.layout import DEFINITION
 
-FILE = "sweep.json"
 MAX_DIFFERENCES = 8
 
 
@@ -67,7 +67,7 @@ class SweepDefinition:
 
     def save(self, place: str | Path | Store) -> None:
         """Writes the definition into the sweep's place."""
-        put_json(store_at(place), FILE, asdict(self))
+        put_json(store_at(place), DEFINITION, asdict(self))
 
     @classmethod
     def load(cls, place: str | Path | Store) -> SweepDefinition | None:
@@ -77,7 +77,7 @@ class SweepDefinition:
             ValueError: if the file is damaged.
         """
         advice = "delete the sweep or choose another --name"
-        return read_value(store_at(place), FILE, partial(typed, cls), advice)
+        return read_value(store_at(place), DEFINITION, partial(typed, cls), advice)
 
     def differences(self, other: SweepDefinition) -> list[str]:
         """Lists what `other` has changed, one line each."""

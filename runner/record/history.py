@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from r2d2.storage.atomic import atomic_file
 from r2d2.storage.location import folder_of, store_at
 from r2d2.storage.store import ObjectInfo, Store
 from runner.record.attempt import Attempt
+from runner.record.layout import EVENT, FAILURE, STOPPED_EARLY, TRAIN_RUN, beside_table, event_name
 
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
@@ -31,13 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TRAIN = "train"
-# Beside each other in a trial's folder: its configuration, and the history.
-TRIAL_CONFIG, HISTORY = "config.json", "history"
-STOPPED = "stopped.json"
-FAILURE = "failed.json"
 # Seconds between two looks at a history that is followed. On S3 each look is a request.
 FOLLOW_S, FOLLOW_REMOTE_S = 0.5, 2.0
-_NAME = re.compile(r"epoch_(\d+)\.([a-z0-9_]+)\.json")
 
 
 @dataclass(frozen=True)
@@ -66,11 +61,6 @@ class Record:
     def name(self) -> str:
         """Names the event's file; the same event always has the same name."""
         return event_name(self.epoch, self.kind)
-
-
-def event_name(epoch: int, kind: str) -> str:
-    """Names the file of an event."""
-    return f"epoch_{epoch:03d}.{kind}.json"
 
 
 class History:
@@ -109,22 +99,22 @@ class History:
         self.require_current()
         if self.attempt is not None:
             record = dataclasses.replace(record, attempt=self.attempt.number)
-        if record.checkpoint.startswith(f"{self._trial}/{TRAIN}/"):
+        if record.checkpoint.startswith(f"{self._trial}/{TRAIN_RUN}/"):
             record = dataclasses.replace(record, checkpoint=record.checkpoint[len(self._trial) + 1 :])
         put_json(self.store, record.name, {k: v for k, v in vars(record).items() if v is not None})
 
     def _record(self, name: str, content: bytes) -> Record:
         """Reads an event; its checkpoint lies below the present place of the trial."""
         record = parse_json(content, f"{self.store.place}/{name}", partial(typed, Record))
-        # Earlier versions of this program wrote it down with the whole path, which is wrong once it is moved.
+        # It may be the whole path, at which the trial lay before it was moved.
         below = record.checkpoint.rpartition(f"/{self._trial.rpartition('/')[2]}/")[2]
-        if not below.startswith(f"{TRAIN}/"):
+        if not below.startswith(f"{TRAIN_RUN}/"):
             return record
         return dataclasses.replace(record, checkpoint=f"{self._trial}/{below}")
 
     def records(self) -> list[Record]:
         """Returns all events, by epoch, training before scores."""
-        found = sorted((f for f in self.store.files() if _NAME.fullmatch(f.name)), key=_order)
+        found = sorted((f for f in self.store.files() if EVENT.fullmatch(f.name)), key=_order)
         contents = zip(found, self.store.read_all(found), strict=True)
         return [
             dataclasses.replace(self._record(file.name, content), time=int(file.modified * 1000))
@@ -147,12 +137,12 @@ class History:
     def mark_stopped(self, epoch: int) -> None:
         """Writes down that the scheduler stopped the trial, so that no later attempt continues it."""
         self.require_current()
-        put_json(self.store, STOPPED, {"epoch": epoch})
+        put_json(self.store, STOPPED_EARLY, {"epoch": epoch})
 
     @property
     def stopped_after(self) -> int | None:
         """Returns the epoch after which the scheduler stopped the trial; None if it did not."""
-        return read_value(self.store, STOPPED, lambda values: int(values["epoch"]))
+        return read_value(self.store, STOPPED_EARLY, lambda values: int(values["epoch"]))
 
     def mark_failed(self, reason: str | None) -> None:
         """Writes down why the trial's present attempt failed; None removes the mark."""
@@ -224,14 +214,9 @@ def read_maps(history: History, record: Record) -> tuple[ImageMaps, ...]:
     return () if content is None else unpack_maps(content, f"{history.store.place}/{name}")
 
 
-def beside_table(table: str, what: str) -> str:
-    """Names the archive, `examples` or `maps`, that belongs to the table of a score."""
-    return table.replace("table_", f"{what}_").removesuffix(".json") + ".npz"
-
-
 def _order(file: ObjectInfo) -> tuple[int, bool, str]:
     """Orders by epoch, training before scores."""
-    match = _NAME.fullmatch(file.name)
+    match = EVENT.fullmatch(file.name)
     assert match is not None
     return int(match[1]), match[2] != TRAIN, match[2]
 

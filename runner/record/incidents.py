@@ -9,11 +9,10 @@ from functools import partial
 from r2d2.formats.printable import printable
 from r2d2.formats.stored_json import parse_json, typed
 from runner.record.history import History, put_json
+from runner.record.layout import INCIDENT, incident_name
 
 LOST, HANGING, PREEMPTED, RESIZED = "lost", "hanging", "preempted", "resized"
 DAMAGED, ASKED_TO_STOP = "damaged", "stopped"
-# Of trials of earlier versions, which went on with half the pairs at a time when memory did not suffice.
-MEMORY = "memory"
 
 # In the last report of a trial that failed: to Tune it ends like any other.
 FAILED = "failed"
@@ -38,11 +37,6 @@ class Incident:
     text: str
     time: float
 
-    @property
-    def spoils(self) -> bool:
-        """Says whether the trial's figures are no longer those of its configuration."""
-        return self.kind == MEMORY
-
 
 def record_incident(history: History, kind: str, text: str) -> None:
     """Writes down an incident that has just happened.
@@ -52,14 +46,12 @@ def record_incident(history: History, kind: str, text: str) -> None:
     """
     history.require_current()
     incident = Incident(kind, printable(text), time.time())
-    # Several workers may write at once: the name holds the time to the microsecond.
-    name = f"incident_{int(incident.time * 1e6):017d}.{kind}.json"
-    put_json(history.store, name, asdict(incident))
+    put_json(history.store, incident_name(int(incident.time * 1e6), kind), asdict(incident))
 
 
 def incidents(history: History) -> list[Incident]:
     """Returns all incidents of a trial, in order."""
-    files = [file for file in history.store.files() if file.name.startswith("incident_")]
+    files = [file for file in history.store.files() if file.name.startswith(INCIDENT)]
     contents = history.store.read_all(files)
     return [
         parse_json(content, f"{history.store.place}/{file.name}", partial(typed, Incident))

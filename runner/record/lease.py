@@ -25,7 +25,8 @@ from pathlib import Path
 
 from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
-from runner.record.attempt import ATTEMPTS, Attempt, Claim, latest_number, lock_file, read_claim
+from runner.record.attempt import Attempt, Claim, latest_number, lock_file, read_claim
+from runner.record.layout import ATTEMPTS
 from runner.settings import LEASE_S
 
 log = logging.getLogger(__name__)
@@ -217,7 +218,7 @@ def _refusal(store: Store, claim: Claim | None) -> ValueError:
 
 
 def _own_claim(number: int, seconds: float, lock: str, ended: bool = False) -> bytes:
-    claim = Claim(number, socket.gethostname(), os.getpid(), time.time(), seconds, ended, lock)
+    claim = Claim(number, socket.gethostname(), os.getpid(), time.time(), seconds, lock, ended)
     return json.dumps(asdict(claim), indent=1).encode()
 
 

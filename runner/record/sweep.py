@@ -12,14 +12,11 @@ from r2d2.formats.stored_json import parse_json
 from r2d2.storage.location import folder_of, open_store, store_at
 from r2d2.storage.store import Store
 from r2d2.unknown import did_you_mean
-from runner.record.checkpoints import TRAIN_RUN
-from runner.record.definition import FILE as DEFINITION
 from runner.record.definition import SweepDefinition
-from runner.record.history import HISTORY, TRIAL_CONFIG, History
+from runner.record.history import History
+from runner.record.layout import DEFINITION, HISTORY, QUESTION, TRAIN_RUN, TRIAL_CONFIG, TRIALS
 from search_spaces.sweep import Trial
 
-TRIALS = "trials"
-QUESTION = "question.txt"
 INTERRUPTED = "interrupted; the same command continues it"
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]

@@ -22,7 +22,8 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from mlflow.types.schema import Array
 
 import r2d2
-from r2d2.checkpoint import CONFIG, OPTIMISER, WEIGHTS
+from r2d2.checkpoint import OPTIMISER, WEIGHTS
+from r2d2.config import CONFIG_FILE
 from r2d2.extraction.settings import ExtractionSettings
 from r2d2.storage.location import is_remote, local_path
 from r2d2.storage.s3 import TIMEOUT
@@ -86,7 +87,7 @@ def _copy_checkpoint(checkpoint: Path, copy: Path) -> None:
     A link is refused: whatever it points to on this machine would become part of the model.
     """
     copy.mkdir()
-    for name in (CONFIG, WEIGHTS, OPTIMISER):
+    for name in (CONFIG_FILE, WEIGHTS, OPTIMISER):
         file = checkpoint / name
         if file.is_symlink() or (file.exists() and not file.is_file()):
             raise ValueError(f"{file} is a link or no regular file; only regular files are published")

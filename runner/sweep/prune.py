@@ -6,7 +6,7 @@ a registered model version was made from, and anything of a sweep that runs.
 
 from __future__ import annotations
 
-import re
+import math
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, nullcontext
@@ -20,8 +20,9 @@ from r2d2.storage.store import Store
 from runner.record.attempt import read_claim
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record
+from runner.record.layout import DEFINITION, TRAIN_RUN, TRIALS, checkpoint_name, checkpoint_position
 from runner.record.lease import hold
-from runner.record.sweep import TRIALS, StoredSweep
+from runner.record.sweep import StoredSweep
 from runner.settings import Settings
 from search_spaces.sweep import Trial
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 KEEP = 3
 TUNE = "tune"
 PREDICTIONS = "predictions"
-_CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ def removable(
         mode: `max` or `min`.
         keep: how many of the best and how many of the last stay.
     """
-    epochs = {int(found[1]): name for name in checkpoints if (found := _CHECKPOINT.fullmatch(name))}
+    places = {name: place for name in checkpoints if (place := checkpoint_position(name)) is not None}
+    epochs = {epoch: name for name, (epoch, step) in places.items() if math.isinf(step)}
     sign = 1 if mode == "max" else -1
     scores = {r.epoch: sign * r.metrics[metric] for r in records if metric in r.metrics and r.kind != TRAIN}
     best = sorted((e for e in epochs if e in scores), key=lambda e: scores[e], reverse=True)[:keep]
@@ -156,7 +157,7 @@ def removable(
     unscored = [epoch for epoch in epochs if epoch not in scores]
     kept = {epochs[epoch] for epoch in (*best, *last, *unscored)}
     # What lies between two epochs is for a trial that goes on.
-    return sorted(name for name in checkpoints if _CHECKPOINT.match(name) and name not in kept)
+    return sorted(places.keys() - kept)
 
 
 def _of_sweep(
@@ -164,7 +165,7 @@ def _of_sweep(
 ) -> Iterator[Item]:
     store, name, definition = stored.store, stored.name, SweepDefinition.load(stored.store)
     if definition is None:
-        yield _folder(store, "", "a sweep that was never begun, or whose sweep.json is gone", "")
+        yield _folder(store, "", f"a sweep that was never begun, or whose {DEFINITION} is gone", "")
         return
     if store.folders(TUNE):
         yield _folder(store, TUNE, "Tune's own files, which are never read again", name)
@@ -194,12 +195,12 @@ def _checkpoints(
 ) -> Iterator[Item]:
     if not stored.has_ended(trial, tuple(definition.benchmarks)):
         return
-    folder, records = f"{TRIALS}/{trial.key}/{TRAIN}", stored.history(trial).records()
+    folder, records = f"{TRIALS}/{trial.key}/{TRAIN_RUN}", stored.history(trial).records()
     names = removable(stored.store.folders(folder), records, definition.metric, definition.mode, keep)
     if not names:
         return
     ours = (definition.name, trial.key)
-    pinned = {f"checkpoint_{epoch:03d}" for *of, epoch in versions().checkpoints if tuple(of) == ours}
+    pinned = {checkpoint_name(epoch) for *of, epoch in versions().checkpoints if tuple(of) == ours}
     for name in [name for name in names if name not in pinned]:
         why = f"a checkpoint that is neither among the {keep} best nor the {keep} last"
         yield _folder(stored.store, f"{folder}/{name}", why, definition.name)

@@ -22,9 +22,10 @@ from runner.cluster.metrics import SweepMetrics
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import final_report, report_files, save_pictures
 from runner.compare.rounds import Rounds, rounds_of
+from runner.record.layout import QUESTION, TRIALS
 from runner.record.lease import Lease, hold
 from runner.record.provenance import Provenance, save_files
-from runner.record.sweep import QUESTION, TRIALS, forget, stored_ending
+from runner.record.sweep import forget, stored_ending
 from runner.settings import Settings
 from runner.sweep.callback import SweepCallback
 from runner.sweep.notify import NOBODY, Event, Notifier

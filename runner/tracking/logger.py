@@ -10,9 +10,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from r2d2.storage.location import open_store
 from runner.record.checkpoints import existing
-from runner.record.history import TRIAL_CONFIG, History, Record, final_scores, read_evaluation, read_maps
+from runner.record.history import History, Record, final_scores, read_evaluation, read_maps
 from runner.record.incidents import TAG as INCIDENTS
 from runner.record.incidents import incidents
+from runner.record.layout import TRIAL_CONFIG
 from runner.record.sweep import Ending
 from runner.tracking.experiments import ROLE, SUMMARY, Tracker
 from runner.tracking.files import Files, checkpoint_file, final_files, score_files

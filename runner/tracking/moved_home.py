@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from r2d2.storage.store import Store
+from runner.record.layout import TRIALS
+from runner.settings import SWEEPS
 
-SWEEPS, TRIALS = "sweeps", "trials"
 # Tables and columns of MLflow's database that hold places of files.
 _PLACES = {
     "experiments": ("artifact_location",),

@@ -14,8 +14,7 @@ from r2d2.formats.stored_json import typed
 from r2d2.storage.store import Store
 from runner.record.definition import SweepDefinition
 from runner.record.history import put_json, read_value
-
-NOTE = "mlflow.json"
+from runner.record.layout import MLFLOW_NOTE
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,9 @@ class TrackingNote:
         Raises:
             ValueError: if it is damaged.
         """
-        return read_value(sweep, NOTE, cls._from_json, "delete it: the sweep's next run writes it again")
+        return read_value(
+            sweep, MLFLOW_NOTE, cls._from_json, "delete it: the sweep's next run writes it again"
+        )
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> TrackingNote:
@@ -75,7 +76,7 @@ class TrackingNote:
     def save(self, sweep: Store) -> None:
         """Writes the note beside a sweep's trials."""
         datasets = [vars(use) for use in self.datasets]
-        put_json(sweep, NOTE, {"datasets": datasets, "stores": list(self.stores)})
+        put_json(sweep, MLFLOW_NOTE, {"datasets": datasets, "stores": list(self.stores)})
 
     def answered(self, store: str) -> TrackingNote:
         """Returns the note with one more store that has answered."""

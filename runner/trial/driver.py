@@ -25,9 +25,10 @@ from r2d2.storage.location import folder_of
 from r2d2.storage.scratch import scratch_folder
 from r2d2.storage.store import Store
 from runner.record.attempt import SupersededError
-from runner.record.checkpoints import TRAIN_RUN, upload_checkpoint
-from runner.record.history import HISTORY, TRIAL_CONFIG, History, put_json
+from runner.record.checkpoints import upload_checkpoint
+from runner.record.history import History, put_json
 from runner.record.incidents import ASKED_TO_STOP, DAMAGED, FAILED, record_incident
+from runner.record.layout import HISTORY, TRAIN_RUN, TRIAL_CONFIG, checkpoint_name
 from runner.trial.entry import train_worker
 from runner.trial.placement_group_cleanup import free_reservations, leave_reservations
 from runner.trial.preemption import this_node
@@ -178,12 +179,10 @@ def _score_start(config: TrainConfig, store: Store, context: TrialContext) -> No
     from r2d2.checkpoint import save_checkpoint
     from r2d2.start import starting_network
 
-    kept, network = (
-        store.below(f"{TRAIN_RUN}/checkpoint_000"),
-        starting_network(config, context.inits[config.init]),
-    )
+    name, network = checkpoint_name(0), starting_network(config, context.inits[config.init])
+    kept = store.below(f"{TRAIN_RUN}/{name}")
     with scratch_folder() as scratch:
-        local = scratch / "checkpoint_000" if kept.is_remote else folder_of(kept)
+        local = scratch / name if kept.is_remote else folder_of(kept)
         save_checkpoint(local, network, config, epoch=0)
         if kept.is_remote:
             upload_checkpoint(local, kept)

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from r2d2.training.metrics import StepReport, combine_workers, summarise
-
-FILE = "partial_epoch.json"
+from runner.record.layout import PARTIAL_EPOCH
 
 
 @dataclass
@@ -67,7 +66,7 @@ class PartialEpoch:
 
     def save(self, folder: Path) -> None:
         """Writes it into the folder of a checkpoint."""
-        (folder / FILE).write_text(json.dumps(self.to_dict()), encoding="utf-8")
+        (folder / PARTIAL_EPOCH).write_text(json.dumps(self.to_dict()), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> PartialEpoch | None:
@@ -76,7 +75,7 @@ class PartialEpoch:
         Raises:
             ValueError: if it is damaged.
         """
-        path = folder / FILE
+        path = folder / PARTIAL_EPOCH
         return cls.from_dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 

@@ -15,9 +15,7 @@ from typing import Any
 
 from r2d2.storage.store import Store
 from runner.record.attempt import Attempt
-
-# In a trial's folder while it trains: a file for each attempt.
-RESERVATION = "placement_group_"
+from runner.record.layout import is_reservation, reservation_name
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ def free_reservations(trial: Store, attempt: Attempt | None) -> None:
     from ray import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    noted = [file.name for file in trial.files() if file.name.startswith(RESERVATION)]
+    noted = [file.name for file in trial.files() if is_reservation(file.name)]
     for name in noted:
         held = trial.read(name) if name <= _file(attempt) else None
         if held is not None:
@@ -59,4 +57,4 @@ def leave_reservations(trial: Store, attempt: Attempt | None) -> None:
 
 
 def _file(attempt: Attempt | None) -> str:
-    return f"{RESERVATION}{0 if attempt is None else attempt.number:06d}"
+    return reservation_name(0 if attempt is None else attempt.number)

@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from r2d2.storage.errors import StorageError
 from r2d2.storage.location import open_store
 from r2d2.storage.store import Store
+from runner.record.layout import PROGRESS
 
-PROGRESS = "progress.json"
 PROGRESS_SECONDS = 2.0
 REMOTE_SECONDS = 10.0
 

@@ -20,7 +20,8 @@ from runner.cluster.resilience import Resilience
 from runner.cluster.resources import WorkerResources
 from runner.record.attempt import Attempt
 from runner.record.checkpoints import checkpoint_place, existing
-from runner.record.history import HISTORY, TRAIN, History, Record, beside_table, put_json
+from runner.record.history import TRAIN, History, Record, put_json
+from runner.record.layout import HISTORY, beside_table, table_name
 
 if TYPE_CHECKING:
     import ray.train
@@ -124,7 +125,7 @@ def score_role(history: History, uri: str, epoch: int, role: str, evaluator: Any
         return failed
     # The event is written last: whoever reads it finds the table, the example matches and the maps.
     history.require_current()
-    name = f"table_{epoch:03d}.{role}.json"
+    name = table_name(epoch, role)
     put_json(history.store, name, scored.table)
     history.store.write(beside_table(name, "examples"), scored.examples)
     history.store.write(beside_table(name, "maps"), scored.maps)

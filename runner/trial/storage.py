@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,8 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType, PyFi
 
 from r2d2.storage.s3 import SCHEME
 from r2d2.storage.store import ObjectInfo, Store
-from runner.record.checkpoints import CONFIG, TRAIN_RUN, delete_checkpoint, upload_checkpoint
-
-# Ray Train's list of the checkpoints that it knows.
-SNAPSHOT = "checkpoint_manager_snapshot.json"
-
-_CHECKPOINT = re.compile(r"checkpoint_(\d+)(?:_step_(\d+))?")
+from runner.record.checkpoints import delete_checkpoint, upload_checkpoint
+from runner.record.layout import HEADER, SNAPSHOT, TRAIN_RUN, checkpoint_position
 
 
 def storage_arguments(trial: Store) -> dict[str, Any]:
@@ -51,11 +46,11 @@ def last_checkpoint(trial: Store) -> str | None:
     """Finds a trial's last complete checkpoint, also one that Ray Train does not know; None without any."""
     found = []
     for name in trial.folders(TRAIN_RUN):
-        epoch = _CHECKPOINT.fullmatch(name)
-        if epoch is not None and trial.find_all([f"{TRAIN_RUN}/{name}/{CONFIG}"]) != [None]:
+        position = checkpoint_position(name)
+        if position is not None and trial.find_all([f"{TRAIN_RUN}/{name}/{HEADER}"]) != [None]:
             # One in mid-epoch comes before that of the epoch.
-            found.append((int(epoch[1]), float(epoch[2] or math.inf), name))
-    return trial.below(f"{TRAIN_RUN}/{max(found)[2]}").place if found else None
+            found.append((position, name))
+    return trial.below(f"{TRAIN_RUN}/{max(found)[1]}").place if found else None
 
 
 def drop_damaged_snapshot(trial: Store) -> bool:
@@ -68,7 +63,7 @@ def drop_damaged_snapshot(trial: Store) -> bool:
         listed = _listed(trial)
     except (ValueError, KeyError, TypeError):
         listed = [""]
-    if None not in trial.find_all(f"{TRAIN_RUN}/{name}/{CONFIG}" for name in listed):
+    if None not in trial.find_all(f"{TRAIN_RUN}/{name}/{HEADER}" for name in listed):
         return False
     trial.delete(f"{TRAIN_RUN}/{SNAPSHOT}")
     return True
@@ -82,8 +77,8 @@ def remove_forgotten(trial: Store) -> None:
     """
     listed = _listed(trial)
     for name in trial.folders(TRAIN_RUN):
-        found = _CHECKPOINT.fullmatch(name)
-        if found is not None and found[2] and name not in listed:
+        position = checkpoint_position(name)
+        if position is not None and math.isfinite(position[1]) and name not in listed:
             delete_checkpoint(trial.below(f"{TRAIN_RUN}/{name}"))
 
 

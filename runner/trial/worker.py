@@ -33,9 +33,10 @@ from r2d2.training.epoch import make_optimiser, train_epoch
 from r2d2.training.metrics import StepReport
 from r2d2.training.siamese import SiameseNetwork
 from runner.record.attempt import AttemptWatch, HaltedError, SupersededError
-from runner.record.checkpoints import TRAIN_RUN, checkpoint_place
-from runner.record.history import HISTORY, TRAIN, History, Record
+from runner.record.checkpoints import checkpoint_place
+from runner.record.history import TRAIN, History, Record
 from runner.record.incidents import HANGING, RESIZED, record_incident
+from runner.record.layout import HISTORY, TRAIN_RUN, checkpoint_name
 from runner.record.provenance import note_processor
 from runner.trial.partial_epoch import PartialEpoch, merged
 from runner.trial.placement_group_cleanup import note_reservation
@@ -225,7 +226,7 @@ class _Worker:
         if self.rank != 0:
             ray.train.report(metrics)
             return
-        name = f"checkpoint_{partial.epoch:03d}_step_{step:06d}"
+        name = checkpoint_name(partial.epoch, step)
         with scratch_folder() as scratch:
             local = scratch / name
             done = partial.epoch - 1
@@ -247,7 +248,7 @@ class _Worker:
         if self.rank != 0:
             ray.train.report({"epoch": epoch})
             return
-        trial, name = self.task.trial, f"checkpoint_{epoch:03d}"
+        trial, name = self.task.trial, checkpoint_name(epoch)
         with scratch_folder() as scratch:
             local = scratch / name
             save_checkpoint(local, trained.network, self.config, epoch, trained.optimiser, metrics)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r2d2.config import TrainConfig
-from runner.record.history import HISTORY, TRAIN, History, Record, write_json
+from runner.record.history import TRAIN, History, Record, write_json
+from runner.record.layout import HISTORY
 from search_spaces.sweep import Trial
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from r2d2.storage.location import fetched, open_store
 from r2d2.training.epoch import make_optimiser
 from r2d2.training.siamese import SiameseNetwork
 from runner.benchmarks import prepare_data
-from runner.record.checkpoints import CONFIG, checkpoint_place, delete_checkpoint, existing, upload_checkpoint
-from runner.record.history import HISTORY, TRAIN, TRIAL_CONFIG, History, Record
+from runner.record.checkpoints import checkpoint_place, delete_checkpoint, existing, upload_checkpoint
+from runner.record.history import TRAIN, History, Record
+from runner.record.layout import HEADER, HISTORY, TRIAL_CONFIG
 from runner.record.sweep import StoredSweep, sweep_names
 from runner.settings import Settings
 from runner.trial.progress import ProgressReader, ProgressWriter
@@ -52,7 +53,7 @@ def record(trial, epoch):
 
 
 def test_the_header_has_the_name_that_it_has_elsewhere():
-    assert CONFIG == checkpoint_module.CONFIG
+    assert HEADER == checkpoint_module.HEADER
 
 
 def test_a_checkpoint_comes_back_from_s3_bit_for_bit(trial, local):
@@ -89,7 +90,7 @@ def test_an_upload_that_is_cut_and_a_server_that_is_busy_are_outlasted(trial, lo
     proxy.faults = [
         Fault("weights.safetensors", times=2, method="PUT", cut_upload=2000),
         Fault("optimiser.safetensors", times=3, method="PUT", status=503, code="SlowDown"),
-        Fault(CONFIG, method="PUT", lose_answer=True),
+        Fault(HEADER, method="PUT", lose_answer=True),
     ]
     kept = trial.below("train/checkpoint_001")
     upload_checkpoint(local, kept)
@@ -149,7 +150,7 @@ def test_a_removed_checkpoint_is_gone_header_first(trial, local, proxy):
     del proxy.requests[:]
     delete_checkpoint(trial.below("train/checkpoint_001"))
     deleted = [path for method, path, _ in proxy.requests if method == "DELETE"]
-    assert deleted[0].endswith(CONFIG)
+    assert deleted[0].endswith(HEADER)
     assert len(deleted) == 3
     assert list(trial.walk()) == []
 

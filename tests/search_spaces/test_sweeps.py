@@ -134,12 +134,6 @@ def test_the_sweep_of_contributing_is_one(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("old", "new"), [("quick", "one_hour"), ("recipe", "settings_one_by_one")])
-def test_a_sweep_that_was_renamed_says_its_new_name_and_how_a_stored_one_goes_on(old, new):
-    with pytest.raises(ValueError, match=f"'{old}' is called '{new}' now; .*r2d2 sweep {new} --name {old}"):
-        load_sweep(old)
-
-
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -11,7 +11,8 @@ from invariants import KEPT, LISTED, TRAINED, Outcome, Run, Writings, violations
 from r2d2.storage.location import store_at
 from runner.record.checkpoints import upload_checkpoint
 from runner.record.history import History, Record, put_json
-from runner.trial.storage import SNAPSHOT, StoreFiles
+from runner.record.layout import SNAPSHOT
+from runner.trial.storage import StoreFiles
 
 INF = float("inf")
 LOSS, SCORE = ("train/loss_total", 1, 0.5), ("validation/mma_3px", 1, 0.25)

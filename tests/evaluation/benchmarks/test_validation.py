@@ -128,23 +128,13 @@ def test_an_equal_benchmark_is_reused_and_another_replaced(photos, built):
     assert read_recipe(built).seed == 1
 
 
-def test_a_benchmark_with_its_former_kind_of_recipe_is_made_again(photos, built):
-    digest = open_benchmark(built).digest
-    (built / "recipe.json").rename(built / "manifest.json")
-    (built / "v_cup" / "1.png").write_bytes(b"mark")
-    build_validation_benchmark(photos, built)
-    assert not (built / "manifest.json").exists()
-    assert open_benchmark(built).digest == digest
-
-
-@pytest.mark.parametrize("name", ["recipe.json", "manifest.json"])
 @pytest.mark.parametrize("recipe", [None, "no JSON", "[]", '{"photos": 1}'])
-def test_a_strange_folder_is_not_replaced(photos, tmp_path, recipe, name):
+def test_a_strange_folder_is_not_replaced(photos, tmp_path, recipe):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("all of it")
     if recipe is not None:
-        (folder / name).write_text(recipe)
+        (folder / "recipe.json").write_text(recipe)
     before = contents(folder)
     with pytest.raises(ValueError, match=r"mine holds files but no recipe\.json"):
         build_validation_benchmark(photos, folder)

@@ -279,13 +279,6 @@ def test_a_prepared_place_is_not_prepared_again(web, packed, originals, make_job
     assert whole(job.place)
 
 
-def test_a_place_of_shards_is_refused_with_what_to_do(unpacked, make_job):
-    folder = unpacked("web")
-    (folder / "shards.json").write_text("{}")
-    with pytest.raises(ValueError, match="holds shards, which are not read any more: unpack them"):
-        prepare(make_job("web", folder))
-
-
 def test_what_a_folder_holds_beside_the_source_is_counted_and_said(unpacked, make_job, tmp_path):
     folder = unpacked("photos")
     (folder / "notes.heic").write_bytes(b"x")

@@ -115,7 +115,6 @@ def refused(result) -> str:
         (["sweep", "smoke", "--set", "epochs=many"], "epochs is 'many'; it must be a whole number"),
         (["sweep", "smoke", "--set", "epochs=-3"], "epochs is -3; it must be at least 0"),
         (["sweep", "smoke", "--evaluators", "0"], "Invalid value for '--evaluators'"),
-        (["sweep", "smoke", "--judges=0"], "Invalid value for '--evaluators'"),
         (["sweep", "smoke", "--photos", "/nowhere"], "/nowhere"),
         (["sweep", "smoke", "--hpatches", "/nowhere"], "/nowhere"),
         (

@@ -17,7 +17,6 @@ from runner.compare.stored import compared, labels_of, latest
 from runner.compare.terminal import differences
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record, write_json
-from runner.record.incidents import LOST, MEMORY, record_incident
 from runner.record.sweep import StoredSweep
 from search_spaces.sweep import Trial
 
@@ -233,15 +232,6 @@ def test_a_trial_of_a_version_with_other_settings_is_refused_not_overlooked(stor
     sweep.trial_folder(trial).rename(sweep.trial_folder(trial).with_name("ap-cosine-scratch-s0-00000000"))
     with pytest.raises(ValueError, match="another version of this program"):
         sweep.trials()
-
-
-def test_figures_that_half_the_pairs_spoil_are_marked_and_those_after_a_lost_worker_are_not(stored):
-    sweep = stored({"seed": 0}, {"loss": {"similarity": "dice"}})
-    halved, lost = sweep.trials()
-    record_incident(sweep.history(halved), MEMORY, "half of the pairs at a time")
-    record_incident(sweep.history(lost), LOST, "a worker was lost")
-    warnings = {row.name: row.warnings for row in sweep_report(sweep).entries}
-    assert warnings == {halved.variant: ("half of the pairs at a time",), lost.variant: ()}
 
 
 def test_the_last_scored_epoch_counts_not_the_best():

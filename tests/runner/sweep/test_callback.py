@@ -7,10 +7,10 @@ import pytest
 from r2d2.config import TrainConfig
 from runner.record.history import TRAIN, Record
 from runner.record.incidents import ASKED_TO_STOP, LOST, record_incident
+from runner.record.layout import reservation_name
 from runner.record.sweep import StoredSweep
 from runner.sweep.callback import SweepCallback
 from runner.trial.driver import CONFIG_KEY
-from runner.trial.placement_group_cleanup import RESERVATION
 from search_spaces.sweep import Trial
 
 TRIAL = Trial(TrainConfig(epochs=2))
@@ -149,9 +149,9 @@ def test_a_stop_waits_for_trials_whose_workers_have_begun_and_have_not_stopped(s
     callback = SweepCallback(stored, Listener(), Listener(), ROLES, False)
     callback.on_trial_start(0, [], SimpleNamespace(config={CONFIG_KEY: TRIAL.config.to_dict()}))
     assert callback.going() == []
-    stored.trial_store(TRIAL).write(f"{RESERVATION}000001", b"of an earlier attempt")
+    stored.trial_store(TRIAL).write(reservation_name(1), b"of an earlier attempt")
     assert callback.going() == []
-    stored.trial_store(TRIAL).write(f"{RESERVATION}000000", b"00")
+    stored.trial_store(TRIAL).write(reservation_name(0), b"00")
     assert callback.going() == [TRIAL.key]
     record_incident(stored.history(TRIAL), ASKED_TO_STOP, "stopped on request")
     assert callback.going() == []

@@ -3,7 +3,7 @@
 import pytest
 
 from r2d2.training.metrics import StepReport, combine_workers, summarise
-from runner.trial.partial_epoch import FILE, PartialEpoch, merged
+from runner.trial.partial_epoch import PartialEpoch, merged
 
 
 def report(step, part, total=0.1):
@@ -32,7 +32,7 @@ def test_a_checkpoint_at_the_end_of_an_epoch_has_none(tmp_path):
 
 
 def test_a_damaged_one_is_refused(tmp_path):
-    (tmp_path / FILE).write_text('{"epoch": 3, "reports": {"0": [{"step": 1}]}}')
+    (tmp_path / "partial_epoch.json").write_text('{"epoch": 3, "reports": {"0": [{"step": 1}]}}')
     with pytest.raises(ValueError, match="reports of a checkpoint in mid-epoch are damaged"):
         PartialEpoch.load(tmp_path)
 

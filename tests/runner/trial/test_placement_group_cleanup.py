@@ -11,8 +11,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from r2d2.storage.location import open_store
 from runner.record.attempt import Attempt
+from runner.record.layout import reservation_name
 from runner.trial.placement_group_cleanup import (
-    RESERVATION,
     free_reservations,
     leave_reservations,
     note_reservation,
@@ -62,14 +62,14 @@ def test_what_a_killed_controller_held_is_freed(one_cpu, tmp_path):
 
 def test_a_group_that_is_gone_is_no_error(one_cpu, tmp_path):
     trial = open_store(tmp_path)
-    trial.write(f"{RESERVATION}000000", b"00" * 14 + b"01000000")
+    trial.write(reservation_name(0), b"00" * 14 + b"01000000")
     free_reservations(trial, None)
     assert not trial.files()
 
 
 def test_at_the_end_of_a_training_nothing_is_raised(one_cpu, tmp_path, caplog):
     trial = open_store(tmp_path)
-    trial.write(f"{RESERVATION}000000", b"damaged")
+    trial.write(reservation_name(0), b"damaged")
     leave_reservations(trial, None)
     assert str(tmp_path) in caplog.text
 

@@ -10,7 +10,7 @@ from r2d2.training.step import NonFiniteLoss
 from runner.cluster.ray_internals import NoAnswer, WorkerHealthCheckFailedError
 from runner.record.attempt import HaltedError
 from runner.record.history import TRAIN, History, Record
-from runner.record.incidents import HANGING, LOST, MEMORY, PREEMPTED, incidents, record_incident
+from runner.record.incidents import HANGING, LOST, PREEMPTED, incidents, record_incident
 from runner.trial import recovery
 from runner.trial.preemption import Preempted
 from runner.trial.recovery import NodeLeaves, main_fault, train_to_the_end
@@ -149,8 +149,7 @@ def test_the_fault_of_a_group_is_the_one_the_others_follow():
     assert main_fault([followed]) is followed
 
 
-def test_incidents_come_in_order_and_only_memory_spoils_figures(history):
-    for kind in (LOST, MEMORY, PREEMPTED):
+def test_incidents_come_in_order(history):
+    for kind in (LOST, HANGING, PREEMPTED):
         record_incident(history, kind, f"it was {kind}")
-    assert kinds(history) == [LOST, MEMORY, PREEMPTED]
-    assert [i.spoils for i in incidents(history)] == [False, True, False]
+    assert kinds(history) == [LOST, HANGING, PREEMPTED]

@@ -8,7 +8,8 @@ import pytest
 from evaluation.actor import ScoredCheckpoint
 from evaluation.pictures.maps import ImageMaps
 from runner.cluster.resources import WorkerResources
-from runner.record.history import HISTORY, History, read_evaluation, read_maps
+from runner.record.history import History, read_evaluation, read_maps
+from runner.record.layout import HISTORY
 from runner.trial.scoring import TrialContext, score_checkpoint, score_role
 
 

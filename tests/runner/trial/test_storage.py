@@ -16,8 +16,8 @@ from r2d2.training.epoch import make_optimiser
 from r2d2.training.siamese import SiameseNetwork
 from runner.record.checkpoints import checkpoint_place, existing
 from runner.record.history import TRAIN, Record
+from runner.record.layout import SNAPSHOT
 from runner.trial.storage import (
-    SNAPSHOT,
     drop_damaged_snapshot,
     last_checkpoint,
     remove_forgotten,
