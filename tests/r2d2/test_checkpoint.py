@@ -13,7 +13,6 @@ import torch
 
 from r2d2 import checkpoint as checkpoint_module
 from r2d2.checkpoint import (
-    CONFIG,
     OPTIMISER,
     WEIGHTS,
     load_checkpoint,
@@ -22,14 +21,14 @@ from r2d2.checkpoint import (
     restore_optimiser,
     save_checkpoint,
 )
-from r2d2.config import TrainConfig
+from r2d2.config import CONFIG_FILE, TrainConfig
 from r2d2.losses.config import LossConfig
 from r2d2.network import NETWORKS, build_network
 from r2d2.network_config import NetworkConfig
 from r2d2.version import code_version
 
 SMALL = NetworkConfig("fast", 1, 8)
-FILES = (WEIGHTS, CONFIG, OPTIMISER)
+FILES = (WEIGHTS, CONFIG_FILE, OPTIMISER)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +181,7 @@ def test_every_network_comes_back(tmp_path, name, channels, dim):
 
 
 def test_the_header_is_complete_readable_json(folder, config):
-    header = json.loads((folder / CONFIG).read_text())
+    header = json.loads((folder / CONFIG_FILE).read_text())
     assert header["config"] == config.to_dict()
     assert header["epoch"] == 1
     assert header["code_version"] == code_version()
@@ -192,7 +191,7 @@ def test_the_header_is_complete_readable_json(folder, config):
 def test_metrics_that_are_not_finite_come_back_as_nan(tmp_path, config):
     metrics = {"nan": math.nan, "inf": math.inf, "one": 1}
     save_checkpoint(tmp_path / "c", build_network(SMALL, seed=0), config, 0, metrics=metrics)
-    json.loads((tmp_path / "c" / CONFIG).read_text(), parse_constant=pytest.fail)
+    json.loads((tmp_path / "c" / CONFIG_FILE).read_text(), parse_constant=pytest.fail)
     saved = load_checkpoint(tmp_path / "c").metrics
     assert math.isnan(saved["nan"])
     assert math.isnan(saved["inf"])
@@ -327,8 +326,8 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def edit_header(folder, **changes):
-    header = json.loads((folder / CONFIG).read_text())
-    (folder / CONFIG).write_text(json.dumps({**header, **changes}))
+    header = json.loads((folder / CONFIG_FILE).read_text())
+    (folder / CONFIG_FILE).write_text(json.dumps({**header, **changes}))
 
 
 @pytest.mark.parametrize("dim", [7, 9, 128])
@@ -372,19 +371,19 @@ def test_a_wrong_header_is_refused(folder, changes, sentence):
     edit_header(folder, **changes)
     with pytest.raises(ValueError, match=sentence) as refusal:
         load_checkpoint(folder)
-    assert str(folder / CONFIG) in str(refusal.value)
+    assert str(folder / CONFIG_FILE) in str(refusal.value)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", "[" * 100_000, "\ufeff{}"])
 def test_a_header_of_something_else_is_refused(folder, text):
-    (folder / CONFIG).write_text(text)
+    (folder / CONFIG_FILE).write_text(text)
     with pytest.raises(ValueError, match=r"config\.json is"):
         load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("groups", [None, [], [1], [{}], [{"params": [0]}], [{"params": list(range(23))}]])
 def test_an_optimiser_header_of_other_parameters_is_refused(folder, groups):
-    saved = json.loads((folder / CONFIG).read_text())["optimiser"]
+    saved = json.loads((folder / CONFIG_FILE).read_text())["optimiser"]
     edit_header(folder, optimiser={**saved, "groups": groups})
     with pytest.raises(ValueError, match=r"config\.json is damaged: 'optimiser\.groups'"):
         load_checkpoint(folder)
@@ -396,7 +395,7 @@ def test_an_optimiser_state_of_another_network_is_refused(folder, tmp_path):
     train_epoch(other, optimiser, epoch=0)
     save_checkpoint(tmp_path / "other", other, TrainConfig(network=other.config), 1, optimiser)
     (folder / OPTIMISER).write_bytes((tmp_path / "other" / OPTIMISER).read_bytes())
-    edit_header(folder, optimiser=json.loads((tmp_path / "other" / CONFIG).read_text())["optimiser"])
+    edit_header(folder, optimiser=json.loads((tmp_path / "other" / CONFIG_FILE).read_text())["optimiser"])
     with pytest.raises(ValueError, match=r"optimiser\.safetensors: '16\.exp_avg', .* fits no parameter"):
         load_checkpoint(folder)
 
@@ -436,6 +435,6 @@ def test_anything_else_is_no_model_and_the_sentence_says_what_is(tmp_path, name)
 
 
 def test_a_checkpoint_that_lacks_its_header_is_said_to_lack_it(folder):
-    (folder / CONFIG).unlink()
+    (folder / CONFIG_FILE).unlink()
     with pytest.raises(ValueError, match=r"config\.json is missing"):
         load_model(folder)
