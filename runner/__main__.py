@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from r2d2.formats.names import require_text
 from r2d2.storage.errors import says_full
-from r2d2.storage.names import require_text
 from r2d2.unknown import unknown
 from runner.terminal.console import clean_output
 from runner.terminal.words import say

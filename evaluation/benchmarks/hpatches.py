@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from r2d2.formats.names import require_text
 from r2d2.formats.written_text import read_text
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import local_folder
-from r2d2.storage.names import require_text
 
 Homography = npt.NDArray[np.float64]
 Split = Literal["illumination", "viewpoint"]

@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from r2d2.formats.names import check_name, make_parents, path_below
 from r2d2.formats.zip_directory import ZIP_DAMAGE, check_directory
-from r2d2.storage.names import check_name, make_parents, path_below
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 

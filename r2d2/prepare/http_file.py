@@ -19,10 +19,10 @@ from typing import Any
 
 from r2d2.prepare.address import MAX_REDIRECTS, check_address, redirected
 from r2d2.storage.atomic import atomic_file
-from r2d2.storage.errors import FileError, PassingError, PlaceError, patiently
+from r2d2.storage.errors import FileError, PlaceError
 from r2d2.storage.manifest import sha256_of
+from r2d2.storage.retry import PassingError, patiently, steady
 
-_CHUNK = 2**18
 # Answers that may be others a moment later.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 _PARTIAL, _BEYOND_THE_END = 206, 416
@@ -86,11 +86,11 @@ def download(
         advance(target.stat().st_size)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    _Download(remote, target, advance, announce, limits or Limits()).run()
+    _OneStream(remote, target, advance, announce, limits or Limits()).run()
 
 
 @dataclass
-class _Download:
+class _OneStream:
     remote: RemoteFile
     target: Path
     advance: Callable[[int], None]
@@ -187,23 +187,20 @@ class _Download:
 
     def _receive(self, answer: Any, have: int, total: int | None) -> int:
         """Writes what comes; returns how much there is then."""
-        begun, got = time.monotonic(), 0
+        begun, first, slowest = time.monotonic(), have, self.limits.slowest
         with self.part.open("ab") as file:
-            for data in _chunks(answer):
-                if total is not None and have + got + len(data) > total:
+            for data in steady(lambda most: _come(answer, most), self.limits.read, slowest):
+                if total is not None and have + len(data) > total:
                     raise self._outdated()
                 file.write(data)
-                got += len(data)
+                have += len(data)
                 self.advance(len(data))
                 now = time.monotonic()
-                late = now - begun - got / self.limits.slowest
-                if have + got > self._best:
-                    self._best = have + got
-                    if late <= 0:
+                if have > self._best:
+                    self._best = have
+                    if now - begun <= (have - first) / slowest:
                         self._progressed = now
-                if late > self.limits.read:
-                    raise PassingError(f"only {got} bytes came in {now - begun:.0f} s")
-        return have + got
+        return have
 
     def _remember(self, answer: Any, have: int) -> None:
         """Notes which version comes now; bytes that no note describes are gone."""
@@ -260,13 +257,13 @@ def _asking(remote: RemoteFile, headers: dict[str, str], limits: Limits) -> Iter
         raise PassingError(f"the connection fails ({_innermost(error)})") from error
 
 
-def _chunks(answer: Any) -> Iterator[bytes]:
-    """The body as it comes; unlike requests' own, a trickle is seen."""
+def _come(answer: Any, most: int) -> bytes:
+    """What has come of a body, at most so many bytes; unlike what requests offers, a trickle is seen."""
     import urllib3
 
     try:
-        while data := answer.raw.read1(_CHUNK):
-            yield data
+        data: bytes = answer.raw.read1(most)
+        return data
     except urllib3.exceptions.TimeoutError as error:
         raise PassingError("the server stopped sending") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from r2d2.data.images import MIN_SIDE, ImageRefused, is_image, open_header, refusing
 from r2d2.data.photos import passed_over
+from r2d2.formats.names import check_name, make_parents
 from r2d2.prepare.archive import check_room, is_archive, unpack
 from r2d2.prepare.catalogue import BY_HAND
 from r2d2.prepare.http_file import RemoteFile, download
@@ -21,7 +22,6 @@ from r2d2.storage.errors import PlaceError
 from r2d2.storage.files import FileSet, FolderFiles
 from r2d2.storage.location import is_remote, local_file, open_files
 from r2d2.storage.manifest import ManifestFile, sha256_of
-from r2d2.storage.names import check_name, make_parents
 
 _WEB = ("http://", "https://")
 # That look at files at a time.

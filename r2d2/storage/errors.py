@@ -1,25 +1,18 @@
-"""Says in one sentence what is wrong with a place or one file of it, and tries again what may pass."""
+"""Says in one sentence what is wrong with a place or one file of it, and whether it may pass."""
 
 from __future__ import annotations
 
 import errno
-import random
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
-from itertools import count
 from pathlib import Path
-from typing import TypeVar
+
+from r2d2.storage.retry import PassingError
 
 # Python's, where it finds no folder for temporary files that it can write a few bytes into.
 _NO_TEMPORARY_FOLDER = "No usable temporary directory"
-
-Result = TypeVar("Result")
-
-# Pauses, seconds: about the first one, doubled each time, and never longer than the last one.
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 _CREDENTIALS = {
     "InvalidAccessKeyId": "it does not know the access key",
@@ -136,40 +129,6 @@ def full_disk_of(node: str) -> Iterator[None]:
             # `atomic` names what it writes; what else is written at length are temporary files.
             what = f"{error.filename or tempfile.gettempdir()}: {what}"
         raise DiskFull(f"a disk of the node {node} is full ({what}); make room, then retry") from error
-
-
-def patiently(
-    action: Callable[[], Result], passes: Callable[[Exception], bool], seconds: float | Callable[[], float]
-) -> Result:
-    """Tries an action again while its error may pass; returns its result.
-
-    The pauses are random, between half and all of their length, so that many processes which lost the same
-    server do not come back to it at the same moment.
-
-    Args:
-        action: without arguments.
-        passes: whether an error may pass by itself.
-        seconds: after as many no further attempt is begun; a function is asked after each failure how many
-            are left, e.g. because there was progress.
-
-    Raises:
-        Exception: the last one of the action.
-    """
-    started = time.monotonic()
-    for attempt in count():
-        try:
-            return action()
-        except Exception as error:
-            pause = random.uniform(0.5, 1) * min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempt, 20))
-            left = seconds() if callable(seconds) else seconds - (time.monotonic() - started)
-            if not passes(error) or pause > left:
-                raise
-        time.sleep(pause)
-    raise AssertionError("unreachable")
-
-
-class PassingError(Exception):
-    """An answer failed in a way that may pass: it came too slowly, ended too early, or was put off."""
 
 
 def passes(error: Exception) -> bool:

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from r2d2.formats.names import require_text
 from r2d2.storage.errors import changed
-from r2d2.storage.names import require_text
 
 # A folder by its device and number, whatever leads to it.
 _Folder = tuple[int, int]

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from r2d2.formats.names import path_below, require_text
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.errors import StorageError
 from r2d2.storage.files import FileSet, FolderFiles
-from r2d2.storage.names import path_below, require_text
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, split_place
 from r2d2.storage.s3_files import S3Files
 from r2d2.storage.scratch import lasting_scratch_folder, scratch_folder

@@ -18,8 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from r2d2.formats.names import is_name
 from r2d2.storage.files import FileSet
-from r2d2.storage.names import is_name
 from r2d2.storage.store import Store
 
 MANIFEST = "manifest.json"

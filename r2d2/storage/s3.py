@@ -15,15 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from r2d2.storage.errors import (
-    PlaceError,
-    Result,
-    explain,
-    passes,
-    patiently,
-    refuses_key,
-    refuses_renewable_key,
-)
+from r2d2.storage.errors import PlaceError, explain, passes, refuses_key, refuses_renewable_key
+from r2d2.storage.retry import Result, patiently
 from r2d2.storage.store import ObjectInfo
 
 SCHEME = "s3://"

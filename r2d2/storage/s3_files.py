@@ -19,10 +19,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from r2d2.formats.names import is_name, is_visible
 from r2d2.storage.cache import CacheSettings, ObjectCache, open_apart
 from r2d2.storage.errors import gone
 from r2d2.storage.manifest import MANIFEST, manifest_entries
-from r2d2.storage.names import is_name, is_visible
 from r2d2.storage.s3 import TIMEOUT, S3Server, split_place
 from r2d2.storage.transfer import Wanted, fetch_bytes
 

@@ -15,18 +15,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from r2d2.storage.errors import (
-    FileError,
-    PassingError,
-    PlaceError,
-    Result,
-    code_of,
-    explain,
-    lacks,
-    patiently,
-    require_size,
-)
-from r2d2.storage.names import is_visible
+from r2d2.formats.names import is_visible
+from r2d2.storage.errors import FileError, PlaceError, code_of, explain, lacks, require_size
+from r2d2.storage.retry import PassingError, Result, patiently
 from r2d2.storage.s3 import SCHEME, TIMEOUT, S3Server, bare, split_place
 from r2d2.storage.store import LARGEST, ObjectInfo
 from r2d2.storage.transfer import Wanted, fetch_bytes, put_request, upload_file

@@ -22,17 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from r2d2.storage.errors import (
-    FileError,
-    PassingError,
-    changed,
-    code_of,
-    corrupt,
-    explain,
-    passes,
-    patiently,
-    require_size,
-)
+from r2d2.storage.errors import FileError, changed, code_of, corrupt, explain, passes, require_size
+from r2d2.storage.retry import PassingError, patiently, steady
 from r2d2.storage.s3 import READ, SCHEME, S3Server, bare
 
 # Objects from twice this size on come in ranges of it, several at a time.
@@ -48,7 +39,6 @@ LARGEST = 2**31
 
 _SHA256, _MD5 = "SHA-256", "MD5"
 _DIGESTS = {_SHA256: hashlib.sha256, _MD5: hashlib.md5}
-_CHUNK = 2**18
 _MD5_FORM = re.compile("[0-9a-f]{32}")
 # Their ETag is no MD5: AWS's directory buckets by their name, encrypted objects by a field of the answer.
 _DIRECTORY_BUCKET = "--x-s3"
@@ -124,16 +114,16 @@ def _fetch(
 ) -> None:
     """Writes an object and compares what was written; where it is not what was announced, once more."""
     try:
-        _Download(server, wanted, write).run(content)
+        _ParallelRanges(server, wanted, write).run(content)
     except MismatchError:
         try:
-            _Download(server, wanted, write).run(content)
+            _ParallelRanges(server, wanted, write).run(content)
         except MismatchError as error:
             raise corrupt(str(wanted), str(error)) from error
 
 
 @dataclass
-class _Download:
+class _ParallelRanges:
     server: S3Server
     wanted: Wanted
     write: Callable[[int, bytes], None]
@@ -197,17 +187,11 @@ class _Download:
 
     def _stream(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes [start, end) as they come, as far as they come."""
-        body, begun, got = self._open(start, end), time.monotonic(), 0
-        with closing(body):
-            while got < end - start:
-                # Unlike `body.read`, it returns what there is, so that a trickle is noticed.
-                data = body._raw_stream.read1(min(_CHUNK, end - start - got))
-                if not data:
-                    raise PassingError(f"the answer ended after {got} of {end - start} bytes")
-                got += len(data)
+        with closing(self._open(start, end)) as body:
+            for data in steady(body._raw_stream.read1, READ, SLOWEST, end - start):
                 yield data
-                if self.stop.is_set() or time.monotonic() - begun > READ + got / SLOWEST:
-                    raise PassingError(f"only {got} bytes came in {time.monotonic() - begun:.0f} s")
+                if self.stop.is_set():
+                    raise PassingError("another range could not be had")
 
     def _open(self, start: int, end: int) -> Any:
         wanted = self.wanted

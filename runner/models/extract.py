@@ -18,10 +18,10 @@ from r2d2.extraction.keypoint_file import save_keypoints
 from r2d2.extraction.keypoints import Extractor
 from r2d2.extraction.pyramid import pyramid
 from r2d2.extraction.settings import ExtractionSettings
+from r2d2.formats.names import require_text
 from r2d2.formats.written_text import read_text
 from r2d2.storage.files import FileSet, FolderFiles, StoredFile
 from r2d2.storage.location import is_remote, open_files, open_store
-from r2d2.storage.names import require_text
 from r2d2.storage.scratch import scratch_folder
 from runner.settings import Settings
 

@@ -26,6 +26,7 @@ from r2d2.config import TrainConfig
 from r2d2.data.images import read_image
 from r2d2.data.pairs.flow_files import AachenFlow, KittiFlow, MiddleburyFlow
 from r2d2.extraction.keypoint_file import load_keypoints
+from r2d2.formats.names import path_below
 from r2d2.formats.tensor_file import read_tensors, write_tensors
 from r2d2.formats.upstream import load_upstream
 from r2d2.network import build_network
@@ -33,7 +34,6 @@ from r2d2.prepare.archive import UnpackLimits, unpack
 from r2d2.storage.files import StoredFile
 from r2d2.storage.location import open_files
 from r2d2.storage.manifest import Manifest, ManifestFile
-from r2d2.storage.names import path_below
 from r2d2.storage.s3 import S3Server
 from r2d2.storage.s3_files import S3Files
 from runner.models.extract import find_targets

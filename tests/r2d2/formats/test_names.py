@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from r2d2.formats.names import is_name, path_below
 from r2d2.storage.cache import CacheSettings
 from r2d2.storage.location import local_file, local_folder, local_path, open_files
 from r2d2.storage.manifest import manifest_entries
-from r2d2.storage.names import is_name, path_below
 
 REFUSED = [
     *("", "/", "/etc/x", "//etc/x", "a//b", "a/", ".", "..", "../x", "a/../../x", "a/./b", "C:/x", "c:x"),
