@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from r2d2.collapse import CollapseSigns
+from r2d2.collapse import TELLING, CollapseSigns
 from r2d2.data.normalisation import normalise
 from r2d2.network import R2D2Network
 from r2d2.processor.to_device import copied
-from r2d2.training import collapse_signs as maps
+from r2d2.training.collapse_signs import measure_signs
 
 # A part of an image is enough, and costs less than one of the images that are matched.
 CROP = 256
@@ -30,16 +30,12 @@ def collapse_signs(network: R2D2Network, images: Iterable[npt.NDArray[np.uint8]]
     network.eval()
     try:
         with torch.inference_mode():
-            signs = [
-                maps.collapse_signs(network(copied(normalise(_middle(image)), device)[None]))
-                for image in images
-            ]
+            middles = (copied(normalise(_middle(image)), device) for image in images)
+            signs = [measure_signs(network(middle[None])) for middle in middles]
+            values = {name: torch.stack([sign[name] for sign in signs]).tolist() for name in TELLING}
     finally:
         network.train(was_training)
-    return CollapseSigns(
-        repeatability_std=float(np.mean([s["collapse_repeatability_std"] for s in signs])),
-        mean_reliability=float(np.mean([s["collapse_mean_reliability"] for s in signs])),
-    )
+    return CollapseSigns(**{name: float(np.mean(found)) for name, found in values.items()})
 
 
 def _middle(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from r2d2.config import CONFIG_FILE, TrainConfig
+from r2d2.formats.optimiser_file import read_optimiser, write_optimiser
 from r2d2.formats.tensor_file import read_bytes, read_tensors, refuse_pickle, write_tensors
 from r2d2.formats.upstream import load_upstream
 from r2d2.network import R2D2Network, network_from_state
@@ -35,7 +35,6 @@ from r2d2.storage.location import local_path
 from r2d2.version import code_version
 
 WEIGHTS = "weights.safetensors"
-OPTIMISER = "optimiser.safetensors"
 FORMAT = 1
 
 _HEADER_TYPES: dict[str, tuple[type, ...]] = {
@@ -134,7 +133,7 @@ def save_checkpoint(
     with atomic_folder(folder) as temporary:
         write_tensors(temporary / WEIGHTS, network.state_dict())
         if optimiser is not None:
-            header["optimiser"] = _write_optimiser(temporary / OPTIMISER, optimiser)
+            header["optimiser"] = write_optimiser(temporary, optimiser)
         text = json.dumps(header, indent=2, allow_nan=False)
         (temporary / CONFIG_FILE).write_text(f"{text}\n", encoding="utf-8")
 
@@ -166,7 +165,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         epoch=header["epoch"],
         code_version=header["code_version"],
         metrics={k: math.nan if v is None else float(v) for k, v in header["metrics"].items()},
-        optimiser_state=_read_optimiser(folder, header["optimiser"], network),
+        optimiser_state=read_optimiser(folder, header["optimiser"], [p.shape for p in network.parameters()]),
         digest=digest,
         step=header["step"],
     )
@@ -261,49 +260,3 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 def _is_small(value: object) -> bool:
     return type(value) is int and abs(value) < 2**63
-
-
-def _write_optimiser(path: Path, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    state = optimiser.state_dict()
-    tensors: dict[str, Tensor] = {}
-    for index, values in state["state"].items():
-        for name, value in values.items():
-            assert isinstance(value, Tensor), f"the optimiser keeps a {type(value)} in '{name}'"
-            tensors[f"{index}.{name}"] = value
-    return {"sha256": write_tensors(path, tensors), "groups": state["param_groups"]}
-
-
-def _read_optimiser(
-    folder: Path, saved: dict[str, Any] | None, network: R2D2Network
-) -> dict[str, Any] | None:
-    """The optimiser's state as its `load_state_dict` takes it."""
-    if saved is None:
-        return None
-    shapes = [parameter.shape for parameter in network.parameters()]
-    state: dict[int, dict[str, Tensor]] = {}
-    tensors = read_tensors(folder / OPTIMISER, sha256=saved.get("sha256", ""))
-    for key, tensor in sorted(tensors.items()):
-        index, _, name = key.partition(".")
-        known = index.isdecimal() and int(index) < len(shapes)
-        if not known or (tensor.dim() > 0 and tensor.shape != shapes[int(index)]):
-            raise ValueError(
-                f"{folder / OPTIMISER}: '{key}', {tuple(tensor.shape)}, fits no parameter of the network"
-            )
-        state.setdefault(int(index), {})[name] = tensor
-    return {
-        "state": state,
-        "param_groups": _parameter_groups(folder / CONFIG_FILE, saved.get("groups"), len(shapes)),
-    }
-
-
-def _parameter_groups(path: Path, groups: object, count: int) -> list[dict[str, Any]]:
-    damaged = f"{path} is damaged: 'optimiser.groups' does not list the network's {count} parameters"
-    if not isinstance(groups, list) or not all(isinstance(g, dict) for g in groups):
-        raise ValueError(damaged)
-    if [index for group in groups for index in group.get("params", ())] != list(range(count)):
-        raise ValueError(damaged)
-    # JSON knows no tuples, and Adam's betas are one.
-    return [
-        {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in group.items()}
-        for group in groups
-    ]

@@ -16,6 +16,10 @@ FLAT_STD = 0.05
 # Trained networks call nearly every pixel of a photograph reliable: 0.993 on average.
 LOW_RELIABILITY, HIGH_RELIABILITY = 0.05, 0.999
 
+# What `training.collapse_signs` measures in each step, and what is read of it here and of a score.
+SIGNS = ("repeatability_std", "repeatability_entropy", "flat_maps", "mean_reliability", "reliability_std")
+TELLING = ("repeatability_std", "mean_reliability")
+
 
 @dataclass(frozen=True)
 class CollapseSigns:
@@ -34,15 +38,15 @@ def collapse_warnings(metrics: Mapping[str, float]) -> list[str]:
     """Turns metrics into warnings, in plain sentences; returns none if all is well.
 
     Args:
-        metrics: keys like `warning_signs/repeatability_std` of training (once `train/collapse_...`), or from
-            an evaluator `hpatches/repeatability_std`, `hpatches/mean_reliability`,
-            `hpatches/keypoints_at_cap` (share of images with as many keypoints as allowed). The part before
-            the last `/`, or `train`, begins the sentence. Other metrics are ignored.
+        metrics: keys like `warning_signs/repeatability_std` of training, or from an evaluator
+            `hpatches/repeatability_std`, `hpatches/mean_reliability`, `hpatches/keypoints_at_cap` (share of
+            images with as many keypoints as allowed). The part before the last `/`, or `train`, begins the
+            sentence. Other metrics are ignored.
     """
     places: dict[str, dict[str, float]] = {}
     for key, value in metrics.items():
         place, _, name = key.replace("warning_signs/", "train/").rpartition("/")
-        places.setdefault(place, {})[name.removeprefix("collapse_")] = value
+        places.setdefault(place, {})[name] = value
     return [
         f"{place}: {sentence}" if place else sentence
         for place, values in places.items()

@@ -13,33 +13,27 @@ from r2d2.containers import DenseFeatures
 _ENTROPY_BINS = 64
 
 
-def collapse_signs(*features: DenseFeatures) -> dict[str, float]:
-    """Looks for signs of a collapse in the maps of some images; see `collapse_tensors`."""
-    signs = collapse_tensors(*features)
-    return dict(zip(signs, torch.stack(list(signs.values())).tolist(), strict=True))
-
-
 @torch.no_grad()
-def collapse_tensors(*features: DenseFeatures) -> dict[str, Tensor]:
+def measure_signs(*features: DenseFeatures) -> dict[str, Tensor]:
     """Measures signs of a collapse in the maps of some images, as scalars on the maps' device.
 
     Returns:
-        `collapse_repeatability_std`: standard deviation over the pixels of an image, mean over images;
-        `collapse_repeatability_entropy`: entropy of the histogram of an image's values, 64 bins over [0, 1],
+        `repeatability_std`: standard deviation over the pixels of an image, mean over images;
+        `repeatability_entropy`: entropy of the histogram of an image's values, 64 bins over [0, 1],
         divided by log 64: 0 if all pixels are in one bin, 1 if all bins are equally full; mean over images;
-        `collapse_flat_maps`: share of images whose repeatability has a standard deviation below FLAT_STD;
-        `collapse_mean_reliability`: over all pixels;
-        `collapse_reliability_std`: standard deviation over the pixels of an image, mean over images.
+        `flat_maps`: share of images whose repeatability has a standard deviation below FLAT_STD;
+        `mean_reliability`: over all pixels;
+        `reliability_std`: standard deviation over the pixels of an image, mean over images.
     """
     repeatability = torch.cat([f.repeatability.flatten(1) for f in features])
     reliability = torch.cat([f.reliability.flatten(1) for f in features])
     deviation = repeatability.std(dim=1, correction=0)
     return {
-        "collapse_repeatability_std": deviation.mean(),
-        "collapse_repeatability_entropy": histogram_entropy(repeatability).mean(),
-        "collapse_flat_maps": (deviation < FLAT_STD).to(deviation.dtype).mean(),
-        "collapse_mean_reliability": reliability.mean(),
-        "collapse_reliability_std": reliability.std(dim=1, correction=0).mean(),
+        "repeatability_std": deviation.mean(),
+        "repeatability_entropy": histogram_entropy(repeatability).mean(),
+        "flat_maps": (deviation < FLAT_STD).to(deviation.dtype).mean(),
+        "mean_reliability": reliability.mean(),
+        "reliability_std": reliability.std(dim=1, correction=0).mean(),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from r2d2.collapse import SIGNS
+
 # The signs of a collapse are those of the last steps of an epoch, not of its whole history.
 LAST_STEPS = 10
 
@@ -27,7 +29,7 @@ class StepReport:
         part: number of the part within the step, from 0.
         total: the loss before the step.
         terms: its terms "reliability", "similarity", "peakiness", before weighting.
-        statistics: those of `losses.LossTerms` and of `collapse.collapse_tensors`.
+        statistics: those of `losses.LossTerms` and of `collapse_signs.measure_signs`.
         pairs: number of pairs in the batch.
         invalid_pairs: how many of them have no pixel with a known partner.
         refused: (file, reason) of photos that were replaced while making the batch.
@@ -56,7 +58,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
         `train/pairs`, `train/invalid_pairs`, `train/pairs_without_query`: counts;
         `train/refused_photos`: number of different files; `train/pairs_per_second`;
         `train/learning_rate`: of the last step;
-        `warning_signs/*`: of a collapse, see `collapse_tensors`, means over the last steps.
+        `warning_signs/*`: of a collapse, see `measure_signs`, means over the last steps.
     """
     assert reports, "an epoch has at least one step"
     pairs = [report.pairs for report in reports]
@@ -75,11 +77,8 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
     metrics["train/pairs_per_second"] = sum(pairs) / sum(report.elapsed for report in reports)
     metrics["train/learning_rate"] = reports[-1].learning_rate
     last = reports[-LAST_STEPS:]
-    for name in last[0].statistics:
-        if name.startswith("collapse_"):
-            metrics[f"warning_signs/{name.removeprefix('collapse_')}"] = sum(
-                r.statistics[name] for r in last
-            ) / len(last)
+    for name in [sign for sign in SIGNS if sign in last[0].statistics]:
+        metrics[f"warning_signs/{name}"] = sum(r.statistics[name] for r in last) / len(last)
     return metrics
 
 

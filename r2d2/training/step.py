@@ -15,7 +15,7 @@ from r2d2.config import TrainConfig
 from r2d2.containers import Deliverable, PairBatch
 from r2d2.data.share import Share
 from r2d2.losses.pair_loss import pair_loss
-from r2d2.training.collapse_signs import collapse_tensors
+from r2d2.training.collapse_signs import measure_signs
 
 
 class NonFiniteLoss(ValueError):  # noqa: N818 - it says what happened
@@ -140,7 +140,7 @@ def _add_gradient(
     loss = pair_loss(features1, features2, batch.aflow, config.loss, generator)
     # Multiplying by one would change nothing but the graph.
     torch.autograd.backward(loss.total if weight == 1 else loss.total * weight)
-    statistics = loss.statistics | collapse_tensors(features1, features2)
+    statistics = loss.statistics | measure_signs(features1, features2)
     unknown = (~batch.aflow.isfinite().flatten(1).any(dim=1)).sum()
     return _Computed(unknown, loss.total.detach(), loss.terms, statistics)
 

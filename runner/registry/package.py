@@ -22,9 +22,10 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from mlflow.types.schema import Array
 
 import r2d2
-from r2d2.checkpoint import OPTIMISER, WEIGHTS
+from r2d2.checkpoint import WEIGHTS
 from r2d2.config import CONFIG_FILE
 from r2d2.extraction.settings import ExtractionSettings
+from r2d2.formats.optimiser_file import OPTIMISER
 from r2d2.storage.location import is_remote, local_path
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.scratch import lasting_scratch_folder, scratch_folder

@@ -25,7 +25,7 @@ from evaluation.metrics.pair_metrics import PAIR_METRICS, find_pair_metric
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.paired import PairedDifference, paired_difference
 from r2d2.checkpoint import Model, load_model, network_digest
-from r2d2.collapse import collapse_warnings
+from r2d2.collapse import TELLING, collapse_warnings
 from r2d2.config import SCRATCH, DataConfig
 from r2d2.data.photos import PhotoSet
 from r2d2.data.training_data import open_training_data
@@ -44,8 +44,6 @@ from runner.settings import Settings
 from runner.tracking.experiments import Tracker
 from search_spaces.sweep import RELEASED
 
-# What `collapse_warnings` looks at, with the name of its benchmark or `train/` before it.
-_SIGNS = ("repeatability_std", "mean_reliability")
 # Of each photograph, in every benchmark: an illumination and a viewpoint sequence.
 PAIRS_PER_PHOTO = 2 * len(STRENGTHS)
 # As many as HPatches has, if two benchmarks are enough: more of a photograph cost much and say little.
@@ -193,7 +191,7 @@ class PromotionRule:
 
     def _signs(self, candidate: Candidate) -> dict[str, float]:
         """Returns the signs of a collapse at the candidate's epoch, as its run holds them."""
-        keys = [k for k in candidate.run.metrics if k.rpartition("/")[2].removeprefix("collapse_") in _SIGNS]
+        keys = [k for k in candidate.run.metrics if k.rpartition("/")[2] in TELLING]
         histories = {key: self._tracker.metric_history(candidate.run.run_id, key) for key in keys}
         return {key: steps[candidate.epoch] for key, steps in histories.items() if candidate.epoch in steps}
 

@@ -36,7 +36,7 @@ ALLOWED = {
     ("waits", "evaluation/metrics/matching.py", "mutual_nearest_neighbours"): "the matches leave the GPU",
     (
         "waits",
-        "r2d2/training/collapse_signs.py",
+        "evaluation/collapse.py",
         "collapse_signs",
     ): "the signs of collapse leave the GPU, once a score",
 }

@@ -13,7 +13,6 @@ import torch
 
 from r2d2 import checkpoint as checkpoint_module
 from r2d2.checkpoint import (
-    OPTIMISER,
     WEIGHTS,
     load_checkpoint,
     load_model,
@@ -22,6 +21,7 @@ from r2d2.checkpoint import (
     save_checkpoint,
 )
 from r2d2.config import CONFIG_FILE, TrainConfig
+from r2d2.formats.optimiser_file import OPTIMISER
 from r2d2.losses.config import LossConfig
 from r2d2.network import NETWORKS, build_network
 from r2d2.network_config import NetworkConfig
@@ -240,7 +240,7 @@ def test_a_checkpoint_in_a_folder_that_does_not_exist_makes_it(tmp_path, config)
     assert load_checkpoint(tmp_path / "a" / "b" / "c").epoch == 0
 
 
-@pytest.mark.parametrize("writer", ["write_tensors", "_write_optimiser"])
+@pytest.mark.parametrize("writer", ["write_tensors", "write_optimiser"])
 @pytest.mark.parametrize("fault", [OSError("no space left"), KeyboardInterrupt()])
 def test_a_failed_write_leaves_the_earlier_checkpoint_and_nothing_else(
     folder, config, monkeypatch, writer, fault

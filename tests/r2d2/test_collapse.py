@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from r2d2.collapse import collapse_warnings
+from r2d2.collapse import SIGNS, collapse_warnings
 from r2d2.containers import DenseFeatures
-from r2d2.training.collapse_signs import collapse_signs, histogram_entropy
+from r2d2.training.collapse_signs import histogram_entropy, measure_signs
 
 
 def features(repeatability, reliability):
@@ -23,28 +23,28 @@ def halves(low, high, images=2):
 
 
 def test_signs_of_a_flat_map():
-    signs = collapse_signs(features(flat(0.735), flat(0.5)), features(flat(0.2), flat(0.7)))
+    signs = measure_signs(features(flat(0.735), flat(0.5)), features(flat(0.2), flat(0.7)))
     assert signs == pytest.approx(
         {
-            "collapse_repeatability_std": 0,
-            "collapse_repeatability_entropy": 0,
-            "collapse_flat_maps": 1,
-            "collapse_mean_reliability": 0.6,
-            "collapse_reliability_std": 0,
+            "repeatability_std": 0,
+            "repeatability_entropy": 0,
+            "flat_maps": 1,
+            "mean_reliability": 0.6,
+            "reliability_std": 0,
         },
         abs=1e-6,
     )
 
 
 def test_signs_of_a_map_with_contrast_in_one_image_of_two():
-    signs = collapse_signs(
+    signs = measure_signs(
         features(flat(0.5, 1), flat(0.5, 1)), features(halves(0.1, 0.7, 1), halves(0.8, 1.0, 1))
     )
-    assert signs["collapse_repeatability_std"] == pytest.approx(0.3 / 2)
-    assert signs["collapse_repeatability_entropy"] == pytest.approx(1 / 6 / 2)  # one bit of six
-    assert signs["collapse_flat_maps"] == 0.5
-    assert signs["collapse_mean_reliability"] == pytest.approx(0.7)
-    assert signs["collapse_reliability_std"] == pytest.approx(0.1 / 2)
+    assert signs["repeatability_std"] == pytest.approx(0.3 / 2)
+    assert signs["repeatability_entropy"] == pytest.approx(1 / 6 / 2)  # one bit of six
+    assert signs["flat_maps"] == 0.5
+    assert signs["mean_reliability"] == pytest.approx(0.7)
+    assert signs["reliability_std"] == pytest.approx(0.1 / 2)
 
 
 def test_entropy_goes_from_one_bin_to_all_bins():
@@ -54,7 +54,7 @@ def test_entropy_goes_from_one_bin_to_all_bins():
 
 
 def test_a_healthy_network_is_not_warned_of():
-    metrics = {"warning_signs/repeatability_std": 0.27, "train/collapse_mean_reliability": 0.993}
+    metrics = {"warning_signs/repeatability_std": 0.27, "warning_signs/mean_reliability": 0.993}
     assert collapse_warnings(metrics | {"hpatches/keypoints_at_cap": 1.0, "validation/mma_3px": 0.0}) == []
 
 
@@ -75,7 +75,7 @@ def test_a_healthy_network_is_not_warned_of():
             "the repeatability map is flat: standard deviation nan, below 0.05",
         ),
         (
-            {"train/collapse_mean_reliability": 0.013},
+            {"warning_signs/mean_reliability": 0.013},
             "train: few pixels are called reliable: mean reliability 0.013, below 0.05",
         ),
         (
@@ -88,6 +88,7 @@ def test_a_collapse_is_said_in_one_sentence(metrics, warning):
     assert collapse_warnings(metrics) == [warning]
 
 
-def test_what_collapse_signs_finds_collapse_warnings_understands():
-    signs = collapse_signs(features(flat(0.735), flat(0.0)))
+def test_what_is_measured_is_understood():
+    signs = measure_signs(features(flat(0.735), flat(0.0)))
+    assert tuple(signs) == SIGNS
     assert len(collapse_warnings({f"train/{name}": value for name, value in signs.items()})) == 2

@@ -103,7 +103,7 @@ def test_a_report_says_what_the_step_did(siamese):
     assert (first.refused, second.refused) == ((("broken.jpg", "truncated"),), ())
     assert first.total == pytest.approx(sum(first.terms.values()))
     assert first.statistics["pairs_without_query"] == 1
-    assert "collapse_repeatability_std" in first.statistics
+    assert "repeatability_std" in first.statistics
     assert first.elapsed > 0
 
 
@@ -336,7 +336,7 @@ def report(step, total=1.0, pairs=2, invalid=0, refused=(), queries=10.0, reliab
         "valid_queries": queries,
         "pairs_without_query": float(invalid),
         "query_reliability": reliability,
-        "collapse_repeatability_std": deviation,
+        "repeatability_std": deviation,
     }
     terms = {"similarity": total / 2}
     return StepReport(

@@ -174,7 +174,7 @@ def test_a_champion_of_other_data_is_scored_on_the_candidates_pairs_and_the_reas
 
 @pytest.mark.parametrize("place", ["train", "validation"])
 def test_a_collapse_in_its_figures_is_refused_before_anything_is_scored(ask, make_run, place):
-    name = "collapse_repeatability_std" if place == "train" else "mean_reliability"
+    name = "repeatability_std" if place == "train" else "mean_reliability"
     promotion, said = ask(make_run("a", {f"{place}2/{name}": 0.01}))
     assert not promotion.promoted
     assert promotion.reason.startswith(f"collapsed: {place}2: ")
