@@ -19,7 +19,8 @@ from runner.terminal.console import show_line
 if TYPE_CHECKING:
     from runner.registry.aliases import AliasMove
     from runner.registry.promote import Promotion
-    from runner.tracking.experiments import LoggedRun, Tracker
+    from runner.tracking.experiments import Tracker
+    from runner.tracking.run import LoggedRun
 
 
 @click.command()

@@ -17,11 +17,15 @@ DEFINITION, STARTED, OWN_SWEEP = "sweep.json", "started.json", "own_sweep.py"
 QUESTION, MLFLOW_NOTE = "question.txt", "mlflow.json"
 # The drivers' claims, and requests to stop.
 ATTEMPTS = "attempts"
+# By the number of an attempt, what it computed with; SHA-256 of each file of the training data.
+_PROVENANCE, PROVENANCE_FILES = "provenance", "provenance/files.json"
 # One place per trial, by its key.
 TRIALS = "trials"
 
-# In the place of a trial: its complete TrainConfig, how far its epoch is, its events, its checkpoints.
+# In the place of a trial: its complete TrainConfig, how far its epoch is, its events, its checkpoints, the
+# processors that it was computed on.
 TRIAL_CONFIG, PROGRESS, HISTORY, TRAIN_RUN = CONFIG_FILE, "progress.json", "history", "train"
+PROCESSORS = "processors.json"
 _RESERVATION = "placement_group_"
 
 # Among the events: the mark that the scheduler stopped the trial, so that nobody continues it, and the reason
@@ -52,6 +56,11 @@ def attempt_of(claim: str) -> int | None:
     """Returns the number of the attempt that a file of `ATTEMPTS` claims; None if it claims none."""
     found = _CLAIM.fullmatch(claim.rpartition("/")[2])
     return None if found is None else int(found[1])
+
+
+def provenance_name(attempt: int) -> str:
+    """Names the file that says what an attempt computed with."""
+    return f"{_PROVENANCE}/{attempt:06d}.json"
 
 
 def reservation_name(attempt: int) -> str:

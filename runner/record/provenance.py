@@ -23,9 +23,8 @@ from r2d2.source_code import SourceCode, source_code
 from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from runner.record.history import put_json, read_value
+from runner.record.layout import PROCESSORS, PROVENANCE_FILES, provenance_name
 
-FOLDER, FILES = "provenance", "provenance/files.json"
-PROCESSORS = "processors.json"
 # Of more files only the digest of all is kept; a manifest can name the changed one.
 MOST_FILES = 200_000
 # What decides numbers, or what Ray and MLflow make of them.
@@ -56,7 +55,7 @@ class Provenance:
 
     def save(self, sweep: str | Path | Store, attempt: int) -> None:
         """Writes the record of an attempt."""
-        put_json(store_at(sweep), _name(attempt), asdict(self))
+        put_json(store_at(sweep), provenance_name(attempt), asdict(self))
 
     @classmethod
     def load(cls, sweep: str | Path | Store, attempt: int) -> Self | None:
@@ -65,7 +64,7 @@ class Provenance:
         Raises:
             ValueError: if it is damaged.
         """
-        return read_value(store_at(sweep), _name(attempt), cls._from_json)
+        return read_value(store_at(sweep), provenance_name(attempt), cls._from_json)
 
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> Self:
@@ -85,7 +84,7 @@ def installed_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:
 def save_files(sweep: Store, contents: Mapping[str, str]) -> None:
     """Writes down the SHA-256 of each file of the training data, unless they are too many."""
     if len(contents) <= MOST_FILES:
-        put_json(sweep, FILES, contents)
+        put_json(sweep, PROVENANCE_FILES, contents)
 
 
 def load_files(sweep: Store) -> dict[str, str] | None:
@@ -94,7 +93,9 @@ def load_files(sweep: Store) -> dict[str, str] | None:
     Raises:
         ValueError: if the record is damaged.
     """
-    return read_value(sweep, FILES, lambda values: {str(name): str(sha) for name, sha in values.items()})
+    return read_value(
+        sweep, PROVENANCE_FILES, lambda values: {str(name): str(sha) for name, sha in values.items()}
+    )
 
 
 def note_processor(trial: Store, processor: Processor) -> None:
@@ -115,7 +116,3 @@ def processors_of(trial: Store) -> tuple[Processor, ...]:
         return tuple(typed(Processor, one) for one in values["processors"])
 
     return read_value(trial, PROCESSORS, build) or ()
-
-
-def _name(attempt: int) -> str:
-    return f"{FOLDER}/{attempt:06d}.json"

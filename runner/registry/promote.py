@@ -19,8 +19,8 @@ from r2d2.checkpoint import Checkpoint, load_checkpoint
 from r2d2.storage.scratch import scratch_folder
 from runner.registry.aliases import CHAMPION, FORCED, move_alias, version_by_alias
 from runner.registry.package import local_checkpoint, save_package
-from runner.tracking.experiments import LoggedRun, Tracker
-from runner.tracking.run import BEST_CHECKPOINT, BEST_EPOCH, dataset_tag, protocol_tag
+from runner.tracking.experiments import Tracker
+from runner.tracking.run import BEST_CHECKPOINT, BEST_EPOCH, LoggedRun, dataset_tag, protocol_tag
 from runner.tracking.store import as_tracking_error
 
 REGISTERED_NAME = "r2d2"

@@ -17,6 +17,7 @@ from runner.sweep.progress import SweepProgress, TrialProgress
 from runner.tracking.reporter import Reporter
 from runner.trial.driver import CONFIG_KEY
 from runner.trial.placement_group_cleanup import is_reserved
+from runner.trial.scoring import TrialContext, score_missing
 from search_spaces.sweep import Trial
 
 BY_STOP = "stopped by r2d2 stop; r2d2 resume continues it"
@@ -175,6 +176,17 @@ class SweepCallback(tune.Callback):
         for trial in list(self._running.values()):
             self.interrupted = True
             self._end(trial, Ending("KILLED", why))
+
+    def score_what_was_left(self, context: TrialContext) -> None:
+        """Scores the checkpoints whose scoring was cut off when their trial was stopped."""
+        for trial in [t for t in self._stored.trials() if self._stored.history(t).stopped_after is not None]:
+            history = self._stored.history(trial)
+            for record in score_missing(history, context):
+                self._reporter.record(trial, history)
+                self._progress.event(trial.key, record)
+                if record.error is not None:
+                    reason = f"epoch {record.epoch} has no score on {record.kind}: {record.error}"
+                    self.reasons[trial.key] = reason
 
     @property
     def _superseded(self) -> bool:

@@ -29,7 +29,8 @@ from search_spaces.sweep import Trial
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
-    from runner.tracking.experiments import LoggedRun, Tracker
+    from runner.tracking.experiments import Tracker
+    from runner.tracking.run import LoggedRun
 
 KEEP = 3
 TUNE = "tune"

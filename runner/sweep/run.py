@@ -39,7 +39,7 @@ from runner.tracking.note import DatasetUse, SweepIdentity, TrackingNote, has_an
 from runner.tracking.reporter import Reporter
 from runner.tracking.store import without_password
 from runner.trial.driver import run_trial
-from runner.trial.scoring import TrialContext, score_missing
+from runner.trial.scoring import TrialContext
 from search_spaces.sweep import Trial
 
 
@@ -246,23 +246,8 @@ def _run(
         if plan.sweep.search_alg is not None and not plan.options.only and not callback.interrupted:
             tuning.run_suggested()
         if not callback.interrupted:
-            callback.reasons |= _score_what_was_left(plan, context, reporter, progress)
+            callback.score_what_was_left(context)
     return callback
-
-
-def _score_what_was_left(
-    plan: SweepPlan, context: TrialContext, reporter: Reporter, progress: SweepProgress
-) -> dict[str, str]:
-    """Scores the checkpoints whose scoring was cut off when their trial was stopped; returns what failed."""
-    failed = {}
-    for trial in [t for t in plan.stored.trials() if plan.stored.history(t).stopped_after is not None]:
-        history = plan.stored.history(trial)
-        for record in score_missing(history, context):
-            reporter.record(trial, history)
-            progress.event(trial.key, record)
-            if record.error is not None:
-                failed[trial.key] = f"epoch {record.epoch} has no score on {record.kind}: {record.error}"
-    return failed
 
 
 def _run_rounds(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +22,7 @@ from r2d2.unknown import did_you_mean
 from runner.settings import Settings
 from runner.tracking.moved_home import PresentPlaces
 from runner.tracking.note import DatasetUse
-from runner.tracking.run import BEST_CHECKPOINT, LAST_CHECKPOINT, REASON, TrialRun
+from runner.tracking.run import BEST_CHECKPOINT, KEY, LAST_CHECKPOINT, REASON, LoggedRun, TrialRun
 from runner.tracking.store import (
     TrackingError,
     as_tracking_error,
@@ -35,8 +34,6 @@ from runner.tracking.store import (
 )
 from runner.tracking.tables import VIEW_TAG
 
-KEY = "r2d2.key"
-ROLE = "role"
 CODE, RESUMED_WITH = "r2d2.code_version", "r2d2.resumed_with"
 SUMMARY = "summary"
 # What differed from the commit, as `git apply` takes it.
@@ -45,32 +42,6 @@ DIFF = "uncommitted.diff"
 _PAGE = 1000
 # What MLflow answers for an id that it does not know, or that cannot be one.
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-
-
-@dataclass(frozen=True)
-class LoggedRun:
-    """A LoggedRun is what MLflow knows of one run.
-
-    Attributes:
-        key: the deterministic key it was opened with.
-        status: RUNNING, FINISHED, FAILED or KILLED.
-        params: the configuration's dotted keys, values as text.
-        metrics: the last value of each.
-    """
-
-    run_id: str
-    experiment_id: str
-    key: str
-    name: str
-    status: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-    @property
-    def role(self) -> str | None:
-        """Returns the kind of the run: `trial`, `baseline` or `summary`."""
-        return self.tags.get(ROLE)
 
 
 class Tracker:

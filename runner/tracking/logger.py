@@ -15,12 +15,13 @@ from runner.record.incidents import TAG as INCIDENTS
 from runner.record.incidents import incidents
 from runner.record.layout import TRIAL_CONFIG
 from runner.record.sweep import Ending
-from runner.tracking.experiments import ROLE, SUMMARY, Tracker
+from runner.tracking.experiments import SUMMARY, Tracker
 from runner.tracking.files import Files, checkpoint_file, final_files, score_files
 from runner.tracking.note import SweepIdentity
 from runner.tracking.run import (
     MAX_TAG_LENGTH,
     REASON,
+    ROLE,
     TrialRun,
     checkpoint_tags,
     dataset_tag,

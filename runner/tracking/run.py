@@ -1,4 +1,4 @@
-"""Defines TrialRun: one trial's run in MLflow, which holds each figure once however often it is logged."""
+"""Defines TrialRun, an open run in MLflow, which holds each figure once; and LoggedRun, one that is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
@@ -21,12 +22,39 @@ from runner.tracking.store import as_tracking_error
 if TYPE_CHECKING:
     from evaluation.evaluation import Evaluation
 
+KEY, ROLE = "r2d2.key", "role"
 BEST_CHECKPOINT = "r2d2.checkpoint.best"
 BEST_EPOCH = "r2d2.checkpoint.best_epoch"
 LAST_CHECKPOINT = "r2d2.checkpoint.last"
 NON_FINITE = "r2d2.non_finite"
 REASON = "r2d2.reason"
 MAX_TAG_LENGTH = 5000
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """A LoggedRun is what MLflow knows of one run.
+
+    Attributes:
+        key: the deterministic key it was opened with.
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        params: the configuration's dotted keys, values as text.
+        metrics: the last value of each.
+    """
+
+    run_id: str
+    experiment_id: str
+    key: str
+    name: str
+    status: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    @property
+    def role(self) -> str | None:
+        """Returns the kind of the run: `trial`, `baseline` or `summary`."""
+        return self.tags.get(ROLE)
 
 
 class TrialRun:
