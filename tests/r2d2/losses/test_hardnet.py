@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from r2d2.losses.hardnet import distance_matrix, hardest_in_batch
+from r2d2.losses.reliability import distance_matrix, hardest_in_batch
 
 
 @pytest.fixture
