@@ -14,8 +14,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
 
 from r2d2.formats.stored_json import parse_json, typed
 from r2d2.storage.scratch import scratch_folder
@@ -58,11 +58,6 @@ class SourceCode:
     diff: str = ""
     left_out: tuple[str, ...] = ()
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Makes the description of the values of its fields in JSON."""
-        return typed(cls, {**values, "left_out": tuple(values["left_out"])})
-
 
 def running_root() -> Path:
     """Returns the folder of the packages that run."""
@@ -86,7 +81,7 @@ def source_code_of(root: Path) -> SourceCode:
     """
     copied = root / COPIED
     if copied.is_file():
-        return parse_json(copied.read_bytes(), str(copied), SourceCode.from_json)
+        return parse_json(copied.read_bytes(), str(copied), partial(typed, SourceCode))
     commit = git(root, "rev-parse", "--verify", "HEAD").strip() if (root / ".git").exists() else ""
     if not commit:
         return SourceCode(code_version())

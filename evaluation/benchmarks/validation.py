@@ -19,6 +19,7 @@ from evaluation.benchmarks.synthesis import first_view, random_viewpoint, reduce
 from r2d2.data.images import ImageRefused, read_image, refuse_nothing
 from r2d2.data.photos import PhotoSet
 from r2d2.data.places import content_digest
+from r2d2.formats.stored_json import typed
 from r2d2.storage.atomic import atomic_folder
 
 Homography = npt.NDArray[np.float64]
@@ -109,11 +110,8 @@ def read_recipe(folder: Path) -> Recipe | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["size"] = tuple(values["size"])
-        values["refused"] = tuple((name, reason) for name, reason in values["refused"])
-        return Recipe(**values)
-    except (ValueError, KeyError, TypeError):
+        return typed(Recipe, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import types
@@ -46,6 +47,8 @@ def _damaged(where: str, error: Exception, advice: str) -> ValueError:
 def typed(cls: type[T], values: Any) -> T:
     """Makes a dataclass of the values of its fields, which are compared with the fields' types.
 
+    JSON has a list where a field is a tuple, and a mapping where it is a dataclass.
+
     Raises:
         TypeError: if a field is missing, unknown or of another type.
     """
@@ -55,7 +58,21 @@ def typed(cls: type[T], values: Any) -> T:
     for name, value in values.items():
         if name in hints and not _fits(value, hints[name]):
             raise TypeError(f"'{name}' is {_short(value)}")
-    return cls(**values)
+    return cls(**{name: _made(value, hints.get(name)) for name, value in values.items()})
+
+
+def _made(value: Any, hint: Any) -> Any:
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (typing.Union, types.UnionType):
+        return _made(value, next(one for one in inner if _fits(value, one)))
+    if kind is tuple:
+        return tuple(_made(one, inner[0]) for one in value)
+    return typed(hint, value) if _is_nested(value, hint) else value
+
+
+def _is_nested(value: Any, hint: Any) -> bool:
+    """Says whether a value is the mapping of a dataclass."""
+    return dataclasses.is_dataclass(hint) and isinstance(value, Mapping)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -71,7 +88,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (int, float):
         whole = type(value) is int and abs(value) < _LARGEST
         return whole or (hint is float and type(value) is float)
-    return hint is Any or isinstance(value, hint)
+    return hint is Any or _is_nested(value, hint) or isinstance(value, hint)
 
 
 def _short(value: object) -> str:

@@ -54,16 +54,6 @@ class RunOptions:
     concurrent: int = 0
     resilience: Resilience = field(default_factory=Resilience)
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RunOptions:
-        """Makes the options of the values of their fields in JSON."""
-        parts = {
-            "overrides": tuple(values["overrides"]),
-            "evaluators": typed(EvaluatorResources, values["evaluators"]),
-            "resilience": typed(Resilience, values["resilience"]),
-        }
-        return typed(cls, {**values, **parts})
-
 
 @dataclass(frozen=True)
 class StartedSweep:
@@ -97,8 +87,7 @@ class StartedSweep:
     @classmethod
     def _from_json(cls, values: dict[str, Any]) -> StartedSweep:
         run = {field.name: values.pop(field.name) for field in fields(RunOptions)}
-        extensions = tuple(map(tuple, values.pop("extensions")))
-        return typed(cls, {**values, "run": RunOptions.from_json(run), "extensions": extensions})
+        return typed(cls, {**values, "run": run})
 
     def save(self, place: str | Path | Store) -> None:
         """Writes down how the sweep was started, with a copy of its file, if `source` is a path."""

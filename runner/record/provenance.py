@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,12 +65,7 @@ class Provenance:
         Raises:
             ValueError: if it is damaged.
         """
-        return read_value(store_at(sweep), provenance_name(attempt), cls._from_json)
-
-    @classmethod
-    def _from_json(cls, values: dict[str, Any]) -> Self:
-        code = SourceCode.from_json(values["code"])
-        return typed(cls, {**values, "code": code, "evaluation": typed(Processor, values["evaluation"])})
+        return read_value(store_at(sweep), provenance_name(attempt), partial(typed, cls))
 
 
 def installed_versions(names: Sequence[str] = PACKAGES) -> dict[str, str]:

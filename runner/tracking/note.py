@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
@@ -64,19 +64,12 @@ class TrackingNote:
         Raises:
             ValueError: if it is damaged.
         """
-        return read_value(
-            sweep, MLFLOW_NOTE, cls._from_json, "delete it: the sweep's next run writes it again"
-        )
-
-    @classmethod
-    def _from_json(cls, values: dict[str, Any]) -> TrackingNote:
-        datasets = tuple(typed(DatasetUse, use) for use in values["datasets"])
-        return typed(cls, {"datasets": datasets, "stores": values["stores"]})
+        advice = "delete it: the sweep's next run writes it again"
+        return read_value(sweep, MLFLOW_NOTE, partial(typed, cls), advice)
 
     def save(self, sweep: Store) -> None:
         """Writes the note beside a sweep's trials."""
-        datasets = [vars(use) for use in self.datasets]
-        put_json(sweep, MLFLOW_NOTE, {"datasets": datasets, "stores": list(self.stores)})
+        put_json(sweep, MLFLOW_NOTE, asdict(self))
 
     def answered(self, store: str) -> TrackingNote:
         """Returns the note with one more store that has answered."""

@@ -1,12 +1,18 @@
 """What a home's files hold is compared with the types of the fields, whoever wrote them."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import pytest
 
 from r2d2.formats.stored_json import parse_json, typed
+
+
+@dataclass(frozen=True)
+class Node:
+    host: str
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,8 @@ class Event:
     place: str | None = None
     tags: tuple[str, ...] = ()
     ended: bool = False
+    node: Node | None = None
+    others: tuple[Node, ...] = ()
 
 
 def read(content: bytes) -> Event:
@@ -25,6 +33,12 @@ def read(content: bytes) -> Event:
 def test_a_value_comes_back():
     found = read(b'{"epoch": 1, "metrics": {"a": 1, "b": NaN}, "place": null, "tags": ["x"], "ended": true}')
     assert (found.epoch, found.metrics["a"], found.place, found.ended) == (1, 1, None, True)
+    assert found.tags == ("x",)
+
+
+def test_dataclasses_of_dataclasses_come_back():
+    event = Event(1, {}, node=Node("a"), others=(Node("b"), Node("c")))
+    assert read(json.dumps(asdict(event)).encode()) == event
 
 
 @pytest.mark.parametrize(
@@ -46,6 +60,10 @@ def test_a_value_comes_back():
         b'{"epoch": 1, "metrics": {}, "place": 3}',
         b'{"epoch": 1, "metrics": {}, "tags": [3]}',
         b'{"epoch": 1, "metrics": {}, "ended": 1}',
+        b'{"epoch": 1, "metrics": {}, "node": "a"}',
+        b'{"epoch": 1, "metrics": {}, "node": {"host": 3}}',
+        b'{"epoch": 1, "metrics": {}, "node": {}}',
+        b'{"epoch": 1, "metrics": {}, "others": {"host": "a"}}',
         b'{"epoch": 1, "metrics": {}, "other": 1}',
     ],
 )
