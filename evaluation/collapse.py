@@ -32,10 +32,12 @@ def collapse_signs(network: R2D2Network, images: Iterable[npt.NDArray[np.uint8]]
         with torch.inference_mode():
             middles = (copied(normalise(_middle(image)), device) for image in images)
             signs = [measure_signs(network(middle[None])) for middle in middles]
-            values = {name: torch.stack([sign[name] for sign in signs]).tolist() for name in TELLING}
+            telling = [torch.stack([found[name] for name in TELLING]) for found in signs]
+            values = torch.stack(telling).tolist()
     finally:
         network.train(was_training)
-    return CollapseSigns(**{name: float(np.mean(found)) for name, found in values.items()})
+    means = (float(np.mean(of_images)) for of_images in zip(*values, strict=True))
+    return CollapseSigns(**dict(zip(TELLING, means, strict=True)))
 
 
 def _middle(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
