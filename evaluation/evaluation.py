@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.benchmarks.hpatches import SPLITS, Split
-from evaluation.metrics.pair_metrics import PAIR_METRICS
-from evaluation.metrics.pair_score import PairScore
+from evaluation.metrics.pair_metrics import PAIR_METRICS, PairScore
 from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import Protocol
 from r2d2.collapse import CollapseSigns

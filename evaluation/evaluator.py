@@ -14,7 +14,7 @@ from evaluation.benchmarks.hpatches import Benchmark, Homography, Sequence
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.metrics.matching import IndexPairs, mutual_nearest_neighbours
 from evaluation.metrics.mma import matching_errors
-from evaluation.metrics.pair_score import score_pair
+from evaluation.metrics.pair_metrics import score_pair
 from evaluation.pictures.examples import MatchExample
 from evaluation.predictions.images import ImageStore, resized
 from evaluation.predictions.predictors import NetworkPredictor, Prediction, Predictor

@@ -171,6 +171,35 @@ def corner_error(estimate: Floats | None, homography_1to2: Floats, width: float,
     return float(np.inf) if np.isnan(error) else error
 
 
+def within(errors: Floats, threshold: float) -> Floats:
+    """Says which corner errors (P,) are at most the threshold, as 1 or 0, (P,): MHA is their mean."""
+    return (errors <= threshold).astype(np.float64)
+
+
+def auc_shares(errors: Floats, threshold: float) -> Floats:
+    """Returns what each pair adds to the area under the curve of corner errors: AUC is their mean.
+
+    The curve is that of SuperGlue's `pose_auc` and of glue-factory: it goes in straight lines from (0, 0)
+    through the points (i-th smallest error, i / P) and is flat from the last one below the threshold. So it
+    rises by 1 / P on the way from each error to the next larger one. The pair of the larger error is given
+    the area to the right of that line; its number depends on one other pair.
+
+    Args:
+        errors: (P,), pixels; infinite for a pair without homography.
+        threshold: pixels.
+
+    Returns:
+        shares: (P,) in [0, 1].
+    """
+    order = np.argsort(errors, kind="stable")
+    ascending = errors[order]
+    before = np.concatenate([[0.0], ascending[:-1]])
+    below = ascending < threshold
+    shares = np.zeros(len(errors))
+    shares[order[below]] = 1 - (before[below] + ascending[below]) / (2 * threshold)
+    return shares
+
+
 def _matched(
     keypoints1: Points, keypoints2: Points, matches: npt.NDArray[np.integer]
 ) -> tuple[Floats, Floats]:

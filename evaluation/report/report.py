@@ -9,9 +9,7 @@ from evaluation.evaluation import OVERALL
 from evaluation.pictures.examples import MatchExample
 from evaluation.statistics.comparison import Comparison, Difference, Mean, SequenceDifference
 from evaluation.statistics.variants import Curve, Variant
-
-# The sum of the losses that have columns of their own.
-TOTAL = "train/loss_total"
+from r2d2.training.metrics import LOSSES
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Report:
     @property
     def of_training(self) -> list[str]:
         """Returns the further figures of other benchmarks and of the training, but for the total loss."""
-        return [key for key in self.metrics if "/" in key and key not in (TOTAL, self.about.sort_by)]
+        return [key for key in self.metrics if "/" in key and key not in (LOSSES[0], self.about.sort_by)]
 
     @property
     def baselines(self) -> dict[str, str]:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from evaluation.evaluation import OVERALL
+from evaluation.metrics.figure import USUAL_RANK
+from evaluation.metrics.pair_metrics import ranked
 from evaluation.report.report import Report
 from evaluation.report.words import difference_interval, figure, interval, metric_heading, p_value
 from evaluation.statistics.variants import Variant
-
-# Figures that a narrow terminal leaves out later than others.
-_USUAL = ("mma_1px", "mma_3px", "mma_5px")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def mean_columns(report: Report) -> list[TableColumn]:
     if report.scored:
         made += [TableColumn(f"95 % of\n{first}", lambda entry: _interval(report, entry))]
     for key in [key for key in report.compared if key != about.metric]:
-        rank = 3 if key in _USUAL else 5
+        rank = 3 if key in ranked(USUAL_RANK) else 5
         made += [TableColumn(f"{role}{metric_heading(key)}", _mean(report, OVERALL, key), rank)]
     made += [_further(key, 4) for key in report.of_training]
     others = [split for split in report.splits if split != about.split]

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from evaluation.benchmarks.hpatches import SPLITS
 from evaluation.evaluation import OVERALL, SCALAR_THRESHOLDS
+from evaluation.metrics.figure import PairMetric
 from evaluation.metrics.mma import THRESHOLDS
-from evaluation.metrics.pair_metrics import PairMetric, find_pair_metric
+from evaluation.metrics.pair_metrics import find_pair_metric
 from evaluation.statistics.bootstrap import ALPHA, Estimates, estimate, holm
 from evaluation.statistics.comparison import Comparison, Difference, Mean, SequenceDifference, Verdict
 from evaluation.statistics.contrasts import Scores, contrast, covers_seeds, estimate_contrasts

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from evaluation.evaluation import Evaluation
-from evaluation.metrics.pair_metrics import PairMetric, find_pair_metric
+from evaluation.metrics.figure import PairMetric
+from evaluation.metrics.pair_metrics import find_pair_metric, numbers_of
 from evaluation.statistics.bootstrap import ALPHA
 
 Floats = npt.NDArray[np.float64]
@@ -81,7 +82,7 @@ def by_photograph(scored: Sequence[Evaluation], metric: PairMetric) -> dict[str,
     """Averages a metric over all pairs of each photograph of validation benchmarks, by its name there."""
     numbers: dict[str, list[float]] = {}
     for evaluation in scored:
-        for pair, number in zip(evaluation.pairs, metric.of(evaluation.pairs), strict=True):
+        for pair, number in zip(evaluation.pairs, numbers_of(metric, evaluation.pairs), strict=True):
             # `v_` or `i_` precedes the photograph's name.
             numbers.setdefault(pair.sequence[2:], []).append(float(number))
     return {photo: float(np.mean(values)) for photo, values in sorted(numbers.items())}

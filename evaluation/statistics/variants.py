@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.benchmarks.hpatches import SPLITS, Split
-from evaluation.evaluation import Evaluation, PairScore
-from evaluation.metrics.pair_metrics import find_pair_metric
+from evaluation.evaluation import Evaluation
+from evaluation.metrics.pair_metrics import PairScore, find_pair_metric, numbers_of
 from evaluation.statistics.comparison import Verdict
 from evaluation.statistics.contrasts import Scores
 
@@ -159,7 +159,7 @@ class Variant:
         names = np.array(list(self.sequences))
         wanted = set(names if chosen is None else names[chosen])
         found = [[pair for pair in pairs if pair.sequence in wanted] for pairs in self.sorted_pairs]
-        columns = [[find_pair_metric(metric).of(pairs) for metric in metrics] for pairs in found]
+        columns = [[numbers_of(find_pair_metric(metric), pairs) for metric in metrics] for pairs in found]
         by_pair = np.array(columns).reshape(len(found), len(metrics), len(wanted), many)
         numbers: Floats = by_pair.transpose(0, 2, 3, 1)
         return numbers

@@ -79,6 +79,8 @@ def _fits(value: Any, hint: Any) -> bool:
     kind, inner = typing.get_origin(hint), typing.get_args(hint)
     if kind in (typing.Union, types.UnionType):
         return any(_fits(value, one) for one in inner)
+    if kind is typing.Literal:
+        return value in inner
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return isinstance(value, Mapping) and all(
             _fits(key, inner[0]) and _fits(one, inner[1]) for key, one in value.items()

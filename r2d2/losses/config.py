@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from r2d2.settings import setting
 
+# The terms of the loss, and what narrow tables call them.
+TERMS = {"reliability": "rel.", "similarity": "sim.", "peakiness": "peak."}
+
 
 @dataclass(frozen=True)
 class LossConfig:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from r2d2.containers import DenseFeatures
-from r2d2.losses.config import LossConfig
+from r2d2.losses.config import TERMS, LossConfig
 from r2d2.losses.peakiness import peakiness_loss
 from r2d2.losses.reliability import reliability_loss
 from r2d2.losses.sampling import Matches
@@ -66,8 +66,8 @@ def pair_loss(
         + config.weight_similarity * similarity
         + config.weight_peakiness * peakiness
     )
-    terms = {"reliability": reliability, "similarity": similarity, "peakiness": peakiness}
-    return LossTerms(total, {name: term.detach() for name, term in terms.items()}, _statistics(matches))
+    terms = (reliability.detach(), similarity.detach(), peakiness.detach())
+    return LossTerms(total, dict(zip(TERMS, terms, strict=True)), _statistics(matches))
 
 
 def _statistics(matches: Matches) -> dict[str, Tensor]:

@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from r2d2.collapse import SIGNS
+from r2d2.losses.config import TERMS
+
+# The loss of an epoch, and its terms; the pairs that all workers trained on in a second.
+LOSSES = tuple(f"train/loss_{name}" for name in ("total", *TERMS))
+PAIRS_PER_SECOND = "train/pairs_per_second"
 
 # The signs of a collapse are those of the last steps of an epoch, not of its whole history.
 LAST_STEPS = 10
@@ -16,7 +21,7 @@ _SUMMED = (
     "train/invalid_pairs",
     "train/pairs_without_query",
     "train/refused_photos",
-    "train/pairs_per_second",
+    PAIRS_PER_SECOND,
 )
 
 
@@ -63,7 +68,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
     assert reports, "an epoch has at least one step"
     pairs = [report.pairs for report in reports]
     queries = [report.statistics["valid_queries"] for report in reports]
-    metrics = {"train/loss_total": _mean([report.total for report in reports], pairs)}
+    metrics = {LOSSES[0]: _mean([report.total for report in reports], pairs)}
     for term in reports[0].terms:
         metrics[f"train/loss_{term}"] = _mean([report.terms[term] for report in reports], pairs)
     metrics["train/valid_queries"] = sum(queries) / len(queries)
@@ -74,7 +79,7 @@ def summarise(reports: Sequence[StepReport]) -> dict[str, float]:
     metrics["train/invalid_pairs"] = float(sum(report.invalid_pairs for report in reports))
     metrics["train/pairs_without_query"] = sum(r.statistics["pairs_without_query"] for r in reports)
     metrics["train/refused_photos"] = float(len({file for r in reports for file, _ in r.refused}))
-    metrics["train/pairs_per_second"] = sum(pairs) / sum(report.elapsed for report in reports)
+    metrics[PAIRS_PER_SECOND] = sum(pairs) / sum(report.elapsed for report in reports)
     metrics["train/learning_rate"] = reports[-1].learning_rate
     last = reports[-LAST_STEPS:]
     for name in [sign for sign in SIGNS if sign in last[0].statistics]:

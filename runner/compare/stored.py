@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evaluation.report.report import TOTAL
+from evaluation.metrics.figure import USUAL_RANK
+from evaluation.metrics.pair_metrics import ranked
 from evaluation.statistics.variants import Curve, Variant
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
+from r2d2.training.metrics import LOSSES
 from runner.compare.rows import find_controls, label_trials
 from runner.compare.standing import Progress, Standing
 from runner.record.definition import SweepDefinition
@@ -19,10 +21,8 @@ from search_spaces.sweep import Trial
 
 # The row of a trial, by its key.
 Rows = Mapping[str, str]
-# What is shown of a training, and followed through it, beside its scores.
-LOSSES = (TOTAL, "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
 # What is shown of other benchmarks than the one that is compared.
-SCORES = tuple(f"{role}/mma_{threshold}px" for role in ("validation", "hpatches") for threshold in (1, 3, 5))
+SCORES = tuple(f"{role}/{name}" for role in ("validation", "hpatches") for name in sorted(ranked(USUAL_RANK)))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _variant(sweep: StoredSweep, one: _Lived, role: str, epoch: int, decides: st
     config, records = one.trial.config, one.records
     metrics = {key: value for r in records if r.epoch == epoch for key, value in r.metrics.items()}
     scored = [r for r in records if (r.kind, r.epoch) == (role, epoch) and r.evaluation is not None]
-    followed = [*LOSSES, *(f"{role}/mma_{threshold}px" for threshold in (1, 3))]
+    followed = [*LOSSES, *(f"{role}/{name}" for name in sorted(ranked(2)))]
     curves = {metric: _curve(records, metric) for metric in followed if config.epochs}
     shown = [key for key in dict.fromkeys((*SCORES, *LOSSES, decides)) if not key.startswith(f"{role}/")]
     # A network that was never trained is flat by nature.

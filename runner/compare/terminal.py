@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from evaluation.evaluation import OVERALL, Evaluation
-from evaluation.metrics.homography import THRESHOLDS as CORNER_THRESHOLDS
+from evaluation.metrics.figure import ImageFigure, PairMetric
+from evaluation.metrics.pair_metrics import IMAGE_FIGURES, PAIR_METRICS
 from evaluation.report.findings import CAUTION
 from evaluation.report.report import Report
 from evaluation.report.table import TableColumn, difference_columns, mean_columns, metric_cell
@@ -135,48 +136,25 @@ def _metrics(evaluation: Evaluation) -> FittedTable:
     heads = ["metric", *(split or OVERALL for split in splits)]
     made = FittedTable(heads, caption=f"pixels {size}", continued=True)
     found = [evaluation.metrics(split) for split in splits]
-    for label, keys in _METRICS.items():
-        if all(key in found[0] for key in keys):
-            made.add_row(label, *(_figures(values, keys) for values in found))
+    rows: dict[str, list[PairMetric]] = {}
+    for metric in PAIR_METRICS.values():
+        rows.setdefault(metric.title, []).append(metric)
+    for title, metrics in rows.items():
+        if title and all(metric.key in found[0] for metric in metrics):
+            made.add_row(title, *(_figures(values, metrics) for values in found))
     scalars = evaluation.scalars()
     settings = evaluation.protocol.extraction
     if not settings.min_reliability and not settings.min_repeatability:
         # Without thresholds every image has as many as allowed.
         scalars.pop("keypoints_at_cap", None)
-    for key, label in _PER_IMAGE.items():
-        if key in scalars:
-            made.add_row(label, _figures(scalars, (key,)), *("" for _ in evaluation.splits))
+    for figure in IMAGE_FIGURES:
+        if figure.key in scalars:
+            made.add_row(figure.title, _figures(scalars, [figure]), *("" for _ in evaluation.splits))
     return made
 
 
-_METRICS = {
-    f"{name.upper()}@{'/'.join(map(str, CORNER_THRESHOLDS))}, {label}": tuple(
-        f"{name}_{threshold}px_{estimator}" for threshold in CORNER_THRESHOLDS
-    )
-    for estimator, label in (("dlt", "DLT"), ("poselib", "PoseLib"))
-    for name in ("mha", "auc")
-} | {
-    "repeatability@1/3": ("repeatability_1px", "repeatability_3px"),
-    "localisation error, px": ("localisation_error_px",),
-    "matching score": ("matching_score",),
-    "inliers of PoseLib per pair": ("inliers_poselib",),
-    "matches per pair": ("matches",),
-}
-_PER_IMAGE = {
-    "keypoints": "keypoints per image",
-    "keypoints_at_cap": "images with as many keypoints as allowed",
-    "coverage": "share of the image with keypoints",
-}
-
-
-def _figures(values: Mapping[str, float], keys: Sequence[str]) -> str:
-    """Formats shares and pixels with three decimals, counts with none."""
-    return " / ".join(
-        "-"
-        if key not in values
-        else f"{values[key]:.{0 if key in ('keypoints', 'matches', 'inliers_poselib') else 3}f}"
-        for key in keys
-    )
+def _figures(values: Mapping[str, float], shown: Sequence[PairMetric | ImageFigure]) -> str:
+    return " / ".join(f"{values[one.key]:.{one.decimals}f}" if one.key in values else "-" for one in shown)
 
 
 def _sequences(evaluation: Evaluation) -> FittedTable:

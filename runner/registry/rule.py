@@ -21,7 +21,7 @@ from evaluation.benchmarks.hpatches import Benchmark, open_benchmark
 from evaluation.benchmarks.validation import STRENGTHS, build_validation_benchmark
 from evaluation.evaluation import Evaluation
 from evaluation.evaluator import evaluate
-from evaluation.metrics.pair_metrics import PAIR_METRICS, find_pair_metric
+from evaluation.metrics.pair_metrics import PAIR_METRICS, find_pair_metric, numbers_of
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.paired import PairedDifference, paired_difference
 from r2d2.checkpoint import Model, load_model, network_digest
@@ -286,5 +286,5 @@ def _where(lead: PairedDifference, metric: str, pairs: FreshPairs) -> str:
 
 
 def _mean(scored: list[Evaluation], metric: str) -> float:
-    numbers = [find_pair_metric(metric).of(evaluation.pairs).mean() for evaluation in scored]
+    numbers = [numbers_of(find_pair_metric(metric), evaluation.pairs).mean() for evaluation in scored]
     return float(math.fsum(numbers) / len(numbers))

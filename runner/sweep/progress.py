@@ -13,6 +13,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from evaluation.metrics.pair_metrics import ranked
+from r2d2.losses.config import TERMS
+from r2d2.training.metrics import LOSSES, PAIRS_PER_SECOND
 from runner.cluster.metrics import SCORE, SPEED, TRIALS, WAITING, Figures
 from runner.record.history import TRAIN, Record
 from runner.record.sweep import StoredSweep
@@ -22,8 +25,6 @@ from runner.trial.progress import ProgressReader
 from search_spaces.sweep import Trial
 
 STATES = ("waiting", "training", "finished", "failed", "stopped")
-TERMS = ("train/loss_total", "train/loss_reliability", "train/loss_similarity", "train/loss_peakiness")
-_SPEED = "train/pairs_per_second"
 
 
 @dataclass
@@ -115,8 +116,8 @@ class SweepProgress:
         trial = self.trials[key]
         trial.update(record)
         if record.kind == TRAIN:
-            losses = " ".join(f"{t.rpartition('_')[2]} {record.metrics.get(t, math.nan):.3f}" for t in TERMS)
-            speed = record.metrics.get(_SPEED, math.nan)
+            losses = " ".join(f"{t.rpartition('_')[2]} {record.metrics.get(t, math.nan):.3f}" for t in LOSSES)
+            speed = record.metrics.get(PAIRS_PER_SECOND, math.nan)
             self._line(f"{key}: epoch {record.epoch}/{trial.epochs} {losses} ({speed:.1f} pairs/s)")
         else:
             self._line(f"{key}: epoch {record.epoch} {record.kind} {_score(record)}")
@@ -141,7 +142,7 @@ class SweepProgress:
             if self._metric in trial.metrics:
                 scores[trial.variant].append(trial.metrics[self._metric])
         return {
-            SPEED: {t.name: t.metrics[_SPEED] for t in training if _SPEED in t.metrics},
+            SPEED: {t.name: t.metrics[PAIRS_PER_SECOND] for t in training if PAIRS_PER_SECOND in t.metrics},
             WAITING: {"": sum(trial.unscored(roles) for trial in training)},
             TRIALS: {state: sum(trial.status == state for trial in trials) for state in STATES},
             SCORE: {variant: sum(found) / len(found) for variant, found in scores.items()},
@@ -157,7 +158,7 @@ class SweepProgress:
 
     def _render(self) -> Group:
         state, score, left = Column("state", True, 0), Column(self._metric, rank=2), Column("left", rank=2)
-        losses = [Column(head, rank=3) for head in ("rel.", "sim.", "peak.")]
+        losses = [Column(head, rank=3) for head in TERMS.values()]
         speed = Column("pairs/s", rank=3)
         table = FittedTable(
             ["trial", state, Column("epoch", rank=0), "loss", *losses, score, speed, left], title=self._title
@@ -174,8 +175,8 @@ class SweepProgress:
         return Group(table, Text("\n".join(lines)))
 
     def _cells(self, trial: TrialProgress) -> list[str]:
-        figures = [_figure(trial.metrics.get(term)) for term in TERMS]
-        score, speed = trial.metrics.get(self._metric), trial.metrics.get(_SPEED)
+        figures = [_figure(trial.metrics.get(term)) for term in LOSSES]
+        score, speed = trial.metrics.get(self._metric), trial.metrics.get(PAIRS_PER_SECOND)
         position = trial.position()
         state = trial.status
         if state == "training" and position <= 0 < trial.epochs:
@@ -208,10 +209,8 @@ class SweepProgress:
 def _score(record: Record) -> str:
     if record.error is not None:
         return f"not scored: {record.error}"
-    values = [
-        (k.partition("/")[2], v) for k, v in record.metrics.items() if k.endswith(("/mma_1px", "/mma_3px"))
-    ]
-    return " ".join(f"{name} {value:.3f}" for name, value in values)
+    shown = {f"{record.kind}/{name}": name for name in ranked(2)}
+    return " ".join(f"{shown[key]} {value:.3f}" for key, value in record.metrics.items() if key in shown)
 
 
 def _figure(value: float | None) -> str:

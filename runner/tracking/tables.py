@@ -12,35 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.evaluation import Evaluation, PairScore
+from evaluation.evaluation import Evaluation
 from evaluation.metrics.mma import THRESHOLDS
-from evaluation.metrics.repeatability import THRESHOLDS as PLACE_THRESHOLDS
-
-_NAMES = ("sequence", "split", "image", "keypoints1", "keypoints2", "matches")
-
-# What a protocol may leave out: its columns are there if a pair of the evaluation has it.
-_OPTIONAL = {
-    "corner_error_dlt": "corner_error_dlt_px",
-    "corner_error_poselib": "corner_error_poselib_px",
-    "inliers_poselib": "inliers_poselib",
-    "localisation_error": "localisation_error_px",
-    "matching_score": "matching_score",
-    "coverage1": "coverage1",
-    "coverage2": "coverage2",
-}
+from evaluation.metrics.pair_metrics import PAIR_METRICS, ranked
+from r2d2.training.metrics import LOSSES, PAIRS_PER_SECOND
 
 VIEW = "r2d2"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 # The name of a run, variant and seed, beside which no other column repeats them.
 _NAME = "attributes.`Run Name`"
-_FIGURES = ("mma_3px", "mma_1px", "mma_5px", "auc_5px_poselib", "repeatability_3px", "keypoints")
-_TRAINING = (
-    "train/loss_total",
-    "train/loss_reliability",
-    "train/loss_similarity",
-    "train/loss_peakiness",
-    "train/pairs_per_second",
-)
 
 # A chart of one figure by step, as MLflow's pages make one.
 _LINE = {
@@ -96,20 +76,14 @@ def pair_table(evaluation: Evaluation) -> LoggedTable:
     The table has null for an infinite corner error (no homography) and for a localisation error that is NaN
     (no keypoint was found again).
     """
-    cells = [_cells(pair) for pair in evaluation.pairs]
-    computed = [name for name in cells[0] if name in _NAMES or any(row[name] is not None for row in cells)]
-    return LoggedTable(tuple(computed), tuple(tuple(row[name] for name in computed) for row in cells))
-
-
-def _cells(pair: PairScore) -> dict[str, Any]:
-    """Returns what each column shows of a pair; None where the protocol leaves it out."""
-    places = pair.repeatability if pair.repeatability is not None else [None] * len(PLACE_THRESHOLDS)
-    return {
-        **{name: getattr(pair, name) for name in _NAMES},
-        **{f"mma_{t}px": float(share) for t, share in zip(THRESHOLDS, pair.mma, strict=True)},
-        **{f"repeatability_{t}px": share for t, share in zip(PLACE_THRESHOLDS, places, strict=True)},
-        **{column: getattr(pair, name) for name, column in _OPTIONAL.items()},
-    }
+    rows = [pair.columns() for pair in evaluation.pairs]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    # A metric without a field of its own is computed from the others.
+    for metric in (one for one in PAIR_METRICS.values() if one.of_one_pair and one.key not in columns):
+        numbers = metric.numbers(evaluation.pairs)
+        columns[metric.key] = [] if numbers is None else numbers.tolist()
+    known = {k: v for k, v in columns.items() if k == "split" or any(one is not None for one in v)}
+    return LoggedTable(tuple(known), tuple(zip(*known.values(), strict=True)))
 
 
 def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
@@ -122,8 +96,8 @@ def view_state(metric: str, mode: str, roles: Sequence[str]) -> str:
         mode: `max` or `min`.
         roles: the benchmarks.
     """
-    scores = [f"{role}/{name}" for role in roles for name in _FIGURES]
-    figures = [metric, *(name for name in (*scores, *_TRAINING) if name != metric)]
+    scores = [f"{role}/{name}" for role in roles for name in ranked()]
+    figures = [metric, *(name for name in (*scores, *LOSSES, PAIRS_PER_SECOND) if name != metric)]
     columns = [f"metrics.`{name}`" for name in figures]
     state = {
         "searchFilter": "",

@@ -11,8 +11,7 @@ from evaluation.metrics.homography import (
     homography_dlt,
     robust_estimate,
 )
-from evaluation.metrics.pair_metrics import PAIR_METRICS
-from evaluation.metrics.pair_score import PairScore
+from evaluation.metrics.pair_metrics import PAIR_METRICS, PairScore
 from r2d2.geometry import apply_homography, translation
 
 # Not square, and the homography treats x and y differently, so that a swapped axis is noticed.

@@ -8,9 +8,14 @@ import pytest
 
 from evaluation.benchmarks.hpatches import split_of
 from evaluation.evaluation import Evaluation, Timings
-from evaluation.metrics.homography import THRESHOLDS
-from evaluation.metrics.pair_metrics import PAIR_METRICS, PairMetric, auc_shares, find_pair_metric
-from evaluation.metrics.pair_score import PairScore
+from evaluation.metrics.figure import PairMetric
+from evaluation.metrics.homography import THRESHOLDS, auc_shares
+from evaluation.metrics.pair_metrics import (
+    PAIR_METRICS,
+    PairScore,
+    find_pair_metric,
+    numbers_of,
+)
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.compare import compare
 from evaluation.statistics.variants import Variant
@@ -145,7 +150,7 @@ def test_what_was_not_computed_is_refused():
     scored = evaluation("a")
     bare = replace(scored, pairs=tuple(replace(p, matching_score=None) for p in scored.pairs))
     with pytest.raises(ValueError, match="matching_score was not computed"):
-        find_pair_metric("matching_score").of(bare.pairs)
+        numbers_of(find_pair_metric("matching_score"), bare.pairs)
     with pytest.raises(ValueError, match=r"unknown metric 'auc'; known: mma_1px, .*matching_score"):
         find_pair_metric("auc")
 

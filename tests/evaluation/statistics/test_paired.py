@@ -61,7 +61,7 @@ def test_what_cannot_be_shown_is_not_and_no_end_is_impossible():
 
 def test_a_smaller_error_is_better(monkeypatch):
     import evaluation.statistics.paired as paired
-    from evaluation.metrics.pair_metrics import PairMetric
+    from evaluation.metrics.figure import PairMetric
 
     def halves(pairs):
         return np.array([pair.mma[2] for pair in pairs])
