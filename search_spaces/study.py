@@ -2,7 +2,7 @@
 
 Original (the released Fast-R2D2 as it is), Original f0 (cosine from scratch), Dice, Jaccard, Czekanowski and
 Squared-chord, Hardnet reliability, Hardnet with dice (fine-tuned from the released one), Hardnet reliability
-f0 (from scratch); 27 trials, 5 epochs, 6 pairs a step. A tenth row is the control that the study lacked:
+f0 (from scratch); 27 trials, 5 epochs, 6 pairs a step. A tenth row is the baseline that the study lacked:
 cosine fine-tuned like the others, which have five epochs more than the released network. Each row is
 compared with the cosine of the same start. Give it the data of the study, and the released network:
 r2d2 sweep study --set data.sources=wasf=PLACE --released faster2d2_WASF_N16.pt --hpatches PLACE

@@ -11,7 +11,7 @@ import random
 import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -39,12 +39,13 @@ class Sweep:
         search_alg: makes the searcher (e.g. `OptunaSearch`), called with `metric`, `mode`,
             `points_to_evaluate`, `seed`; None: every grid point.
         scheduler: makes the scheduler (e.g. an ASHAScheduler over `epoch`); None: no trial is stopped.
-        baselines: whether the starting networks are scored too, as rows of the table.
+        starting_networks: whether the networks that trials start from are scored too, as rows of the table.
         baseline: the row that others are compared with: a loss, e.g. `ap+cosine` (each row is then compared
             with the row of that loss that has the same start, and otherwise the most equal settings), or a
             row's name, e.g. `ap+cosine (scratch)`; empty: the first row that is trained.
         names: by the name of a row, what others call it; stands beside the row's own name.
         samples: whether the sample pictures are photographs enough: its figures need to mean nothing.
+        baselines: the former name of `starting_networks`.
     """
 
     space: Space | Sequence[Space]
@@ -53,12 +54,15 @@ class Sweep:
     num_samples: int = 1
     search_alg: Callable[..., Any] | None = None
     scheduler: Callable[[], Any] | None = None
-    baselines: bool = True
+    starting_networks: bool = True
     baseline: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
     samples: bool = False
+    baselines: InitVar[bool | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, baselines: bool | None) -> None:
+        if baselines is not None:
+            object.__setattr__(self, "starting_networks", baselines)
         if self.mode not in ("min", "max"):
             raise ValueError(f"mode is '{self.mode}'; it must be 'min' or 'max'")
         spaces = [self.space] if isinstance(self.space, Mapping) else self.space
@@ -108,16 +112,16 @@ class Sweep:
         values = [value for space in self.spaces for value in flatten_dict(dict(space)).values()]
         return self.search_alg is not None or any(hasattr(value, "sample") for value in values)
 
-    def baselines_of(self, trials: Sequence[Trial]) -> list[Trial]:
+    def starts_of(self, trials: Sequence[Trial]) -> list[Trial]:
         """Returns the networks that these trials start from, each once; none if the sweep wants none.
 
         Of trials that differ in what only training uses, such as their windows, the first one names it.
         """
         starts: dict[tuple[object, ...], Trial] = {}
-        for baseline in (trial.baseline for trial in trials):
-            config = baseline.config
-            starts.setdefault((config.network, config.init, config.seed), baseline)
-        return list(starts.values()) if self.baselines else []
+        for start in (trial.start for trial in trials):
+            config = start.config
+            starts.setdefault((config.network, config.init, config.seed), start)
+        return list(starts.values()) if self.starting_networks else []
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class Trial:
         return f"{name}-s{self.config.seed}-{digest}"
 
     @property
-    def baseline(self) -> Trial:
+    def start(self) -> Trial:
         """Returns the network that this trial starts from, as a trial of its own."""
         config = self.config
         seed = config.seed if config.init == SCRATCH else 0

@@ -70,12 +70,12 @@ def answer(report: Report) -> tuple[str, str]:
 
 
 def _unscored(report: Report) -> str:
-    """Says that controls have no score yet; empty if all have one."""
+    """Says that baselines have no score yet; empty if all have one."""
     missing = report.about.unscored
     if not missing:
         return ""
     names, one = " and ".join(missing), len(missing) == 1
-    return f"{names}, the control{'s' * (not one)} of other rows, {'has' if one else 'have'} no score yet."
+    return f"{names}, the baseline{'s' * (not one)} of other rows, {'has' if one else 'have'} no score yet."
 
 
 def _comparable(report: Report) -> str:

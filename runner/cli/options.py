@@ -101,7 +101,7 @@ def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         metavar="GAIN",
         help="Smallest gain that matters, e.g. 0.01: add seeds in rounds, and stop when every variant is "
-        "better or worse than its control, equivalent, or not worth more seeds.",
+        "better or worse than its baseline, equivalent, or not worth more seeds.",
     )
     margin = click.option(
         "--margin",

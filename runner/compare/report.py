@@ -21,7 +21,7 @@ from r2d2.storage.store import Store
 from r2d2.version import code_version
 from runner.compare.rounds import Rounds, rounds_of, split_of
 from runner.compare.rows import find_row
-from runner.compare.stored import compared, controls_of
+from runner.compare.stored import baselines_of_rows, compared
 from runner.record.deciding_metric import USUAL, find_ordering, mode_of
 from runner.record.history import TRAIN
 from runner.record.sweep import StoredSweep
@@ -116,7 +116,9 @@ def sweep_report(
     if not networks:
         raise ValueError(f"sweep '{definition.name}' has no trial yet: there is nothing to compare")
     rows = list(dict.fromkeys(one.name for one in networks if one.evaluations))
-    controls = None if baseline else controls_of(stored)
+    baselines = {} if baseline else baselines_of_rows(stored)
+    # None: the sweep names none, and the first row is the baseline.
+    own = {row: baselines[row] for row in rows if baselines.get(row) in rows} if baselines else None
     # The answers are about the metric and the baselines of the question alone.
     asked = metric in (None, definition.metric) and baseline is None
     rounds = rounds_of(stored) if asked else None
@@ -126,8 +128,8 @@ def sweep_report(
         title=definition.name,
         role=order.role,
         question=question or stored.question,
-        baseline=baseline or _scored(controls, rows),
-        unscored=dict.fromkeys(control for control in (controls or {}).values() if control not in rows),
+        baseline=baseline or own,
+        unscored=dict.fromkeys(one for one in baselines.values() if one not in rows),
         ascending=order.mode == "min",
         standing=standing.words if rounds is None else rounds.words,
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
@@ -142,13 +144,6 @@ def final_report(stored: StoredSweep, question: str = "") -> Report | None:
     except ValueError as error:
         log.warning("the sweep cannot be compared: %s", error)
         return None
-
-
-def _scored(controls: Mapping[str, str] | None, rows: Collection[str]) -> dict[str, str] | None:
-    """Returns the row that each row is compared with, of those with scores; None if the sweep names none."""
-    if not controls:
-        return None
-    return {row: controls[row] for row in rows if controls.get(row) in rows}
 
 
 def compare_command(what: Sequence[str], **options: object) -> str:

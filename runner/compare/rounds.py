@@ -18,7 +18,7 @@ from evaluation.statistics.contrasts import Scores
 from evaluation.statistics.rounds import FIRST_LOOK, Decision, Question, decide
 from evaluation.statistics.variants import Variant, joined
 from r2d2.config import TrainConfig
-from runner.compare.rows import find_controls, label_trials
+from runner.compare.rows import find_baselines, label_trials
 from runner.compare.stored import compared
 from runner.record.definition import SweepDefinition
 from runner.record.sweep import StoredSweep
@@ -98,8 +98,8 @@ class _Table:
     @cached_property
     def baselines(self) -> dict[str, str]:
         """The row that each variant is compared with."""
-        controls = find_controls(list(self.trials.values()), self.rows, self.definition.baseline)
-        return {row: control for row, control in controls.items() if row != control}
+        found = find_baselines(list(self.trials.values()), self.rows, self.definition.baseline)
+        return {row: baseline for row, baseline in found.items() if row != baseline}
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:

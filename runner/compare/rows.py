@@ -38,7 +38,7 @@ def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def find_controls(trials: Sequence[Trial], labels: Mapping[str, str], baseline: str) -> dict[str, str]:
+def find_baselines(trials: Sequence[Trial], labels: Mapping[str, str], baseline: str) -> dict[str, str]:
     """Finds the row that each row is compared with, by row; rows without one are left out.
 
     Args:
@@ -47,15 +47,15 @@ def find_controls(trials: Sequence[Trial], labels: Mapping[str, str], baseline: 
         baseline: as of `search_spaces.sweep.Sweep`.
     """
     trained = [trial for trial in trials if trial.config.epochs]
-    controls = [trial for trial in trained if _loss(trial) == baseline]
-    if not controls:
+    baselines = [trial for trial in trained if _loss(trial) == baseline]
+    if not baselines:
         named = [trial for trial in trials if baseline in _names(trial, labels[trial.key])]
         return dict.fromkeys(labels.values(), labels[named[0].key]) if named else {}
     found = {}
     for trial in trials:
-        twins = [control for control in controls if control.config.init == trial.config.init]
+        twins = [one for one in baselines if one.config.init == trial.config.init]
         if twins:
-            nearest = min(twins, key=lambda control: _distance(control, trial))
+            nearest = min(twins, key=lambda one: _distance(one, trial))
             found[labels[trial.key]] = labels[nearest.key]
     return found
 
@@ -88,8 +88,8 @@ def _loss(trial: Trial) -> str:
     return f"{trial.config.loss.reliability}+{trial.config.loss.similarity}"
 
 
-def _distance(control: Trial, trial: Trial) -> int:
+def _distance(baseline: Trial, trial: Trial) -> int:
     """Counts the settings in which two trials differ; a starting network has none but its network's."""
-    mine, others = control.config.flat(), trial.config.flat()
+    mine, others = baseline.config.flat(), trial.config.flat()
     compared = mine if trial.config.epochs else [name for name in mine if name.startswith("network.")]
     return sum(mine[name] != others[name] for name in compared if name != "seed")

@@ -12,7 +12,7 @@ from evaluation.statistics.variants import Curve, Variant
 from r2d2.collapse import collapse_warnings
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.training.metrics import LOSSES
-from runner.compare.rows import find_controls, label_trials
+from runner.compare.rows import find_baselines, label_trials
 from runner.compare.standing import Progress, Standing
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record, read_evaluation
@@ -40,10 +40,10 @@ def labels_of(sweep: StoredSweep) -> dict[str, str]:
     return label_trials(sweep.trials(), definition.names if definition is not None else {})
 
 
-def controls_of(sweep: StoredSweep) -> dict[str, str]:
+def baselines_of_rows(sweep: StoredSweep) -> dict[str, str]:
     """Returns the row that each row is compared with, as the sweep's file says; empty if it says nothing.
 
-    A control need not have been started.
+    A baseline need not have been started.
     """
     definition = sweep.definition
     if not definition.baseline:
@@ -55,7 +55,7 @@ def controls_of(sweep: StoredSweep) -> dict[str, str]:
     ]
     trials = [*started, *planned]
     labels = label_trials(trials, definition.names) | label_trials(started, definition.names)
-    return find_controls(trials, labels, definition.baseline)
+    return find_baselines(trials, labels, definition.baseline)
 
 
 def compared(

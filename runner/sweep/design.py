@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from evaluation.statistics.power import smallest_detectable
-from runner.compare.rows import find_controls, label_trials
+from runner.compare.rows import find_baselines, label_trials
 from runner.sweep.plan import SweepPlan
 from runner.terminal.console import show_line
 
@@ -112,11 +112,11 @@ def design_of(plan: SweepPlan) -> Design:
     config, training = plan.trials[0].config.data, plan.data.training
     pairs = [t.config.data.pairs_per_epoch or training.pairs for t in plan.trials]
     steps = [t.config.epochs * steps_per_epoch(plan, t) for t in plan.trials]
-    labels = label_trials((*plan.baselines, *plan.trials))
+    labels = label_trials((*plan.starts, *plan.trials))
     rows: dict[str, set[int]] = {}
     for trial in plan.trials:
         rows.setdefault(labels[trial.key], set()).add(trial.config.seed)
-    controls = find_controls(plan.trials, labels, plan.sweep.baseline)
+    baselines = find_baselines(plan.trials, labels, plan.sweep.baseline)
     searched = plan.sweep.search_alg is not None
     return Design(
         source=config.sources or config.photos,
@@ -125,7 +125,7 @@ def design_of(plan: SweepPlan) -> Design:
         held_out=len(plan.data.held_out),
         pairs=(min(pairs), max(pairs)),
         steps=(min(steps), max(steps)),
-        compared=0 if searched else max(1, len(set(labels.values())) - max(1, len(set(controls.values())))),
+        compared=0 if searched else max(1, len(set(labels.values())) - max(1, len(set(baselines.values())))),
         seeds=min(map(len, rows.values())),
         sequences=plan.data.sequences,
         asked=plan.options.asked is not None,

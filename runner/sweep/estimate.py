@@ -90,7 +90,7 @@ class Estimate:
         needs = f"{workers} worker{'s' * (workers > 1)} of {self.worker.describe(largest)}"
         at_a_time = f"{min(self.concurrent, count)} at a time" if self.concurrent else "no trial fits"
         lines = [
-            f"{count} trials and {len(plan.baselines)} starting networks; {at_a_time} on {there.cpus:g} CPUs "
+            f"{count} trials and {len(plan.starts)} starting networks; {at_a_time} on {there.cpus:g} CPUs "
             f"and {there.gpus:g} GPUs: a trial takes {needs}.",
             f"About {self.hours:.2f} {self.unit} hours, {duration(self.elapsed)} from start to end "
             f"({self.source}; the preparation of pairs and scoring are not counted).",
@@ -186,7 +186,7 @@ def show_trials(plan: SweepPlan, seconds: Mapping[str, float], console: Console)
     title = f"{plan.definition.name}: {plan.question.splitlines()[0]}"
     variant, cost = Column("variant", words=True, rank=0), Column("minutes", rank=0)
     table = FittedTable(["trial", variant, "seed", "epochs", "workers", "pairs/step", cost], title=title)
-    trials = (*plan.baselines, *plan.trials)
+    trials = (*plan.starts, *plan.trials)
     labels = label_trials(trials, plan.sweep.names)
     for trial in trials:
         config = trial.config
@@ -206,12 +206,12 @@ def what_is_left(plan: SweepPlan) -> tuple[SweepPlan, int]:
     """
     stored = plan.stored
     ended = {trial.key for trial in stored.trials() if stored.has_ended(trial, plan.roles)}
-    baselines = tuple(trial for trial in plan.baselines if trial.key not in ended)
+    starts = tuple(trial for trial in plan.starts if trial.key not in ended)
     if plan.sweep.search_alg is None:
         trials = tuple(trial for trial in plan.trials if trial.key not in ended)
-        return replace(plan, trials=trials, baselines=baselines), len(plan.trials) - len(trials)
-    count = len(ended - {trial.key for trial in plan.baselines})
-    return replace(plan, trials=plan.trials[count:], baselines=baselines), count
+        return replace(plan, trials=trials, starts=starts), len(plan.trials) - len(trials)
+    count = len(ended - {trial.key for trial in plan.starts})
+    return replace(plan, trials=plan.trials[count:], starts=starts), count
 
 
 def duration(seconds: float) -> str:

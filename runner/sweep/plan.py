@@ -18,7 +18,7 @@ from r2d2.storage.s3 import FIRST_TIMEOUT
 from r2d2.storage.store import Store
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
 from runner.compare.rounds import split_of
-from runner.compare.rows import find_controls, label_trials
+from runner.compare.rows import find_baselines, label_trials
 from runner.record.command import RunOptions, StartedSweep, extend_trials
 from runner.record.definition import SweepDefinition
 from runner.record.sweep import StoredSweep
@@ -67,7 +67,7 @@ class SweepPlan:
     sweep: Sweep
     question: str
     trials: tuple[Trial, ...]
-    baselines: tuple[Trial, ...]
+    starts: tuple[Trial, ...]
     data: SweepData
     inits: Mapping[str, str]
     definition: SweepDefinition
@@ -151,8 +151,8 @@ def plan_sweep(
     first = (
         trials if options.asked is None else trials[: FIRST_LOOK * len(trials) // options.asked.most_seeds]
     )
-    baselines = tuple(sweep.baselines_of(first))
-    return SweepPlan(sweep, question, trials, baselines, data, inits, definition, store, options, started)
+    starts = tuple(sweep.starts_of(first))
+    return SweepPlan(sweep, question, trials, starts, data, inits, definition, store, options, started)
 
 
 def _require_scored(metric: str, data: SweepData) -> None:
@@ -256,9 +256,9 @@ def _seeded(sweep: Sweep, trials: Sequence[Trial], question: Question) -> tuple[
         raise ValueError(f"--decide compares scores of image pairs; this sweep is decided by {sweep.metric}")
     kinds = dict.fromkeys(replace(trial.config, seed=0) for trial in trials)
     labels = label_trials([Trial(config) for config in kinds])
-    if not find_controls([Trial(config) for config in kinds], labels, sweep.baseline) or len(kinds) < 2:
+    if not find_baselines([Trial(config) for config in kinds], labels, sweep.baseline) or len(kinds) < 2:
         raise ValueError(
-            "--decide compares every row with its control, and this sweep has none: name it in the sweep's "
+            "--decide compares every row with its baseline, and this sweep has none: name it in the sweep's "
             'file, e.g. baseline="ap+cosine"'
         )
     seeds = sorted({trial.config.seed for trial in trials})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from evaluation.statistics.forecast import Forecast, forecast
 from evaluation.statistics.power import needed_seeds
 from evaluation.statistics.rounds import FIRST_LOOK, Question
-from runner.compare.rows import find_controls, label_trials
+from runner.compare.rows import find_baselines, label_trials
 from runner.compare.spread import known_spread
 from runner.record.definition import SweepDefinition
 from runner.settings import Settings
@@ -104,10 +104,10 @@ def _seeds_of_gain(plan: SweepPlan, settings: Settings) -> int:
 
 
 def _variants(plan: SweepPlan) -> int:
-    """How many trained rows are compared with a control."""
+    """How many trained rows are compared with a baseline."""
     labels = label_trials(plan.trials)
-    controls = find_controls(plan.trials, labels, plan.sweep.baseline)
-    return sum(row != control for row, control in controls.items())
+    baselines = find_baselines(plan.trials, labels, plan.sweep.baseline)
+    return sum(row != baseline for row, baseline in baselines.items())
 
 
 def _sequences(plan: SweepPlan) -> int:
@@ -128,7 +128,7 @@ def question_lines(plan: SweepPlan, settings: Settings) -> list[str]:
     spread = known_spread(settings, plan.definition)
     within = f"within {question.width:g}"
     lines = [
-        f"Question: is a variant better or worse than its control, or equivalent {within}? Seeds are added "
+        f"Question: is a variant better or worse than its baseline, or equivalent {within}? Seeds are added "
         f"in rounds, and a decided variant gets no more: at most {question.most_seeds} seeds of {rows} rows, "
         f"{len(plan.trials)} trainings.",
         f"Expected on {_sequences(plan)} sequences, by the spread of scores {spread.source}:",

@@ -171,7 +171,7 @@ def _has_ended(plan: SweepPlan) -> bool:
     """Says whether every trial has ended, so that there is nothing to run."""
     ended = [trial for trial in plan.stored.trials() if plan.has_ended(trial)]
     if plan.options.asked is not None and ended:
-        starts = {trial.key for trial in plan.baselines} <= {trial.key for trial in ended}
+        starts = {trial.key for trial in plan.starts} <= {trial.key for trial in ended}
         return starts and not _due(plan, _rounds(plan, ()))
     if plan.sweep.search_alg is not None:
         return sum(trial.config.epochs > 0 for trial in ended) >= plan.sweep.num_samples
@@ -230,8 +230,8 @@ def _run(
         resilience=plan.options.run.resilience,
     )
     asked = plan.options.asked is not None
-    due = plan.baselines if asked else _to_run(plan)
-    listed = plan.baselines if asked else plan.listed
+    due = plan.starts if asked else _to_run(plan)
+    listed = plan.starts if asked else plan.listed
     waiting = {trial.key for trial in (listed if plan.options.only else due)}
     known = {t.key: TrialProgress.of(plan.stored, t, ended=t.key not in waiting) for t in listed}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
@@ -254,7 +254,7 @@ def _run_rounds(
     plan: SweepPlan, tuning: Tuning, callback: SweepCallback, progress: SweepProgress, notifier: Notifier
 ) -> None:
     """Runs further seeds of what is not decided, round by round, until all is or no round is left."""
-    starts = [trial for trial in plan.baselines if not plan.has_ended(trial)]
+    starts = [trial for trial in plan.starts if not plan.has_ended(trial)]
     rounds = _rounds(plan, callback.reasons)
     while (due := [*starts, *_due(plan, rounds)]) and not callback.interrupted:
         further = [t for t in due if t.key not in progress.trials]

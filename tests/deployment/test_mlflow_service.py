@@ -33,7 +33,7 @@ sweep = Sweep(
         "seed": tune.grid_search(list(range({trials}))),
         "epochs": {epochs},
     }},
-    baselines=False,
+    starting_networks=False,
 )
 '''
 

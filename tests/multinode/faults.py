@@ -19,5 +19,5 @@ sweep = Sweep(
         {**TINY, "loss": {"similarity": "dice"}},
         {**TINY, "pairs_per_worker": 2, "num_workers": 2},
     ],
-    baselines=False,
+    starting_networks=False,
 )

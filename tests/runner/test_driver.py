@@ -28,7 +28,7 @@ from search_spaces.sweep import Sweep
 sweep = Sweep(
     samples=True,
     space={"data": {"held_out": 1, "crop_size": 64}, "seed": tune.grid_search([0, 1]), "epochs": 2},
-    baselines=False,
+    starting_networks=False,
 )
 '''
 

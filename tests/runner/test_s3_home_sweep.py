@@ -50,7 +50,7 @@ sweep = Sweep(
         "pairs_per_worker": 4,
         "epochs": EPOCHS,
     },
-    baselines=False,
+    starting_networks=False,
 )
 '''.replace("EPOCHS", str(EPOCHS))
 SPEED = ("train/pairs_per_second", "worker/")

@@ -32,7 +32,7 @@ sweep = Sweep(
         "pairs_per_worker": 4,
         "epochs": 3,
     },
-    baselines=False,
+    starting_networks=False,
 )
 '''
 

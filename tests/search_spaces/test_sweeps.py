@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from ray import tune
 from r2d2.config import SCRATCH, TrainConfig
 from r2d2.losses.reliability import RELIABILITY_LOSSES
 from r2d2.losses.similarity import SIMILARITIES
-from runner.compare.rows import find_controls, label_trials
+from runner.compare.rows import find_baselines, label_trials
 from search_spaces.sweep import RELEASED, Sweep, Trial, describe_sweep, load_sweep, sweep_names
 
 NOT_NUMBERS = {name for name, value in TrainConfig().flat().items() if isinstance(value, str | bool)}
@@ -54,7 +55,7 @@ def test_the_study_has_nine_rows_and_a_control_and_says_what_the_nine_were_calle
     sweep, question = load_sweep("study")
     trials = sweep.trials()
     rows = {t.variant for t in trials} | {
-        b.variant for b in sweep.baselines_of(trials) if b.config.init == RELEASED
+        b.variant for b in sweep.starts_of(trials) if b.config.init == RELEASED
     }
     assert len(sweep.names) == 9
     assert rows - set(sweep.names) == {"ap+cosine (fine-tuned)"}
@@ -77,25 +78,36 @@ def test_hyperparameters_are_searched_with_a_scheduler():
     assert len({t.config.optimiser.learning_rate for t in sweep.trials()}) == sweep.num_samples
 
 
-def test_baselines_are_the_networks_that_trials_start_from_each_once():
+def test_starts_are_the_networks_that_trials_start_from_each_once():
     sweep, _ = load_sweep("study")
-    baselines = sweep.baselines_of(sweep.trials())
-    assert [(b.config.init, b.config.seed) for b in baselines if b.config.init == SCRATCH] == [
+    starts = sweep.starts_of(sweep.trials())
+    assert [(one.config.init, one.config.seed) for one in starts if one.config.init == SCRATCH] == [
         (SCRATCH, 0),
         (SCRATCH, 1),
         (SCRATCH, 2),
     ]
-    assert [b.variant for b in baselines if b.config.init == RELEASED] == ["released network"]
+    assert [one.variant for one in starts if one.config.init == RELEASED] == ["released network"]
+
+
+@pytest.mark.parametrize("key", ["starting_networks", "baselines"])
+def test_a_sweep_may_leave_the_starting_networks_out_also_by_the_former_key(key):
+    space = {"loss": {"similarity": "dice"}}
+    without = Sweep(space=space, **{key: False})
+    assert without.starts_of(without.trials()) == []
+    # A command may ask for more samples.
+    changed = replace(without, num_samples=2)
+    assert not changed.starting_networks
+    assert Sweep(space=space).starts_of(without.trials())
 
 
 @pytest.mark.parametrize("name", sweep_names())
-def test_trials_that_start_from_the_same_network_share_a_baseline(name):
+def test_trials_that_start_from_the_same_network_share_a_start(name):
     sweep, _ = load_sweep(name)
     trials = sweep.trials()
-    starts = [(b.config.network, b.config.init, b.config.seed) for b in sweep.baselines_of(trials)]
+    starts = [(b.config.network, b.config.init, b.config.seed) for b in sweep.starts_of(trials)]
     assert len(starts) == len(set(starts))
-    # A sweep that was begun goes on with the names that its baselines have.
-    assert sweep.baselines_of(trials)[0] == trials[0].baseline
+    # A sweep that was begun goes on with the names that its starts have.
+    assert sweep.starts_of(trials)[0] == trials[0].start
     assert set(starts) == {
         (t.config.network, t.config.init, t.config.seed if t.config.init == SCRATCH else 0) for t in trials
     }
@@ -127,7 +139,7 @@ def test_the_sweep_of_contributing_is_one(tmp_path):
     assert question.splitlines()[0].endswith("?")
     assert len(trials) == 12
     labels = label_trials(trials)
-    assert find_controls(trials, labels, sweep.baseline) == {
+    assert find_baselines(trials, labels, sweep.baseline) == {
         f"ap+{similarity} (scratch), patch_size={size}": f"ap+cosine (scratch), patch_size={size}"
         for similarity in ("cosine", "dice")
         for size in (16, 32)

@@ -312,11 +312,11 @@ def test_rows_of_fewer_epochs_stand_below_the_others():
     ]
 
 
-def test_a_control_without_a_score_is_said():
+def test_a_baseline_without_a_score_is_said():
     about = About("t", unscored=("cosine",))
     variants = [variant("dice", 0.05), variant("jaccard")]
     waiting = make_report(variants, {}, about)
-    said = "cosine, the control of other rows, has no score yet."
+    said = "cosine, the baseline of other rows, has no score yet."
     assert waiting.finding == said
     assert waiting.answer[0].endswith("; it is compared with nothing.")
     assert waiting.answer[1] == f"{said} --baseline ROW compares all rows with any other one."

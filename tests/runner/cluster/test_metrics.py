@@ -80,7 +80,7 @@ def values(page: str) -> dict[tuple[str, str], float]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::FutureWarning:ray")
 def test_a_node_offers_the_figures_of_a_running_sweep(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(stub_trial.__file__).parent))
-    file = write_sweep(tmp_path, "sweep = Sweep(space=TINY, samples=True, baselines=False)")
+    file = write_sweep(tmp_path, "sweep = Sweep(space=TINY, samples=True, starting_networks=False)")
     settings = settings_in(tmp_path / "home")
     plan = plan_sweep(str(file), settings, SweepOptions())
     page = tmp_path / "page"

@@ -79,7 +79,7 @@ def test_the_first_trained_row_of_the_definition_comes_first(stored, make_evalua
 
 
 def scored_study(stored, make_evaluation, scored=("dice", "cosine")):
-    """A study of two losses, two starts and two seeds, whose file names its control and a row."""
+    """A study of two losses, two starts and two seeds, whose file names its baseline and a row."""
     sweep = stored(
         *(
             {"loss": {"similarity": similarity}, "init": init, "seed": seed}
@@ -99,7 +99,7 @@ def scored_study(stored, make_evaluation, scored=("dice", "cosine")):
     return sweep
 
 
-def test_differences_are_to_the_control_of_the_same_start_and_to_any_row_that_is_named(
+def test_differences_are_to_the_baseline_of_the_same_start_and_to_any_row_that_is_named(
     stored, make_evaluation
 ):
     sweep = scored_study(stored, make_evaluation)
@@ -119,7 +119,7 @@ def test_differences_are_to_the_control_of_the_same_start_and_to_any_row_that_is
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_a_control_without_a_score_is_named_and_no_other_row_takes_its_place(
+def test_a_baseline_without_a_score_is_named_and_no_other_row_takes_its_place(
     stored, make_evaluation, started
 ):
     sweep = scored_study(stored, make_evaluation, scored=("dice",))
@@ -130,7 +130,7 @@ def test_a_control_without_a_score_is_named_and_no_other_row_takes_its_place(
     report = sweep_report(sweep)
     assert not report.comparison.baselines
     assert report.about.unscored == ("ap+cosine (scratch)", "ap+cosine (fine-tuned)")
-    assert "the controls of other rows, have no score yet." in report.answer[1]
+    assert "the baselines of other rows, have no score yet." in report.answer[1]
     console = Console(record=True, width=140, file=io.StringIO())
     show_report(console, report)
     text = console.export_text()
@@ -158,7 +158,7 @@ def test_rows_that_the_scheduler_stopped_stand_below_the_others(stored, make_eva
     assert [entry.name for entry in report.entries] == ["ap+cosine (scratch)", "ap+dice (scratch)"]
 
 
-def test_a_sweep_that_was_stored_before_files_named_a_control_is_compared_with_its_first_row(
+def test_a_sweep_that_was_stored_before_files_named_a_baseline_is_compared_with_its_first_row(
     stored, make_evaluation
 ):
     sweep = scored_study(stored, make_evaluation)

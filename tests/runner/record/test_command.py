@@ -140,7 +140,7 @@ def test_an_extension_stays_and_the_command_that_started_the_sweep_knows_it(home
     assert same.trials == extended.trials == _plan("smoke").trials
     twice = _plan("smoke", extension=("loss.similarity=jaccard",))
     assert len(twice.trials) == 6
-    assert [t.config.epochs for t in twice.baselines] == [0, 0]
+    assert [t.config.epochs for t in twice.starts] == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ sweep = Sweep(
     ],
     metric="validation/matching_score",
     scheduler=partial(ASHAScheduler, time_attr="epoch", max_t=6, grace_period=2, reduction_factor=2),
-    baselines=False,
+    starting_networks=False,
 )
 """
 SEARCHED = """
@@ -35,7 +35,7 @@ from ray.tune.search.optuna import OptunaSearch
 sweep = Sweep(
     samples=True,
     space={**TINY, "epochs": 1, "optimiser": {"learning_rate": tune.loguniform(1e-4, 1e-2)}},
-    num_samples=2, search_alg=OptunaSearch, baselines=False,
+    num_samples=2, search_alg=OptunaSearch, starting_networks=False,
 )
 """
 

@@ -31,7 +31,7 @@ def test_a_relative_folder_of_photographs_is_named_in_full(photos, settings, mon
     # Workers run in folders of their own, where a relative path names nothing.
     monkeypatch.chdir(photos.parent)
     plan = plan_sweep("smoke", settings, SweepOptions(run=RunOptions(overrides=("data.photos=photos",))))
-    assert {trial.config.data.photos for trial in (*plan.trials, *plan.baselines)} == {str(photos)}
+    assert {trial.config.data.photos for trial in (*plan.trials, *plan.starts)} == {str(photos)}
 
 
 def test_trials_have_the_same_names_however_the_folder_is_named(photos, settings, monkeypatch):

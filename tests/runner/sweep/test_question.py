@@ -45,7 +45,7 @@ def test_all_rounds_are_planned_the_first_seeds_first(tmp_path, settings):
         (seed, name) for seed in range(4) for name in ("cosine", "dice")
     ]
     # Further seeds' starting networks answer nothing.
-    assert [trial.config.seed for trial in plan.baselines] == [0, 1]
+    assert [trial.config.seed for trial in plan.starts] == [0, 1]
 
 
 def test_a_sweeps_own_seeds_come_first(tmp_path, settings):

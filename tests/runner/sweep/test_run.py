@@ -42,7 +42,7 @@ sweep = Sweep(samples=True, space=[
 """
 # The second of the three.
 ONE = """
-sweep = Sweep(samples=True, space={**TINY, "loss": {"similarity": "dice"}}, baselines=False)
+sweep = Sweep(samples=True, space={**TINY, "loss": {"similarity": "dice"}}, starting_networks=False)
 """
 
 

@@ -115,7 +115,7 @@ def test_the_list_of_trials_is_whole(width):
         SimpleNamespace(search_alg=None, names={"ap+cosine (scratch)": "Original f0"}),
         SimpleNamespace(name="own"),
     )
-    plan = SimpleNamespace(question="Which?", definition=definition, baselines=(), trials=trials, sweep=sweep)
+    plan = SimpleNamespace(question="Which?", definition=definition, starts=(), trials=trials, sweep=sweep)
     console = Console(file=io.StringIO(), width=width)
     show_trials(plan, {trial.key: 90.0 for trial in trials}, console)
     text = console.file.getvalue()

@@ -1,22 +1,22 @@
-"""Each row is compared with the control that its sweep's file names, whatever the order of rows."""
+"""Each row is compared with the baseline that its sweep's file names, whatever the order of rows."""
 
 import pytest
 
-from runner.compare.rows import find_controls, find_row, label_trials
+from runner.compare.rows import find_baselines, find_row, label_trials
 from search_spaces.sweep import Trial, load_sweep
 
 
 def study():
     sweep, _ = load_sweep("study")
     trials = sweep.trials()
-    return sweep, [*sweep.baselines_of(trials), *trials]
+    return sweep, [*sweep.starts_of(trials), *trials]
 
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_rows_of_the_study_are_compared_with_the_cosine_of_their_start(backwards):
     sweep, trials = study()
     trials = trials[::-1] if backwards else trials
-    found = find_controls(trials, label_trials(trials), sweep.baseline)
+    found = find_baselines(trials, label_trials(trials), sweep.baseline)
     assert found == {
         trial.variant: "ap+cosine (scratch)" if trial.config.init == "scratch" else "ap+cosine (fine-tuned)"
         for trial in trials
@@ -28,7 +28,7 @@ def test_rows_of_the_study_are_compared_with_the_cosine_of_their_start(backwards
 def test_of_rows_that_differ_in_more_the_one_with_the_most_equal_settings_is_taken():
     sweep, _ = load_sweep("similarities")
     trials = [t for noise in (25.0, 10.0) for t in sweep.trials([f"data.noise={noise}"])]
-    found = find_controls(trials, label_trials(trials), "ap+cosine")
+    found = find_baselines(trials, label_trials(trials), "ap+cosine")
     assert found["ap+dice (scratch), noise=10"] == "ap+cosine (scratch), noise=10"
     assert found["ap+dice (scratch), noise=25"] == "ap+cosine (scratch), noise=25"
 
@@ -36,14 +36,14 @@ def test_of_rows_that_differ_in_more_the_one_with_the_most_equal_settings_is_tak
 def test_a_baseline_may_be_one_row_for_all():
     _, trials = study()
     labels = label_trials(trials)
-    assert set(find_controls(trials, labels, "hardnet+dice (fine-tuned)").values()) == {
+    assert set(find_baselines(trials, labels, "hardnet+dice (fine-tuned)").values()) == {
         "hardnet+dice (fine-tuned)"
     }
 
 
 def test_a_baseline_that_is_no_row_of_this_table_compares_nothing():
     trials = [Trial(t.config) for t in load_sweep("smoke")[0].trials()]
-    assert find_controls(trials, label_trials(trials), "ap+jaccard") == {}
+    assert find_baselines(trials, label_trials(trials), "ap+jaccard") == {}
 
 
 @pytest.mark.parametrize("text", ["ap+dice (fine-tuned) · Dice", "ap+dice (fine-tuned)", "Dice"])
