@@ -19,7 +19,7 @@ from rich.table import Table
 from evaluation.metrics.pair_metrics import find_pair_metric
 from evaluation.statistics.bootstrap import holm
 from evaluation.statistics.compare import verdict
-from evaluation.statistics.contrasts import Scores, covers_seeds, estimate_contrasts
+from evaluation.statistics.contrasts import Scores, estimate_contrasts
 from evaluation.statistics.power import PAIR, SEED, SEED_ON_SEQUENCE, smallest_detectable
 from runner.terminal.console import make_console
 
@@ -131,13 +131,13 @@ def _sizes(studies: int) -> Iterator[int]:
 def _compared(rows: Sequence[Scores], replicates: int, truth: Floats) -> tuple[Words, Bools]:
     """The verdict on each variant in each study, and whether its interval holds the truth."""
     found = estimate_contrasts(rows[0], rows[1:], replicates)
-    corrected = holm(np.array([estimates.p for _, estimates in found]))
-    metric = find_pair_metric("mma_3px")
+    corrected = holm(np.array([estimates.p for estimates in found]))
+    metric, covers = find_pair_metric("mma_3px"), min(len(row.values) for row in rows) > 1
     verdicts = [
-        [verdict(metric, *one, covers_seeds(samples)) for one in zip(estimates.value, p, strict=True)]
-        for (samples, estimates), p in zip(found, corrected, strict=True)
+        [verdict(metric, *one, covers) for one in zip(estimates.value, p, strict=True)]
+        for estimates, p in zip(found, corrected, strict=True)
     ]
-    low, high = (np.array([getattr(one, end) for _, one in found]) for end in ("low", "high"))
+    low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
     return np.array(verdicts), (low <= truth) & (truth <= high)
 
 

@@ -9,7 +9,7 @@ from evaluation.pictures.examples import MatchExample
 from evaluation.report.findings import ROUNDS, answer, cautions, finding
 from evaluation.report.report import About, Report
 from evaluation.statistics.compare import COMPARED, compare, mean_curves
-from evaluation.statistics.comparison import Comparison, Difference
+from evaluation.statistics.differences import Comparison, Difference
 from evaluation.statistics.resampling import REPLICATES
 from evaluation.statistics.rounds import Decision
 from evaluation.statistics.variants import Variant

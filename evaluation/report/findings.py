@@ -7,8 +7,8 @@ from typing import get_args
 
 from evaluation.evaluation import OVERALL
 from evaluation.report.report import Report
-from evaluation.report.words import difference_interval, figure, heading
-from evaluation.statistics.comparison import Difference, Verdict
+from evaluation.report.table import difference_interval, figure, heading
+from evaluation.statistics.differences import Difference, Verdict
 from evaluation.statistics.power import (
     MOST_SEEDS,
     MOST_SEQUENCES,

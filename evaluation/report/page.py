@@ -13,14 +13,13 @@ from evaluation.evaluation import OVERALL
 from evaluation.metrics.mma import CORRECT_WITHIN
 from evaluation.pictures.examples import MatchExample
 from evaluation.pictures.matches import match_caption, match_thumbnail
-from evaluation.report import svg
-from evaluation.report.curves import looks_of, mma_lines
+from evaluation.report import charts
+from evaluation.report.charts import looks_of, mma_lines
 from evaluation.report.report import Report
-from evaluation.report.table import spread
+from evaluation.report.table import difference_interval, figure, interval, metric_heading, p_value, spread
 from evaluation.report.text import provenance, terms, wins
-from evaluation.report.words import difference_interval, figure, interval, metric_heading, p_value
 from evaluation.statistics.compare import CURVE
-from evaluation.statistics.comparison import Comparison, Difference, SequenceDifference
+from evaluation.statistics.differences import Comparison, Difference, SequenceDifference
 
 _HELPERS = (difference_interval, figure, interval, metric_heading, p_value, spread, wins)
 _LOOKS = {"better": "better", "worse": "worse"}
@@ -43,7 +42,7 @@ def to_html(report: Report) -> str:
     looks = looks_of(report)
     marked = _marked_threshold(report.about.metric)
     page: str = (
-        svg.templates()
+        charts.templates()
         .get_template("report.html")
         .render(
             report=report,
@@ -54,11 +53,11 @@ def to_html(report: Report) -> str:
             covers_seeds=any(row.covers_seeds for row in report.means),
             sequences=next(row.sequences for row in report.means if row.split == OVERALL),
             parts={row.split: row.sequences for row in report.means},
-            legend=[(entry.name, svg.swatch(looks[entry.name])) for entry in report.scored],
+            legend=[(entry.name, charts.swatch(looks[entry.name])) for entry in report.scored],
             curves=[
                 (
                     split,
-                    svg.line_chart(mma_lines(report, split), "threshold (pixels)", "MMA", marked_x=marked),
+                    charts.line_chart(mma_lines(report, split), "threshold (pixels)", "MMA", marked_x=marked),
                 )
                 for split in report.splits
             ],
@@ -88,10 +87,10 @@ def _marked_threshold(metric: str) -> int:
 
 def _training_charts(report: Report, looks: dict[str, int]) -> list[tuple[str, Markup]]:
     """One chart per figure that was followed; several seeds are thin lines."""
-    charts = []
+    made = []
     for metric, curves in report.training():
         lines = [
-            svg.Line(
+            charts.Line(
                 entry.name if seed is None else f"{entry.name}, seed {seed}",
                 looks[entry.name],
                 points,
@@ -100,8 +99,8 @@ def _training_charts(report: Report, looks: dict[str, int]) -> list[tuple[str, M
             for entry, seed, points in curves
         ]
         title = metric_heading(metric)
-        charts.append((title, svg.line_chart(lines, "epoch", title)))
-    return charts
+        made.append((title, charts.line_chart(lines, "epoch", title)))
+    return made
 
 
 def _forest(report: Report, compared: Comparison) -> dict[str, Any]:
@@ -109,12 +108,12 @@ def _forest(report: Report, compared: Comparison) -> dict[str, Any]:
     shown = [d for d in compared.differences if d.metric == report.about.metric]
     reaches = [max(abs(end) for end in (d.estimate, d.low, d.high) if end is not None) for d in shown]
     usual = _FAR * float(np.median(reaches or [0.0]))
-    limit = svg.ticks(0, max((reach for reach in reaches if reach <= usual), default=0) or 0.01)[-1]
+    limit = charts.ticks(0, max((reach for reach in reaches if reach <= usual), default=0) or 0.01)[-1]
 
     def bar(row: Difference) -> Markup:
-        return svg.interval_bar(row.estimate, row.low, row.high, limit, _look(row))
+        return charts.interval_bar(row.estimate, row.low, row.high, limit, _look(row))
 
-    return {"bar": bar, "axis": svg.bar_axis(limit)}
+    return {"bar": bar, "axis": charts.bar_axis(limit)}
 
 
 def _sequences(report: Report, compared: Comparison) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def _sequences(report: Report, compared: Comparison) -> dict[str, Any]:
     rows = {(r.variant, r.sequence): r for r in compared.by_sequence if r.metric == report.about.metric}
     sequences = list(dict.fromkeys(sequence for _, sequence in rows))
     sizes = [abs(row.estimate) for row in rows.values()] or [0.0]
-    limit = svg.ticks(0, float(np.quantile(sizes, _FULL_COLOUR)) or 0.01)[-1]
+    limit = charts.ticks(0, float(np.quantile(sizes, _FULL_COLOUR)) or 0.01)[-1]
     table = [[rows[name, sequence] for name in names] for sequence in sequences]
 
     def share(row: SequenceDifference) -> float:

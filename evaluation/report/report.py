@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from evaluation.evaluation import OVERALL
 from evaluation.pictures.examples import MatchExample
-from evaluation.statistics.comparison import Comparison, Difference, Mean, SequenceDifference
+from evaluation.statistics.differences import Comparison, Difference, Mean, SequenceDifference
 from evaluation.statistics.variants import Curve, Variant
 from r2d2.training.metrics import LOSSES
 

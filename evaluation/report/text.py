@@ -10,12 +10,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from evaluation.report.report import Report
-from evaluation.report.table import difference_columns, mean_columns, metric_cell
-from evaluation.report.words import (
+from evaluation.report.table import (
+    difference_columns,
     difference_interval,
     explained,
     figure,
     heading,
+    mean_columns,
+    metric_cell,
     metric_heading,
 )
 from evaluation.statistics.variants import MARK, Variant

@@ -27,7 +27,7 @@ draws lack the tails of Student's distribution. Instead:
   though the interval leaves out 0.
 
 The seeds' part of a difference is pooled over the variants of a table where they scatter alike
-(`evaluation.statistics.pooling`), which leaves far more degrees of freedom than R - 1.
+(`evaluation.statistics.contrasts`), which leaves far more degrees of freedom than R - 1.
 
 What it cannot do: with two seeds intervals hold the truth in 92 to 98 % of studies, with six sequences in 94
 to 98 %, or in 91 % if scores are very skewed (exponential) and seeds do not matter.

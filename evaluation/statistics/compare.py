@@ -14,15 +14,14 @@ from evaluation.metrics.figure import PairMetric
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.metrics.pair_metrics import find_pair_metric
 from evaluation.statistics.bootstrap import ALPHA, Estimates, estimate, holm
-from evaluation.statistics.comparison import Comparison, Difference, Mean, SequenceDifference, Verdict
-from evaluation.statistics.contrasts import Scores, contrast, covers_seeds, estimate_contrasts
+from evaluation.statistics.contrasts import Scores, contrast, estimate_contrasts
+from evaluation.statistics.differences import Comparison, Difference, Mean, SequenceDifference, Verdict
 from evaluation.statistics.power import Variances
 from evaluation.statistics.resampling import REPLICATES
 from evaluation.statistics.variants import Variant, hindrance, refuse_unlike
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-Samples = tuple[Floats, ...]
 
 # What every comparison shows, and the curve over all thresholds.
 COMPARED = tuple(f"mma_{threshold}px" for threshold in SCALAR_THRESHOLDS)
@@ -190,10 +189,10 @@ def _differences(pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicat
     corrected = {name: np.full(len(part.metrics), np.nan) for name in hindered}
     tested = [name for name, why in hindered.items() if why is None]
     if tested:
-        p = holm(np.array([found[name][1].p for name in tested]))
+        p = holm(np.array([found[name].p for name in tested]))
         corrected |= dict(zip(tested, p, strict=True))
     return [
-        _difference(variant, baseline, part, column, *found[variant.name], corrected[variant.name])
+        _difference(variant, baseline, part, column, found[variant.name], corrected[variant.name])
         for variant, baseline in pairs
         for column in range(len(part.metrics))
     ]
@@ -201,9 +200,9 @@ def _differences(pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicat
 
 def _estimated(
     pairs: Sequence[tuple[Variant, Variant]], part: _Part, replicates: int
-) -> dict[str, tuple[Samples, Estimates]]:
+) -> dict[str, Estimates]:
     """The difference of each variant, those of one baseline together: the variance of seeds is pooled."""
-    found: dict[str, tuple[Samples, Estimates]] = {}
+    found: dict[str, Estimates] = {}
     for baseline in {other.name: other for _, other in pairs}.values():
         variants = [variant for variant, other in pairs if other is baseline]
         scores = [replace(part.scores(one), poolable=_is_poolable(one, baseline)) for one in variants]
@@ -222,13 +221,14 @@ def _difference(
     baseline: Variant,
     part: _Part,
     column: int,
-    samples: Samples,
     found: Estimates,
     p_holm: Floats,
 ) -> Difference:
     metric = find_pair_metric(part.metrics[column])
     low, high = np.clip([found.low[column], found.high[column]], -metric.highest, metric.highest)
-    said = verdict(metric, found.value[column], p_holm[column], covers_seeds(samples))
+    # Of one network nobody knows what another seed would do.
+    seeds = min(variant.networks, baseline.networks)
+    said = verdict(metric, found.value[column], p_holm[column], seeds > 1)
     return Difference(
         variant=variant.name,
         baseline=baseline.name,
@@ -241,9 +241,9 @@ def _difference(
         p_holm=_known(p_holm[column]),
         verdict=hindrance(variant, baseline) or said,
         sequences=part.sequences,
-        same_seeds=len(samples) == 1,
-        covers_seeds=covers_seeds(samples),
-        variances=_variances(found, column, samples, part.sequences),
+        same_seeds=variant.has_seeds_of(baseline),
+        covers_seeds=seeds > 1,
+        variances=_variances(found, column, seeds, part.sequences),
     )
 
 
@@ -255,7 +255,7 @@ def _by_sequence(
     means = mine.values.mean(axis=0)
     estimates = np.sum([sample.mean(axis=0) for sample in samples], axis=0)
     errors = np.full_like(estimates, np.nan)
-    if covers_seeds(samples):
+    if min(map(len, samples)) > 1:
         errors = np.sqrt(np.sum([s.var(axis=0, ddof=1) / len(s) for s in samples], axis=0))
     return [
         SequenceDifference(
@@ -274,11 +274,10 @@ def _by_sequence(
     ]
 
 
-def _variances(found: Estimates, column: int, samples: Samples, sequences: int) -> Variances | None:
+def _variances(found: Estimates, column: int, seeds: int, sequences: int) -> Variances | None:
     """The variances of the model from those of the means."""
-    if not covers_seeds(samples) or sequences < 2:
+    if seeds < 2 or sequences < 2:
         return None
-    seeds = min(len(sample) for sample in samples)
     between, residual, beyond = (
         part[column] for part in (found.seeds.between, found.seeds.residual, found.beyond)
     )

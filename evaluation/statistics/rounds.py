@@ -258,7 +258,7 @@ def _estimated(
     for baseline in dict.fromkeys(tested.values()):
         names = [name for name, other in tested.items() if other == baseline]
         estimates = estimate_contrasts(there[baseline], [there[name] for name in names], replicates)
-        found |= {name: estimated for name, (_, estimated) in zip(names, estimates, strict=True)}
+        found |= dict(zip(names, estimates, strict=True))
     return found
 
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from evaluation.benchmarks.hpatches import SPLITS, Split
 from evaluation.evaluation import Evaluation
 from evaluation.metrics.pair_metrics import PairScore, find_pair_metric, numbers_of
-from evaluation.statistics.comparison import Verdict
 from evaluation.statistics.contrasts import Scores
+from evaluation.statistics.differences import Verdict
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -81,6 +81,10 @@ class Variant:
     def networks(self) -> int:
         """Returns how many networks it has, with or without a score."""
         return len(self.evaluations) or len(self.further)
+
+    def has_seeds_of(self, other: Variant) -> bool:
+        """Says whether both have the same seeds, by which they are compared."""
+        return self.seeds is not None and other.seeds is not None and set(self.seeds) == set(other.seeds)
 
     @property
     def mark(self) -> str:

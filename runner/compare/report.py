@@ -10,7 +10,7 @@ from pathlib import Path
 from evaluation.evaluation import OVERALL
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.report.build import make_report
-from evaluation.report.curves import curves_picture
+from evaluation.report.charts import curves_picture
 from evaluation.report.page import to_html
 from evaluation.report.report import About, Report
 from evaluation.report.text import to_answer, to_csv, to_json, to_markdown

@@ -13,8 +13,14 @@ from evaluation.metrics.figure import ImageFigure, PairMetric
 from evaluation.metrics.pair_metrics import IMAGE_FIGURES, PAIR_METRICS
 from evaluation.report.findings import CAUTION
 from evaluation.report.report import Report
-from evaluation.report.table import TableColumn, difference_columns, mean_columns, metric_cell
-from evaluation.report.words import explained, metric_heading
+from evaluation.report.table import (
+    TableColumn,
+    difference_columns,
+    explained,
+    mean_columns,
+    metric_cell,
+    metric_heading,
+)
 from evaluation.statistics.variants import MARK, Variant
 from runner.terminal.fitted_table import Column, FittedTable
 

@@ -88,7 +88,7 @@ class SweepPlan:
     @property
     def listed(self) -> tuple[Trial, ...]:
         """Returns the trials that are known before the start: the starting networks and every grid point."""
-        return self.baselines if self.sweep.search_alg is not None else (*self.baselines, *self.trials)
+        return self.starts if self.sweep.search_alg is not None else (*self.starts, *self.trials)
 
     def has_ended(self, trial: Trial) -> bool:
         """Says whether a trial was trained and scored to its end, or stopped by the scheduler."""

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from evaluation.statistics.forecast import Forecast, forecast
-from evaluation.statistics.power import needed_seeds
+from evaluation.statistics.power import Forecast, forecast, needed_seeds
 from evaluation.statistics.rounds import FIRST_LOOK, Question
 from runner.compare.rows import find_baselines, label_trials
 from runner.compare.spread import known_spread

@@ -49,7 +49,7 @@ def final_files(evaluation: Evaluation, benchmark_role: str) -> tuple[Files, Fil
     runs.
     """
     from evaluation.pictures.matches import match_picture
-    from evaluation.report.curves import mma_curves
+    from evaluation.report.charts import mma_curves
 
     pictures: Files = {f"figures/mma_{benchmark_role}.svg": mma_curves(evaluation.table())}
     for number, example in enumerate(evaluation.examples[:MATCH_PICTURES], start=1):

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from evaluation.report.curves import mma_curves
+from evaluation.report.charts import mma_curves
 
 
 def curve(level: float) -> np.ndarray:

@@ -20,9 +20,8 @@ from evaluation.report.build import make_report as make_whole_report
 from evaluation.report.findings import CAUTION, ONE_SEED
 from evaluation.report.page import to_html
 from evaluation.report.report import About
-from evaluation.report.table import mean_columns
+from evaluation.report.table import mean_columns, p_value
 from evaluation.report.text import markdown_text, to_answer, to_csv, to_json, to_markdown, to_rows, wins
-from evaluation.report.words import p_value
 from evaluation.statistics.variants import MARK, Variant
 from r2d2.collapse import CollapseSigns
 

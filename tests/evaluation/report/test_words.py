@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluation.report.words import explained, heading, metric_heading
+from evaluation.report.table import explained, heading, metric_heading
 
 
 @pytest.mark.parametrize(

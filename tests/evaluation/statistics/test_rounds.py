@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.statistics.contrasts import Scores
-from evaluation.statistics.forecast import forecast
-from evaluation.statistics.power import Variances
+from evaluation.statistics.power import Variances, forecast
 from evaluation.statistics.rounds import Question, decide
 
 SEQUENCES = 12

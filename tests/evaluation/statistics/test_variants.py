@@ -6,7 +6,7 @@ import pytest
 from evaluation.benchmarks.hpatches import split_of
 from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.protocols import PROTOCOLS
-from evaluation.statistics.contrasts import contrast, covers_seeds
+from evaluation.statistics.contrasts import contrast
 from evaluation.statistics.variants import Variant
 from r2d2.collapse import CollapseSigns
 
@@ -71,13 +71,13 @@ def test_equal_seeds_are_paired_whatever_their_order():
         np.testing.assert_allclose(sum(s.mean() for s in unrelated), 0.1)
 
 
-def test_seeds_are_covered_only_if_both_have_several():
+def test_variants_have_the_same_seeds_only_if_they_are_known():
     networks = (evaluation({"v_a": [0.5]}, "1"), evaluation({"v_a": [0.5]}, "2"))
-    several = Variant("a", networks, (0, 1)).scores(["mma_3px"])
-    single = Variant("b", (evaluation({"v_a": [0.5]}, "3"),)).scores(["mma_3px"])
-    assert covers_seeds(contrast(several, several))
-    assert not covers_seeds(contrast(several, single))
-    assert not covers_seeds(contrast(single, several))
+    one, turned, other, unknown = (Variant("a", networks, s) for s in ((0, 1), (1, 0), (1, 2), None))
+    assert one.has_seeds_of(turned)
+    assert len(contrast(one.scores(["mma_3px"]), turned.scores(["mma_3px"]))) == 1
+    assert not any(one.has_seeds_of(row) or row.has_seeds_of(one) for row in (other, unknown))
+    assert not unknown.has_seeds_of(unknown)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from tiny_sweep import run, runs_of, settings_in, steps_of, story, write_sweep
 
-from evaluation.statistics.comparison import Verdict
+from evaluation.statistics.differences import Verdict
 from runner.cli.compare import show_report
 from runner.record.history import TRAIN
 from runner.sweep.plan import SweepOptions, SweepPlan, plan_sweep

@@ -1,4 +1,4 @@
-"""Makes small drawings as inline SVG: they follow the page's width, text, and light or dark colours.
+"""Makes charts of a report as inline SVG: they follow the page's width, text, and light or dark colours.
 
 Colours are classes `c0` to `c7` of the page's style sheet; further lines differ by dashes. The
 elements stand in `template/charts.html`; here is where they lie.
@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from evaluation.evaluation import OVERALL
+from evaluation.metrics.mma import CORRECT_WITHIN, THRESHOLDS
+from evaluation.report.report import Report
 
 COLOURS = 8
 _DASHES = ("", "6 4", "2 3", "8 3 2 3")
@@ -191,3 +197,47 @@ def _places(points: Sequence[Point], x: _Scale, y: _Scale) -> str:
 
 def _bar_scale(limit: float) -> _Scale:
     return _Scale(-limit, limit, _BAR_MARGIN, _BAR_WIDTH - _BAR_MARGIN)
+
+
+def looks_of(report: Report) -> dict[str, int]:
+    """Returns the number of the colour and dashes of each row, which follows from the names."""
+    return {name: number for number, name in enumerate(sorted(entry.name for entry in report.entries))}
+
+
+def mma_lines(report: Report, split: str) -> list[Line]:
+    """Returns the curve of every scored row in one split, with its intervals."""
+    looks, lines = looks_of(report), []
+    for entry in report.scored:
+        rows = [row for row in report.curves if (row.variant, row.split) == (entry.name, split)]
+        band = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
+        points = [(threshold, row.mean) for threshold, row in zip(THRESHOLDS, rows, strict=True)]
+        lines.append(Line(entry.name, looks[entry.name], points, band))
+    return lines
+
+
+def curves_picture(report: Report) -> str:
+    """Draws the MMA curves of all scored rows with their intervals, as an SVG file."""
+    return _picture(mma_lines(report, OVERALL))
+
+
+def mma_curves(curves: Mapping[str, npt.NDArray[np.floating]]) -> str:
+    """Draws MMA against the threshold as an SVG file, one curve per name, the legend sorted by MMA@3.
+
+    Args:
+        curves: name -> (15,), shares in [0, 1]; at least one.
+    """
+    return _picture(
+        [
+            Line(name, look, list(zip(THRESHOLDS, shares, strict=True)))
+            for look, (name, shares) in enumerate(curves.items())
+        ]
+    )
+
+
+def _picture(lines: Sequence[Line]) -> str:
+    """The curves from 0 to 1, beside them their names, the highest MMA@3 first."""
+    ranked = sorted(lines, key=lambda line: -line.points[CORRECT_WITHIN - 1][1])
+    legend = [(line, f"{line.points[CORRECT_WITHIN - 1][1]:.3f}  {line.name}") for line in ranked]
+    axes = ("threshold (pixels)", "mean matching accuracy")
+    chart = line_chart(lines, *axes, marked_x=CORRECT_WITHIN, shown=(0, 1))
+    return picture(chart, f"MMA@{CORRECT_WITHIN}", legend)

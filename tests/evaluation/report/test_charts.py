@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evaluation.report.svg import Line, bar_axis, interval_bar, line_chart, swatch, ticks
+from evaluation.report.charts import Line, bar_axis, interval_bar, line_chart, swatch, ticks
 
 HOSTILE = '<script>alert("x")</script>&'
 
