@@ -201,17 +201,17 @@ def _bar_scale(limit: float) -> _Scale:
 
 def looks_of(report: Report) -> dict[str, int]:
     """Returns the number of the colour and dashes of each row, which follows from the names."""
-    return {name: number for number, name in enumerate(sorted(entry.name for entry in report.entries))}
+    return {name: number for number, name in enumerate(sorted(variant.name for variant in report.variants))}
 
 
 def mma_lines(report: Report, split: str) -> list[Line]:
     """Returns the curve of every scored row in one split, with its intervals."""
     looks, lines = looks_of(report), []
-    for entry in report.scored:
-        rows = [row for row in report.curves if (row.variant, row.split) == (entry.name, split)]
+    for variant in report.scored:
+        rows = [row for row in report.curves if (row.variant, row.split) == (variant.name, split)]
         band = [(row.low, row.high) for row in rows if row.low is not None and row.high is not None]
         points = [(threshold, row.mean) for threshold, row in zip(THRESHOLDS, rows, strict=True)]
-        lines.append(Line(entry.name, looks[entry.name], points, band))
+        lines.append(Line(variant.name, looks[variant.name], points, band))
     return lines
 
 

@@ -1,14 +1,16 @@
-"""Says in words what a comparison shows."""
+"""Makes a report: compares variants and says in words what the comparison shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import get_args
 
 from evaluation.evaluation import OVERALL
-from evaluation.report.report import Report
+from evaluation.report.report import About, Report, chosen_examples, ordered
 from evaluation.report.table import difference_interval, figure, heading
-from evaluation.statistics.differences import Difference, Verdict
+from evaluation.statistics.compare import COMPARED, compare, mean_curves
+from evaluation.statistics.differences import Comparison, Difference, Verdict
 from evaluation.statistics.power import (
     MOST_SEEDS,
     MOST_SEQUENCES,
@@ -17,6 +19,9 @@ from evaluation.statistics.power import (
     needed_sequences,
     smallest_detectable,
 )
+from evaluation.statistics.resampling import REPLICATES
+from evaluation.statistics.rounds import Decision
+from evaluation.statistics.variants import Variant
 
 CAUTION = "Choosing on HPatches is tuning on the test set: choose by a validation score."
 ONE_SEED = (
@@ -40,26 +45,86 @@ SHOWN: tuple[Verdict, ...] = ("better", "worse")
 OF_NETWORKS: tuple[Verdict, ...] = ("these networks differ", "seeds needed")
 
 
-def finding(report: Report) -> str:
-    """Says what the comparison shows: how many rows got which verdict."""
+def make_report(
+    variants: Sequence[Variant],
+    baseline: str | Mapping[str, str],
+    about: About,
+    replicates: int = REPLICATES,
+    decisions: Sequence[Decision] = (),
+) -> Report:
+    """Compares the rows that have scores and gathers what belongs to the comparison.
+
+    Args:
+        variants: the baselines among them, at least one; one without a score appears in the table only.
+        baseline: the name of one of them, or of each variant's own, as `compare` takes them.
+        about: what the report is about.
+        replicates: how many draws of the bootstrap.
+        decisions: on variants of a sweep that stops when it knows; they are the verdicts in the first figure.
+
+    Raises:
+        ValueError: as `compare`, and if the benchmark has no sequence of the split, or
+            no variant the figure that the table is to be ordered by.
+    """
+    scored = [variant for variant in variants if variant.evaluations]
+    if not scored:
+        return Report(about, None, (), ordered(variants, about, None))
+    metrics = COMPARED if about.metric in COMPARED else (about.metric, *COMPARED)
+    compared = _decided(compare(scored, baseline, metrics, replicates), decisions, about)
+    if about.split not in {row.split for row in compared.means}:
+        raise ValueError(f"benchmark {compared.benchmark} has no {about.split} sequences")
+    curves = mean_curves(scored, replicates)
+    report = Report(about, compared, curves, ordered(variants, about, compared))
+    return replace(
+        report,
+        examples=chosen_examples(report),
+        answer=_answer(report),
+        finding=_finding(report, compared),
+        cautions=(
+            *_cautions(report, compared),
+            *([ROUNDS] if any(one.answer != "open" for one in decisions) else []),
+        ),
+    )
+
+
+def _decided(compared: Comparison, decisions: Sequence[Decision], about: About) -> Comparison:
+    """Replaces verdicts by what was decided round by round, of as many seeds as that took."""
+    made = {one.variant: one for one in decisions if one.answer != "open"}
+
+    def row(found: Difference) -> Difference:
+        one = made.get(found.variant)
+        if one is None or (found.metric, found.split, found.baseline) != (
+            about.metric,
+            about.split,
+            one.baseline,
+        ):
+            return found
+        assert one.answer != "open"
+        return replace(
+            found, estimate=one.estimate, low=one.low, high=one.high, p=None, p_holm=None, verdict=one.answer
+        )
+
+    return replace(compared, differences=tuple(row(found) for found in compared.differences))
+
+
+def _finding(report: Report, compared: Comparison) -> str:
+    """How many rows got which verdict."""
     rows = _rows(report)
     if not rows:
         return _unscored(report) or "There is nothing to compare it with."
     verdicts = [row.verdict for row in rows]
     counts = {verdict: verdicts.count(verdict) for verdict in get_args(Verdict)}
     words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    baselines = " / ".join(dict.fromkeys(report.baselines.values()))
-    counted = f"Of {len(rows)} compared with {baselines}: {words}."
+    counted = f"Of {len(rows)} compared with {compared.baseline}: {words}."
     return f"{NETWORKS} {counted}" if set(verdicts) & set(OF_NETWORKS) else counted
 
 
-def answer(report: Report) -> tuple[str, str]:
-    """Returns two sentences: who is highest and whether that is shown; what it would take to show it."""
-    top = report.entries[0]
+def _answer(report: Report) -> tuple[str, str]:
+    """Two sentences: who is highest and whether that is shown; what it would take to show it."""
+    top = report.variants[0]
     row = report.difference(top.name)
     if row is None:
         # The baseline is the highest: the question is by how much it leads the next one.
-        below = [found for entry in report.scored[1:] if (found := report.difference(entry.name))]
+        below = [found for variant in report.scored[1:] if (found := report.difference(variant.name))]
         row = next((found for found in below if found.baseline == top.name), None)
     highest = report.mean(top.name)
     assert highest is not None
@@ -86,10 +151,8 @@ def _comparable(report: Report) -> str:
     return f"{_unscored(report)} {other}".strip()
 
 
-def cautions(report: Report) -> list[str]:
-    """Returns the sentences that every reader must know."""
-    compared = report.comparison
-    assert compared is not None
+def _cautions(report: Report, compared: Comparison) -> list[str]:
+    """The sentences that every reader must know."""
     rows = compared.means
     few = {row.split: row.sequences for row in rows if row.sequences < FEW_SEQUENCES}
     on_hpatches = "hpatches" in (report.about.role, *compared.benchmark.lower().split("-"))
@@ -109,7 +172,7 @@ def cautions(report: Report) -> list[str]:
 
 def _unpaired(report: Report) -> list[str]:
     """Says which rows are not compared seed by seed with their baseline."""
-    seeds = {entry.name: entry.seeds for entry in report.entries}
+    seeds = {variant.name: variant.seeds for variant in report.variants}
     rows = [row for row in _rows(report) if row.covers_seeds and not row.same_seeds]
     named = [f"{row.variant} ({_of(seeds[row.variant])})" for row in rows]
     if not rows:
@@ -127,7 +190,7 @@ def _of(seeds: Sequence[int] | None) -> str:
 
 
 def _rows(report: Report) -> list[Difference]:
-    return [row for entry in report.entries if (row := report.difference(entry.name)) is not None]
+    return [row for variant in report.variants if (row := report.difference(variant.name)) is not None]
 
 
 def _superlative(report: Report) -> str:
@@ -166,7 +229,7 @@ def _shown(row: Difference, top: str) -> str:
 def _needed(report: Report, row: Difference) -> str:
     """Says what it would take to show the difference."""
     if row.verdict == "unequal training":
-        spoilt = [e.name for e in report.entries if e.warnings and e.name in (row.variant, row.baseline)]
+        spoilt = [e.name for e in report.variants if e.warnings and e.name in (row.variant, row.baseline)]
         if spoilt:
             return f"Train {' and '.join(spoilt)} again: the warnings say what spoilt the training."
         return "To compare them, train both for the same number of epochs."

@@ -48,12 +48,12 @@ def to_html(report: Report) -> str:
             report=report,
             about=report.about,
             compared=report.comparison,
-            others=report.compared_entries,
-            has_epochs=any(entry.trained_for for entry in report.entries),
+            others=report.compared_variants,
+            has_epochs=any(variant.trained_for for variant in report.variants),
             covers_seeds=any(row.covers_seeds for row in report.means),
             sequences=next(row.sequences for row in report.means if row.split == OVERALL),
             parts={row.split: row.sequences for row in report.means},
-            legend=[(entry.name, charts.swatch(looks[entry.name])) for entry in report.scored],
+            legend=[(variant.name, charts.swatch(looks[variant.name])) for variant in report.scored],
             curves=[
                 (
                     split,
@@ -62,7 +62,7 @@ def to_html(report: Report) -> str:
                 for split in report.splits
             ],
             training=_training_charts(report, looks),
-            trained={entry.name for entry in report.entries if any(entry.curves)},
+            trained={variant.name for variant in report.variants if any(variant.curves)},
             pictures=[(name, *_picture(example)) for name, example in report.examples],
             provenance=provenance(report),
             terms=terms(report),
@@ -91,12 +91,12 @@ def _training_charts(report: Report, looks: dict[str, int]) -> list[tuple[str, M
     for metric, curves in report.training():
         lines = [
             charts.Line(
-                entry.name if seed is None else f"{entry.name}, seed {seed}",
-                looks[entry.name],
+                variant.name if seed is None else f"{variant.name}, seed {seed}",
+                looks[variant.name],
                 points,
-                thin=len(entry.curves) > 1,
+                thin=len(variant.curves) > 1,
             )
-            for entry, seed, points in curves
+            for variant, seed, points in curves
         ]
         title = metric_heading(metric)
         made.append((title, charts.line_chart(lines, "epoch", title)))
@@ -118,7 +118,7 @@ def _forest(report: Report, compared: Comparison) -> dict[str, Any]:
 
 def _sequences(report: Report, compared: Comparison) -> dict[str, Any]:
     """The heat map of sequences, and its figures."""
-    names = [entry.name for entry in report.compared_entries]
+    names = [variant.name for variant in report.compared_variants]
     rows = {(r.variant, r.sequence): r for r in compared.by_sequence if r.metric == report.about.metric}
     sequences = list(dict.fromkeys(sequence for _, sequence in rows))
     sizes = [abs(row.estimate) for row in rows.values()] or [0.0]

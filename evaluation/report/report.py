@@ -1,8 +1,8 @@
-"""Defines Report: a comparison with all that a reader needs to judge it."""
+"""Defines Report: a comparison of variants, in order, with all that a reader needs to judge it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evaluation.evaluation import OVERALL
@@ -50,7 +50,7 @@ class Report:
     Attributes:
         comparison: the comparison of the rows with scores; None without any.
         curves: means at 1 to 15 pixels.
-        entries: all rows, the best first; those without a score come last.
+        variants: all rows, the best first; those without a score come last.
         examples: name of a variant and a pair matched by its first network.
         answer: two sentences: who is highest and whether that is shown; what it would take to show it.
         finding: what the comparison shows: how many rows got which verdict.
@@ -60,7 +60,7 @@ class Report:
     about: About
     comparison: Comparison | None
     curves: tuple[Mean, ...]
-    entries: tuple[Variant, ...]
+    variants: tuple[Variant, ...]
     examples: tuple[tuple[str, MatchExample], ...] = field(default=(), repr=False)
     answer: tuple[str, ...] = ()
     finding: str = ""
@@ -74,7 +74,7 @@ class Report:
     @property
     def scored(self) -> list[Variant]:
         """Returns the rows that have scores, the best first."""
-        return [entry for entry in self.entries if entry.evaluations]
+        return [variant for variant in self.variants if variant.evaluations]
 
     @property
     def splits(self) -> list[str]:
@@ -89,7 +89,7 @@ class Report:
     @property
     def metrics(self) -> list[str]:
         """Returns the further figures that any variant has, in order; MMA has tables of its own."""
-        known = dict.fromkeys(key for entry in self.entries for key in entry.figures)
+        known = dict.fromkeys(key for variant in self.variants for key in variant.figures)
         return [key for key in known if not key.startswith("mma_")]
 
     @property
@@ -131,9 +131,9 @@ class Report:
         return len(set(self.baselines.values())) > 1
 
     @property
-    def compared_entries(self) -> list[Variant]:
+    def compared_variants(self) -> list[Variant]:
         """Returns the variants that have a baseline, the best first."""
-        return [entry for entry in self.entries if entry.name in self.baselines]
+        return [variant for variant in self.variants if variant.name in self.baselines]
 
     def words(self, variant: str) -> str:
         """Returns a variant's verdict in the first figure of the table, or that it is a baseline."""
@@ -144,13 +144,63 @@ class Report:
 
     def training(self) -> Iterator[tuple[str, list[tuple[Variant, int | None, Curve]]]]:
         """Returns the figures that trainings followed: name, and row, seed and curve of each."""
-        for metric in dict.fromkeys(key for one in self.entries for curves in one.curves for key in curves):
+        for metric in dict.fromkeys(key for one in self.variants for curves in one.curves for key in curves):
             yield (
                 metric,
                 [
-                    (entry, entry.seeds[place] if entry.seeds else None, curves[metric])
-                    for entry in self.entries
-                    for place, curves in enumerate(entry.curves)
+                    (variant, variant.seeds[place] if variant.seeds else None, curves[metric])
+                    for variant in self.variants
+                    for place, curves in enumerate(variant.curves)
                     if metric in curves
                 ],
             )
+
+
+def _shortly_trained(variants: Sequence[Variant]) -> set[str]:
+    """Those of fewer epochs than others, against which they cannot be ranked."""
+    most = max((epochs for one in variants for epochs in one.epochs), default=0)
+    return {one.name for one in variants if 0 < min(one.epochs, default=0) < most and not one.as_asked}
+
+
+def ordered(variants: Sequence[Variant], about: About, compared: Comparison | None) -> tuple[Variant, ...]:
+    """Returns the rows, the best first; rows of fewer epochs stand below, those without a figure last.
+
+    Raises:
+        ValueError: if no variant has the figure that orders them.
+    """
+    key = about.sort_by
+    if key and not any(key in one.figures for one in variants):
+        known = {row.metric for row in compared.means} if compared is not None else set()
+        known |= {figure for one in variants for figure in one.figures}
+        raise ValueError(f"no variant has a figure '{key}'; known: {', '.join(sorted(known))}")
+    ranked = variants if compared is None else [one for one in variants if one.evaluations]
+    below = _shortly_trained(ranked)
+
+    def place(one: Variant) -> tuple[bool, bool, float]:
+        figure = one.figures.get(key)
+        if compared is not None and not one.evaluations:
+            figure = None
+        elif compared is not None and not key:
+            figure = compared.mean(one.name, about.metric, about.split).mean
+        if figure is None:
+            return True, one.name in below, 0.0
+        return False, one.name in below, figure if about.ascending else -figure
+
+    return tuple(sorted(variants, key=place))
+
+
+def chosen_examples(report: Report) -> tuple[tuple[str, MatchExample], ...]:
+    """Returns an easy and a hard pair, matched by the best variant, the baseline and the worst one."""
+    by_name = {variant.name: variant.evaluations[0].examples for variant in report.scored}
+    order = list(by_name)
+    chosen = {order[0], *list(report.baselines.values())[:1], order[-1]}
+    kept = [(name, by_name[name]) for name in order if name in chosen]
+    pairs = sorted({(e.sequence, e.image) for _, examples in kept for e in examples})
+    shown = dict.fromkeys(pairs[:1] + pairs[-1:])
+    return tuple(
+        (name, example)
+        for pair in shown
+        for name, examples in kept
+        for example in examples
+        if (example.sequence, example.image) == pair
+    )

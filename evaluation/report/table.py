@@ -80,17 +80,17 @@ def mean_columns(report: Report) -> list[TableColumn]:
     """Returns columns about a row by itself: its means, the deciding one first, and its trainings."""
     about = report.about
     first, role = metric_heading(about.metric), about.role and f"{about.role}\n"
-    has_seeds = any(entry.seeds for entry in report.entries)
-    made = [TableColumn("seeds" if has_seeds else "networks", lambda entry: str(entry.networks), 2)]
-    if any(entry.trained_for for entry in report.entries):
-        made += [TableColumn("epochs", lambda entry: entry.trained_for, 2)]
+    has_seeds = any(variant.seeds for variant in report.variants)
+    made = [TableColumn("seeds" if has_seeds else "networks", lambda variant: str(variant.networks), 2)]
+    if any(variant.trained_for for variant in report.variants):
+        made += [TableColumn("epochs", lambda variant: variant.trained_for, 2)]
     if about.sort_by:
         made += [_further(about.sort_by, 0)]
     if report.scored or not about.sort_by:
         where = "" if about.split == OVERALL else f" {about.split}"
         made += [TableColumn(f"{role}{first}{where}", _mean(report, about.split), int(bool(about.sort_by)))]
     if report.scored:
-        made += [TableColumn(f"95 % of\n{first}", lambda entry: _interval(report, entry))]
+        made += [TableColumn(f"95 % of\n{first}", lambda variant: _interval(report, variant))]
     for key in [key for key in report.compared if key != about.metric]:
         rank = 3 if key in ranked(USUAL_RANK) else 5
         made += [TableColumn(f"{role}{metric_heading(key)}", _mean(report, OVERALL, key), rank)]
@@ -104,30 +104,30 @@ def difference_columns(report: Report) -> list[TableColumn]:
     if not report.baselines:
         return []
     others = [split for split in report.splits if split != report.about.split]
-    own = [TableColumn("baseline", lambda entry: report.baselines.get(entry.name, ""), 2)]
+    own = [TableColumn("baseline", lambda variant: report.baselines.get(variant.name, ""), 2)]
     return [
         *(own if report.has_several_baselines else []),
         TableColumn("difference", partial(_difference, report), 0),
-        TableColumn("95 % interval", lambda entry: _of_difference(report, entry, interval=True)),
-        TableColumn("p (Holm)", lambda entry: _of_difference(report, entry, interval=False), 2),
-        TableColumn("verdict", lambda entry: report.words(entry.name), 0, words=True),
+        TableColumn("95 % interval", lambda variant: _of_difference(report, variant, interval=True)),
+        TableColumn("p (Holm)", lambda variant: _of_difference(report, variant, interval=False), 2),
+        TableColumn("verdict", lambda variant: report.words(variant.name), 0, words=True),
         *(TableColumn(split, partial(_brief, report, split), 3) for split in others),
         TableColumn("sequences above", partial(_above, report), 3),
     ]
 
 
-def metric_cell(entry: Variant, key: str) -> str:
+def metric_cell(variant: Variant, key: str) -> str:
     """Formats a further figure: mean, standard deviation over several networks; `-` without it."""
-    if key not in entry.figures:
+    if key not in variant.figures:
         return "-"
-    deviation = f" {spread(entry, key)}" if key in entry.deviations else ""
-    return f"{figure(entry.figures[key])}{deviation}{entry.mark}"
+    deviation = f" {spread(variant, key)}" if key in variant.deviations else ""
+    return f"{figure(variant.figures[key])}{deviation}{variant.mark}"
 
 
-def spread(entry: Variant, key: str) -> str:
+def spread(variant: Variant, key: str) -> str:
     """Formats the standard deviation over networks of a further figure, with the decimals of its mean."""
-    decimals = 0 if abs(entry.figures[key]) >= 100 else 3
-    return f"±{entry.deviations[key]:.{decimals}f}"
+    decimals = 0 if abs(variant.figures[key]) >= 100 else 3
+    return f"±{variant.deviations[key]:.{decimals}f}"
 
 
 def _further(key: str, rank: int) -> TableColumn:
@@ -137,44 +137,44 @@ def _further(key: str, rank: int) -> TableColumn:
 def _mean(report: Report, split: str, key: str | None = None) -> Callable[[Variant], str]:
     """The cell of a mean of a row; over all pairs with the standard deviation over networks."""
 
-    def cell(entry: Variant) -> str:
-        mean = report.mean(entry.name, split, key)
+    def cell(variant: Variant) -> str:
+        mean = report.mean(variant.name, split, key)
         if mean is None:
             return "-"
-        known = split == OVERALL and mean.metric in entry.deviations
-        return f"{figure(mean.mean)}{f' {spread(entry, mean.metric)}' if known else ''}{entry.mark}"
+        known = split == OVERALL and mean.metric in variant.deviations
+        return f"{figure(mean.mean)}{f' {spread(variant, mean.metric)}' if known else ''}{variant.mark}"
 
     return cell
 
 
-def _interval(report: Report, entry: Variant) -> str:
-    mean = report.mean(entry.name)
+def _interval(report: Report, variant: Variant) -> str:
+    mean = report.mean(variant.name)
     return ("" if mean is None else interval(mean)) or "-"
 
 
-def _difference(report: Report, entry: Variant) -> str:
-    row = report.difference(entry.name)
-    return "" if row is None else f"{figure(row.estimate, '+')}{entry.mark}"
+def _difference(report: Report, variant: Variant) -> str:
+    row = report.difference(variant.name)
+    return "" if row is None else f"{figure(row.estimate, '+')}{variant.mark}"
 
 
-def _of_difference(report: Report, entry: Variant, interval: bool) -> str:
-    row = report.difference(entry.name)
+def _of_difference(report: Report, variant: Variant, interval: bool) -> str:
+    row = report.difference(variant.name)
     if row is None:
         return ""
     return (difference_interval(row) if interval else p_value(row.p_holm)) or "-"
 
 
-def _brief(report: Report, split: str, entry: Variant) -> str:
+def _brief(report: Report, split: str, variant: Variant) -> str:
     """The difference in a split, and a verdict if there is one to tell."""
-    row = report.difference(entry.name, split)
+    row = report.difference(variant.name, split)
     if row is None:
         return ""
     verdict = f" {row.verdict}" if row.verdict in ("better", "worse") else ""
     return f"{figure(row.estimate, '+')}{verdict}"
 
 
-def _above(report: Report, entry: Variant) -> str:
-    found = report.by_sequence(entry.name)
+def _above(report: Report, variant: Variant) -> str:
+    found = report.by_sequence(variant.name)
     return f"{sum(one.estimate > 0 for one in found)} of {len(found)}" if found else ""
 
 

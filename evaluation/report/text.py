@@ -91,10 +91,10 @@ def _body(report: Report) -> str:
         report.finding,
     ]
     parts += [_main_table(report)]
-    warnings = [f"{MARK} {e.name}: {sentence}" for e in report.entries for sentence in e.warnings]
-    remarks = [f"{e.name}: {sentence}" for e in report.entries for sentence in e.remarks]
+    warnings = [f"{MARK} {e.name}: {sentence}" for e in report.variants for sentence in e.warnings]
+    remarks = [f"{e.name}: {sentence}" for e in report.variants for sentence in e.remarks]
     parts += ["\n".join(f"- {markdown_text(line)}" for line in lines) for lines in (warnings, remarks)]
-    if report.compared_entries:
+    if report.compared_variants:
         parts += ["## Differences by split and metric", _difference_table(report)]
         parts += ["## By sequence", _sequence_tables(report)]
     if report.metrics:
@@ -113,15 +113,15 @@ def to_csv(report: Report) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
-    for entry in report.entries:
+    for variant in report.variants:
         common = {
-            "variant": csv_cell(entry.name),
-            "baseline": csv_cell(report.baselines.get(entry.name, "")),
-            "seeds": entry.networks,
-            "epochs": entry.trained_for,
-            "collapse": csv_cell("; ".join(entry.warnings)),
+            "variant": csv_cell(variant.name),
+            "baseline": csv_cell(report.baselines.get(variant.name, "")),
+            "seeds": variant.networks,
+            "epochs": variant.trained_for,
+            "collapse": csv_cell("; ".join(variant.warnings)),
         }
-        writer.writerows(common | _cells(line) for line in _lines(report, entry))
+        writer.writerows(common | _cells(line) for line in _lines(report, variant))
     return buffer.getvalue()
 
 
@@ -135,17 +135,17 @@ def to_rows(report: Report) -> list[dict[str, str | int | float]]:
         key: key for key in report.metrics if "/" in key
     }
     rows = []
-    for entry in report.entries:
-        epochs = entry.trained_for
-        row: dict[str, Any] = {"variant": entry.name, "seeds": entry.networks}
+    for variant in report.variants:
+        epochs = variant.trained_for
+        row: dict[str, Any] = {"variant": variant.name, "seeds": variant.networks}
         row["epochs"] = int(epochs) if epochs.isdecimal() else epochs
         for key, name in names.items():
-            mean = report.mean(entry.name, "overall", key)
-            row[f"{name} mean"] = entry.figures.get(key) if mean is None else mean.mean
-            row[f"{name} std"] = entry.deviations.get(key)
-        found = report.difference(entry.name)
+            mean = report.mean(variant.name, "overall", key)
+            row[f"{name} mean"] = variant.figures.get(key) if mean is None else mean.mean
+            row[f"{name} std"] = variant.deviations.get(key)
+        found = report.difference(variant.name)
         row["difference"] = found.estimate if found is not None else None
-        rows.append(row | {"verdict": report.words(entry.name), "warnings": "; ".join(entry.warnings)})
+        rows.append(row | {"verdict": report.words(variant.name), "warnings": "; ".join(variant.warnings)})
     return rows
 
 
@@ -165,12 +165,12 @@ def to_json(report: Report) -> str:
         "answer": report.answer,
         "finding": report.finding,
         "cautions": report.cautions,
-        "variants": [_entry(entry) for entry in report.entries],
+        "variants": [_variant(variant) for variant in report.variants],
         "curves": [asdict(row) for row in report.curves],
         "training": [
-            {"variant": entry.name, "seed": seed, "metric": metric, "points": points}
+            {"variant": variant.name, "seed": seed, "metric": metric, "points": points}
             for metric, curves in report.training()
-            for entry, seed, points in curves
+            for variant, seed, points in curves
         ],
     }
     if compared is not None:
@@ -186,16 +186,16 @@ def to_json(report: Report) -> str:
     return json.dumps(values, indent=1, allow_nan=False)
 
 
-def _entry(entry: Variant) -> dict[str, Any]:
+def _variant(variant: Variant) -> dict[str, Any]:
     return {
-        "name": entry.name,
-        "epochs": entry.trained_for,
-        "networks": [(scored.model, scored.model_digest) for scored in entry.evaluations],
-        "seeds": entry.seeds,
-        "figures": entry.figures,
-        "deviations": entry.deviations,
-        "warnings": entry.warnings,
-        "remarks": entry.remarks,
+        "name": variant.name,
+        "epochs": variant.trained_for,
+        "networks": [(scored.model, scored.model_digest) for scored in variant.evaluations],
+        "seeds": variant.seeds,
+        "figures": variant.figures,
+        "deviations": variant.deviations,
+        "warnings": variant.warnings,
+        "remarks": variant.remarks,
     }
 
 
@@ -208,7 +208,7 @@ def _main_table(report: Report) -> str:
         )
     shown = [column for column in (*means, *differences) if column.rank <= 2]
     head = ["variant", *(column.head.replace("\n", " ") for column in shown)]
-    rows = [[entry.name, *(column.cell(entry) for column in shown)] for entry in report.entries]
+    rows = [[variant.name, *(column.cell(variant) for column in shown)] for variant in report.variants]
     return markdown_table(head, rows)
 
 
@@ -216,37 +216,37 @@ def _difference_table(report: Report) -> str:
     several = report.has_several_baselines
     head = ["variant", *(["baseline"] if several else []), "split", *map(heading, report.compared)]
     rows = []
-    for entry in report.compared_entries:
+    for variant in report.compared_variants:
         for split in report.splits:
-            found = [report.difference(entry.name, split, metric) for metric in report.compared]
+            found = [report.difference(variant.name, split, metric) for metric in report.compared]
             cells = [
-                f"{figure(row.estimate, '+')}{entry.mark} "
+                f"{figure(row.estimate, '+')}{variant.mark} "
                 f"({difference_interval(row) or 'no interval'}) {row.verdict}"
                 for row in found
                 if row is not None
             ]
-            own = [report.baselines[entry.name]] if several else []
-            rows.append([entry.name, *own, split, *cells])
+            own = [report.baselines[variant.name]] if several else []
+            rows.append([variant.name, *own, split, *cells])
     return markdown_table(head, rows)
 
 
 def _sequence_tables(report: Report) -> str:
     """Every sequence if there are few, else the ends of the list, one table per variant."""
     parts = []
-    for entry in report.compared_entries:
-        rows = report.by_sequence(entry.name)
+    for variant in report.compared_variants:
+        rows = report.by_sequence(variant.name)
         shown = rows if len(rows) <= MAX_SEQUENCES else [*rows[:ENDS], *rows[-ENDS:]]
-        own = f" (to {report.baselines[entry.name]})" if report.has_several_baselines else ""
-        title = markdown_text(f"{entry.name}{own}: {wins(report, entry.name)}")
+        own = f" (to {report.baselines[variant.name]})" if report.has_several_baselines else ""
+        title = markdown_text(f"{variant.name}{own}: {wins(report, variant.name)}")
         cells = [
-            [row.sequence, f"{figure(row.mean)}{entry.mark}", figure(row.estimate, "+")] for row in shown
+            [row.sequence, f"{figure(row.mean)}{variant.mark}", figure(row.estimate, "+")] for row in shown
         ]
         parts += [title, markdown_table(["sequence", heading(report.about.metric), "difference"], cells)]
     return "\n\n".join(parts)
 
 
 def _metric_table(report: Report) -> str:
-    rows = [[e.name, *(metric_cell(e, key) for key in report.metrics)] for e in report.entries]
+    rows = [[e.name, *(metric_cell(e, key) for key in report.metrics)] for e in report.variants]
     return markdown_table(["variant", *(metric_heading(key) for key in report.metrics)], rows)
 
 
@@ -258,13 +258,13 @@ def _cells(line: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _lines(report: Report, entry: Variant) -> Iterator[dict[str, Any]]:
+def _lines(report: Report, variant: Variant) -> Iterator[dict[str, Any]]:
     """The lines of one variant in the CSV, without what all of them have."""
-    for mean in (row for row in report.means if row.variant == entry.name):
+    for mean in (row for row in report.means if row.variant == variant.name):
         line = {"metric": mean.metric, "split": mean.split, "value": mean.mean}
         line |= {"low": mean.low, "high": mean.high}
-        line |= {"std": entry.deviations.get(mean.metric)} if mean.split == "overall" else {}
-        found = report.difference(entry.name, mean.split, mean.metric)
+        line |= {"std": variant.deviations.get(mean.metric)} if mean.split == "overall" else {}
+        found = report.difference(variant.name, mean.split, mean.metric)
         if found is not None:
             line |= {
                 "difference": found.estimate,
@@ -275,11 +275,11 @@ def _lines(report: Report, entry: Variant) -> Iterator[dict[str, Any]]:
                 "verdict": found.verdict,
             }
         yield line
-    for key in [key for key in entry.figures if key not in report.compared]:
-        value, deviation = entry.figures[key], entry.deviations.get(key)
+    for key in [key for key in variant.figures if key not in report.compared]:
+        value, deviation = variant.figures[key], variant.deviations.get(key)
         yield {"metric": key, "split": "overall", "value": value, "std": deviation}
     by_sequence = report.comparison.by_sequence if report.comparison is not None else ()
-    for row in (row for row in by_sequence if row.variant == entry.name):
+    for row in (row for row in by_sequence if row.variant == variant.name):
         yield {
             "metric": row.metric,
             "split": row.split,

@@ -91,8 +91,8 @@ def _compare_list(
     console: Console, what: Sequence[str], settings: Settings, options: Mapping[str, Any]
 ) -> Report:
     from runner.compare.report import compare_command, compare_networks
+    from runner.compare.rows import find_ordering
     from runner.compare.sources import Scoring, find_networks
-    from runner.record.deciding_metric import find_ordering
 
     order = find_ordering(options["metric"], options["role"])
     with scoring_progress(console) as (on_source, on_image):
@@ -150,7 +150,7 @@ def show_report(console: Console, report: Report) -> None:
     parts = [means(report)]
     if len(report.scored) > 1 or report.about.unscored:
         console.print(answer(report))
-    if report.compared_entries:
+    if report.compared_variants:
         parts.append(differences(report))
     console.print(*parts, terms(*parts))
 
@@ -184,12 +184,12 @@ def power(sweep: str, gains: tuple[float, ...], as_json: bool) -> None:
     stored = StoredSweep(settings.sweep(sweep))
     definition = stored.definition
     report = sweep_report(stored)
-    scored = report.mean(report.entries[0].name)
+    scored = report.mean(report.variants[0].name)
     if scored is None:
         raise ValueError(
             f"the sweep '{sweep}' has no score yet: nobody knows how many sequences it is scored on"
         )
-    variants, sequences = max(1, len(report.compared_entries)), scored.sequences
+    variants, sequences = max(1, len(report.compared_variants)), scored.sequences
     spread = spread_of(report) or known_spread(settings, definition)
     table = FittedTable(["seeds", *(Column(f"gain {gain:g}", rank=0) for gain in gains or _GAINS)])
     shares = []

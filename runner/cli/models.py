@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from runner.record.deciding_metric import mode_of
 from runner.record.definition import SweepDefinition
 from runner.settings import Settings
 from runner.terminal.answer import json_option, people_console, print_answer
@@ -184,6 +183,8 @@ def _tracker(settings: Settings) -> Tracker:
 
 def _decides(settings: Settings, sweep: str, metric: str | None) -> tuple[str, str]:
     """Returns the metric that decides, that of the sweep if its folder is here, and its mode."""
+    from runner.compare.rows import mode_of
+
     definition = SweepDefinition.load(settings.sweep(sweep))
     decides = metric or (definition.metric if definition else "validation/mma_3px")
     return decides, mode_of(decides, definition)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from evaluation.evaluation import OVERALL
-from evaluation.metrics.pair_metrics import PAIR_METRICS
-from evaluation.report.build import make_report
+from evaluation.metrics.pair_metrics import PAIR_METRICS, ranked
 from evaluation.report.charts import curves_picture
+from evaluation.report.findings import make_report
 from evaluation.report.page import to_html
 from evaluation.report.report import About, Report
 from evaluation.report.text import to_answer, to_csv, to_json, to_markdown
@@ -19,10 +19,9 @@ from r2d2.storage.atomic import atomic_file
 from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from r2d2.version import code_version
-from runner.compare.rounds import Rounds, rounds_of, split_of
-from runner.compare.rows import find_row
+from runner.compare.rounds import Rounds, rounds_of
+from runner.compare.rows import find_ordering, find_row, metric_and_split, mode_of
 from runner.compare.stored import baselines_of_rows, compared
-from runner.record.deciding_metric import USUAL, find_ordering, mode_of
 from runner.record.history import TRAIN
 from runner.record.sweep import StoredSweep
 
@@ -67,13 +66,13 @@ def compare_networks(
     """
     variants = joined(networks)
     of_metric, _, name = metric.rpartition("/")
-    key, split = split_of(name)
+    key, split = metric_and_split(name)
     has_intervals = of_metric != TRAIN and key in PAIR_METRICS
     about = About(
         title=title,
         question=question,
         role=role or ("" if of_metric == TRAIN else of_metric),
-        metric=key if has_intervals else USUAL,
+        metric=key if has_intervals else ranked()[0],
         split=split if has_intervals else OVERALL,
         sort_by="" if has_intervals else (metric if of_metric == TRAIN else name),
         ascending=mode_of(metric) == "min" if ascending is None else ascending,

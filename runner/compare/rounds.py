@@ -12,13 +12,12 @@ from functools import cached_property
 
 import numpy as np
 
-from evaluation.benchmarks.hpatches import SPLITS
 from evaluation.evaluation import OVERALL
 from evaluation.statistics.contrasts import Scores
 from evaluation.statistics.rounds import FIRST_LOOK, Decision, Question, decide
 from evaluation.statistics.variants import Variant, joined
 from r2d2.config import TrainConfig
-from runner.compare.rows import find_baselines, label_trials
+from runner.compare.rows import find_baselines, label_trials, metric_and_split
 from runner.compare.stored import compared
 from runner.record.definition import SweepDefinition
 from runner.record.sweep import StoredSweep
@@ -167,7 +166,7 @@ class _Table:
 
     def _scores(self, variants: Mapping[str, Variant]) -> dict[str, Scores]:
         """The scores of the rows whose figures mean something."""
-        metric, split = split_of(self.definition.metric.rpartition("/")[2])
+        metric, split = metric_and_split(self.definition.metric.rpartition("/")[2])
         scores = {}
         for row, variant in variants.items():
             if not variant.collapsed and not variant.warnings:
@@ -187,11 +186,3 @@ class _Table:
             for row, baseline in self.baselines.items()
             if {row, baseline} & broken.keys()
         }
-
-
-def split_of(name: str) -> tuple[str, str]:
-    """Splits a metric's key into the key and the split behind it, `overall` if there is none."""
-    for split in SPLITS:
-        if name.endswith(f"_{split}"):
-            return name.removesuffix(f"_{split}"), split
-    return name, OVERALL

@@ -1,11 +1,20 @@
-"""Finds the row of a table that each trial belongs to, and the row that each row is compared with."""
+"""Finds the row of a table that each trial belongs to, its baseline, and the metric that orders the rows.
+
+`evaluation/report/report.py` (`ordered`) sorts the rows by it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
+from evaluation.benchmarks.hpatches import SPLITS
+from evaluation.evaluation import OVERALL
+from evaluation.metrics.pair_metrics import PAIR_METRICS, ranked
 from r2d2.config import TrainConfig
 from r2d2.unknown import unknown
+from runner.record.definition import SweepDefinition
+from runner.record.history import TRAIN
 from search_spaces.sweep import Trial
 
 # What a variant's name or the columns of the table say already.
@@ -93,3 +102,58 @@ def _distance(baseline: Trial, trial: Trial) -> int:
     mine, others = baseline.config.flat(), trial.config.flat()
     compared = mine if trial.config.epochs else [name for name in mine if name.startswith("network.")]
     return sum(mine[name] != others[name] for name in compared if name != "seed")
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """An Ordering names the metric that orders the rows of a comparison.
+
+    Attributes:
+        role: of the benchmark whose scores are compared; empty if it is not known.
+        metric: with its role if that is known, e.g. `hpatches/mma_3px`, `train/loss_total`.
+        mode: `min` or `max`.
+    """
+
+    role: str
+    metric: str
+    mode: str
+
+
+def mode_of(metric: str, definition: SweepDefinition | None = None) -> str:
+    """Returns `min` or `max`: as the sweep says, else `min` for a loss or an error."""
+    if definition is not None and metric == definition.metric:
+        return definition.mode
+    name, _ = metric_and_split(metric.rpartition("/")[2])
+    smaller = PAIR_METRICS[name].smaller_is_better if name in PAIR_METRICS else "loss" in name
+    return "min" if smaller else "max"
+
+
+def find_ordering(metric: str | None, role: str = "", definition: SweepDefinition | None = None) -> Ordering:
+    """Finds the ordering from the metric and the benchmark that the user asked for.
+
+    Args:
+        metric: with or without its role; None: what decides the sweep.
+        role: of the benchmark; empty: that of the metric, or of the sweep.
+        definition: the sweep's; None outside of one.
+
+    Raises:
+        ValueError: if the metric belongs to another benchmark, or the sweep is not scored on it.
+    """
+    asked = metric or (definition.metric if definition else ranked()[0])
+    of_metric, _, name = asked.rpartition("/")
+    if metric is not None and role and of_metric not in ("", TRAIN, role):
+        raise ValueError(f"--metric {metric} is a score on '{of_metric}', but --role is '{role}'")
+    benchmark = role or ("" if of_metric == TRAIN else of_metric) or (definition.role if definition else "")
+    if definition is not None and benchmark and benchmark not in definition.benchmarks:
+        scored = ", ".join(definition.benchmarks) or "nothing"
+        raise ValueError(f"sweep '{definition.name}' has no {benchmark}/{name}: it is scored on {scored}")
+    full = asked if of_metric == TRAIN else f"{benchmark}/{name}".lstrip("/")
+    return Ordering(benchmark, full, mode_of(full, definition))
+
+
+def metric_and_split(name: str) -> tuple[str, str]:
+    """Splits a metric's key into the key and the split behind it, `overall` if there is none."""
+    for split in SPLITS:
+        if name.endswith(f"_{split}"):
+            return name.removesuffix(f"_{split}"), split
+    return name, OVERALL

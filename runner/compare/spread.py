@@ -44,7 +44,7 @@ def spread_of(report: Report) -> Spread | None:
     Args:
         report: of the sweep.
     """
-    rows = [report.difference(row.name) for row in report.compared_entries]
+    rows = [report.difference(row.name) for row in report.compared_variants]
     known = [row.variances for row in rows if row is not None and row.variances is not None]
     if not known:
         return None

@@ -50,12 +50,16 @@ def _words(part: RenderableType) -> str:
 
 def means(report: Report) -> Group:
     """Returns the table of all rows, the deciding figure first; then warnings, and what must be said."""
-    made = _table(mean_columns(report), report.entries, _title(report))
+    made = _table(mean_columns(report), report.variants, _title(report))
     in_sweep = bool(report.about.role) or report.comparison is None
-    further = [] if in_sweep or len(report.entries) > MAX_COLUMNS else [_further(report)]
-    warnings = [_warning(entry.name, sentence) for entry in report.entries for sentence in entry.warnings]
-    remarks = [Text(f"{entry.name}: {sentence}") for entry in report.entries for sentence in entry.remarks]
-    notes = [LAST_EPOCH] if any(entry.trained_for for entry in report.entries) else []
+    further = [] if in_sweep or len(report.variants) > MAX_COLUMNS else [_further(report)]
+    warnings = [
+        _warning(variant.name, sentence) for variant in report.variants for sentence in variant.warnings
+    ]
+    remarks = [
+        Text(f"{variant.name}: {sentence}") for variant in report.variants for sentence in variant.remarks
+    ]
+    notes = [LAST_EPOCH] if any(variant.trained_for for variant in report.variants) else []
     notes += [CAUTION] if CAUTION in report.cautions else []
     return Group(made, *further, *warnings, *remarks, *(Text(note, style="dim") for note in notes))
 
@@ -69,11 +73,11 @@ def _title(report: Report) -> str:
     return "\n".join(filter(None, [f"{about.title}: {decides}{where}", about.standing]))
 
 
-def _table(columns: Sequence[TableColumn], entries: Sequence[Variant], title: str) -> FittedTable:
+def _table(columns: Sequence[TableColumn], variants: Sequence[Variant], title: str) -> FittedTable:
     heads = [Column(column.head, column.words, column.rank) for column in columns]
     made = FittedTable(["variant", *heads], title=title, elsewhere="--html PAGE")
-    for entry in entries:
-        made.add_row(entry.name, *(column.cell(entry) for column in columns))
+    for variant in variants:
+        made.add_row(variant.name, *(column.cell(variant) for column in columns))
     return made
 
 
@@ -84,7 +88,7 @@ def differences(report: Report) -> Group:
     to = "its baseline" if several else next(iter(report.baselines.values()), "")
     title = f"{metric_heading(about.metric)}{where}: difference to {to}"
     columns = [column for column in difference_columns(report) if column.head != "baseline"]
-    made = _table(columns, report.compared_entries, f"{about.role} {title}".strip())
+    made = _table(columns, report.compared_variants, f"{about.role} {title}".strip())
     baselines = _baselines(report.baselines) if several else []
     notes = [Text(sentence, style="dim") for sentence in report.cautions if sentence != CAUTION]
     return Group(made, *baselines, *notes)
@@ -100,9 +104,9 @@ def _baselines(of_rows: Mapping[str, str]) -> list[Text]:
 
 def _further(report: Report) -> FittedTable:
     """Makes a table with a line per figure and a column per variant."""
-    made = FittedTable(["further figures", *(entry.name for entry in report.entries)], continued=True)
+    made = FittedTable(["further figures", *(variant.name for variant in report.variants)], continued=True)
     for key in report.metrics:
-        made.add_row(metric_heading(key), *(metric_cell(entry, key) for entry in report.entries))
+        made.add_row(metric_heading(key), *(metric_cell(variant, key) for variant in report.variants))
     return made
 
 

@@ -21,7 +21,7 @@ from evaluation.benchmarks.hpatches import Benchmark, open_benchmark
 from evaluation.benchmarks.validation import STRENGTHS, build_validation_benchmark
 from evaluation.evaluation import Evaluation
 from evaluation.evaluator import evaluate
-from evaluation.metrics.pair_metrics import PAIR_METRICS, find_pair_metric, numbers_of
+from evaluation.metrics.pair_metrics import PAIR_METRICS, find_pair_metric, numbers_of, ranked
 from evaluation.protocols import PROTOCOLS
 from evaluation.statistics.paired import PairedDifference, paired_difference
 from r2d2.checkpoint import Model, load_model, network_digest
@@ -36,7 +36,6 @@ from r2d2.storage.location import absolute_place
 from r2d2.storage.scratch import scratch_folder
 from runner.benchmarks import PROTOCOL, VALIDATION
 from runner.record.command import StartedSweep
-from runner.record.deciding_metric import USUAL
 from runner.record.definition import SweepDefinition
 from runner.registry.package import resolve_model
 from runner.registry.promote import Candidate, PromotionVerdict
@@ -254,7 +253,7 @@ class PromotionRule:
 def fresh_metric(metric: str) -> str:
     """Returns the metric for fresh pairs: the one that chose, or MMA@3 if pairs do not have that one."""
     name = metric.rpartition("/")[2]
-    return name if name in PAIR_METRICS else USUAL
+    return name if name in PAIR_METRICS else ranked()[0]
 
 
 def _against_champion(

@@ -17,8 +17,7 @@ from r2d2.storage.location import absolute_place
 from r2d2.storage.s3 import FIRST_TIMEOUT
 from r2d2.storage.store import Store
 from runner.benchmarks import VALIDATION, SweepData, prepare_data
-from runner.compare.rounds import split_of
-from runner.compare.rows import find_baselines, label_trials
+from runner.compare.rows import find_baselines, label_trials, metric_and_split
 from runner.record.command import RunOptions, StartedSweep, extend_trials
 from runner.record.definition import SweepDefinition
 from runner.record.sweep import StoredSweep
@@ -251,7 +250,7 @@ def _seeded(sweep: Sweep, trials: Sequence[Trial], question: Question) -> tuple[
         raise ValueError(
             f"--decide takes a sweep whose every trial is trained to its end; this one has {what}"
         )
-    metric = split_of(sweep.metric.rpartition("/")[2])[0]
+    metric = metric_and_split(sweep.metric.rpartition("/")[2])[0]
     if sweep.metric.startswith("train/") or metric not in PAIR_METRICS:
         raise ValueError(f"--decide compares scores of image pairs; this sweep is decided by {sweep.metric}")
     kinds = dict.fromkeys(replace(trial.config, seed=0) for trial in trials)

@@ -85,7 +85,7 @@ def log_summary(
     table = LoggedTable(tuple(rows[0]), tuple(tuple(row.values()) for row in rows))
     role, _, name = sweep.metric.rpartition("/")
     key = sweep.metric if role == TRAIN else name
-    values = [one[key] for entry in report.entries for one in entry.by_network if key in one]
+    values = [one[key] for entry in report.variants for one in entry.by_network if key in one]
     # The best figure of any trial, by which the summary comes before them all.
     best = max if sweep.mode == "max" else min
     known = [value for value in values if not math.isnan(value)]

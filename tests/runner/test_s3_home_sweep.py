@@ -91,7 +91,7 @@ def story(plan) -> list:
 
 
 def figures(result) -> list:
-    return [(row.name, row.figures["mma_3px"]) for row in result.report.entries]
+    return [(row.name, row.figures["mma_3px"]) for row in result.report.variants]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from evaluation.evaluation import Evaluation, PairScore, Timings
 from evaluation.metrics.mma import THRESHOLDS
 from evaluation.pictures.examples import MatchExample
 from evaluation.protocols import PROTOCOLS
-from evaluation.report.build import make_report as make_whole_report
 from evaluation.report.findings import CAUTION, ONE_SEED
+from evaluation.report.findings import make_report as make_whole_report
 from evaluation.report.page import to_html
 from evaluation.report.report import About
 from evaluation.report.table import mean_columns, p_value
@@ -86,12 +86,12 @@ def report_of(flat, question="Which?"):
 
 
 def test_the_best_comes_first_and_the_finding_counts(report):
-    assert [entry.name for entry in report.entries] == ["dice", "cosine", HOSTILE]
+    assert [entry.name for entry in report.variants] == ["dice", "cosine", HOSTILE]
     assert report.finding == "Of 2 compared with cosine: 1 better, 1 collapsed."
 
 
 def test_further_figures_are_means_over_networks(report):
-    dice, cosine, hostile = report.entries
+    dice, cosine, hostile = report.variants
     assert dice.figures["train/loss_peakiness"] == pytest.approx(0.2)
     assert dice.deviations["train/loss_peakiness"] == pytest.approx(0.1)
     assert cosine.figures["matches"] == 100
@@ -103,10 +103,10 @@ def test_further_figures_are_means_over_networks(report):
 def test_another_figure_may_order_the_table():
     variants = [with_losses(variant("cosine")), with_losses(variant("dice", 0.05))]
     about = About("t", sort_by="train/loss_peakiness", ascending=False)
-    assert [e.name for e in make_report(variants, "dice", about).entries] == ["cosine", "dice"]
+    assert [e.name for e in make_report(variants, "dice", about).variants] == ["cosine", "dice"]
     about = About("t", sort_by="train/loss_peakiness", ascending=True)
     found = make_report(variants, "dice", about)
-    assert [e.name for e in found.entries] == ["dice", "cosine"]
+    assert [e.name for e in found.variants] == ["dice", "cosine"]
     assert "| dice | 3 | 5 | 0.200 ±0.100 |" in to_markdown(found)
     with pytest.raises(ValueError, match=r"no variant has a figure 'auc'; known: .*matches"):
         make_report(variants, "dice", About("t", sort_by="auc"))
@@ -116,7 +116,7 @@ def test_a_row_without_a_score_stands_in_the_table_last_with_what_is_known_of_it
     losses = ({"train/loss_peakiness": 0.2}, {"train/loss_peakiness": 0.4})
     waiting = Variant("waiting", (), (0, 1), (3, 3), warnings=(FLAT,), further=losses)
     found = make_report([waiting, variant("cosine"), variant("dice", 0.05)], "cosine", About("t"))
-    assert [entry.name for entry in found.entries] == ["dice", "cosine", "waiting"]
+    assert [entry.name for entry in found.variants] == ["dice", "cosine", "waiting"]
     assert list(found.comparison.baselines) == ["dice"]
     text, page = to_markdown(found), Page(to_html(found))
     assert "| waiting | 2 | 3 | - |" in text
@@ -138,7 +138,7 @@ def test_without_any_score_the_losses_make_a_table(ascending, order):
         for name, value in (("c", None), ("a", 1.0), ("b", 2.0))
     ]
     found = make_report(rows, {}, About("t", sort_by="train/loss_total", ascending=ascending))
-    assert [entry.name for entry in found.entries] == order
+    assert [entry.name for entry in found.variants] == order
     text = to_markdown(found)
     assert "| variant | seeds | epochs | loss total |" in text
     assert "| a | 1 | 2 | 1.000 |" in text
@@ -162,7 +162,7 @@ def test_another_split_and_metric_may_come_first():
     gain = np.where([name.startswith("v_") for name in SEQUENCES], -0.1, 0.1)
     about = About("t", metric="mma_2px", split="viewpoint")
     found = make_report([variant("cosine"), variant("dice", gain)], "cosine", about)
-    assert [entry.name for entry in found.entries] == ["cosine", "dice"]
+    assert [entry.name for entry in found.variants] == ["cosine", "dice"]
     assert found.compared == ["mma_2px", "mma_1px", "mma_3px", "mma_5px", "mma_6px", "mma_10px"]
     assert found.difference("dice").estimate == pytest.approx(-0.1, abs=0.02)
     assert {row.split for row in found.by_sequence("dice")} == {"viewpoint"}
@@ -304,7 +304,7 @@ def test_the_same_verdict_and_a_two_line_answer_everywhere(first, second, verdic
 
 def test_rows_of_fewer_epochs_stand_below_the_others():
     variants = [variant("cosine"), variant("short", 0.2, epochs=1), variant("start", -0.1, epochs=0)]
-    assert [e.name for e in make_report(variants, "cosine", About("t")).entries] == [
+    assert [e.name for e in make_report(variants, "cosine", About("t")).variants] == [
         "cosine",
         "start",
         "short",
@@ -338,7 +338,7 @@ def test_a_training_that_was_spoilt_is_not_called_too_short():
 def test_each_row_may_have_a_baseline_of_its_own():
     variants = [variant("cosine"), variant("dice", 0.05), variant("old", -0.1), variant("new", -0.05)]
     found = make_report(variants, {"dice": "cosine", "new": "old"}, About("t"))
-    assert [entry.name for entry in found.compared_entries] == ["dice", "new"]
+    assert [entry.name for entry in found.compared_variants] == ["dice", "new"]
     assert [(row.variant, row.baseline) for row in map(found.difference, ("dice", "new"))] == [
         ("dice", "cosine"),
         ("new", "old"),

@@ -45,7 +45,7 @@ def networks(make_evaluation):
 def test_the_metric_orders_the_table(networks, metric, compared, split, order):
     report = compare_networks(networks, metric, title="t")
     assert (report.about.metric, report.about.split) == (compared, split)
-    assert [entry.name for entry in report.entries] == order
+    assert [entry.name for entry in report.variants] == order
     assert report.comparison.baseline == "a"
 
 

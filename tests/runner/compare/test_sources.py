@@ -81,7 +81,7 @@ def test_a_loss_orders_the_table(write_sweep, settings):
     for trial, loss in zip(sweep.trials(), (2.0, 1.0), strict=True):
         sweep.history(trial).write(Record(1, TRAIN, {"train/loss_total": loss}, "uri"))
     report = sweep_report(sweep, "train/loss_total")
-    assert report.entries[0].name == sweep.trials()[1].variant
+    assert report.variants[0].name == sweep.trials()[1].variant
     assert "--role" in sweep_report(sweep, role="validation").about.command
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.compare.standing import Progress, Standing
+from runner.compare.stored import Progress, Standing
 
 
 def trial(row, last, epochs=9, **how):

@@ -48,7 +48,7 @@ def labels(sweep: StoredSweep) -> list[str]:
 def test_seeds_share_a_row_and_losses_do_not(stored):
     sweep = stored({"seed": 0}, {"seed": 1}, {"loss": {"similarity": "dice"}})
     assert labels(sweep) == ["ap+cosine (scratch)", "ap+dice (scratch)"]
-    assert [row.networks for row in sweep_report(sweep).entries] == [2, 1]
+    assert [row.networks for row in sweep_report(sweep).variants] == [2, 1]
 
 
 def test_a_row_says_what_else_is_varied(stored):
@@ -155,7 +155,7 @@ def test_rows_that_the_scheduler_stopped_stand_below_the_others(stored, make_eva
         sweep.folder
     )
     report = sweep_report(sweep)
-    assert [entry.name for entry in report.entries] == ["ap+cosine (scratch)", "ap+dice (scratch)"]
+    assert [entry.name for entry in report.variants] == ["ap+cosine (scratch)", "ap+dice (scratch)"]
 
 
 def test_a_sweep_that_was_stored_before_files_named_a_baseline_is_compared_with_its_first_row(
@@ -194,7 +194,7 @@ def test_a_running_sweep_is_compared_and_ranked_at_the_epoch_that_all_rows_have(
     replace(sweep.definition, benchmarks=benchmarks, metric="validation/mma_3px", mode="max").save(
         sweep.folder
     )
-    assert [(row.name, row.trained_for) for row in sweep_report(sweep).entries] == [
+    assert [(row.name, row.trained_for) for row in sweep_report(sweep).variants] == [
         ("ap+cosine (scratch)", "1"),
         ("ap+dice (scratch)", "1"),
     ]

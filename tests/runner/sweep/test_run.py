@@ -119,14 +119,14 @@ def test_a_trial_whose_loss_is_not_finite_fails_with_its_samples_and_the_others_
 
 def test_the_table_has_a_row_per_variant_and_the_untrained_network(undisturbed):
     *_, result = undisturbed
-    scored = [row for row in result.report.entries if "mma_3px" in row.figures]
+    scored = [row for row in result.report.variants if "mma_3px" in row.figures]
     assert {row.name for row in scored} == {
         "ap+dice (scratch), learning_rate=0.003, pairs_per_worker=4, num_workers=1",
         "ap+cosine (scratch), learning_rate=0.003, pairs_per_worker=2, num_workers=2",
         "untrained network",
     }
     assert all(0 <= row.figures["mma_3px"] <= 1 for row in scored)
-    (without,) = [row.name for row in result.report.entries if row not in scored]
+    (without,) = [row.name for row in result.report.variants if row not in scored]
     assert without == "ap+cosine (scratch), learning_rate=1e+30, pairs_per_worker=4, num_workers=1"
 
 
@@ -176,8 +176,8 @@ def test_a_killed_sweep_is_resumed_and_ends_like_the_undisturbed_one(undisturbed
     _, home, plan, result = resumed
     (trial,) = plan.trials
     assert story(plan) == {trial.key: story(undisturbed_plan)[trial.key]}
-    (row,) = result.report.entries
-    expected = next(r for r in undisturbed_result.report.entries if r.name.startswith("ap+dice"))
+    (row,) = result.report.variants
+    expected = next(r for r in undisturbed_result.report.variants if r.name.startswith("ap+dice"))
     assert (row.figures, row.further) == (expected.figures, expected.further)
     runs = {r.role: r for r in runs_of(plan, home)}
     assert sorted(runs) == ["summary", "trial"]
@@ -192,7 +192,7 @@ def test_a_finished_sweep_is_not_run_again(resumed):
     before = story(plan), {p: p.stat().st_mtime_ns for p in plan.stored.folder.rglob("train/**/*")}
     again, result2 = run(file, home)
     assert (story(again), {p: p.stat().st_mtime_ns for p in plan.stored.folder.rglob("train/**/*")}) == before
-    assert [row.figures for row in result2.report.entries] == [row.figures for row in result.report.entries]
+    assert [row.figures for row in result2.report.variants] == [row.figures for row in result.report.variants]
     runs = runs_of(plan, home)
     assert len(runs) == 2
     assert all(steps_of(home, r.run_id, "validation/mma_3px") == [1, 2] for r in runs if r.role == "trial")

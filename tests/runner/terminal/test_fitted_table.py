@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from evaluation.report.build import make_report as make_whole_report
+from evaluation.report.findings import make_report as make_whole_report
 from evaluation.report.report import About
 from evaluation.statistics.variants import Variant
 from r2d2.config import TrainConfig

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.record.deciding_metric import Ordering, find_ordering, mode_of
+from runner.compare.rows import Ordering, find_ordering, mode_of
 from runner.record.definition import SweepDefinition
 
 BENCHMARKS = {role: {"protocol": role, "digest": "d"} for role in ("validation", "hpatches")}
@@ -18,6 +18,7 @@ def sweep(metric: str = "hpatches/mma_3px", mode: str = "max", benchmarks=BENCHM
         ("train/loss_total", "min"),
         ("loss_peakiness", "min"),
         ("validation/localisation_error_px", "min"),
+        ("localisation_error_px_viewpoint", "min"),
         ("hpatches/mma_3px", "max"),
         ("validation/keypoints", "max"),
     ],
