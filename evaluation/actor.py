@@ -78,13 +78,11 @@ class ScoredCheckpoint:
 
     Attributes:
         table: the evaluation as JSON, see `Evaluation.from_json`.
-        scalars: its figures.
         examples: two pairs with their images and matches, see `unpack_examples`.
         maps: what the network sees in two images, the same ones for every checkpoint, see `unpack_maps`.
     """
 
     table: Mapping[str, Any]
-    scalars: Mapping[str, float]
     examples: bytes
     maps: bytes
 
@@ -94,12 +92,12 @@ class ScoredCheckpoint:
         from evaluation.pictures.examples import pack_examples
         from evaluation.pictures.maps import pack_maps
 
-        return cls(
-            evaluation.to_json(),
-            evaluation.scalars(),
-            pack_examples(evaluation.examples),
-            pack_maps(tuple(maps)),
-        )
+        return cls(evaluation.to_json(), pack_examples(evaluation.examples), pack_maps(tuple(maps)))
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """Returns the figures that the table sums up, as of `Evaluation.scalars`."""
+        return {key: value for key, value in self.table["summary"].items() if key != "mma"}
 
 
 class BrokenGPU(RuntimeError):  # noqa: N818 - it says what happened
