@@ -139,20 +139,6 @@ def swatch(look: int) -> Markup:
     return _draw("swatch", Line("", look))
 
 
-def picture(chart: Markup, title: str, legend: Sequence[tuple[Line, str]]) -> str:
-    """Returns a chart and its legend as the contents of an SVG file, in the page's colours.
-
-    Args:
-        chart: what `line_chart` returns.
-        title: of the legend.
-        legend: line and text of each entry, in the order of drawing.
-    """
-    # Texts are of unknown width: so much for a letter of 12 pixels.
-    width = _WIDTH + 60 + 7 * max([len(title), *(len(text) for _, text in legend)])
-    height = max(_HEIGHT, _TOP + 20 * (len(legend) + 2))
-    return f"{_draw('picture', chart, title, legend, _WIDTH + 10, width, height)}\n"
-
-
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
     """Returns about `count` round numbers that enclose the values from low to high.
 
@@ -240,4 +226,8 @@ def _picture(lines: Sequence[Line]) -> str:
     legend = [(line, f"{line.points[CORRECT_WITHIN - 1][1]:.3f}  {line.name}") for line in ranked]
     axes = ("threshold (pixels)", "mean matching accuracy")
     chart = line_chart(lines, *axes, marked_x=CORRECT_WITHIN, shown=(0, 1))
-    return picture(chart, f"MMA@{CORRECT_WITHIN}", legend)
+    title = f"MMA@{CORRECT_WITHIN}"
+    # Texts are of unknown width: so much for a letter of 12 pixels.
+    width = _WIDTH + 60 + 7 * max([len(title), *(len(text) for _, text in legend)])
+    height = max(_HEIGHT, _TOP + 20 * (len(legend) + 2))
+    return f"{_draw('picture', chart, title, legend, _WIDTH + 10, width, height)}\n"

@@ -207,16 +207,15 @@ def _first_figure(report: Report) -> str:
 def _shown(row: Difference, top: str) -> str:
     """Says whether the first row's lead over another one is shown; the rest of a sentence."""
     other = row.baseline if top == row.variant else row.variant
-    size = abs(row.estimate)
+    lead = f"its lead of {figure(abs(row.estimate))} over {other} is"
     within = f"95 % interval {difference_interval(row)}" if row.low is not None else "no interval"
+    within = f"({row.variant} - {row.baseline}: {within})"
     if row.verdict in SHOWN:
-        return f"its lead of {figure(size)} over {other} is shown ({row.variant} - {row.baseline}: {within})."
+        return f"{lead} shown {within}."
     reasons: Mapping[Verdict, str] = {
-        "no difference shown": f"its lead of {figure(size)} over {other} is not shown "
-        f"({row.variant} - {row.baseline}: {within}).",
-        "equivalent": f"{other} is equivalent ({row.variant} - {row.baseline}: {within}).",
-        "undecided": f"its lead of {figure(size)} over {other} is undecided "
-        f"({row.variant} - {row.baseline}: {within}).",
+        "no difference shown": f"{lead} not shown {within}.",
+        "equivalent": f"{other} is equivalent {within}.",
+        "undecided": f"{lead} undecided {within}.",
         "these networks differ": f"these networks differ, but one seed does not show that it leads {other}.",
         "seeds needed": f"one seed does not show that it leads {other}.",
         "unequal training": f"no verdict, for it and {other} were not trained alike.",

@@ -90,6 +90,7 @@ def compare(what: tuple[str, ...], **options: Any) -> None:
 def _compare_list(
     console: Console, what: Sequence[str], settings: Settings, options: Mapping[str, Any]
 ) -> Report:
+    from evaluation.report.report import About
     from runner.compare.report import compare_command, compare_networks
     from runner.compare.rows import find_ordering
     from runner.compare.sources import Scoring, find_networks
@@ -99,15 +100,10 @@ def _compare_list(
         scoring = Scoring(options["benchmark"], options["protocol"], on_source, on_image)
         networks = find_networks(what, settings, scoring, order.role)
     names = " · ".join(dict.fromkeys(one.name for one in networks))
-    return compare_networks(
-        networks,
-        order.metric,
-        title=names if len(networks) < 4 else "Comparison",
-        baseline=options["baseline"],
-        command=compare_command(
-            what, **{k: v for k, v in options.items() if (k, v) != ("protocol", "d2net")}
-        ),
-    )
+    given = {name: value for name, value in options.items() if (name, value) != ("protocol", "d2net")}
+    title = names if len(networks) < 4 else "Comparison"
+    about = About(title, command=compare_command(what, **given))
+    return compare_networks(networks, order, about, options["baseline"])
 
 
 def _write(report: Report, files: Mapping[str, Path]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from evaluation.evaluation import OVERALL
-from evaluation.metrics.pair_metrics import PAIR_METRICS, ranked
+from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.report.charts import curves_picture
 from evaluation.report.findings import make_report
 from evaluation.report.page import to_html
@@ -20,7 +20,7 @@ from r2d2.storage.location import store_at
 from r2d2.storage.store import Store
 from r2d2.version import code_version
 from runner.compare.rounds import Rounds, rounds_of
-from runner.compare.rows import find_ordering, find_row, metric_and_split, mode_of
+from runner.compare.rows import Ordering, find_ordering, find_row, metric_and_split
 from runner.compare.stored import baselines_of_rows, compared
 from runner.record.history import TRAIN
 from runner.record.sweep import StoredSweep
@@ -32,55 +32,32 @@ PAGE, CURVES, ANSWER = "comparison.html", "mma_curves.svg", "answer.md"
 
 def compare_networks(
     networks: Sequence[Variant],
-    metric: str,
-    *,
-    title: str,
-    role: str = "",
-    question: str = "",
+    order: Ordering,
+    about: About,
     baseline: str | Mapping[str, str] | None = None,
-    ascending: bool | None = None,
-    standing: str = "",
-    unscored: Collection[str] = (),
-    command: str = "",
     rounds: Rounds | None = None,
 ) -> Report:
     """Compares networks in a report; those of one name form one row.
 
     Args:
         networks: at least one; one without a score appears in the table only.
-        metric: what is compared and orders the table, with or without its role, e.g.
-            `hpatches/auc_5px_poselib_viewpoint`. What pairs have no number of, a loss say, only orders the
-            table: MMA@3 is compared.
-        title: of the report.
-        role: of the benchmark; empty: that of the metric.
-        question: the question that the report answers; may be empty.
+        order: what is compared and orders the table. What pairs have no number of, a loss say, only orders it:
+            then MMA@3 is compared.
+        about: what the report is about; what follows from the order is filled in here.
         baseline: a variant, or each one's own; None: the first one.
-        ascending: whether the smallest figure is the best; None: where it is a loss or an error.
-        standing: how far the trainings have come, a sentence; empty if they have ended.
-        unscored: rows that others are to be compared with and that have no score yet.
-        command: makes the report again.
         rounds: of a sweep with a question; their answers are the verdicts.
 
     Raises:
         ValueError: if they were not scored alike, or the baseline or the metric is unknown.
     """
     variants = joined(networks)
-    of_metric, _, name = metric.rpartition("/")
+    of_metric, _, name = order.metric.rpartition("/")
     key, split = metric_and_split(name)
-    has_intervals = of_metric != TRAIN and key in PAIR_METRICS
-    about = About(
-        title=title,
-        question=question,
-        role=role or ("" if of_metric == TRAIN else of_metric),
-        metric=key if has_intervals else ranked()[0],
-        split=split if has_intervals else OVERALL,
-        sort_by="" if has_intervals else (metric if of_metric == TRAIN else name),
-        ascending=mode_of(metric) == "min" if ascending is None else ascending,
-        standing=standing,
-        unscored=tuple(unscored),
-        command=command,
-        code_version=code_version(),
-    )
+    about = replace(about, role=order.role, ascending=order.mode == "min", code_version=code_version())
+    if of_metric != TRAIN and key in PAIR_METRICS:
+        about = replace(about, metric=key, split=split)
+    else:
+        about = replace(about, sort_by=order.metric if of_metric == TRAIN else name)
     rows = [variant.name for variant in variants if variant.evaluations]
     if isinstance(baseline, str):
         baseline = find_row(baseline, rows)
@@ -121,19 +98,14 @@ def sweep_report(
     # The answers are about the metric and the baselines of the question alone.
     asked = metric in (None, definition.metric) and baseline is None
     rounds = rounds_of(stored) if asked else None
-    return compare_networks(
-        networks,
-        order.metric,
+    about = About(
         title=definition.name,
-        role=order.role,
         question=question or stored.question,
-        baseline=baseline or own,
-        unscored=dict.fromkeys(one for one in baselines.values() if one not in rows),
-        ascending=order.mode == "min",
         standing=standing.words if rounds is None else rounds.words,
+        unscored=tuple(dict.fromkeys(one for one in baselines.values() if one not in rows)),
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
-        rounds=rounds,
     )
+    return compare_networks(networks, order, about, baseline or own, rounds)
 
 
 def final_report(stored: StoredSweep, question: str = "") -> Report | None:

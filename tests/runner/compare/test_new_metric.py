@@ -10,9 +10,11 @@ from rich.console import Console
 from evaluation.metrics.figure import PairMetric
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.report.page import to_html
+from evaluation.report.report import About
 from evaluation.report.text import to_csv, to_json, to_markdown
 from evaluation.statistics.variants import Variant
 from runner.compare.report import compare_networks
+from runner.compare.rows import find_ordering
 from runner.compare.terminal import evaluation_tables, means
 from runner.record.history import Record
 from runner.sweep.progress import SweepProgress, TrialProgress
@@ -42,13 +44,13 @@ def test_it_is_a_row_of_what_evaluate_prints_with_its_decimals(scored):
 
 
 def test_it_is_in_every_form_of_a_comparison(scored):
-    report = compare_networks([Variant("a", (scored,))], f"{KEY}_viewpoint", title="t")
+    report = compare_networks([Variant("a", (scored,))], find_ordering(f"{KEY}_viewpoint"), About("t"))
     assert report.mean("a").mean == 0.4
     assert "matched keypoints viewpoint" in printed(means(report))
     for write in (to_html, to_markdown):
         assert "matched keypoints" in write(report)
     assert KEY in to_csv(report)
-    other = compare_networks([Variant("a", (scored,))], "mma_3px", title="t")
+    other = compare_networks([Variant("a", (scored,))], find_ordering("mma_3px"), About("t"))
     assert "matched keypoints" in printed(means(other))
     assert "matched keypoints" in to_html(other)
     assert json.loads(to_json(other))["variants"][0]["figures"][KEY] == 0.45

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from evaluation.report.report import About
 from evaluation.statistics.variants import Variant
 from runner.compare.report import (
     ANSWER,
@@ -18,6 +19,7 @@ from runner.compare.report import (
     report_files,
     save_pictures,
 )
+from runner.compare.rows import find_ordering
 from runner.compare.terminal import differences, means
 
 
@@ -43,7 +45,7 @@ def networks(make_evaluation):
     ],
 )
 def test_the_metric_orders_the_table(networks, metric, compared, split, order):
-    report = compare_networks(networks, metric, title="t")
+    report = compare_networks(networks, find_ordering(metric), About("t"))
     assert (report.about.metric, report.about.split) == (compared, split)
     assert [entry.name for entry in report.variants] == order
     assert report.comparison.baseline == "a"
@@ -52,11 +54,11 @@ def test_the_metric_orders_the_table(networks, metric, compared, split, order):
 def test_what_was_not_scored_alike_is_refused(networks, make_evaluation):
     other = Variant("c", (make_evaluation(digest="e" * 64),), further=({},))
     with pytest.raises(ValueError, match="different images or homographies"):
-        compare_networks([*networks, other], "mma_3px", title="t")
+        compare_networks([*networks, other], find_ordering("mma_3px"), About("t"))
 
 
 def test_the_report_is_a_page_two_tables_a_json_and_a_picture(networks, tmp_path):
-    files = report_files(compare_networks(networks, "mma_3px", title="t"))
+    files = report_files(compare_networks(networks, find_ordering("mma_3px"), About("t")))
     tables = {"comparison.md", "comparison.csv", "comparison.json"}
     assert set(files) == {PAGE, ANSWER, "mma_curves.svg", *tables}
     assert files[ANSWER].startswith("**b is highest")
@@ -71,7 +73,7 @@ def test_the_report_is_a_page_two_tables_a_json_and_a_picture(networks, tmp_path
 def test_long_names_leave_verdicts_whole(networks):
     named = [replace(one, name=f"{one.name} {'long ' * 20}") for one in networks]
     console = Console(record=True, width=140, file=io.StringIO())
-    console.print(differences(compare_networks(named, "mma_3px", title="t")))
+    console.print(differences(compare_networks(named, find_ordering("mma_3px"), About("t"))))
     assert re.search("these networks differ|seeds needed", console.export_text())
 
 
@@ -79,7 +81,7 @@ def test_long_names_leave_verdicts_whole(networks):
 def test_choosing_on_hpatches_is_spoken_of_where_it_is_scored(networks, benchmark, said):
     scored = [replace(n, evaluations=(replace(n.evaluations[0], benchmark=benchmark),)) for n in networks]
     console = Console(record=True, width=140, file=io.StringIO())
-    console.print(means(compare_networks(scored, "mma_3px", title="t")))
+    console.print(means(compare_networks(scored, find_ordering("mma_3px"), About("t"))))
     assert ("Choosing on HPatches" in console.export_text()) == said
 
 
