@@ -21,7 +21,7 @@ class LossTerms:
 
     Attributes:
         total: scalar with gradient, the weighted sum.
-        terms: scalars "reliability", "similarity", "peakiness", without gradient and before weighting.
+        terms: scalars by the names of `TERMS`, without gradient and before weighting.
         statistics: scalars without gradient: "valid_queries", how many queries of the batch have a partner;
             "pairs_without_query", how many pairs of the batch have no such query; "query_reliability", the
             mean reliability of those queries, in [0, 1], 0 if there are none.

@@ -41,8 +41,8 @@ def compare_networks(
 
     Args:
         networks: at least one; one without a score appears in the table only.
-        order: what is compared and orders the table. What pairs have no number of, a loss say, only orders it:
-            then MMA@3 is compared.
+        order: what is compared and orders the table. Where pairs have no number of it, as of a loss, MMA@3 is
+            compared.
         about: what the report is about; what follows from the order is filled in here.
         baseline: a variant, or each one's own; None: the first one.
         rounds: of a sweep with a question; their answers are the verdicts.
