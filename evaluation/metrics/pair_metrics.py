@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -98,8 +98,8 @@ class PairScore:
         Raises:
             KeyError, TypeError, ValueError: if a number is missing or none, or if there are not 15 shares.
         """
-        known = [field.name for field in fields(cls) if field.name in values and field.name != "split"]
-        found = {name: _from_json(name, values[name]) for name in known}
+        wanted = [one.name for one in fields(cls) if one.name in values or one.default is MISSING]
+        found = {name: _from_json(name, values[name]) for name in wanted if name != "split"}
         pair = typed(cls, found | {"split": split_of(values["sequence"])})
         if len(pair.mma) != len(mma.THRESHOLDS):
             raise ValueError(f"a pair has {len(pair.mma)} shares; it must have {len(mma.THRESHOLDS)}")
