@@ -14,8 +14,9 @@ from tiny_sweep import settings_in, write_sweep
 
 from r2d2.config import TrainConfig
 from runner.cluster.metrics import EVERY_S, SPEED, TRIALS, WAITING, SweepMetrics
-from runner.record.history import HISTORY, History, write_json
+from runner.record.history import History, write_json
 from runner.record.incidents import LOST, record_incident
+from runner.record.layout import HISTORY
 from runner.sweep.plan import SweepOptions, plan_sweep
 from runner.sweep.run import run_sweep
 from search_spaces.sweep import Trial
