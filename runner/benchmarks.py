@@ -19,10 +19,10 @@ from r2d2.storage.cache import CacheSettings
 from r2d2.storage.manifest import MANIFEST, Manifest, ManifestFile
 from r2d2.storage.store import Store
 from runner.terminal.words import silent
+from search_spaces.sweep import HPATCHES, VALIDATION
 
 log = logging.getLogger(__name__)
 
-VALIDATION, HPATCHES = "validation", "hpatches"
 # Uploads at a time.
 PARALLEL = 16
 PROTOCOL = {VALIDATION: "validation", HPATCHES: "d2net"}

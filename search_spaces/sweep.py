@@ -22,6 +22,9 @@ from r2d2.unknown import unknown
 
 RELEASED = "released"
 
+# The roles of benchmarks: one chooses networks, the other tests them.
+VALIDATION, HPATCHES = "validation", "hpatches"
+
 
 Space = Mapping[str, Any]
 

@@ -159,6 +159,7 @@ def _cautions(report: Report, compared: Comparison) -> list[str]:
     on_hpatches |= any(key.startswith("hpatches/") for key in report.metrics)
     return [
         *([CAUTION] if on_hpatches else []),
+        *([report.about.looks] if report.about.looks else []),
         *([ONE_SEED] if any(not row.covers_seeds for row in rows) else []),
         *([_few_sequences(few)] if few else []),
         *([_unscored(report)] if report.about.unscored and _rows(report) else []),

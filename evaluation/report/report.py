@@ -28,6 +28,7 @@ class About:
         unscored: rows that others are to be compared with and that have no score yet.
         command: makes the report again.
         code_version: of the code that made it.
+        looks: how often networks were scored on a test benchmark, in sentences; empty of other benchmarks.
     """
 
     title: str
@@ -41,6 +42,7 @@ class About:
     unscored: tuple[str, ...] = ()
     command: str = ""
     code_version: str = ""
+    looks: str = ""
 
 
 @dataclass(frozen=True)

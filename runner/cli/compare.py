@@ -19,6 +19,7 @@ from runner.terminal.fitted_table import Column, FittedTable
 
 if TYPE_CHECKING:
     from evaluation.report.report import Report
+    from evaluation.statistics.variants import Variant
 
 _FILE = OutputFile()
 
@@ -102,8 +103,19 @@ def _compare_list(
     names = " · ".join(dict.fromkeys(one.name for one in networks))
     given = {name: value for name, value in options.items() if (name, value) != ("protocol", "d2net")}
     title = names if len(networks) < 4 else "Comparison"
-    about = About(title, command=compare_command(what, **given))
+    about = About(title, command=compare_command(what, **given), looks=_looks(networks, settings))
     return compare_networks(networks, order, about, options["baseline"])
+
+
+def _looks(networks: Sequence[Variant], settings: Settings) -> str:
+    """How often networks of this home were scored on the benchmark of these, in sentences."""
+    from runner.record.looks import Ledger
+
+    scored = next((one.evaluations[0] for one in networks if one.evaluations), None)
+    if scored is None:
+        return ""
+    looks = Ledger.of_home(settings.home, settings.s3_timeout).looks(scored.benchmark_digest)
+    return looks.words(scored.benchmark)
 
 
 def _write(report: Report, files: Mapping[str, Path]) -> None:

@@ -112,6 +112,11 @@ def sweeps(as_json: bool) -> None:
     help="How often a trial may lose workers before it fails; a finished epoch resets the count.",
 )
 @click.option(
+    "--choose-on-test",
+    is_flag=True,
+    help="Let HPatches decide the sweep, if its file says so; every later table of this home mentions it.",
+)
+@click.option(
     "--notify",
     metavar="URL",
     default="",
@@ -136,6 +141,7 @@ def sweep(
     min_workers: int,
     silence: float,
     max_restarts: int,
+    choose_on_test: bool,
     notify: str,
     verbose: bool,
     **asked: Any,
@@ -158,7 +164,7 @@ def sweep(
     question = pop_question(asked)
     resilience = Resilience(checkpoint_steps, min_workers, silence, max_restarts)
     run = RunOptions(all_overrides(name, preset, photos, overrides), resilience=resilience)
-    options = SweepOptions(own_name, with_asked(run, asked), verbose)
+    options = SweepOptions(own_name, with_asked(run, asked), verbose, choose_on_test=choose_on_test)
     if question is None:
         plan = plan_sweep(name, settings, options, say)
     else:

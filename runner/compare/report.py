@@ -23,6 +23,7 @@ from runner.compare.rounds import Rounds, rounds_of
 from runner.compare.rows import Ordering, find_ordering, find_row, metric_and_split
 from runner.compare.stored import baselines_of_rows, compared
 from runner.record.history import TRAIN
+from runner.record.looks import Ledger, is_test
 from runner.record.sweep import StoredSweep
 
 log = logging.getLogger(__name__)
@@ -104,8 +105,17 @@ def sweep_report(
         standing=standing.words if rounds is None else rounds.words,
         unscored=tuple(dict.fromkeys(one for one in baselines.values() if one not in rows)),
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
+        looks=_looks(stored, order.role),
     )
     return compare_networks(networks, order, about, baseline or own, rounds)
+
+
+def _looks(stored: StoredSweep, role: str) -> str:
+    """How often the home's networks were scored on the benchmark of this role, if it is a test."""
+    if not is_test(role):
+        return ""
+    looks = Ledger.of_sweep(stored.store).looks(stored.definition.benchmarks[role]["digest"], stored.name)
+    return looks.words(role)
 
 
 def final_report(stored: StoredSweep, question: str = "") -> Report | None:

@@ -61,6 +61,7 @@ def means(report: Report) -> Group:
     ]
     notes = [LAST_EPOCH] if any(variant.trained_for for variant in report.variants) else []
     notes += [CAUTION] if CAUTION in report.cautions else []
+    notes += [report.about.looks] if report.about.looks else []
     return Group(made, *further, *warnings, *remarks, *(Text(note, style="dim") for note in notes))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r2d2.unknown import unknown
+from runner.record.looks import Ledger
 
 if TYPE_CHECKING:
     from evaluation.benchmarks.hpatches import Benchmark
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from evaluation.protocols import Protocol
     from r2d2.checkpoint import Model
     from runner.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # Before the tag of features made elsewhere, where a network could be named.
 FEATURES = "features:"
@@ -104,6 +108,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Scores the model or the features that a source names on a benchmark.
 
+    The look at the benchmark is written down, see `runner.record.looks`.
+
     Predictions are stored, so that another protocol with the same extraction, or another metric, extracts
     nothing again. The evaluators of a sweep (`evaluation.actor`) store none: every checkpoint is scored once,
     and its predictions would push reusable ones out of the store.
@@ -125,4 +131,10 @@ def evaluate_model(
 
     opened = open_benchmark(benchmark, settings.objects)
     predictor = find_predictor(source, opened, settings, cache=cache)
-    return evaluate(predictor, opened, protocol, on_image=on_image, examples=examples)
+    evaluation = evaluate(predictor, opened, protocol, on_image=on_image, examples=examples)
+    try:
+        Ledger.of_home(settings.home, settings.s3_timeout).look(evaluation.to_json())
+    except OSError as error:
+        # The score has been waited for.
+        log.warning("this look at %s could not be written down: %s", evaluation.benchmark, error)
+    return evaluation

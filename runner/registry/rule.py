@@ -34,14 +34,14 @@ from r2d2.start import starting_network
 from r2d2.storage.errors import StorageError
 from r2d2.storage.location import absolute_place
 from r2d2.storage.scratch import scratch_folder
-from runner.benchmarks import PROTOCOL, VALIDATION
+from runner.benchmarks import PROTOCOL
 from runner.record.command import StartedSweep
 from runner.record.definition import SweepDefinition
 from runner.registry.package import resolve_model
 from runner.registry.promote import Candidate, PromotionVerdict
 from runner.settings import Settings
 from runner.tracking.experiments import Tracker
-from search_spaces.sweep import RELEASED
+from search_spaces.sweep import RELEASED, VALIDATION
 
 # Of each photograph, in every benchmark: an illumination and a viewpoint sequence.
 PAIRS_PER_PHOTO = 2 * len(STRENGTHS)

@@ -16,15 +16,16 @@ from r2d2.start import starting_network
 from r2d2.storage.location import absolute_place
 from r2d2.storage.s3 import FIRST_TIMEOUT
 from r2d2.storage.store import Store
-from runner.benchmarks import VALIDATION, SweepData, prepare_data
+from runner.benchmarks import SweepData, prepare_data
 from runner.compare.rows import find_baselines, label_trials, metric_and_split
 from runner.record.command import RunOptions, StartedSweep, extend_trials
 from runner.record.definition import SweepDefinition
+from runner.record.looks import is_test
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
 from runner.sweep.training_data import absolute_overrides, common_data, refuse_samples
 from runner.terminal.words import silent
-from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, overridden
+from search_spaces.sweep import RELEASED, VALIDATION, Sweep, Trial, load_sweep, overridden
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class SweepOptions:
         only: keys of the trials that are run; empty: all.
         from_start: whether these trials forget their checkpoints and scores first.
         asked: the question that ends the sweep once it is answered; None: every trial is run.
+        choose_on_test: whether a test benchmark may decide the sweep.
     """
 
     name: str = ""
@@ -50,6 +52,7 @@ class SweepOptions:
     only: frozenset[str] = frozenset()
     from_start: bool = False
     asked: Question | None = None
+    choose_on_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def plan_sweep(
     known = SweepDefinition.load(hasty.sweep(name))
     if known is None:
         refuse_samples(sweep, name, options.run.overrides)
+        _refuse_test(sweep.metric, options)
     started = _started(source, options, settings, StartedSweep.load(store))
     sweep, trials = _extended(sweep, options, started)
     if options.asked is not None:
@@ -152,6 +156,16 @@ def plan_sweep(
     )
     starts = tuple(sweep.starts_of(first))
     return SweepPlan(sweep, question, trials, starts, data, inits, definition, store, options, started)
+
+
+def _refuse_test(metric: str, options: SweepOptions) -> None:
+    """Refuses to choose networks by a benchmark that shall test them, unless the user says so."""
+    if is_test(metric.partition("/")[0]) and not options.choose_on_test:
+        raise ValueError(
+            f"this sweep is decided by {metric}, a score on a test: what chooses networks no longer tests "
+            f'them. Decide by metric="{VALIDATION}/..." in its file; or give --choose-on-test, and every '
+            "later table says so"
+        )
 
 
 def _require_scored(metric: str, data: SweepData) -> None:

@@ -24,6 +24,7 @@ from runner.compare.report import final_report, report_files, save_pictures
 from runner.compare.rounds import Rounds, rounds_of
 from runner.record.layout import QUESTION, TRIALS
 from runner.record.lease import Lease, hold
+from runner.record.looks import Ledger, is_test
 from runner.record.provenance import Provenance, save_files
 from runner.record.sweep import forget, stored_ending
 from runner.settings import Settings
@@ -136,6 +137,9 @@ def _write_down(plan: SweepPlan, note: TrackingNote) -> None:
     plan.started.save(plan.store)
     plan.store.write(QUESTION, plan.question.encode())
     note.save(plan.store)
+    role = plan.sweep.metric.partition("/")[0]
+    if is_test(role):
+        Ledger.of_sweep(plan.store).choose(plan.data.digests[role], plan.definition.name)
 
 
 def _write_provenance(plan: SweepPlan, attempt: int) -> None:

@@ -22,6 +22,7 @@ from runner.record.attempt import Attempt
 from runner.record.checkpoints import checkpoint_place, existing
 from runner.record.history import TRAIN, History, Record, put_json
 from runner.record.layout import HISTORY, beside_table, table_name
+from runner.record.looks import Ledger, is_test
 
 if TYPE_CHECKING:
     import ray.train
@@ -73,6 +74,20 @@ class TrialContext:
         """Opens the store of a trial that lies at a place."""
         return open_store(place, self.timeout)
 
+    @property
+    def _sweep(self) -> Store:
+        return open_store(self.trials_folder.rpartition("/")[0], self.timeout)
+
+    @property
+    def sweep(self) -> str:
+        """Returns the name of the sweep."""
+        return self._sweep.place.rpartition("/")[2]
+
+    @property
+    def ledger(self) -> Ledger:
+        """Opens the ledger of looks at test benchmarks."""
+        return Ledger.of_sweep(self._sweep)
+
 
 def score_checkpoint(
     checkpoint: ray.train.Checkpoint, epoch: int, context: TrialContext, folder: str
@@ -96,7 +111,7 @@ def score_place(place: str, epoch: int, context: TrialContext, folder: str) -> d
     for role in context.roles:
         record = history.find(epoch, role)
         if record is None or record.error is not None:
-            record = score_role(history, place, epoch, role, context.evaluator)
+            record = score_role(history, place, epoch, role, context)
         metrics |= record.metrics
     return {context.metric: UNSCORED if context.mode == "max" else -UNSCORED} | metrics
 
@@ -107,7 +122,7 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
     there = existing(known, context.timeout)
     scored = {(r.epoch, r.kind) for r in known if r.error is None}
     return [
-        score_role(history, record.checkpoint, record.epoch, role, context.evaluator)
+        score_role(history, record.checkpoint, record.epoch, role, context)
         for record in known
         if record.kind == TRAIN and record.checkpoint in there
         for role in context.roles
@@ -115,10 +130,10 @@ def score_missing(history: History, context: TrialContext) -> list[Record]:
     ]
 
 
-def score_role(history: History, uri: str, epoch: int, role: str, evaluator: Any) -> Record:
+def score_role(history: History, uri: str, epoch: int, role: str, context: TrialContext) -> Record:
     """Has a checkpoint scored on one benchmark; the table, or the reason of a failure, is written down."""
     try:
-        scored: ScoredCheckpoint = ray.get(evaluator.score.remote(uri, role))
+        scored: ScoredCheckpoint = ray.get(context.evaluator.score.remote(uri, role))
     except (ray.exceptions.RayTaskError, RuntimeError) as error:
         failed = Record(epoch, role, {}, uri, error=printable(str(getattr(error, "cause", error))))
         history.write(failed)
@@ -129,6 +144,8 @@ def score_role(history: History, uri: str, epoch: int, role: str, evaluator: Any
     put_json(history.store, name, scored.table)
     history.store.write(beside_table(name, "examples"), scored.examples)
     history.store.write(beside_table(name, "maps"), scored.maps)
+    if is_test(role):
+        context.ledger.look(scored.table, context.sweep)
     metrics = {f"{role}/{key}": value for key, value in scored.scalars.items()}
     record = Record(epoch, role, metrics, uri, evaluation=name)
     history.write(record)

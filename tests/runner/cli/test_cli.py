@@ -263,6 +263,9 @@ def test_evaluate_prints_a_table_and_writes_json(r2d2, checkpoint, benchmark_fol
     assert values["summary"]["mha_1px_dlt"] == values["summary"]["repeatability_1px"] == 1
     for text in ("i_one", "MHA@1/3/5, DLT", "AUC@1/3/5, PoseLib", "repeatability@1/3", "s per image"):
         assert text in result.output
+    # The look at the benchmark is written down, once for each network.
+    r2d2("evaluate", checkpoint, "--benchmark", benchmark_folder)
+    assert len(list((tmp_path / "home" / "looks").rglob("*.json"))) == 1
 
 
 LOOSE = ("--min-reliability", "0", "--min-repeatability", "0", "--min-size", "0", "--min-scale", "0.5")

@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from evaluation.pictures.examples import pack_examples
+from evaluation.report.page import to_html
+from evaluation.report.text import to_json, to_markdown
 from r2d2.config import TrainConfig
 from runner.cli.compare import show_report
 from runner.compare.report import sweep_report
@@ -17,6 +19,7 @@ from runner.compare.stored import compared, labels_of, latest
 from runner.compare.terminal import differences
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record, write_json
+from runner.record.looks import Ledger
 from runner.record.sweep import StoredSweep
 from search_spaces.sweep import Trial
 
@@ -170,12 +173,12 @@ def test_a_sweep_that_was_stored_before_files_named_a_baseline_is_compared_with_
     sweep.definition.require_same(replace(sweep.definition, baseline="ap+cosine"), sweep.folder)
 
 
-def write_score(history, evaluation, epoch=1):
-    table = f"table_{epoch:03d}.validation.json"
+def write_score(history, evaluation, epoch=1, role="validation"):
+    table = f"table_{epoch:03d}.{role}.json"
     write_json(history.folder / table, evaluation.to_json())
-    (history.folder / f"examples_{epoch:03d}.validation.npz").write_bytes(pack_examples(evaluation.examples))
-    metrics = {"validation/mma_3px": float(evaluation.mma()[2])}
-    history.write(Record(epoch, "validation", metrics, "uri", evaluation=table))
+    (history.folder / f"examples_{epoch:03d}.{role}.npz").write_bytes(pack_examples(evaluation.examples))
+    metrics = {f"{role}/mma_3px": float(evaluation.mma()[2])}
+    history.write(Record(epoch, role, metrics, "uri", evaluation=table))
 
 
 def test_a_running_sweep_is_compared_and_ranked_at_the_epoch_that_all_rows_have(stored, make_evaluation):
@@ -242,3 +245,22 @@ def test_the_last_scored_epoch_counts_not_the_best():
     assert latest(records) == 2
     assert latest(records[:1]) == 1
     assert latest([]) == 0
+
+
+def test_a_table_of_test_scores_says_how_often_the_test_was_looked_at(stored, make_evaluation):
+    sweep = scored_study(stored, make_evaluation, scored=())
+    benchmarks = {"hpatches": {"protocol": "d2net", "digest": "d" * 64}}
+    replace(sweep.definition, benchmarks=benchmarks, metric="hpatches/mma_3px").save(sweep.folder)
+    ledger = Ledger.of_sweep(sweep.store)
+    for number, trial in enumerate(sweep.trials()):
+        evaluation = replace(make_evaluation(number / 100), model_digest=str(number) * 64)
+        write_score(sweep.history(trial), evaluation, role="hpatches")
+        ledger.look(evaluation.to_json(), "mine")
+    ledger.look(make_evaluation().to_json(), "other")
+    ledger.choose("d" * 64, "other")
+    report = sweep_report(sweep)
+    said = "hpatches: 9 networks of this home looked at it, 8 of them from this sweep. It chose the networks"
+    console = Console(record=True, width=300, file=io.StringIO())
+    show_report(console, report)
+    for text in (console.export_text(), to_html(report), to_markdown(report), to_json(report)):
+        assert said in text

@@ -1,5 +1,8 @@
 """A sweep's plan: everything is checked, and what names a place names it for every process."""
 
+import shutil
+from dataclasses import replace
+
 import miniatures
 import numpy as np
 import pytest
@@ -102,3 +105,27 @@ def test_photographs_beside_sources_are_refused(settings, tmp_path):
     overrides = (f"data.photos={tmp_path}", f"data.sources=photos={tmp_path}")
     with pytest.raises(ValueError, match=r"data.sources \('photos=.*'\) takes the place of data.photos"):
         plan_sweep("smoke", settings, SweepOptions(run=RunOptions(overrides=overrides)))
+
+
+def test_a_test_benchmark_decides_only_if_the_user_says_so(photos, settings, tmp_path):
+    file = tmp_path / "tuned.py"
+    file.write_text(
+        '"""Which loss wins on the test?"""\n'
+        "from search_spaces.sweep import Sweep\n"
+        'sweep = Sweep(space={"epochs": 1}, metric="hpatches/mma_3px")\n'
+    )
+    sequence = tmp_path / "benchmark/i_one"
+    sequence.mkdir(parents=True)
+    for number in range(1, 7):
+        shutil.copy(photos / "0.png", sequence / f"{number}.png")
+        if number > 1:
+            np.savetxt(sequence / f"H_1_{number}", np.eye(3))
+    settings = replace(settings, hpatches=str(sequence.parent))
+    options = SweepOptions(run=RunOptions((f"data.photos={photos}", "data.held_out=1")))
+    with pytest.raises(ValueError, match=r"a score on a test: .* or give --choose-on-test"):
+        plan_sweep(str(file), settings, options)
+    plan = plan_sweep(str(file), settings, replace(options, choose_on_test=True))
+    assert plan.definition.metric == "hpatches/mma_3px"
+    # What was said once counts for those who continue it.
+    plan.definition.save(plan.store)
+    assert plan_sweep(str(file), settings, options).definition == plan.definition

@@ -10,6 +10,7 @@ from evaluation.pictures.maps import ImageMaps
 from runner.cluster.resources import WorkerResources
 from runner.record.history import History, read_evaluation, read_maps
 from runner.record.layout import HISTORY
+from runner.record.looks import Ledger
 from runner.trial.scoring import TrialContext, score_checkpoint, score_role
 
 
@@ -23,9 +24,18 @@ def evaluator(make_evaluation, monkeypatch):
     return SimpleNamespace(score=SimpleNamespace(remote=lambda uri, role: scored))
 
 
-def test_table_examples_and_maps_lie_beside_the_event(tmp_path, evaluator, make_evaluation):
+@pytest.fixture
+def context(tmp_path, evaluator):
+    """Of the sweep `a` in the home `home`."""
+    trials = str(tmp_path / "home/sweeps/a/trials")
+    return TrialContext(
+        trials, evaluator, ("validation",), {}, WorkerResources(), "validation/mma_3px", "max"
+    )
+
+
+def test_table_examples_and_maps_lie_beside_the_event(tmp_path, context):
     history = History(tmp_path)
-    record = score_role(history, "/checkpoint", 3, "validation", evaluator)
+    record = score_role(history, "/checkpoint", 3, "validation", context)
     assert history.records() == [record]
     assert {path.name for path in tmp_path.iterdir()} == {
         "epoch_003.validation.json",
@@ -60,7 +70,7 @@ def test_a_checkpoint_that_could_not_be_scored_is_kept_as_if_it_were_the_best(
     )
 
 
-def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, evaluator, monkeypatch):
+def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, context, monkeypatch):
     history = History(tmp_path)
     kind = type(history.store)
     write = kind.write
@@ -72,19 +82,27 @@ def test_a_score_whose_maps_cannot_be_written_did_not_happen(tmp_path, evaluator
 
     monkeypatch.setattr(kind, "write", fail)
     with pytest.raises(OSError, match="disk full"):
-        score_role(history, "/checkpoint", 3, "validation", evaluator)
+        score_role(history, "/checkpoint", 3, "validation", context)
     assert History(tmp_path).records() == []
 
 
-def test_a_score_of_before_there_were_maps_has_none(tmp_path, evaluator):
+def test_a_score_of_before_there_were_maps_has_none(tmp_path, context):
     history = History(tmp_path)
-    record = score_role(history, "/checkpoint", 3, "validation", evaluator)
+    record = score_role(history, "/checkpoint", 3, "validation", context)
     (tmp_path / "maps_003.validation.npz").unlink()
     assert read_maps(history, record) == ()
 
 
-def test_a_score_outlives_its_examples(tmp_path, evaluator):
+def test_a_score_outlives_its_examples(tmp_path, context):
     history = History(tmp_path)
-    record = score_role(history, "/checkpoint", 3, "validation", evaluator)
+    record = score_role(history, "/checkpoint", 3, "validation", context)
     (tmp_path / "examples_003.validation.npz").unlink()
     assert read_evaluation(history, record).examples == ()
+
+
+@pytest.mark.parametrize(("role", "looks"), [("hpatches", 1), ("validation", 0)])
+def test_a_score_on_a_test_is_written_into_the_ledger(tmp_path, context, role, looks):
+    for epoch in (1, 2):
+        score_role(History(tmp_path), "/checkpoint", epoch, role, context)
+    ledger = Ledger.of_home(tmp_path / "home", 1.0)
+    assert ledger.looks("d" * 64, "a").sweep == looks
