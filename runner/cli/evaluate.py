@@ -17,7 +17,7 @@ from r2d2.extraction.settings import PRECISIONS, ExtractionSettings
 from r2d2.storage.atomic import atomic_file
 from runner.cli.options import OutputFile, check_writable
 from runner.settings import Settings
-from runner.terminal.answer import labelled
+from runner.terminal.answer import json_option, labelled, people_console, print_answer
 from runner.terminal.console import make_console, show_line
 
 # Images that are named of each kind of trouble.
@@ -131,8 +131,9 @@ def evaluate(
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True)
 @click.option("--overwrite", is_flag=True, help="Extract again where IMAGE.r2d2 exists.")
+@json_option
 @extraction_options
-def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) -> None:
+def extract(model: str, images: tuple[str, ...], overwrite: bool, as_json: bool, **flags: Any) -> None:
     """Write the keypoints of every image beside it, as IMAGE.r2d2 (a numpy npz).
 
     An image is a file, a folder or s3://BUCKET/PREFIX (searched recursively through links, without hidden
@@ -150,7 +151,7 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
     for first in {t.path.parent: t.path for t in todo if t.path is not None}.values():
         check_writable(first)
     extractor = Extractor(find_model(model, settings).network, extraction)
-    console = make_console()
+    console = people_console(as_json)
     refused: list[str] = []
     empty: list[str] = []
     with _progress(console) as progress:
@@ -169,6 +170,9 @@ def extract(model: str, images: tuple[str, ...], overwrite: bool, **flags: Any) 
         f"{len(found.targets)} images found, {done} images extracted"
         + (f", {existed} existed already (--overwrite extracts them again)" if existed else "")
     )
+    if as_json:
+        counts = {"images": len(found.targets), "extracted": done, "existed": existed}
+        print_answer("extract", **counts, refused=refused, empty=empty, passed_over=list(found.passed_over))
     if refused:
         total = len(found.targets)
         raise ValueError(f"{len(refused)} of {total} images were refused: {'; '.join(refused[:_NAMED])}")

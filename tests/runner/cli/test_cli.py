@@ -331,6 +331,8 @@ def test_extract_writes_skips_and_overwrites(r2d2, checkpoint, photos):
     assert len(keypoints) > 10
     written = first.stat().st_mtime_ns
     assert "2 existed already" in r2d2("extract", checkpoint, photos, *flags).output
+    answer = checked(r2d2("extract", checkpoint, photos, "--json", *flags).stdout)
+    assert (answer["images"], answer["extracted"], answer["existed"]) == (2, 0, 2)
     assert first.stat().st_mtime_ns == written
     assert "2 images extracted" in r2d2("extract", checkpoint, photos, "--overwrite", *flags).output
     assert first.stat().st_mtime_ns > written
