@@ -27,6 +27,14 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def variables_of(pid: int) -> list[str]:
+    """The variables that a process was started with, each `NAME=VALUE`; none if it is gone."""
+    try:
+        return (PROC / str(pid) / "environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
 def naming(text: str) -> list[int]:
     """The processes whose command contains a text."""
     return [pid for pid in all_processes() if text in title_of(pid)]

@@ -72,10 +72,12 @@ def watched(notes: Path):
 
         (notes / f"driver_{os.environ['NODE']}").touch()
         done = run_trial(config, replace(context, evaluator=Scoring(context.evaluator)))
-        for pid in processes.naming("ray::Evaluator"):
-            variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
-            for node in {v.removeprefix("NODE=") for v in variables if v.startswith("NODE=")}:
-                (notes / f"evaluator_{node}").touch()
+        # The pool lies beside the sweep's driver.
+        pools = processes.naming("ray::EvaluatorPool")
+        for pid in set(processes.naming("ray::Evaluator")) - set(pools):
+            for variable in processes.variables_of(pid):
+                if variable.startswith("NODE="):
+                    (notes / f"evaluator_{variable.removeprefix('NODE=')}").touch()
         return done
 
     return run
