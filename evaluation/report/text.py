@@ -72,7 +72,7 @@ def to_answer(report: Report) -> str:
     table = _main_table(report)
     listed = "\n".join(f"- {sentence}" for sentence in explained(table))
     parts = [f"**{sentence}**" for sentence in report.answer[:1]]
-    parts += [*report.answer[1:], report.finding, report.about.question, table, listed]
+    parts += [*report.answer[1:], report.finding, report.about.question, table, listed, report.about.looks]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

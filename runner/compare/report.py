@@ -22,6 +22,7 @@ from r2d2.version import code_version
 from runner.compare.rounds import Rounds, rounds_of
 from runner.compare.rows import Ordering, find_ordering, find_row, metric_and_split
 from runner.compare.stored import baselines_of_rows, compared
+from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN
 from runner.record.looks import Ledger, is_test
 from runner.record.sweep import StoredSweep
@@ -105,17 +106,20 @@ def sweep_report(
         standing=standing.words if rounds is None else rounds.words,
         unscored=tuple(dict.fromkeys(one for one in baselines.values() if one not in rows)),
         command=compare_command([definition.name], metric=metric, role=role, baseline=baseline),
-        looks=_looks(stored, order.role),
+        looks=_looks(stored, definition),
     )
     return compare_networks(networks, order, about, baseline or own, rounds)
 
 
-def _looks(stored: StoredSweep, role: str) -> str:
-    """How often the home's networks were scored on the benchmark of this role, if it is a test."""
-    if not is_test(role):
-        return ""
-    looks = Ledger.of_sweep(stored.store).looks(stored.definition.benchmarks[role]["digest"], stored.name)
-    return looks.words(role)
+def _looks(stored: StoredSweep, definition: SweepDefinition) -> str:
+    """How often the home's networks were scored on the tests that the sweep's are scored on."""
+    ledger = Ledger.of_sweep(stored.store)
+    tests = {
+        role: ledger.looks(is_on["digest"], stored.name)
+        for role, is_on in definition.benchmarks.items()
+        if is_test(role)
+    }
+    return " ".join(looks.words(role) for role, looks in tests.items())
 
 
 def final_report(stored: StoredSweep, question: str = "") -> Report | None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from evaluation.pictures.examples import pack_examples
 from evaluation.report.page import to_html
-from evaluation.report.text import to_json, to_markdown
+from evaluation.report.text import to_answer, to_json, to_markdown
 from r2d2.config import TrainConfig
 from runner.cli.compare import show_report
 from runner.compare.report import sweep_report
@@ -249,7 +249,7 @@ def test_the_last_scored_epoch_counts_not_the_best():
 
 def test_a_table_of_test_scores_says_how_often_the_test_was_looked_at(stored, make_evaluation):
     sweep = scored_study(stored, make_evaluation, scored=())
-    benchmarks = {"hpatches": {"protocol": "d2net", "digest": "d" * 64}}
+    benchmarks = {"validation": {}, "hpatches": {"protocol": "d2net", "digest": "d" * 64}}
     replace(sweep.definition, benchmarks=benchmarks, metric="hpatches/mma_3px").save(sweep.folder)
     ledger = Ledger.of_sweep(sweep.store)
     for number, trial in enumerate(sweep.trials()):
@@ -264,3 +264,5 @@ def test_a_table_of_test_scores_says_how_often_the_test_was_looked_at(stored, ma
     show_report(console, report)
     for text in (console.export_text(), to_html(report), to_markdown(report), to_json(report)):
         assert said in text
+    # MLflow describes the experiment by it.
+    assert said in to_answer(report)
