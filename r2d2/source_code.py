@@ -82,12 +82,12 @@ def source_code_of(root: Path) -> SourceCode:
     copied = root / COPIED
     if copied.is_file():
         return parse_json(copied.read_bytes(), str(copied), partial(typed, SourceCode))
-    commit = git(root, "rev-parse", "--verify", "HEAD").strip() if (root / ".git").exists() else ""
-    if not commit:
+    commit = git(root, "rev-parse", "--verify", "HEAD") if (root / ".git").exists() else None
+    if commit is None:
         return SourceCode(code_version())
     diff, left_out = bounded(_uncommitted(root))
-    branch = git(root, "branch", "--show-current").strip()
-    return SourceCode(code_version(), commit, branch, diff, left_out)
+    branch = git(root, "branch", "--show-current") or ""
+    return SourceCode(code_version(), commit.strip(), branch.strip(), diff, left_out)
 
 
 def describe_copy(folder: Path) -> None:
@@ -102,22 +102,22 @@ def is_code(path: str) -> bool:
     return parts[0] in PACKAGES and Path(path).suffix in SUFFIXES and not hidden
 
 
-def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Returns the standard output of a git command; empty if it fails, or there is no git."""
+def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Returns the standard output of a git command; None if it fails, or there is no git."""
     program = shutil.which("git")
     if program is None:
-        return ""
+        return None
     command = [program, "-C", str(folder), "-c", "core.quotepath=off", *arguments]
     answer = subprocess.run(  # noqa: S603  (fixed commands)
         command, capture_output=True, check=False, env={**os.environ, **(environment or {})}
     )
-    return answer.stdout.decode(errors="replace") if answer.returncode == 0 else ""
+    return answer.stdout.decode(errors="replace") if answer.returncode == 0 else None
 
 
 def _uncommitted(root: Path) -> str:
     """The difference of all code from the commit; files that git does not know yet are in it."""
-    listed = git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
-    new = [path for path in listed if path and is_code(path)]
+    listed = git(root, "ls-files", "--others", "--exclude-standard", "-z") or ""
+    new = [path for path in listed.split("\0") if path and is_code(path)]
     places = [f":(glob){package}/**/*{suffix}" for package in PACKAGES for suffix in sorted(SUFFIXES)]
     form = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
     with scratch_folder() as scratch:
@@ -126,7 +126,7 @@ def _uncommitted(root: Path) -> str:
         git(root, "read-tree", "HEAD", environment=index)
         if new:
             git(root, "add", "--intent-to-add", "--", *new, environment=index)
-        return git(root, "diff", *form, "HEAD", "--", *places, environment=index)
+        return git(root, "diff", *form, "HEAD", "--", *places, environment=index) or ""
 
 
 def bounded(diff: str, largest: int = LARGEST) -> tuple[str, tuple[str, ...]]:

@@ -96,7 +96,7 @@ class StartedSweep:
             kept = replace(self, source=OWN_SWEEP)
             content = Path(self.source).read_bytes()
             store.write(OWN_SWEEP, content)
-            _remember(content)
+            remember_own(content)
         values = asdict(kept)
         put_json(store, STARTED, {**values.pop("run"), **values})
 
@@ -126,12 +126,12 @@ class StartedSweep:
         return replace(settings, hpatches=self.hpatches, released=self.released)
 
 
-def _remember(content: bytes) -> None:
-    """Lets this user continue the sweep by name; a user without a home directory needs --trust."""
+def remember_own(content: bytes) -> None:
+    """Lets this user run what was stored again; a user without a home directory needs --trust."""
     try:
         remember(content)
     except OSError as error:
-        log.info("the sweep's file cannot be remembered as this user's own: %s", error)
+        log.info("what is stored cannot be remembered as this user's own: %s", error)
 
 
 def remember(content: bytes) -> Path:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import mlflow.pyfunc
 import numpy as np
 import numpy.typing as npt
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -149,7 +150,9 @@ def resolve_model(uri: str, tracker: Tracker) -> Path:
             raise ValueError(f"{uri}: run '{run.name}' has no checkpoint")
         return local_checkpoint(run.tags[BEST_CHECKPOINT], tracker.s3_timeout)
     if scheme == "models":
-        return _download(tracker, _package_location(rest, uri, tracker), CHECKPOINT_PATH, uri)
+        version = registered_version(uri, tracker)
+        location = tracker.client.get_model_version_download_uri(version.name, str(version.version))
+        return _download(tracker, location, CHECKPOINT_PATH, uri)
     raise ValueError(f"'{uri}' names no model; write {_FORMS}")
 
 
@@ -170,15 +173,21 @@ def local_checkpoint(uri: str, timeout: float = TIMEOUT) -> Path:
     return folder
 
 
-def _package_location(text: str, uri: str, tracker: Tracker) -> str:
-    name, at, alias = text.partition("@")
+def registered_version(uri: str, tracker: Tracker) -> ModelVersion:
+    """Finds the model version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` names.
+
+    Raises:
+        ValueError: if the URI has another form, or the registry does not know the version.
+    """
+    name, at, alias = uri.partition(":/")[2].partition("@")
     if not at:
-        name, _, number = text.partition("/")
+        name, _, number = name.partition("/")
         if not number.isdecimal():
             raise ValueError(f"'{uri}' names no model version; write {_FORMS}")
     try:
-        version = tracker.client.get_model_version_by_alias(name, alias).version if at else number
-        return str(tracker.client.get_model_version_download_uri(name, str(version)))
+        if at:
+            return tracker.client.get_model_version_by_alias(name, alias)
+        return tracker.client.get_model_version(name, number)
     except MlflowException as error:
         raise ValueError(f"{uri} is not in the registry: {error.message.splitlines()[0]}") from error
 

@@ -22,6 +22,7 @@ from runner.cluster.metrics import SweepMetrics
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import final_report, report_files, save_pictures
 from runner.compare.rounds import Rounds, rounds_of
+from runner.record.command import remember_own
 from runner.record.layout import QUESTION, TRIALS
 from runner.record.lease import Lease, hold
 from runner.record.looks import Ledger, is_test
@@ -146,7 +147,9 @@ def _write_provenance(plan: SweepPlan, attempt: int) -> None:
     """Writes down what this attempt computes with, so that its figures can be reproduced."""
     evaluators, data = plan.options.run.evaluators, plan.data
     device = torch.device("cuda" if evaluators.num_gpus and torch.cuda.is_available() else "cpu")
-    Provenance.of_now(this_processor(device, evaluators.threads)).save(plan.store, attempt)
+    provenance = Provenance.of_now(this_processor(device, evaluators.threads))
+    provenance.save(plan.store, attempt)
+    remember_own(provenance.code.diff.encode())
     save_files(plan.store, data.training.contents | data.held_out.contents)
 
 
