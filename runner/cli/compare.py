@@ -184,8 +184,7 @@ def power(sweep: str, gains: tuple[float, ...], as_json: bool) -> None:
     sweep that is scored alike. The shares hold after Holm's correction for the number of rows.
     """
     from evaluation.statistics.power import power as share
-    from runner.compare.report import sweep_report
-    from runner.compare.spread import known_spread, spread_of
+    from runner.compare.report import known_spread, spread_of, sweep_report
     from runner.record.sweep import StoredSweep
 
     settings, console = Settings.from_environment(), people_console(as_json)

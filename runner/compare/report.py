@@ -1,12 +1,14 @@
-"""Compares networks in a report, and turns a report into files."""
+"""Compares networks in a report, turns a report into files, and finds how far scores scatter."""
 
 from __future__ import annotations
 
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from evaluation.metrics.pair_metrics import PAIR_METRICS
 from evaluation.report.charts import curves_picture
@@ -14,6 +16,7 @@ from evaluation.report.findings import make_report
 from evaluation.report.page import to_html
 from evaluation.report.report import About, Report
 from evaluation.report.text import to_answer, to_csv, to_json, to_markdown
+from evaluation.statistics.power import PAIR, SEED, SEED_ON_SEQUENCE, Variances
 from evaluation.statistics.variants import Variant, joined
 from r2d2.storage.atomic import atomic_file
 from r2d2.storage.location import store_at
@@ -25,11 +28,14 @@ from runner.compare.stored import baselines_of_rows, compared
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN
 from runner.record.looks import Ledger, is_test
-from runner.record.sweep import StoredSweep
+from runner.record.sweep import StoredSweep, sweep_names
+from runner.settings import Settings
 
 log = logging.getLogger(__name__)
 
 PAGE, CURVES, ANSWER = "comparison.html", "mma_curves.svg", "answer.md"
+# Reports are made of so many sweeps at most, those with the most trials first.
+_MOST_READ = 3
 
 
 def compare_networks(
@@ -163,3 +169,66 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 def _encoded(content: str | bytes) -> bytes:
     return content.encode() if isinstance(content, str) else content
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A Spread holds the variances of a difference, and where they are from.
+
+    Attributes:
+        variances: of a difference of two rows.
+        source: in words, e.g. "of the sweep 'similarities'".
+    """
+
+    variances: Variances
+    source: str
+
+
+USUAL_SPREAD = Spread(
+    Variances(2 * SEED**2, 2 * (SEED_ON_SEQUENCE**2 + PAIR**2 / 5)), "that was measured on HPatches, MMA@3"
+)
+
+
+def spread_of(report: Report) -> Spread | None:
+    """Returns the medians over the differences of a sweep; None unless a row and its baseline have two seeds.
+
+    Args:
+        report: of the sweep.
+    """
+    rows = [report.difference(row.name) for row in report.compared_variants]
+    known = [row.variances for row in rows if row is not None and row.variances is not None]
+    if not known:
+        return None
+    parts = np.median([(one.seed, one.cell, one.sequence) for one in known], axis=0)
+    return Spread(Variances(*map(float, parts)), f"of the sweep '{report.about.title}'")
+
+
+def known_spread(settings: Settings, like: SweepDefinition) -> Spread:
+    """Returns the spread of the largest other sweep that was decided by the same score and protocol.
+
+    Args:
+        settings: where sweeps lie.
+        like: the sweep that is planned.
+    """
+    found = []
+    for name in sweep_names(settings.sweeps):
+        stored = StoredSweep(settings.sweep(name))
+        definition = SweepDefinition.load(stored.store)
+        if name != like.name and definition is not None and _is_alike(definition, like):
+            found.append((len(stored.trials()), name, stored))
+    for _, name, stored in sorted(found, key=lambda one: one[:2], reverse=True)[:_MOST_READ]:
+        try:
+            spread = spread_of(sweep_report(stored))
+        except ValueError as error:
+            log.info("the spread of the sweep '%s' is unknown: %s", name, error)
+            continue
+        if spread is not None:
+            return spread
+    return USUAL_SPREAD
+
+
+def _is_alike(definition: SweepDefinition, like: SweepDefinition) -> bool:
+    def protocol(one: SweepDefinition) -> str:
+        return one.benchmarks.get(one.role, {}).get("protocol_digest", "")
+
+    return (definition.metric, protocol(definition)) == (like.metric, protocol(like))

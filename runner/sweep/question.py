@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from evaluation.statistics.power import Forecast, forecast, needed_seeds
 from evaluation.statistics.rounds import FIRST_LOOK, Question
+from runner.compare.report import known_spread
 from runner.compare.rows import find_baselines, label_trials
-from runner.compare.spread import known_spread
 from runner.record.definition import SweepDefinition
 from runner.settings import Settings
 from runner.sweep.estimate import estimate

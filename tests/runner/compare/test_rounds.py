@@ -15,9 +15,8 @@ from r2d2.collapse import CollapseSigns
 from r2d2.config import LossConfig, TrainConfig
 from r2d2.storage.location import open_store
 from runner.__main__ import main
-from runner.compare.report import sweep_report
+from runner.compare.report import USUAL_SPREAD, known_spread, spread_of, sweep_report
 from runner.compare.rounds import rounds_of
-from runner.compare.spread import USUAL, known_spread, spread_of
 from runner.record.definition import SweepDefinition
 from runner.record.history import TRAIN, Record, write_json
 from runner.record.sweep import StoredSweep
@@ -218,10 +217,10 @@ def test_the_spread_of_scores_is_that_of_the_trainings(sweep):
 def test_a_new_sweep_has_the_spread_of_one_that_is_scored_alike(sweep, tmp_path):
     settings = Settings.from_environment({"R2D2_HOME": str(tmp_path)})
     new = replace(sweep.definition, name="new")
-    assert known_spread(settings, new) is USUAL
+    assert known_spread(settings, new) is USUAL_SPREAD
     run(sweep)
     assert known_spread(settings, new).source == "of the sweep 'asked'"
-    assert known_spread(settings, replace(new, metric="validation/mma_1px")) is USUAL
+    assert known_spread(settings, replace(new, metric="validation/mma_1px")) is USUAL_SPREAD
 
 
 def test_power_shows_how_often_a_gain_is_found(sweep, tmp_path, monkeypatch):
