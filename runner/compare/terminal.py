@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from statistics import median
+from statistics import fmean, median
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -173,18 +172,17 @@ def _sequences(evaluation: Evaluation) -> FittedTable:
     names = ("MMA@1", "MMA@3", "MMA@5", "corners\nDLT", "corners\nPoseLib", "repeat-\nability@3")
     heads = ["sequence", *names, "matching\nscore", "key-\npoints", "matches"]
     made = FittedTable(heads, caption=CORNERS, elsewhere="--json FILE")
-    keypoints, *_ = IMAGE_FIGURES
     for name in dict.fromkeys(pair.sequence for pair in evaluation.pairs):
-        pairs = tuple(pair for pair in evaluation.pairs if pair.sequence == name)
-        figures = replace(evaluation, pairs=pairs).scalars()
-        corners = ([getattr(p, f"corner_error_{one}") for p in pairs] for one in ("dlt", "poselib"))
+        pairs = [pair for pair in evaluation.pairs if pair.sequence == name]
+        keypoints = (pairs[0].keypoints1 + sum(p.keypoints2 for p in pairs)) / (len(pairs) + 1)
         made.add_row(
             name,
-            *(_figures(figures, [PAIR_METRICS[f"mma_{t}px"]]) for t in (1, 3, 5)),
-            *(_middle(errors) for errors in corners),
-            *(_figures(figures, [PAIR_METRICS[key]]) for key in ("repeatability_3px", "matching_score")),
-            _figures(figures, [keypoints]),
-            _figures(figures, [PAIR_METRICS["matches"]]),
+            *(f"{fmean(p.mma[t - 1] for p in pairs):.3f}" for t in (1, 3, 5)),
+            *(_middle([getattr(p, f"corner_error_{e}") for p in pairs]) for e in ("dlt", "poselib")),
+            _mean([None if p.repeatability is None else p.repeatability[1] for p in pairs]),
+            _mean([p.matching_score for p in pairs]),
+            f"{keypoints:.0f}",
+            f"{fmean(p.matches for p in pairs):.0f}",
         )
     return made
 
@@ -193,6 +191,11 @@ def _middle(values: list[float | None]) -> str:
     """Returns the median, which an infinite error does not spoil."""
     known = [value for value in values if value is not None]
     return f"{median(known):.2f}" if known else "-"
+
+
+def _mean(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{fmean(known):.3f}" if known else "-"
 
 
 def _times(evaluation: Evaluation) -> str:
