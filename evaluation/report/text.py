@@ -54,10 +54,7 @@ def provenance(report: Report) -> list[tuple[str, str]]:
             ("benchmark", f"{compared.benchmark}, digest {compared.benchmark_digest}"),
             ("baseline", compared.baseline),
         ]
-    parts += [
-        ("made by", report.about.command),
-        ("code", report.about.code_version),
-    ]
+    parts += [("made by", report.about.command), ("code", report.about.code_version)]
     return [(name, value) for name, value in parts if value]
 
 

@@ -82,9 +82,7 @@ def _named(variants: Sequence[Variant]) -> dict[str, Variant]:
     """The variants by name, which must differ."""
     named = {variant.name: variant for variant in variants}
     if len(named) != len(variants):
-        raise ValueError(
-            f"the names of variants must differ: {', '.join(variant.name for variant in variants)}"
-        )
+        raise ValueError(f"the names of variants must differ: {', '.join(one.name for one in variants)}")
     return named
 
 
