@@ -11,7 +11,7 @@ import numpy as np
 
 from evaluation.statistics.contrasts import pool
 from r2d2.formats.stored_json import parse_json
-from runner.compare.spread import USUAL, known_spread
+from runner.compare.report import USUAL_SPREAD, known_spread
 from runner.record.history import TRAIN, History, Record
 from runner.reproduce.differences import Difference
 from runner.reproduce.target import Target, scores_by_variant
@@ -168,7 +168,7 @@ def noise_of(target: Target, settings: Settings, sequences: int) -> SeedNoise:
     if own.half is not None or definition.metric.startswith(TRAIN):
         return own
     spread = known_spread(settings, definition)
-    if spread is USUAL and "mma_" not in definition.metric:
+    if spread is USUAL_SPREAD and "mma_" not in definition.metric:
         return own
     part = spread.variances
     half = 1.96 * float(np.sqrt(part.seed + part.cell / sequences))
