@@ -18,6 +18,7 @@ from runner.terminal.words import say
 # Verb -> the module of runner.cli that holds it, and what it does: a verb imports what it needs, and `--help`
 # nothing more.
 VERBS = {
+    "ask": ("answers", 'Train until a claim, e.g. "dice beats cosine by 0.01", is decided.'),
     "compare": ("compare", "Show which differences are real, with 95 % intervals."),
     "data": ("data", "Prepare, check and list training data and benchmarks."),
     "demo": ("demo", "Train four loss variants on sample photographs, compare them, promote the best."),
@@ -28,7 +29,7 @@ VERBS = {
     "power": ("compare", "Show which gains a sweep can show, with how many seeds."),
     "promote": ("models", "Make the best checkpoint of a sweep or a run the champion."),
     "prune": ("manage", "List what is no longer needed, and delete it."),
-    "reproduce": ("reproduce", "Train a run again, and say whether and why its numbers differ."),
+    "reproduce": ("answers", "Train a run again, and say whether and why its numbers differ."),
     "resume": ("manage", "Continue a sweep as it was started."),
     "retry": ("manage", "Run failed trials of a sweep again."),
     "settings": ("settings", "List what --set can set: meaning, default, allowed values."),
@@ -42,6 +43,7 @@ VERBS = {
 }
 # What a verb says at once: to import what it needs takes seconds.
 WORDS = {
+    "ask": "reading the claim",
     "compare": "reading scores",
     "data": "looking at data",
     "demo": "checking the sample photographs",

@@ -94,7 +94,7 @@ _HOURS = {"h": 1.0, "m": 1 / 60, "min": 1 / 60}
 
 
 def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --decide and its companions; the command gives them to `pop_question`."""
+    """Adds --decide and what limits it; the command gives them to `pop_question`."""
     decide = click.option(
         "--decide",
         "gain",
@@ -103,6 +103,11 @@ def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Smallest gain that matters, e.g. 0.01: add seeds in rounds, and stop when every variant is "
         "better or worse than its baseline, equivalent, or not worth more seeds.",
     )
+    return decide(limit_options(command))
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds what limits a question: --margin, --max-seeds, --budget."""
     margin = click.option(
         "--margin",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -119,7 +124,7 @@ def question_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="HOURS",
         help="GPU hours (without GPUs: CPU hours) of all trainings, e.g. 40h or 90min; sets --max-seeds.",
     )
-    return decide(margin(most(budget(command))))
+    return margin(most(budget(command)))
 
 
 def _hours(text: str) -> float:

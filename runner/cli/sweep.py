@@ -22,7 +22,7 @@ from search_spaces.sweep import describe_sweep, load_sweep, sweep_names
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --photos and --hpatches, which `sweep` and `demo` share."""
+    """Adds --photos and --hpatches, which verbs that train share."""
     hpatches = click.option(
         "--hpatches",
         metavar="PLACE",
@@ -34,6 +34,36 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Photographs to train on, a folder or s3://BUCKET/PREFIX; short for --set data.photos=.",
     )
     return hpatches(photos(command))
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --preset, --set, --name and --released, which `sweep` and `ask` share."""
+    options = (
+        click.option(
+            "--preset",
+            type=click.Choice(sorted(PRESETS)),
+            help="Size of each training: `small` takes seconds and is a quick check, `laptop` takes a minute "
+            "or two.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Setting of every trial; `r2d2 settings` lists them.",
+        ),
+        click.option(
+            "--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment."
+        ),
+        click.option(
+            "--released",
+            metavar="PLACE",
+            help="Released network that sweeps fine-tune, a .pt file [R2D2_RELEASED].",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -55,22 +85,7 @@ def sweeps(as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @data_options
-@click.option(
-    "--preset",
-    type=click.Choice(sorted(PRESETS)),
-    help="Size of each training: `small` takes seconds and is a quick check, `laptop` takes a minute or two.",
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Setting of every trial; `r2d2 settings` lists them.",
-)
-@click.option("--name", "own_name", default="", help="Name of the sweep's folder and MLflow experiment.")
-@click.option(
-    "--released", metavar="PLACE", help="Released network that sweeps fine-tune, a .pt file [R2D2_RELEASED]."
-)
+@training_options
 @click.option("--dry-run", is_flag=True, help="Print every trial and the estimated time, and run nothing.")
 @click.option("--address", help="Address HOST:PORT of the cluster that --dry-run asks for its size.")
 @click.option(

@@ -40,6 +40,7 @@ from runner.settings import SWEEPS, Settings
 from search_spaces.sweep import HPATCHES, RELEASED, VALIDATION
 
 NAME = "reproduction"
+_MAY, _VERB = "--choose-on-test", "runner/cli/sweep.py"
 STOPS_WITHIN_S = 60.0
 _NAMED = 5
 # What belongs to the user's own sweeps, and not to a training that was started with other options.
@@ -193,7 +194,7 @@ def _train(target: Target, settings: Settings, root: Path, home: Path, say: Call
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     environment |= {"R2D2_HOME": str(home), "R2D2_CACHE": str(settings.cache)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), environment.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "runner", "sweep", str(file), *_options(target)]
+    command = [sys.executable, "-m", "runner", "sweep", str(file), *_options(target, root)]
     say(f"training {target} again; what it prints is in {messages}")
     with (
         messages.open("wb") as output,
@@ -234,8 +235,8 @@ def _sweep_file(target: Target) -> str:
     )
 
 
-def _options(target: Target) -> list[str]:
-    """The options of the sweep's last run that may decide numbers."""
+def _options(target: Target, root: Path) -> list[str]:
+    """The options of the sweep's last run that may decide numbers, as the code below `root` knows them."""
     started, noted, wanted = StartedSweep.load(target.sweep.store), _noted(target), dict[str, object]()
     if started is not None:
         run = started.run
@@ -249,4 +250,8 @@ def _options(target: Target) -> list[str]:
         wanted["hpatches"] = target.hpatches
     if target.trial.config.init == RELEASED:
         wanted["released"] = target.released
-    return [f"--{name}={value}" for name, value in wanted.items() if value is not None]
+    options = [f"--{name}={value}" for name, value in wanted.items() if value is not None]
+    # A sweep that its test decides. Earlier code does not ask whether it may.
+    if VALIDATION not in target.sweep.definition.benchmarks and _MAY in (root / _VERB).read_text("utf-8"):
+        options.append(_MAY)
+    return options
