@@ -1,4 +1,4 @@
-"""Defines Settings: where things are. No other file reads the environment."""
+"""Defines Settings: where things are, as variables of the environment say."""
 
 from __future__ import annotations
 

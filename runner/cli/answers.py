@@ -15,6 +15,7 @@ from runner.cli.running import run_and_show
 from runner.cli.sweep import data_options, settings_of, training_options
 from runner.settings import Settings
 from runner.terminal.answer import json_option, people_console, print_answer
+from runner.terminal.words import say
 
 
 @click.command()
@@ -61,7 +62,7 @@ def ask(
     assert question is not None
     with tempfile.TemporaryDirectory(prefix="r2d2-ask-") as folder:
         file = claim.write(Path(folder), of_both, samples=photos == SAMPLES)
-        plan = plan_question(str(file), settings, options, question, _say)
+        plan = plan_question(str(file), settings, options, question, say)
         result = run_and_show(plan, settings, console)
     found = claim_answer(plan.stored)
     if as_json:
@@ -116,14 +117,10 @@ def reproduce(
     settings = Settings.from_environment()
     target = find_target(what, settings, seed, absolute_place(photos) if photos else None)
     kept = None if keep is None else keep.absolute()
-    answer = run_again(target, settings, _say, this_code, trust, kept)
+    answer = run_again(target, settings, say, this_code, trust, kept)
     for line in answer.lines():
         people_console(as_json).print(line, soft_wrap=True, highlight=False, markup=False)
     if as_json:
         print_answer("reproduction", **answer.to_json())
     if answer.verdict == DIFFERS:
         raise click.exceptions.Exit(1)
-
-
-def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)

@@ -111,7 +111,8 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     margin = click.option(
         "--margin",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        help="Largest difference that counts as equivalent; seeds are spent to show it [GAIN, and none are].",
+        help="Differences smaller than this count as equivalent, and seeds are added to show it "
+        "[default: GAIN, without adding seeds for it].",
     )
     most = click.option(
         "--max-seeds",
@@ -122,7 +123,8 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--budget",
         type=_hours,
         metavar="HOURS",
-        help="GPU hours (without GPUs: CPU hours) of all trainings, e.g. 40h or 90min; sets --max-seeds.",
+        help="GPU hours (without GPUs: CPU hours) of all trainings, e.g. 40h or 90min; sets --max-seeds of a "
+        "new sweep.",
     )
     return margin(most(budget(command)))
 

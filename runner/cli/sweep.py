@@ -126,6 +126,7 @@ def sweeps(as_json: bool) -> None:
     show_default=True,
     help="How often a trial may lose workers before it fails; a finished epoch resets the count.",
 )
+# `runner/reproduce/reproduction.py` looks for this name in this file.
 @click.option(
     "--choose-on-test",
     is_flag=True,

@@ -45,7 +45,7 @@ class Rounds:
     trained: int
 
     @property
-    def decided(self) -> dict[str, str]:
+    def settled(self) -> dict[str, str]:
         """Returns the answers that are final, by row."""
         return {row: one.answer for row, one in self.decisions.items() if one.answer != "open"}
 

@@ -3,6 +3,9 @@
 A worker saves a checkpoint in a scratch folder and reports it to Ray Train. Ray Train calls `uploader`
 (runner/trial/storage.py), which copies it to `trials/KEY/train/checkpoint_NNN`. A checkpoint counts once its
 header, `config.json`, is there: the header is uploaded last and deleted first.
+
+Who deletes one: Ray Train, beyond the best `keep` and the last (`runner/trial/driver.py`, through
+`storage.py` beside it); `remove_forgotten` at the end of a trial; `r2d2 prune`; `r2d2 retry --from-start`.
 """
 
 from __future__ import annotations

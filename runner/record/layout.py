@@ -1,7 +1,8 @@
 """Names every file of a sweep and of its trials; all that reads or writes one takes its name from here.
 
 A sweep lies in `sweeps/NAME` of the home, which is a folder or a prefix of S3; `runner/settings.py` names
-what else a home holds. ARCHITECTURE.md shows the files as a tree.
+what else a home holds, but for the looks at test benchmarks (`looks.py`). ARCHITECTURE.md shows the files as
+a tree.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Looks:
     Attributes:
         networks: how many networks were scored.
         sweep: how many of them are of the sweep that was asked about.
-        choices: the sweeps that it chooses the networks of, sorted.
+        choices: names of the sweeps whose best networks this benchmark chose, sorted.
     """
 
     networks: int

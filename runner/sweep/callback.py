@@ -112,7 +112,7 @@ class SweepCallback(tune.Callback):
         history = self._stored.history(ours)
         self._tell_incidents(ours)
         if self._stop_asked and not history.is_complete(ours.config.epochs, self._roles):
-            # It stays among the running ones, whose end `close` tells.
+            # It stays in `_running`; `close` reports its end.
             return
         if history.failure is not None:
             self._fail(ours, history.failure)

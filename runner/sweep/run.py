@@ -267,9 +267,9 @@ def _run_rounds(
         further = [t for t in due if t.key not in progress.trials]
         progress.trials |= {t.key: TrialProgress.of(plan.stored, t) for t in further}
         tuning.run_listed(due)
-        starts, former, rounds = [], rounds.decided, _rounds(plan, callback.reasons)
+        starts, former, rounds = [], rounds.settled, _rounds(plan, callback.reasons)
         progress.say(rounds.words)
-        new = {row: answer for row, answer in rounds.decided.items() if row not in former}
+        new = {row: answer for row, answer in rounds.settled.items() if row not in former}
         if new:
             sentences = [f"{row} is {answer}." for row, answer in new.items()]
             notifier.send("decided", plan.definition.name, sentences, answers=new)
