@@ -138,12 +138,17 @@ class Estimates:
         Args:
             level: in (0, 1).
             column: of which mean, below K.
+
+        Returns:
+            both ends; NaN if there is only one sequence.
         """
         from scipy.optimize import brentq
 
         value = float(self.value[column])
         spread = math.sqrt(self.seeds.between[column] + self.beyond[column])
-        if np.isnan(spread) or spread == 0:
+        if np.isnan(spread):
+            return np.nan, np.nan
+        if spread == 0:
             return value, value
 
         def end(sign: int) -> float:
@@ -161,8 +166,11 @@ class Estimates:
         """How often the error is at least what it would be if `truth` were the mean."""
         distance = self.value[column] - truth - self.by_sequences[:, column]
         scale = math.sqrt(self.seeds.between[column])
-        if np.isnan(scale) or scale == 0:
-            return float(np.mean(distance <= 0)) if scale == 0 else np.nan
+        if np.isnan(scale):
+            return np.nan
+        if scale == 0:
+            # Of ties half lie above: two equal networks do not differ.
+            return float(np.mean(distance < 0) + np.mean(distance == 0) / 2)
         tails = _student_tails(float(self.seeds.degrees[column]))
         beyond = np.interp(np.abs(distance / scale), _GRID, tails)
         return float(np.where(distance > 0, beyond, 1 - beyond).mean())

@@ -70,7 +70,7 @@ def ask(
     else:
         console.print(claim_words(text, found), soft_wrap=True, highlight=False, markup=False)
     if result.failed:
-        raise ValueError(f"trainings failed, and `r2d2 retry {plan.definition.name}` runs them again")
+        click.echo(f"r2d2 retry {plan.definition.name} --failed runs the failed trainings again.", err=True)
     if found["answer"] != "better":
         raise click.exceptions.Exit(1)
 

@@ -114,7 +114,11 @@ def _looks(networks: Sequence[Variant], settings: Settings) -> str:
     scored = next((one.evaluations[0] for one in networks if one.evaluations), None)
     if scored is None:
         return ""
-    looks = Ledger.of_home(settings.home, settings.s3_timeout).looks(scored.benchmark_digest)
+    try:
+        looks = Ledger.of_home(settings.home, settings.s3_timeout).looks(scored.benchmark_digest)
+    except OSError as error:
+        # The scores have been waited for.
+        return f"How often {scored.benchmark} was looked at cannot be read: {error}."
     return looks.words(scored.benchmark)
 
 

@@ -129,7 +129,7 @@ def claim_answer(stored: StoredSweep) -> dict[str, Any]:
         ValueError: if the sweep asks nothing, or of several variants.
     """
     rounds, definition = rounds_of(stored), stored.definition
-    if rounds is None or len(rounds.decisions) + len(rounds.held) > 1:
+    if rounds is None or len({*rounds.decisions, *rounds.held}) > 1:
         raise ValueError(f"the sweep '{stored.name}' does not ask about one variant")
     decision = next(iter(rounds.decisions.values()), None)
     on = definition.benchmarks[definition.role]

@@ -45,11 +45,18 @@ class TrialProgress:
     scored: set[tuple[int, str]] = field(default_factory=set)
 
     @classmethod
-    def of(cls, stored: StoredSweep, trial: Trial, ended: bool = False) -> TrialProgress:
-        """Returns the progress of a trial that waits, or has ended before."""
+    def of(cls, stored: StoredSweep, trial: Trial, ended: bool = False, row: str = "") -> TrialProgress:
+        """Returns the progress of a trial that waits, or has ended before.
+
+        Args:
+            stored: the sweep.
+            trial: one of it.
+            ended: whether it has.
+            row: of the trial in tables; empty: its variant, as far as its loss and its start say.
+        """
         steps = ProgressReader(stored.trial_store(trial))
         status = "finished" if ended else "waiting"
-        return cls(trial.key, trial.config.epochs, steps, status, variant=trial.variant)
+        return cls(trial.key, trial.config.epochs, steps, status, variant=row or trial.variant)
 
     def update(self, record: Record) -> None:
         """Takes in an event."""

@@ -22,6 +22,7 @@ from runner.cluster.metrics import SweepMetrics
 from runner.cluster.resources import WorkerResources
 from runner.compare.report import final_report, report_files, save_pictures
 from runner.compare.rounds import Rounds, rounds_of
+from runner.compare.rows import label_trials
 from runner.record.command import remember_own
 from runner.record.layout import QUESTION, TRIALS
 from runner.record.lease import Lease, hold
@@ -240,7 +241,8 @@ def _run(
     due = plan.starts if asked else _to_run(plan)
     listed = plan.starts if asked else plan.listed
     waiting = {trial.key for trial in (listed if plan.options.only else due)}
-    known = {t.key: TrialProgress.of(plan.stored, t, ended=t.key not in waiting) for t in listed}
+    rows = label_trials((*plan.starts, *plan.trials), plan.sweep.names)
+    known = {t.key: TrialProgress.of(plan.stored, t, t.key not in waiting, rows[t.key]) for t in listed}
     with SweepProgress(console, plan.definition.name, plan.sweep.metric, known, reporter) as progress:
         stops = plan.sweep.scheduler is not None
         metrics = SweepMetrics(plan.definition.name)
@@ -265,7 +267,8 @@ def _run_rounds(
     rounds = _rounds(plan, callback.reasons)
     while (due := [*starts, *_due(plan, rounds)]) and not callback.interrupted:
         further = [t for t in due if t.key not in progress.trials]
-        progress.trials |= {t.key: TrialProgress.of(plan.stored, t) for t in further}
+        rows = label_trials(plan.trials, plan.sweep.names)
+        progress.trials |= {t.key: TrialProgress.of(plan.stored, t, row=rows[t.key]) for t in further}
         tuning.run_listed(due)
         starts, former, rounds = [], rounds.settled, _rounds(plan, callback.reasons)
         progress.say(rounds.words)

@@ -54,6 +54,20 @@ def test_of_an_error_the_smaller_one_is_better():
     )
 
 
+def test_a_change_of_nothing_is_equivalent_and_never_worse():
+    scores = rows({"dice": 0.0}, 3, np.random.default_rng(0))
+    same = {"dice": scores["control"], "control": scores["control"]}
+    (first, *further) = decide(same, {"dice": "control"}, (0, 1, 2), Question(0.02, 3), replicates=999)
+    assert (first[0].answer, first[0].estimate, further) == ("equivalent", 0.0, [])
+
+
+def test_of_one_sequence_no_interval_is_known():
+    scores = rows({"dice": 0.1}, 3, np.random.default_rng(0))
+    one = {name: Scores(row.values[:, :1], row.seeds) for name, row in scores.items()}
+    found = last(decide(one, {"dice": "control"}, (0, 1, 2), Question(0.02, 3), replicates=999))["dice"]
+    assert (found.answer, np.isnan([found.low, found.high]).all()) == ("undecided", True)
+
+
 def test_equal_variants_are_equivalent_within_a_wide_margin():
     found = last(answered({"dice": 0.0, "jaccard": 0.0}, Question(0.02, 12, margin=0.05)))
     assert {one.answer for one in found.values()} == {"equivalent"}

@@ -163,6 +163,21 @@ def test_the_answer_has_what_its_reader_asks_next(tmp_path):
     assert claim_words("a beats b", found).startswith("a beats b: better, +0.")
 
 
+def test_a_claim_whose_later_training_fails_is_undecided_and_says_why(tmp_path):
+    stored = begin(tmp_path, Claim.parse(CLAIM.format("2e-3")))
+    for trial in rounds_of(stored).due:
+        train(stored, trial, {})
+    failed = rounds_of(stored).due[0]
+    write_json(stored.trial_folder(failed) / "config.json", failed.config.to_dict())
+    stored.history(failed).mark_failed("out of memory")
+    while due := rounds_of(stored).due:
+        for trial in due:
+            train(stored, trial, {})
+    found = claim_answer(stored)
+    assert (found["answer"], found["seeds"]) == ("undecided", 2)
+    assert "its training failed" in found["held"]
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
