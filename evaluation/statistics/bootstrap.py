@@ -38,21 +38,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from evaluation.statistics.resampling import REPLICATES, SEED, resample
+from evaluation.statistics.student import GRID, GRID_END, student_quantiles, student_tails
 
 Floats = npt.NDArray[np.float64]
 
 ALPHA = 0.05
-
-# Student's distribution on a grid from 0 to 600,000 in steps of at most 0.35 %: beyond lies a millionth even
-# of one degree of freedom.
-_GRID_END = 14.0
-_GRID = np.sinh(np.linspace(0, _GRID_END, 4_000))
 
 # The seeds' degrees of freedom are (R - 1) / w^this in intervals; 0 is Behrens and Fisher, 2 Satterthwaite.
 _INTERVAL_EXPONENT = 0.25
@@ -157,7 +153,7 @@ class Estimates:
                 above = self._above(column, value + sign * spread * math.sinh(step))
                 return (above if sign < 0 else 1 - above) - level / 2
 
-            step = float(brentq(excess, 0.0, _GRID_END, xtol=1e-6))
+            step = float(brentq(excess, 0.0, GRID_END, xtol=1e-6))
             return value + sign * spread * math.sinh(step)
 
         return end(-1), end(1)
@@ -171,18 +167,9 @@ class Estimates:
         if scale == 0:
             # Of ties half lie above: two equal networks do not differ.
             return float(np.mean(distance < 0) + np.mean(distance == 0) / 2)
-        tails = _student_tails(float(self.seeds.degrees[column]))
-        beyond = np.interp(np.abs(distance / scale), _GRID, tails)
+        tails = student_tails(float(self.seeds.degrees[column]))
+        beyond = np.interp(np.abs(distance / scale), GRID, tails)
         return float(np.where(distance > 0, beyond, 1 - beyond).mean())
-
-
-@lru_cache(maxsize=64)
-def _student_tails(degrees: float) -> Floats:
-    """The upper tails of Student's distribution on the grid; variants of a pool share their degrees."""
-    from scipy.special import stdtr
-
-    tails: Floats = stdtr(degrees, -_GRID)
-    return tails
 
 
 def estimate(
@@ -267,28 +254,6 @@ class SeedVariances:
             return np.zeros((replicates, len(self.between)))
         errors: Floats = np.sqrt(self.between) * student_quantiles(degrees, replicates)
         return errors
-
-
-def student_quantiles(degrees: Floats, count: int) -> Floats:
-    """Cuts Student's distributions into `count` equally probable parts and returns the middle of each.
-
-    They are not drawn at random, so that the tails, on which small p-values depend, are not left to chance.
-
-    Args:
-        degrees: (K,), degrees of freedom, at least 1.
-        count: N, how many parts.
-
-    Returns:
-        (N, K), ascending.
-    """
-    # Imported here: scipy costs a tenth of a second, which the command line need not wait for.
-    from scipy.special import stdtr
-
-    middles = np.abs((np.arange(count) + 0.5) / count - 0.5)
-    # Its own quantiles take ten times as long as these of a grid.
-    above = np.stack([np.interp(middles, stdtr(one, _GRID) - 0.5, _GRID) for one in degrees], axis=1)
-    quantiles: Floats = np.sign(np.arange(count) - (count - 1) / 2)[:, None] * above
-    return quantiles
 
 
 def holm(p: Floats) -> Floats:

@@ -126,7 +126,7 @@ def _checked(name: str, arguments: tuple[str, ...]) -> str:
     Raises:
         ValueError: for an unknown sweep, key or value, or places that only this machine has.
     """
-    from runner.sweep.training_data import refuse_samples
+    from runner.sweep.checks import refuse_samples
     from search_spaces.sweep import load_sweep
 
     if any(argument.partition("=")[0] == "--notify" for argument in arguments):

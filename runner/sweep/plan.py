@@ -20,12 +20,11 @@ from runner.benchmarks import SweepData, prepare_data
 from runner.compare.rows import find_baselines, label_trials, metric_and_split
 from runner.record.command import RunOptions, StartedSweep, extend_trials
 from runner.record.definition import SweepDefinition
-from runner.record.looks import is_test
 from runner.record.sweep import StoredSweep
 from runner.settings import Settings
-from runner.sweep.training_data import absolute_overrides, common_data, refuse_samples
+from runner.sweep.checks import absolute_overrides, common_data, refuse_samples, refuse_test, require_scored
 from runner.terminal.words import silent
-from search_spaces.sweep import RELEASED, VALIDATION, Sweep, Trial, load_sweep, overridden
+from search_spaces.sweep import RELEASED, Sweep, Trial, load_sweep, overridden
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def plan_sweep(
     known = SweepDefinition.load(hasty.sweep(name))
     if known is None:
         refuse_samples(sweep, name, options.run.overrides)
-        _refuse_test(sweep.metric, options)
+        refuse_test(sweep.metric, options.choose_on_test)
     started = _started(source, options, settings, StartedSweep.load(store))
     sweep, trials = _extended(sweep, options, started)
     if options.asked is not None:
@@ -144,7 +143,7 @@ def plan_sweep(
         settings.benchmarks,
         say,
     )
-    _require_scored(sweep.metric, data)
+    require_scored(sweep.metric, data.digests)
     definition = _define(name, sweep, options, trials, data, digest)
     if known is not None and (options.extension or options.num_samples):
         known.require_grown(definition, store.place)
@@ -156,24 +155,6 @@ def plan_sweep(
     )
     starts = tuple(sweep.starts_of(first))
     return SweepPlan(sweep, question, trials, starts, data, inits, definition, store, options, started)
-
-
-def _refuse_test(metric: str, options: SweepOptions) -> None:
-    """Refuses to choose networks by a benchmark that shall test them, unless the user says so."""
-    if is_test(metric.partition("/")[0]) and not options.choose_on_test:
-        raise ValueError(
-            f"this sweep is decided by {metric}, a score on a test: what chooses networks no longer tests "
-            f'them. Decide by metric="{VALIDATION}/..." in its file; or give --choose-on-test, and every '
-            "later table says so"
-        )
-
-
-def _require_scored(metric: str, data: SweepData) -> None:
-    """Refuses a sweep that is decided by a benchmark that it does not have."""
-    role = metric.partition("/")[0]
-    if role not in data.digests:
-        hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
-        raise ValueError(f"the sweep is decided by {metric}, but nothing is scored on '{role}': {hint}")
 
 
 def _define(

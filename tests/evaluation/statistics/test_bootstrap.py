@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from evaluation.statistics.bootstrap import estimate, holm, student_quantiles
+from evaluation.statistics.bootstrap import estimate, holm
 from evaluation.statistics.resampling import resample
+from evaluation.statistics.student import student_quantiles
 
 PAIRS = 5
 

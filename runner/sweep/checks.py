@@ -1,14 +1,15 @@
-"""Checks what a sweep is trained on: all trials share it, and its places are named in full."""
+"""Checks what a sweep is trained on and decided by: trials share their data, places are named in full."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from r2d2.config import DataConfig
 from r2d2.data.photos import SAMPLES
 from r2d2.data.source_text import absolute_sources
 from r2d2.storage.location import absolute_place, is_remote
-from search_spaces.sweep import Sweep, Trial
+from runner.record.looks import is_test
+from search_spaces.sweep import VALIDATION, Sweep, Trial
 
 # Entries of `data` that all trials of a sweep share: what is trained on, and what is held out for validation.
 _SHARED = ("photos", "sources", "held_out", "split_seed")
@@ -68,3 +69,37 @@ def absolute_overrides(sweep: Sweep, overrides: Sequence[str]) -> tuple[str, ...
     if data.sources:
         places.append(f"data.sources={absolute_sources(data.sources)}")
     return tuple(dict.fromkeys((*overrides, *places)))
+
+
+def refuse_test(metric: str, may_choose: bool) -> None:
+    """Refuses to choose networks by a benchmark that shall test them, unless the user says so.
+
+    Args:
+        metric: that decides, with its role.
+        may_choose: whether the user has said so.
+
+    Raises:
+        ValueError: says what to do.
+    """
+    if is_test(metric.partition("/")[0]) and not may_choose:
+        raise ValueError(
+            f"this sweep is decided by {metric}, a score on a test: what chooses networks no longer tests "
+            f'them. Decide by metric="{VALIDATION}/..." in its file; or give --choose-on-test, and every '
+            "later table says so"
+        )
+
+
+def require_scored(metric: str, scored: Collection[str]) -> None:
+    """Refuses a sweep that is decided by a benchmark that it does not have.
+
+    Args:
+        metric: that decides, with its role.
+        scored: the roles of its benchmarks.
+
+    Raises:
+        ValueError: says what is missing.
+    """
+    role = metric.partition("/")[0]
+    if role not in scored:
+        hint = "data.held_out is 0" if role == VALIDATION else "no folder was given with --hpatches"
+        raise ValueError(f"the sweep is decided by {metric}, but nothing is scored on '{role}': {hint}")
