@@ -87,7 +87,7 @@ def go_away(monkeypatch):
     def refuse(*_, **__):
         raise TrackingError("nobody there")
 
-    for name in ("check", "open_experiment", "open_run", "log_summary"):
+    for name in ("check", "open_experiment", "open_run"):
         monkeypatch.setattr(Tracker, name, refuse)
     monkeypatch.setattr(Reporter, "settle", partialmethod(Reporter.settle, timeout=0.5))
 

@@ -8,7 +8,6 @@ import torch
 from faulty_proxy import Fault
 from pyarrow.fs import FileSelector, FileType, PyFileSystem
 
-from r2d2 import checkpoint as checkpoint_module
 from r2d2.checkpoint import load_checkpoint, load_model, save_checkpoint
 from r2d2.config import TrainConfig
 from r2d2.network import build_network
@@ -50,10 +49,6 @@ def local(tmp_path):
 
 def record(trial, epoch):
     return Record(epoch, TRAIN, {}, trial.below(f"train/checkpoint_{epoch:03d}").place)
-
-
-def test_the_header_has_the_name_that_it_has_elsewhere():
-    assert HEADER == checkpoint_module.HEADER
 
 
 def test_a_checkpoint_comes_back_from_s3_bit_for_bit(trial, local):
