@@ -23,7 +23,7 @@ def student_tails(degrees: float) -> Floats:
         degrees: degrees of freedom, at least 1.
 
     Returns:
-        of the shape of GRID, in (0, 0.5].
+        (4000,), one for each point, in (0, 0.5].
     """
     from scipy.special import stdtr
 

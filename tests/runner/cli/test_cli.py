@@ -104,7 +104,7 @@ def refused(result) -> str:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (["swep"], "unknown verb 'swep'; known: compare, data, demo"),
+        (["swep"], "unknown verb 'swep'; known: ask, compare, data"),
         (["sweep", "stduy"], "unknown sweep 'stduy'; known: demo"),
         (["sweep", "smoke", "--set", "loss.similarity=dise"], "unknown similarity 'dise'"),
         (

