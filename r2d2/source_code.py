@@ -1,25 +1,22 @@
 """Describes the code that runs: its commit, its branch, and what differs from the commit.
 
 Of what is not committed only code counts, new files of code too: other files, such as `.env` or keys, decide
-no number and may hold secrets. A line that looks like a secret is left out.
+no number and may hold secrets. A file with a line that looks like a secret is left out.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from r2d2.formats.printable import printable
 from r2d2.formats.stored_json import parse_json, typed
 from r2d2.storage.scratch import scratch_folder
-from r2d2.version import code_version
+from r2d2.version import code_version, git
 
 PACKAGES = ("runner", "r2d2", "evaluation", "search_spaces")
 # Of files that are code, with those of the comparison's page.
@@ -29,15 +26,25 @@ COPIED = "CODE_SOURCE.json"
 # Of a stored difference, bytes.
 LARGEST = 2**20
 
-_NAMED = r"(?:secret|passw(?:or)?d|token|api_?key|access_?key|private_?key|credential)"
+_NAMED = (
+    r"(?:secret|passw(?:or)?d|passphrase|token|credential|authorization|(?:api|access|private|signing)_?key)"
+)
+# White space, also that between two lines of a difference.
+_GAP = r"[^\S\n]*\\?(?:\n[-+ ]\s*)?"
+_TEXT = rf"""\(*{_GAP}[rbfu]{{0,2}}(?P<quote>"{{3}}|'{{3}}|["'])(?:(?!(?P=quote)).){{8}}"""
+_DEFAULT = r"[^\n]*(?:\b(?:environ\.get|getenv)\([^,\n]*,|\bor\b)\s*"
 _SECRET = re.compile(
-    rf"{_NAMED}\w*[\"']?\s*(?::[^=]*)?[:=]\s*[\"'][^\"'\s]{{8,}}[\"']"
-    r"|\b(?:AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30}|hf_[A-Za-z0-9]{30}|sk-[\w-]{20}|xox[abp]-[\w-]{10})"
+    rf"{_NAMED}\w*[\"']?\]?\s*(?::[^=\n]*=|[:=,!]{{1,2}}){_GAP}(?:{_DEFAULT})?{_TEXT}"
+    r"|\b(?:A[KS]IA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{30}|github_pat_\w{20}|hf_[A-Za-z0-9]{30}|sk-[\w-]{20})"
+    r"|\b(?:xox[abp]-[\w-]{10}|eyJ[\w-]{16}|(?:bearer|basic)\s[\w.~+/-]{16})"
     r"|BEGIN [A-Z ]*PRIVATE KEY"
-    r"|\w://[^/\s:@\"']+:[^/\s@\"']+@",
+    # A line of a key whose first line is not among those that are shown.
+    r"|(?-i:(?=[a-z0-9+/]{0,59}[A-Z])(?=[A-Z0-9+/]{0,59}[a-z])(?=[A-Za-z+/]{0,59}[0-9])[A-Za-z0-9+/]{60})"
+    r"|\w://[^/\s:@\"']*:[^/\s@\"']+@",
     re.IGNORECASE,
 )
-_LEFT_OUT = "left out: this line looks like a secret"
+# What follows is a line of the file that git takes for a heading; `git apply` does not need it.
+_HUNK = re.compile(r"^(@@ [-+,\d ]+ @@).*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,11 @@ class SourceCode:
     branch: str = ""
     diff: str = ""
     left_out: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> bytes:
+        """Returns what decides which program this is: the commit, and what differs from it."""
+        return f"{self.commit}\n{self.diff}".encode()
 
 
 def running_root() -> Path:
@@ -87,7 +99,7 @@ def source_code_of(root: Path) -> SourceCode:
         return SourceCode(code_version())
     diff, left_out = bounded(_uncommitted(root))
     branch = git(root, "branch", "--show-current") or ""
-    return SourceCode(code_version(), commit.strip(), branch.strip(), diff, left_out)
+    return SourceCode(code_version(), commit.strip(), printable(branch.strip()), diff, left_out)
 
 
 def describe_copy(folder: Path) -> None:
@@ -102,57 +114,50 @@ def is_code(path: str) -> bool:
     return parts[0] in PACKAGES and Path(path).suffix in SUFFIXES and not hidden
 
 
-def git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """Returns the standard output of a git command; None if it fails, or there is no git."""
-    program = shutil.which("git")
-    if program is None:
-        return None
-    command = [program, "-C", str(folder), "-c", "core.quotepath=off", *arguments]
-    answer = subprocess.run(  # noqa: S603  (fixed commands)
-        command, capture_output=True, check=False, env={**os.environ, **(environment or {})}
-    )
-    return answer.stdout.decode(errors="replace") if answer.returncode == 0 else None
-
-
 def _uncommitted(root: Path) -> str:
     """The difference of all code from the commit; files that git does not know yet are in it."""
-    listed = git(root, "ls-files", "--others", "--exclude-standard", "-z") or ""
-    new = [path for path in listed.split("\0") if path and is_code(path)]
     places = [f":(glob){package}/**/*{suffix}" for package in PACKAGES for suffix in sorted(SUFFIXES)]
-    form = ("--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+    # Whatever the user's settings are, `git apply` takes it.
+    form = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "-U3", "--src-prefix=a/")
     with scratch_folder() as scratch:
-        # New files are noted in a copy of the index: the user's own stays as it is.
+        # New files are noted in an index of the commit alone: the user's own stays as it is.
         index = {"GIT_INDEX_FILE": str(scratch / "index")}
         git(root, "read-tree", "HEAD", environment=index)
+        listed = git(root, "ls-files", "--others", "--exclude-standard", "-z", environment=index) or ""
+        new = [path for path in listed.split("\0") if path and is_code(path)]
         if new:
             git(root, "add", "--intent-to-add", "--", *new, environment=index)
-        return git(root, "diff", *form, "HEAD", "--", *places, environment=index) or ""
+        return git(root, "diff", *form, "--dst-prefix=b/", "HEAD", "--", *places, environment=index) or ""
 
 
 def bounded(diff: str, largest: int = LARGEST) -> tuple[str, tuple[str, ...]]:
-    """Leaves out of a difference lines that look like secrets, and files beyond a size.
+    """Leaves out of a difference whole files: with what looks like a secret, not in UTF-8, beyond a size.
 
     Args:
-        diff: of git.
-        largest: bytes that are kept, in whole files.
+        diff: of git; bytes that are not UTF-8 are lone surrogates.
+        largest: bytes that are kept.
 
     Returns:
-        The difference, and a sentence on each file of which something was left out.
+        The difference, and a sentence on each file that was left out.
     """
     kept, left_out, size = [], [], 0
-    for file in re.split(r"^(?=diff --git )", diff, flags=re.MULTILINE):
-        name = file.partition("\n")[0].rpartition(" b/")[2]
-        lines = [_without_secret(line) for line in file.splitlines(keepends=True)]
-        if secrets := sum(_LEFT_OUT in line for line in lines):
-            left_out.append(f"{name}: {secrets} lines that look like secrets")
-        length = len("".join(lines).encode())
-        if size + length > largest:
-            left_out.append(f"{name}: the difference would be larger than {largest} bytes")
-            continue
-        kept += lines
-        size += length
+    for file in re.split(r"^(?=diff --git )", _HUNK.sub(r"\1", diff), flags=re.MULTILINE):
+        length = len(file.encode(errors="surrogateescape"))
+        too_large = f"the difference would be larger than {largest} bytes"
+        why = too_large if size + length > largest else _unfit(file)
+        if why is None:
+            kept.append(file)
+            size += length
+        else:
+            name = file.partition("\n")[0].rpartition(" b/")[2]
+            left_out.append(f"{printable(name)}: {why}")
     return "".join(kept), tuple(left_out)
 
 
-def _without_secret(line: str) -> str:
-    return f"{line[:1]}{_LEFT_OUT}\n" if line[:1] in "+- " and _SECRET.search(line) else line
+def _unfit(file: str) -> str | None:
+    """Why the difference of a file is not kept; None: it is."""
+    if _SECRET.search(file):
+        return "a line looks like a secret"
+    if "\nBinary files " in file or any("\ud800" <= letter <= "\udfff" for letter in file):
+        return "it is no text in UTF-8"
+    return None

@@ -82,7 +82,7 @@ def ask(
 @click.option(
     "--trust",
     is_flag=True,
-    help="Trust the recorded changes of the run's code: execute them though this user did not make them.",
+    help="Trust the run's code: execute it though the history of HEAD lacks it, or it was changed.",
 )
 @click.option("--photos", metavar="PLACE", help="Place of the run's photographs, if they were moved.")
 @click.option(
@@ -104,7 +104,9 @@ def reproduce(
     """Train and score a run again on this machine, and say whether its numbers come out the same.
 
     RUN is runs:/ID, models:/NAME@ALIAS or SWEEP:VARIANT. The run's own code trains, taken from the git
-    repository here: its commit, and what was not committed then. Installed packages stay as they are.
+    repository here: its commit, and what was not committed then. Installed packages stay as they are. A
+    commit that is not in the history of HEAD, and changes, run only if this user ran them from this machine,
+    or with --trust.
 
     The answer is `identical`, `within the seeds' noise` (exit status 0) or `differs` (1), with every package,
     line of code, photograph, processor and protocol that differs from what was recorded. Status 2: data,

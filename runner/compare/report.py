@@ -213,9 +213,11 @@ def known_spread(settings: Settings, like: SweepDefinition) -> Spread:
     found = []
     for name in sweep_names(settings.sweeps):
         stored = StoredSweep(settings.sweep(name))
-        definition = SweepDefinition.load(stored.store)
-        if name != like.name and definition is not None and _is_alike(definition, like):
-            found.append((len(stored.trials()), name, stored))
+        try:
+            if name != like.name and _is_alike(stored.definition, like):
+                found.append((len(stored.trials()), name, stored))
+        except ValueError as error:
+            log.info("the sweep '%s' cannot be read: %s", name, error)
     for _, name, stored in sorted(found, key=lambda one: one[:2], reverse=True)[:_MOST_READ]:
         try:
             spread = spread_of(sweep_report(stored))

@@ -73,9 +73,9 @@ class Answer:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Returns the 95 % interval of the difference; None if the noise is unknown."""
+        """Returns the 95 % interval of the difference; None if that or the noise is unknown or not finite."""
         half, value = self.noise.half, self.now - self.was
-        return None if half is None else (value - half, value + half)
+        return (value - half, value + half) if half is not None and np.isfinite(value + half) else None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the answer as what `json.dumps` takes; a figure that is not finite is None."""
@@ -103,6 +103,8 @@ class Answer:
     def _figures(self) -> str:
         value = self.now - self.was
         told = f"{self.metric} at epoch {self.epoch} was {self.was:.4f}, is {self.now:.4f} ({value:+.4f})"
+        if not np.isfinite(value):
+            return f"{told}."
         if self.interval is None:
             return f"{told}; the noise of seeds is unknown: {self.noise.source}."
         low, high = self.interval
@@ -142,6 +144,23 @@ def _figures_of(history: History, event: Record) -> dict[str, Any]:
     return {key: table[key] for key in _WORDS if key in table} | own
 
 
+def require_tables(target: Target) -> None:
+    """Looks for the table of each score, which has the digest of the weights, before anything is trained.
+
+    Raises:
+        ValueError: if one is gone or damaged, or there is no score.
+    """
+    scores = [one for one in target.history.records() if one.error is None and one.kind != TRAIN]
+    for score in scores:
+        if not _WORDS.keys() <= read_table(target.history, score.epoch, score.kind).keys():
+            raise ValueError(
+                f"the table of '{score.kind}' of epoch {score.epoch} of {target} is gone or lacks fields, so "
+                "its weights and scores cannot be compared"
+            )
+    if not scores:
+        raise ValueError(f"{target} has no score, so its weights cannot be compared")
+
+
 def read_table(history: History, epoch: int, kind: str) -> dict[str, Any]:
     """Reads the table of a score as it is stored; empty if there is none (any more)."""
     record = history.find(epoch, kind)
@@ -155,13 +174,12 @@ def _same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def noise_of(target: Target, settings: Settings, sequences: int) -> SeedNoise:
+def noise_of(target: Target, settings: Settings) -> SeedNoise:
     """Finds how far apart two seeds of the target's variant are, as its sweep shows, or else another one.
 
     Args:
         target: the training.
         settings: where other sweeps are.
-        sequences: of the deciding benchmark.
     """
     own = seed_noise(scores_by_variant(target))
     definition = target.sweep.definition
@@ -170,8 +188,8 @@ def noise_of(target: Target, settings: Settings, sequences: int) -> SeedNoise:
     spread = known_spread(settings, definition)
     if spread is USUAL_SPREAD and "mma_" not in definition.metric:
         return own
-    part = spread.variances
-    half = 1.96 * float(np.sqrt(part.seed + part.cell / sequences))
+    part, pairs = spread.variances, read_table(target.history, target.epoch, definition.role)["pairs"]
+    half = 1.96 * float(np.sqrt(part.seed + part.cell / len({pair["sequence"] for pair in pairs})))
     return SeedNoise(half, f"by the spread of scores {spread.source}, as {own.source}")
 
 
@@ -184,10 +202,11 @@ def seed_noise(scores: Mapping[str, Sequence[float]]) -> SeedNoise:
     # scipy costs a tenth of a second, which the command line need not wait for.
     from scipy.special import stdtrit
 
-    several = [np.array(values)[:, None] for values in scores.values() if len(values) > 1]
-    own = np.array(next(iter(scores.values())))
+    # A training that diverged has no finite score.
+    finite = [np.array([value for value in values if np.isfinite(value)]) for values in scores.values()]
+    several, own = [values[:, None] for values in finite if len(values) > 1], finite[0]
     if len(own) < 2:
-        return SeedNoise(None, "the variant has one seed in its sweep")
+        return SeedNoise(None, "fewer than two seeds of the variant have a score in its sweep")
     variance, degrees, source = float(own.var(ddof=1)), len(own) - 1.0, f"by {len(own)} seeds of the variant"
     pooled = pool(several, paired=False) if len(several) > 2 else None
     if pooled is not None and pooled.members[0, 0]:

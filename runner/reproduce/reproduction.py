@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import pprint
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,12 +21,20 @@ from r2d2.processor.kind import Processor, this_processor
 from r2d2.source_code import running_root, source_code
 from r2d2.storage.manifest import first_names
 from r2d2.storage.scratch import scratch_folder
-from runner.record.command import StartedSweep, trusted_copy
+from runner.record.command import StartedSweep
 from runner.record.history import History
 from runner.record.layout import TRIAL_CONFIG
 from runner.record.provenance import Provenance, installed_versions, processors_of
 from runner.record.sweep import StoredSweep
-from runner.reproduce.answer import Answer, first_difference, noise_of, read_table, verdict_of
+from runner.reproduce.answer import (
+    Answer,
+    SeedNoise,
+    first_difference,
+    noise_of,
+    read_table,
+    require_tables,
+    verdict_of,
+)
 from runner.reproduce.code import OR_THIS_CODE, write_code
 from runner.reproduce.differences import (
     CODE,
@@ -39,7 +50,7 @@ from runner.reproduce.target import Target, deciding_value
 from runner.settings import SWEEPS, Settings
 from search_spaces.sweep import HPATCHES, RELEASED, VALIDATION
 
-NAME = "reproduction"
+NAME, MESSAGES = "reproduction", "messages.txt"
 _MAY, _VERB = "--choose-on-test", "runner/cli/sweep.py"
 STOPS_WITHIN_S = 60.0
 _NAMED = 5
@@ -65,17 +76,19 @@ def reproduce(
         settings: where the user's caches are; nothing else is written there.
         say: gets a sentence on what happens, and on each difference that is known beforehand.
         this_code: whether the code that is here trains, and not the run's own.
-        trust: whether recorded changes of code may run that this user did not make on this machine.
+        trust: whether recorded code may run that is neither in the history of HEAD nor this user's own.
         keep: folder of the reproduction, new or empty; None: a temporary one.
 
     Raises:
         ValueError: if something that it needs is not to be had, which is said before anything runs, or if
-            the training fails.
+            the training fails; its folder is kept then.
     """
     record = _record(target, this_code)
     if keep is not None and (keep.is_file() or (keep.is_dir() and any(keep.iterdir()))):
         raise ValueError(f"{keep} is not empty; --keep takes a folder that is new or empty")
     say(f"looking for what {target} was made of")
+    require_tables(target)
+    noise = noise_of(target, settings)
     differences = find_inputs(target, settings)
     if record is not None:
         differences += package_differences(record.packages, installed_versions())
@@ -87,17 +100,30 @@ def reproduce(
             say(str(one))
         trained_with, of_code = _code(target, record, code, say, this_code, trust)
         differences += of_code
-        _train(target, settings, running_root() if this_code else code, home, say)
-        again = StoredSweep(home / SWEEPS / NAME)
-        [trial] = again.trials()
-        there = processors_of(again.trial_store(trial)) or here
-        now = Provenance.load(again.store, 1)
-        differences += processor_differences(_noted(target), there) or _of_evaluation(record, now)
-        return _compare(target, again.history(trial), differences, trained_with, settings)
+        with _kept_after_failure(home, keep, say):
+            _train(target, settings, running_root() if this_code else code, home, say)
+            again = StoredSweep(home / SWEEPS / NAME)
+            trials = again.trials()
+            if len(trials) != 1:
+                raise ValueError(f"the reproduction has {len(trials)} trials and not one")
+            there = processors_of(again.trial_store(trials[0])) or here
+            now = Provenance.load(again.store, 1)
+            differences += processor_differences(_noted(target), there) or _of_evaluation(record, now)
+            return _compare(target, again.history(trials[0]), differences, trained_with, noise)
+
+
+@contextmanager
+def _kept_after_failure(home: Path, keep: Path | None, say: Callable[[str], None]) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        kept = home if keep else home.rename(tempfile.mkdtemp(prefix="r2d2-reproduction-"))
+        say(f"what was trained, and {MESSAGES}, stay in {kept}")
+        raise
 
 
 def _compare(
-    target: Target, now: History, differences: Sequence[Difference], code: str, settings: Settings
+    target: Target, now: History, differences: Sequence[Difference], code: str, noise: SeedNoise
 ) -> Answer:
     was, value = (deciding_value(target, history) for history in (target.history, now))
     if was is None or value is None:
@@ -107,8 +133,6 @@ def _compare(
         for role in target.sweep.definition.benchmarks
     }
     protocols = [one for pair in tables.values() if all(pair) for one in protocol_differences(*pair)]
-    pairs = tables[target.sweep.definition.role][1]["pairs"] if tables else ()
-    noise = noise_of(target, settings, len({pair["sequence"] for pair in pairs}))
     first = first_difference(target.history, now)
     return Answer(
         verdict=verdict_of(value - was, first, noise),
@@ -127,12 +151,14 @@ def _compare(
 def _record(target: Target, this_code: bool) -> Provenance | None:
     """What the training was computed with; None if it was not recorded, and the code that is here trains."""
     records = target.provenances()
-    if len(records) != 1 and not this_code:
+    if records != records[-1:] or records == [None]:
         why = "by a version of this program that did not record its code"
-        if records:
+        if len(records) > 1:
             why = f"in parts, by {len(records)} different states of code or packages"
-        raise ValueError(f"{target} was trained {why}; {OR_THIS_CODE}")
-    return records[-1] if records else None
+            why += ", of which one was not recorded" if None in records else ""
+        if not this_code:
+            raise ValueError(f"{target} was trained {why}; {OR_THIS_CODE}")
+    return records[-1]
 
 
 def _code(
@@ -149,10 +175,7 @@ def _code(
     if record is None:
         return here, []
     try:
-        if record.code.diff:
-            where = f"what was not committed, in {target.sweep.store.place}/provenance,"
-            trusted_copy(record.code.diff.encode(), where, trust)
-        write_code(record.code, folder)
+        write_code(record.code, folder, f"{target.sweep.store.place}/provenance", trust)
         found = code_differences(folder, running_root())
     except ValueError:
         if not this_code:
@@ -189,7 +212,7 @@ def _processor_here(target: Target) -> tuple[Processor, ...]:
 def _train(target: Target, settings: Settings, root: Path, home: Path, say: Callable[[str], None]) -> None:
     """Runs a sweep of the one training, as its user would, by the code below `root`, in a home of its own."""
     home.mkdir(parents=True, exist_ok=True)
-    file, messages = home / f"{NAME}.py", home / "messages.txt"
+    file, messages = home / f"{NAME}.py", home / MESSAGES
     file.write_text(_sweep_file(target), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     environment |= {"R2D2_HOME": str(home), "R2D2_CACHE": str(settings.cache)}
@@ -202,18 +225,33 @@ def _train(target: Target, settings: Settings, root: Path, home: Path, say: Call
             command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT
         ) as child,
     ):
-        try:
-            child.wait()
-        except KeyboardInterrupt:
-            # It has heard the same signal, and stops its own processes.
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(STOPS_WITHIN_S)
-            child.terminate()
-            raise
+        _wait(child)
     if child.returncode:
         lines = [line for line in messages.read_text(errors="replace").splitlines() if line.strip()]
         said = next((line for line in lines if line.startswith("failed ")), lines[-1] if lines else "no word")
         raise ValueError(f"the training of the reproduction failed: {said}")
+
+
+def _wait(child: subprocess.Popen[bytes]) -> None:
+    """Waits for a sweep; Ctrl-C, which it hears too, and SIGTERM end it and its own processes."""
+
+    def stop(*_: Any) -> None:
+        child.send_signal(signal.SIGINT)
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        child.wait()
+    except KeyboardInterrupt:
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(STOPS_WITHIN_S)
+        finally:
+            child.kill()
+            child.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _sweep_file(target: Target) -> str:

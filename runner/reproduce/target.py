@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from r2d2.unknown import unknown
 from runner.compare.rows import BESIDE
@@ -49,12 +49,14 @@ class Target:
         """Opens the events of the training."""
         return self.sweep.history(self.trial)
 
-    def provenances(self) -> list[Provenance]:
-        """Reads what the attempts that trained or scored it computed with; equal ones once, the last last."""
-        attempts = {r.attempt for r in self.history.records() if r.attempt is not None}
-        records = (Provenance.load(self.sweep.store, attempt) for attempt in sorted(attempts))
-        made = {(one.code, tuple(sorted(one.packages.items()))): one for one in records if one is not None}
-        return list(made.values())
+    def provenances(self) -> list[Provenance | None]:
+        """Reads what the attempts that trained or scored it computed with; equal ones once, the last last.
+
+        None: an attempt that did not record it.
+        """
+        attempts = sorted({r.attempt or 0 for r in self.history.records()})
+        records = [Provenance.load(self.sweep.store, attempt) if attempt else None for attempt in attempts]
+        return list({_state(one): one for one in records}.values())
 
 
 def find_target(text: str, settings: Settings, seed: int | None = None, photos: str | None = None) -> Target:
@@ -70,6 +72,8 @@ def find_target(text: str, settings: Settings, seed: int | None = None, photos: 
         ValueError: if it names nothing, several trainings, or one without a score.
     """
     if text.startswith((MODEL, RUN)) or _RUN_ID.fullmatch(text):
+        if seed is not None:
+            raise ValueError(f"--seed chooses one of SWEEP:VARIANT; '{text}' is one training")
         sweep, trial, epoch = _logged(text, settings)
     else:
         name, _, variant = text.partition(":")
@@ -85,6 +89,11 @@ def find_target(text: str, settings: Settings, seed: int | None = None, photos: 
     if deciding_value(target, target.history) is None:
         raise ValueError(f"{target} has no {target.metric} at epoch {epoch} to compare")
     return target
+
+
+def _state(record: Provenance | None) -> object:
+    """What must be the same for two parts of a training to be one; the branch's name decides nothing."""
+    return record and (replace(record.code, branch=""), tuple(sorted(record.packages.items())))
 
 
 def deciding_value(target: Target, history: History) -> float | None:

@@ -150,7 +150,7 @@ def _write_provenance(plan: SweepPlan, attempt: int) -> None:
     device = torch.device("cuda" if evaluators.num_gpus and torch.cuda.is_available() else "cpu")
     provenance = Provenance.of_now(this_processor(device, evaluators.threads))
     provenance.save(plan.store, attempt)
-    remember_own(provenance.code.diff.encode())
+    remember_own(provenance.code.content)
     save_files(plan.store, data.training.contents | data.held_out.contents)
 
 

@@ -15,7 +15,7 @@ from mlflow.entities import Run, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-from r2d2.source_code import source_code
+from r2d2.source_code import SourceCode, source_code
 from r2d2.storage.s3 import TIMEOUT
 from r2d2.storage.store import Store
 from r2d2.unknown import did_you_mean
@@ -137,6 +137,7 @@ class Tracker:
         params: Mapping[str, Any],
         datasets: Sequence[DatasetUse] = (),
         started: int | None = None,
+        code: SourceCode | None = None,
     ) -> TrialRun:
         """Opens the run of `key` again, or creates it.
 
@@ -153,13 +154,15 @@ class Tracker:
             params: the complete configuration with dotted keys.
             datasets: what the run is trained and scored on.
             started: milliseconds since 1970 at which it began; None: now.
+            code: that began the run; None: the code that runs now.
 
         Raises:
             ValueError: if the run was begun with other parameters.
             TrackingError: if MLflow does not answer; so does every method below.
         """
         former = self.runs_by_key(experiment_id, key).get(key)
-        first = {**tags, **code_tags(), KEY: key}
+        code = code or source_code()
+        first = {**tags, **code_tags(code), KEY: key}
         run = former or self.client.create_run(experiment_id, started, first, name)
         texts = {k: _shortened(str(v)) for k, v in params.items()}
         known = run.data.params
@@ -173,7 +176,6 @@ class Tracker:
             # The parameters come last: a run that has them is known to have the files and the data sets.
             files = {"config.json": params, "environment.json": environment()}
             texts_of = {name: json.dumps(value, indent=1) for name, value in files.items()}
-            code = source_code()
             opened.log_files(texts_of | ({DIFF: code.diff} if code.diff else {}))
             if datasets:
                 self.client.log_inputs(opened.run_id, [use.to_input() for use in datasets])
@@ -181,7 +183,7 @@ class Tracker:
         return opened
 
     def _reopen(self, opened: TrialRun, former: Run, tags: Mapping[str, str]) -> None:
-        version = code_tags()[CODE]
+        version = source_code().version
         opened.log((), {**tags, RESUMED_WITH: version} if version != opened.tags.get(CODE) else tags)
         if REASON in opened.tags:
             self.client.delete_tag(opened.run_id, REASON)

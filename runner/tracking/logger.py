@@ -8,12 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from r2d2.source_code import SourceCode
 from r2d2.storage.location import open_store
 from runner.record.checkpoints import existing
 from runner.record.history import History, Record, final_scores, read_evaluation, read_maps
 from runner.record.incidents import TAG as INCIDENTS
 from runner.record.incidents import incidents
 from runner.record.layout import TRIAL_CONFIG
+from runner.record.provenance import Provenance
 from runner.record.sweep import Ending
 from runner.tracking.experiments import SUMMARY, Tracker
 from runner.tracking.files import Files, checkpoint_file, final_files, score_files
@@ -81,7 +83,7 @@ class RunLogger:
             return
         try:
             if trial.key not in self._open:
-                self._open[trial.key] = self._open_run(experiment, trial, history)
+                self._open[trial.key] = self._open_run(experiment, trial, history, records)
             run = self._open[trial.key]
             if ending is None:
                 self._log(run, history, records, {}, {})
@@ -139,7 +141,9 @@ class RunLogger:
             listed += tables
         return files, tags | run.table_tag(listed)
 
-    def _open_run(self, experiment: str, trial: Trial, history: History) -> TrialRun:
+    def _open_run(
+        self, experiment: str, trial: Trial, history: History, records: Sequence[Record]
+    ) -> TrialRun:
         config = trial.config
         tags = {
             "sweep": self._sweep.name,
@@ -152,9 +156,8 @@ class RunLogger:
             **{dataset_tag(use.context): use.digest for use in self._sweep.datasets},
         }
         name, datasets = f"{trial.variant}, seed {config.seed}", self._sweep.datasets
-        return self._tracker.open_run(
-            experiment, trial.key, name, tags, config.flat(), datasets, _started(history)
-        )
+        began, code = _started(history), _code_of(history, records)
+        return self._tracker.open_run(experiment, trial.key, name, tags, config.flat(), datasets, began, code)
 
     def log_summary(
         self, text: str, table: LoggedTable, best: Mapping[str, float], files: Mapping[str, str | bytes]
@@ -227,6 +230,16 @@ def best_record(records: Sequence[Record], metric: str, mode: str, there: Collec
     sign = 1 if mode == "max" else -1
     scored = [r for r in records if not math.isnan(r.metrics.get(metric, math.nan)) and r.checkpoint in there]
     return max(scored, key=lambda r: (sign * r.metrics[metric], r.epoch), default=None)
+
+
+def _code_of(history: History, records: Sequence[Record]) -> SourceCode | None:
+    """Returns the code that began a trial; None if that was not recorded, as before its first event."""
+    attempt = records[0].attempt if records else None
+    if attempt is None:
+        return None
+    sweep = open_store(history.store.place.rsplit("/", 3)[0], history.store.timeout)
+    record = Provenance.load(sweep, attempt)
+    return None if record is None else record.code
 
 
 def _started(history: History) -> int | None:

@@ -32,7 +32,7 @@ from mlflow.utils.mlflow_tags import (
 )
 from mlflow.utils.rest_utils import http_request
 
-from r2d2.source_code import source_code
+from r2d2.source_code import SourceCode
 from r2d2.version import PROJECT
 from runner.cluster.processors import usable_cpus
 from runner.tracking.moved_home import follow_home
@@ -221,12 +221,11 @@ def _check_sqlite(path: Path) -> None:
             raise ValueError(f"{path} is no SQLite database; MLflow's store is one")
 
 
-def code_tags() -> dict[str, str]:
-    """Returns tags that name the code: commit, branch and whether the tree differs, or the package's version.
+def code_tags(code: SourceCode) -> dict[str, str]:
+    """Returns tags that name code: its commit, branch and whether the tree differs, or the package's version.
 
     Those of git are the keys under which MLflow's pages look for them.
     """
-    code = source_code()
     # Without a source MLflow's pages do not show the commit.
     tags = {"r2d2.code_version": code.version, MLFLOW_SOURCE_NAME: PROJECT, MLFLOW_SOURCE_TYPE: "LOCAL"}
     if code.commit:

@@ -53,12 +53,70 @@ def test_a_changed_line_and_a_new_file_are_in_the_difference_and_it_makes_the_sa
     assert (checkout / "r2d2" / "new.py").read_text() == "new\n"
 
 
-def test_a_line_that_looks_like_a_secret_is_left_out_and_said(checkout):
+def test_a_file_with_a_line_that_looks_like_a_secret_is_left_out_and_said(checkout):
     (checkout / "r2d2" / "loss.py").write_text(f"{SECRET}other\n")
+    (checkout / "r2d2" / "new.py").write_text("new\n")
     code = source_code_of(checkout)
     assert "x1x1" not in code.diff
-    assert "+other\n" in code.diff
-    assert code.left_out == ("r2d2/loss.py: 1 lines that look like secrets",)
+    assert "+new\n" in code.diff
+    assert code.left_out == ("r2d2/loss.py: a line looks like a secret",)
+
+
+def test_a_secret_that_git_shows_as_a_heading_is_not_recorded(checkout):
+    loss = checkout / "r2d2" / "loss.py"
+    loss.write_text(SECRET + "".join(f"    line {n}\n" for n in range(20)))
+    git(checkout, "commit", "--all", "-m", "Another commit")
+    loss.write_text(loss.read_text().replace("line 15", "line 155"))
+    assert "x1x1" in git(checkout, "diff")
+    code = source_code_of(checkout)
+    assert "x1x1" not in code.diff
+    assert code.left_out == ()
+    assert applied(checkout, code) == {"loss.py": loss.read_bytes()}
+
+
+def applied(checkout, code):
+    """The files of the package, of the commit with the recorded difference."""
+    copy = checkout.parent / f"{checkout.name} again"
+    git(checkout, "worktree", "add", "--detach", str(copy), "HEAD")
+    (copy / "patch").write_text(code.diff, newline="")
+    git(copy, "apply", "--whitespace=nowarn", "patch")
+    return {path.name: path.read_bytes() for path in (copy / "r2d2").iterdir()}
+
+
+def test_a_difference_can_be_applied_whatever_the_settings_of_git_are(checkout, monkeypatch):
+    for name, value in {
+        "context": "0",
+        "noprefix": "true",
+        "renames": "copies",
+        "mnemonicPrefix": "1",
+    }.items():
+        git(checkout, "config", f"diff.{name}", value)
+    monkeypatch.setenv("GIT_DIFF_OPTS", "-u0")
+    loss = checkout / "r2d2" / "loss.py"
+    loss.write_bytes(loss.read_bytes().replace(b"line 4\n", b"line 44\r\n\x0cline 4") + b"no end")
+    (checkout / "r2d2" / "staged.py").write_text("staged\n")
+    git(checkout, "add", "r2d2/staged.py")
+    files = {"loss.py": loss.read_bytes(), "staged.py": b"staged\n"}
+    assert applied(checkout, source_code_of(checkout)) == files
+
+
+@pytest.mark.parametrize("content", ["# Größe\n".encode("latin-1"), b"\x00\n"])
+def test_a_file_that_is_no_text_is_left_out_and_said(checkout, content):
+    (checkout / "r2d2" / "loss.py").write_bytes(content)
+    (checkout / "r2d2" / "new.py").write_text("Größe\n", encoding="utf-8")
+    code = source_code_of(checkout)
+    assert "+Größe\n" in code.diff
+    assert code.left_out == ("r2d2/loss.py: it is no text in UTF-8",)
+    assert code.content.decode().startswith(f"{code.commit}\ndiff --git a/r2d2/new.py")
+
+
+def test_git_looks_at_the_folder_whatever_its_variables_name(checkout, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init")
+    commit = git(checkout, "rev-parse", "HEAD").strip()
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert source_code_of(checkout).commit == commit
 
 
 @pytest.mark.parametrize(
@@ -69,6 +127,28 @@ def test_a_line_that_looks_like_a_secret_is_left_out_and_said(checkout):
         (f'x = "ghp_{"a" * 36}"', True),
         ('url = "postgres://me:word@host/x"', True),
         ("-----BEGIN RSA PRIVATE KEY-----", True),
+        ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj", True),
+        ('password = b"hunter2hunter2"', True),
+        ('token = f"hunter2hunter2"', True),
+        ('SECRET=("hunter2hunter2")', True),
+        ('SECRET = (\n+    "hunter2hunter2"', True),
+        ('SECRET = \\\n+    "hunter2hunter2"', True),
+        ('password = """hunter2hunter2', True),
+        ('password = "it\'s hunter2"', True),
+        ('password = "correct horse battery"', True),
+        ('os.environ.get("DB_PASSWORD", "hunter2hunter2")', True),
+        ('password = os.environ.get("P", "hunter2hunter2")', True),
+        ('password = given or "hunter2hunter2"', True),
+        ('environment["MY_TOKEN"] = "hunter2hunter2"', True),
+        ('if password == "hunter2hunter2":', True),
+        ('"Authorization": "Bearer eyJhbGciOiJIUzI1NiJ9"', True),
+        ('headers = ["Bearer 0123456789abcdef"]', True),
+        ('x = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"', True),
+        (f'x = "github_pat_{"1a" * 20}"', True),
+        (f'DIGEST = "{"0123456789abcdef" * 4}"', False),
+        ('token = ""', False),
+        ('def read(token: str = "", name: str = "something") -> str:', False),
+        ('raise ValueError("the token is missing")', False),
         ("token = read_token(file)", False),
         ('KEY = "r2d2.key"', False),
         ("def test_dlt_weighs_each_match_the_same_at_any_place_and_scale():", False),

@@ -223,6 +223,16 @@ def test_a_new_sweep_has_the_spread_of_one_that_is_scored_alike(sweep, tmp_path)
     assert known_spread(settings, replace(new, metric="validation/mma_1px")) is USUAL_SPREAD
 
 
+def test_a_damaged_sweep_beside_does_not_hide_the_spread_of_the_others(sweep, tmp_path):
+    settings = Settings.from_environment({"R2D2_HOME": str(tmp_path)})
+    run(sweep)
+    settings.sweeps.below("damaged").write("sweep.json", b"{")
+    alike = StoredSweep(settings.sweep("alike"))
+    replace(sweep.definition, name="alike").save(alike.store)
+    alike.store.write("trials/a/config.json", b"{")
+    assert known_spread(settings, replace(sweep.definition, name="new")).source == "of the sweep 'asked'"
+
+
 def test_power_shows_how_often_a_gain_is_found(sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("R2D2_HOME", str(tmp_path))
     refused = CliRunner().invoke(main, ["power", "asked"])

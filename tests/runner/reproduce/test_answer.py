@@ -95,9 +95,26 @@ def test_the_variance_is_pooled_over_variants_that_scatter_alike():
 def test_with_one_seed_the_noise_is_that_of_other_sweeps_or_unknown(store_sweep, settings):
     store_sweep(seeds=(0,))
     assert seed_noise({"mine": [0.5]}).half is None
-    noise = noise_of(find_target("mine:ap+cosine", settings), settings, sequences=4)
-    assert noise.half == pytest.approx(1.96 * (2 * 0.005**2 + 2 * (0.015**2 + 0.04**2 / 5) / 4) ** 0.5)
+    noise = noise_of(find_target("mine:ap+cosine", settings), settings)
+    # The table has two sequences.
+    assert noise.half == pytest.approx(1.96 * (2 * 0.005**2 + 2 * (0.015**2 + 0.04**2 / 5) / 2) ** 0.5)
     assert "measured on HPatches" in noise.source
+
+
+def test_a_seed_without_a_finite_score_says_nothing_of_the_noise():
+    assert seed_noise({"mine": [0.50, 0.52, float("nan"), 0.51]}) == seed_noise({"mine": [0.50, 0.52, 0.51]})
+    assert seed_noise({"mine": [0.50, float("nan")]}).half is None
+
+
+@pytest.mark.parametrize(("now", "half"), [(float("nan"), 0.03), (0.6, float("nan")), (float("inf"), 0.03)])
+def test_the_json_of_figures_that_are_not_finite_has_null(now, half, capsys):
+    found = answer("differs", now, half)
+    print_answer("reproduction", **found.to_json())
+    printed = capsys.readouterr().out
+    assert "NaN" not in printed
+    assert "Infinity" not in printed
+    assert checked(printed)["interval"] is None
+    assert "interval" not in "\n".join(found.lines())
 
 
 def test_each_answer_says_what_differs_and_how_far():

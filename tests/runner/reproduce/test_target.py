@@ -7,11 +7,14 @@ from PIL import Image
 
 from r2d2.processor.kind import Processor
 from r2d2.source_code import SourceCode, source_code
-from runner.record.history import Record
+from runner.record.history import Record, put_json
+from runner.record.layout import provenance_name
 from runner.record.provenance import Provenance
 from runner.reproduce.inputs import find_inputs
 from runner.reproduce.reproduction import reproduce
 from runner.reproduce.target import deciding_value, find_target, scores_by_variant
+
+TABLE = "table_001.validation.json"
 
 
 @pytest.mark.parametrize("variant", ["ap+cosine (scratch)", "ap+cosine"])
@@ -104,7 +107,37 @@ def test_a_training_in_two_parts_of_different_packages_is_refused(store_sweep, s
     replace(record, packages={"torch": "2"}).save(sweep.store, 2)
     history = sweep.history(find_target("mine:ap+cosine", settings).trial)
     history.write(Record(2, "train", {}, "uri", attempt=2))
-    assert "in parts, by 2 different states of code or packages" in refusal(settings, tmp_path)
+    assert "in parts, by 2 different states of code or packages;" in refusal(settings, tmp_path)
+    replace(record, packages={"torch": "1"}).save(sweep.store, 2)
+    assert "is not in the repository" in refusal(settings, tmp_path)
+    # The same code and packages under the name of another branch are one state.
+    replace(record, code=replace(record.code, branch="other")).save(sweep.store, 2)
+    assert "is not in the repository" in refusal(settings, tmp_path)
+    sweep.store.delete(provenance_name(2))
+    assert "different states of code or packages, of which one was not recorded" in refusal(
+        settings, tmp_path
+    )
+
+
+def test_a_seed_is_refused_where_the_name_is_that_of_one_training(settings):
+    for text in ("runs:/" + "a" * 32, "a" * 32, "models:/r2d2@champion"):
+        with pytest.raises(
+            ValueError, match=f"--seed chooses one of SWEEP:VARIANT; '{text}' is one training"
+        ):
+            find_target(text, settings, seed=1)
+
+
+def test_a_table_that_is_gone_is_said_before_anything_runs(store_sweep, settings, tmp_path):
+    sweep = store_sweep()
+    history = sweep.history(find_target("mine:ap+cosine", settings).trial)
+    for change in (
+        lambda: put_json(history.store, TABLE, {"pairs": []}),
+        lambda: history.store.delete(TABLE),
+    ):
+        change()
+        said = refusal(settings, tmp_path, this_code=True)
+        assert "the table of 'validation' of epoch 1 of ap+cosine" in said
+        assert "its weights and scores cannot be compared" in said
 
 
 def test_changes_of_code_that_this_user_did_not_make_do_not_run(store_sweep, settings, tmp_path):

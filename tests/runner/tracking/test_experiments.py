@@ -22,6 +22,7 @@ from run_log import log_checkpoints, log_epoch, log_evaluation, log_final
 from evaluation.pictures.maps import ImageMaps
 from evaluation.pictures.network import epoch_picture
 from r2d2.config import TrainConfig
+from r2d2.source_code import SourceCode
 from runner.record.history import Record
 from runner.tracking.experiments import Tracker
 from runner.tracking.logger import RunLogger
@@ -190,7 +191,7 @@ def test_a_failed_request_may_be_logged_again(tracker, open_run, monkeypatch):
 def test_other_code_that_goes_on_is_noted(tracker, open_run, monkeypatch):
     run = open_run()
     assert "r2d2.resumed_with" not in tracker.get_run(open_run().run_id).tags
-    monkeypatch.setattr("runner.tracking.experiments.code_tags", lambda: {"r2d2.code_version": "newer"})
+    monkeypatch.setattr("runner.tracking.experiments.source_code", lambda: SourceCode("newer"))
     open_run()
     assert tracker.get_run(run.run_id).tags["r2d2.resumed_with"] == "newer"
 

@@ -3,14 +3,18 @@
 import errno
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
 
 from r2d2.config import TrainConfig
+from r2d2.processor.kind import Processor
+from r2d2.source_code import SourceCode
 from r2d2.storage.errors import PlaceError
 from runner.record.history import TRAIN, History, Record, write_json
 from runner.record.incidents import LOST, TAG, record_incident
+from runner.record.provenance import Provenance
 from runner.record.sweep import Ending
 from runner.tracking.note import DatasetUse, SweepIdentity
 from runner.tracking.reporter import Reporter
@@ -117,6 +121,28 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
+
+
+def test_a_run_has_the_code_of_the_attempt_that_began_it_whoever_logs_it(
+    make_reporter, the_run, tracker, tmp_path
+):
+    sweep, processor = tmp_path / "sweeps" / "mine", Processor("A CPU", "AVX2", 1)
+    history = History(sweep / "trials" / TRIAL.key / "history")
+    for attempt in (1, 2):
+        code = SourceCode(f"version {attempt}", f"{attempt}" * 40, f"branch-{attempt}", f"diff {attempt}\n")
+        Provenance(code, {}, processor).save(sweep, attempt)
+        history.write(Record(attempt, TRAIN, {"train/loss_total": 1.0}, "uri", attempt=attempt))
+    write_json(sweep / "trials" / TRIAL.key / "config.json", TRIAL.config.to_dict())
+    reporter = make_reporter()
+    reporter.finish(TRIAL, history, FINISHED)
+    assert reporter.settle() == {}
+    run = the_run()
+    assert run.tags["r2d2.code_version"] == "version 1"
+    assert run.tags["mlflow.source.git.commit"] == "1" * 40
+    assert run.tags["mlflow.source.git.branch"] == "branch-1"
+    assert run.tags["mlflow.source.git.dirty"] == "true"
+    diff = tracker.client.download_artifacts(run.run_id, "uncommitted.diff", str(tmp_path))
+    assert Path(diff).read_text() == "diff 1\n"
 
 
 def test_a_score_that_failed_at_first_reaches_mlflow_when_it_is_there(
