@@ -69,6 +69,7 @@ def test_a_run_comes_out_bit_for_bit_by_its_own_code(trained, tmp_path):
     assert (status, "is not empty" in said) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_changed_photograph_is_named_and_other_numbers_are_not_identical(trained):
     _, home, photos = trained
     original = (photos / "coffee.png").read_bytes()
