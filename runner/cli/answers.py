@@ -39,8 +39,8 @@ def ask(
     """Train until a claim is decided, e.g. "dice beats cosine by 0.01".
 
     CLAIM reads `A beats B by GAIN`. A and B are losses (dice, hardnet, hardnet+dice) or settings (KEY=VALUE),
-    or several of them separated by commas. The metric is validation/mma_3px. GAIN, --margin and --budget are
-    written down before the first score and cannot be changed later; the same command continues.
+    or several of them separated by commas. The metric is validation/mma_3px. GAIN, --margin and the number of
+    seeds that --budget holds are written down before the first score and stay; the same command continues.
 
     The answer is `better` (exit status 0), `worse`, `equivalent` or `undecided` (1). The claim becomes a
     sweep with --decide, which the other verbs know by its name.
@@ -52,9 +52,8 @@ def ask(
     from search_spaces.presets import preset_overrides
 
     claim, console = Claim.parse(text), people_console(as_json)
-    question = pop_question({"gain": claim.gain, **asked})
-    for name in ("margin", "max_seeds", "budget"):
-        asked.pop(name)
+    asked["gain"] = claim.gain
+    question = pop_question(asked)
     sized = preset_overrides(preset, claim.trials()) if preset else ()
     of_both = (*sized, *((f"data.photos={photos}",) if photos else ()), *overrides)
     settings = settings_of(hpatches, released)
